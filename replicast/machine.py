@@ -1,0 +1,67 @@
+"""The contract of every protocol core: what goes in, what is taken out, and nothing else.
+
+A core owns no socket, disk, thread, clock or random source. `now_ns` is
+CLOCK_BOOTTIME in integer nanoseconds (virtual time in the simulator), handed
+in by the shell; randomness comes from the `random.Random` given to __init__.
+Messages come in authenticated and decoded (replicast.auth.endpoint, a core
+too, stands in front: bytes in, datagrams out).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from replicast.wire.schema import Message
+
+Address = tuple[str, int]
+NodeId = int  # u64: a target's id from the table, or a gateway's own random one
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A multicast group: kind "negotiating" (number from the row) or "rendezvous"."""
+
+    kind: str
+    number: int
+
+
+Destination = NodeId | Group
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One authenticated message. `group` is set when it came on a group's address."""
+
+    message: Message
+    sender: NodeId
+    operation_id: bytes
+    generation: int
+    source: Address | None = None
+    group: Group | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message to a node or a group; the endpoint splits, numbers and MACs it."""
+
+    message: Message
+    to: Destination
+    operation_id: bytes
+    generation: int
+
+
+class Event:
+    """Something a core tells its owner. Subclass as frozen slotted dataclasses."""
+
+    __slots__ = ()
+
+
+class Core(Protocol):
+    """Five calls, the same for every core; `deadline_ns` is when to call expire() next."""
+
+    def receive(self, incoming: Incoming, now_ns: int) -> None: ...
+    def expire(self, now_ns: int) -> None: ...
+    def deadline_ns(self) -> int | None: ...
+    def take_outgoing(self) -> list[Outgoing]: ...
+    def take_events(self) -> list[Event]: ...

@@ -1,0 +1,181 @@
+"""Every metric, declared once: name with unit, labels, and the exact moment it counts.
+
+Cores count into a `Counters` object (plain dictionaries, no I/O, no locks: one
+per owner thread); the daemon's /metrics renders them with prometheus-client.
+A name that is not declared here is an error at the first count, so that the
+table below stays the whole truth.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`kind` is counter, gauge or histogram (seconds)."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def declare(name: str, kind: str, labels: tuple[str, ...], help: str) -> None:
+    """Add one row to the table; a name declared twice is a programming error."""
+    if name in METRICS:
+        raise TypeError(f"metric {name} is declared twice")
+    METRICS[name] = Metric(name, kind, labels, help)
+
+
+# -- datagrams --------------------------------------------------------------------
+declare(
+    "datagrams_received", "counter", ("kind",), "Datagrams taken from a socket: control or payload."
+)
+declare(
+    "datagrams_sent", "counter", ("kind",), "Datagrams handed to the kernel: control or payload."
+)
+declare(
+    "datagrams_dropped", "counter", ("reason",), "Datagrams dropped before any effect, by reason."
+)
+declare("payload_resent_bytes", "counter", (), "Payload bytes sent again after a gap report.")
+declare("messages_received", "counter", ("type",), "Authenticated messages delivered to a core.")
+declare("messages_sent", "counter", ("type",), "Messages handed to the endpoint.")
+# -- chunks -----------------------------------------------------------------------
+declare(
+    "bids", "counter", ("outcome",), "Bids: won, lost, late or refused, when the initiator decides."
+)
+declare(
+    "refusals",
+    "counter",
+    ("reason",),
+    "Typed refusals, counted where they are made and where they arrive.",
+)
+declare(
+    "chunks_put",
+    "counter",
+    ("path",),
+    "Chunks durable on enough VDEVs: path immediate or negotiated.",
+)
+declare(
+    "chunk_put_bytes", "counter", ("how",), "Chunk bytes of finished puts: sent or deduplicated."
+)
+declare("chunks_stored", "counter", ("how",), "Per VDEV, after fdatasync: stored, held (dedupe).")
+declare(
+    "chunks_read",
+    "counter",
+    ("outcome",),
+    "Chunk reads ended: verified, second_source, unavailable, lost.",
+)
+declare(
+    "hash_mismatches",
+    "counter",
+    ("where",),
+    "Payloads whose hash was wrong: received, read, verify.",
+)
+declare(
+    "put_seconds",
+    "histogram",
+    ("path",),
+    "Chunk put, from first datagram to enough copies durable.",
+)
+declare("get_seconds", "histogram", (), "Chunk get, from first datagram to verified bytes.")
+declare("negotiation_seconds", "histogram", (), "PUT_PROPOSE to PUT_ACCEPT.")
+# -- store ------------------------------------------------------------------------
+declare("vdev_bytes", "gauge", ("vdev", "kind"), "VDEV bytes: capacity, used, free.")
+declare("vdev_state", "gauge", ("vdev", "state"), "1 for the state that the VDEV is in.")
+declare("flush_seconds", "histogram", ("vdev",), "One group commit, writes and fdatasync.")
+declare("flush_records", "counter", ("vdev",), "Records made durable.")
+# -- names ------------------------------------------------------------------------
+declare(
+    "name_operations",
+    "counter",
+    ("operation", "outcome"),
+    "Named operations answered by a row leader.",
+)
+declare("row_takeovers", "counter", (), "Rows whose leadership this target finished taking over.")
+declare("row_catchups", "counter", (), "Name replicas brought back in sync.")
+declare("rows_led", "gauge", (), "Rows led by this target.")
+# -- control plane ----------------------------------------------------------------
+declare("generation", "gauge", (), "Counter part of the adopted generation.")
+declare("lease_age_seconds", "gauge", (), "Age of the current lease's grant; -1 without a lease.")
+declare("lease_valid", "gauge", (), "1 while the lease is valid.")
+declare("raft_state", "gauge", ("state",), "1 for follower, candidate or leader.")
+declare("table_refetches", "counter", ("why",), "Table fetches: watch, stale, poll.")
+declare("control_refused", "counter", ("reason",), "Control-plane requests refused, by reason.")
+# -- gateway ----------------------------------------------------------------------
+declare("object_operations", "counter", ("operation", "outcome"), "Client operations finished.")
+declare("object_seconds", "histogram", ("operation",), "Client operations, whole duration.")
+declare("repairs", "counter", ("outcome",), "Chunk copies restored or given up by a repair walk.")
+
+BUCKETS_SECONDS = (
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+)
+
+Labels = tuple[str, ...]
+
+
+class Counters:
+    """Values of declared metrics, for one owner."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, Labels], float] = {}
+        self.histograms: dict[tuple[str, Labels], list[float]] = {}
+
+    def count(self, name: str, *labels: str, by: float = 1) -> None:
+        """Add to a counter."""
+        self._check(name, labels, "counter")
+        key = (name, labels)
+        self.values[key] = self.values.get(key, 0) + by
+
+    def gauge(self, name: str, *labels: str, value: float) -> None:
+        """Set a gauge."""
+        self._check(name, labels, "gauge")
+        self.values[(name, labels)] = value
+
+    def observe_ns(self, name: str, *labels: str, elapsed_ns: int) -> None:
+        """Add one observation to a histogram; buckets, then sum and count at the end."""
+        self._check(name, labels, "histogram")
+        key = (name, labels)
+        cells = self.histograms.get(key)
+        if cells is None:
+            cells = self.histograms[key] = [0.0] * (len(BUCKETS_SECONDS) + 3)
+        seconds = elapsed_ns / 1e9
+        cells[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        cells[-2] += seconds
+        cells[-1] += 1
+
+    def get(self, name: str, *labels: str) -> float:
+        """Current value of a counter or gauge (0 when never counted)."""
+        return self.values.get((name, labels), 0)
+
+    def total(self, name: str) -> float:
+        """Sum over all labels."""
+        return sum(v for (n, _), v in self.values.items() if n == name)
+
+    def __iter__(self) -> Iterator[tuple[str, Labels, float]]:
+        for (name, labels), value in sorted(self.values.items()):
+            yield name, labels, value
+
+    @staticmethod
+    def _check(name: str, labels: Labels, kind: str) -> None:
+        metric = METRICS[name]
+        assert metric.kind == kind and len(metric.labels) == len(labels), (name, labels)

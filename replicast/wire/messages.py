@@ -1,0 +1,15 @@
+"""The one list of messages: importing this module registers them all.
+
+Numbers: 1-9 sessions, 10-39 chunks, 40-59 names, 60-89 row replication,
+90-149 control plane, 150-159 Raft.
+"""
+
+from replicast.wire import (
+    chunk_messages,
+    control_messages,
+    name_messages,
+    row_messages,
+)
+from replicast.wire.schema import MESSAGES
+
+__all__ = ["MESSAGES", "chunk_messages", "control_messages", "name_messages", "row_messages"]

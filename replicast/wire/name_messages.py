@@ -1,0 +1,213 @@
+"""Named operations, gateway -> row leader over UDP (DESIGN 9). operation_id in the header is
+the id of the operation, the same in every retry: that is what makes it take effect once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from replicast.wire.schema import (
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Flag,
+    Hash,
+    Kind,
+    Message,
+    Struct,
+    message,
+    struct,
+)
+
+NAME_BYTES_MAX = 1024
+BODY_BYTES_MAX = 320 * 1024
+ENTRIES_MAX = 1000
+ROWS_MAX = 65_535
+
+BucketName = Annotated[str, Kind("text", 63)]
+TenantName = Annotated[str, Kind("text", 63)]
+ObjectName = Annotated[str, Kind("text", NAME_BYTES_MAX)]
+Body = Annotated[bytes, Kind("bytes", BODY_BYTES_MAX)]
+ETag = Annotated[str, Kind("text", 128)]
+
+
+@struct
+class VersionId(Struct):
+    """Totally ordered across segments by (time_ns, segment_id, sequence). All zero: none."""
+
+    time_ns: I64
+    segment_id: U64
+    sequence: U32
+
+
+NO_VERSION = VersionId(time_ns=0, segment_id=0, sequence=0)
+
+# Condition.kind
+ALWAYS, IF_ABSENT, IF_PRESENT, IF_VERSION, IF_ETAG, IF_NOT_ETAG = 0, 1, 2, 3, 4, 5
+
+
+@struct
+class Condition(Struct):
+    """Checked in log order against the newest version; IF_ABSENT is If-None-Match: *."""
+
+    kind: U8
+    version: VersionId
+    etag: ETag
+
+
+@struct
+class NameKey(Struct):
+    """Which name: row and full names; bucket_incarnation refuses a name of a deleted bucket."""
+
+    row: U32
+    tenant: TenantName
+    bucket: BucketName
+    bucket_incarnation: U64
+    name: ObjectName
+
+
+@struct
+class OperationTime(Struct):
+    """Cluster time (ns since the Unix epoch) when the operation was first sent and its put begun."""
+
+    first_sent_ns: I64
+    begun_ns: I64
+
+
+ChidList = Annotated[tuple[bytes, ...], Kind("list", 4096, Kind("hash", 64))]
+
+
+@message(40)
+class NamePut(Message):
+    """Commit a version: every chunk that `body` references is durable already. `body` is the
+    canonical manifest body; the leader never parses it beyond the summary fields here."""
+
+    key: NameKey
+    time: OperationTime
+    condition: Condition
+    logical_size: U64
+    etag: ETag
+    body_hash: Hash
+    body: Body
+    short_of_copies: ChidList  # chunks with fewer than `copies` copies: repair's work list
+
+
+@message(41)
+class NameDelete(Message):
+    """A delete marker (version = NO_VERSION), or the removal of one version for good."""
+
+    key: NameKey
+    time: OperationTime
+    condition: Condition
+    version: VersionId
+
+
+@message(42)
+class NameGet(Message):
+    """Newest version (NO_VERSION) or one version; without the body when only head is wanted."""
+
+    key: NameKey
+    version: VersionId
+    want_body: Flag
+
+
+@message(43)
+class NameVersions(Message):
+    """All versions of one name, newest first."""
+
+    key: NameKey
+
+
+@message(44)
+class NameList(Message):
+    """One page of names of a bucket from all the listed rows that this target leads. Names in
+    (`after`, ...) with `prefix`, byte order, at most `limit`."""
+
+    rows: Annotated[tuple[int, ...], Kind("list", ROWS_MAX, Kind("uint", 4))]
+    tenant: TenantName
+    bucket: BucketName
+    bucket_incarnation: U64
+    prefix: ObjectName
+    after: ObjectName
+    limit: U16
+
+
+OBJECT, DELETE_MARKER = 1, 2
+
+
+@struct
+class VersionSummary(Struct):
+    """What is known of a version without its body."""
+
+    version: VersionId
+    replaces: VersionId
+    kind: U8
+    logical_size: U64
+    etag: ETag
+    operation_id: Annotated[bytes, Kind("fixed", 16)]
+    body_hash: Hash
+
+
+@message(50)
+class NameResult(Message):
+    """Answer to NAME_PUT, NAME_DELETE and NAME_GET (body empty unless wanted)."""
+
+    summary: VersionSummary
+    copies: U8  # replicas of the row that hold it durably
+    body: Body
+
+
+@message(51)
+class NameVersionList(Message):
+    """Answer to NAME_VERSIONS, newest first."""
+
+    versions: Annotated[tuple[VersionSummary, ...], Kind("list", 4096, VersionSummary)]
+
+
+@struct
+class ListEntry(Struct):
+    """One name and its newest version (never a delete marker)."""
+
+    name: ObjectName
+    summary: VersionSummary
+
+
+@message(52)
+class NameEntries(Message):
+    """Answer to NAME_LIST in byte order; `more`: the target has names beyond the last entry.
+    `rows` = the rows answered for: one that is missing was refused and the page is not whole."""
+
+    rows: Annotated[tuple[int, ...], Kind("list", ROWS_MAX, Kind("uint", 4))]
+    entries: Annotated[tuple[ListEntry, ...], Kind("list", ENTRIES_MAX, ListEntry)]
+    more: Flag
+
+
+__all__ = [
+    "ALWAYS",
+    "BODY_BYTES_MAX",
+    "DELETE_MARKER",
+    "ENTRIES_MAX",
+    "IF_ABSENT",
+    "IF_ETAG",
+    "IF_NOT_ETAG",
+    "IF_PRESENT",
+    "IF_VERSION",
+    "NAME_BYTES_MAX",
+    "NO_VERSION",
+    "OBJECT",
+    "Condition",
+    "ListEntry",
+    "NameDelete",
+    "NameEntries",
+    "NameGet",
+    "NameKey",
+    "NameList",
+    "NamePut",
+    "NameResult",
+    "NameVersionList",
+    "NameVersions",
+    "OperationTime",
+    "VersionId",
+    "VersionSummary",
+]

@@ -1,0 +1,1 @@
+"""Replication of name rows between targets, over CURVE channels (DESIGN 9)."""

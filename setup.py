@@ -1,0 +1,24 @@
+"""Builds every native/*.pyx as replicast.native.<name>; everything else is in pyproject.toml."""
+
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).parent
+MODULES = sorted(path.stem for path in (ROOT / "native").glob("*.pyx"))
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                f"replicast.native.{name}",
+                [f"replicast/native/{name}.pyx"],
+                extra_compile_args=["-O3", "-fno-strict-aliasing"],
+                extra_link_args=["-pthread"],
+            )
+            for name in MODULES
+        ],
+        compiler_directives={"language_level": 3},
+    )
+)
