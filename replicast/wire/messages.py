@@ -1,15 +1,23 @@
 """The one list of messages: importing this module registers them all.
 
 Numbers: 1-9 sessions, 10-39 chunks, 40-59 names, 60-89 row replication,
-90-149 control plane, 150-159 Raft.
+90-149 control plane, 150-159 Raft, 200 and up stored documents (never in a header).
 """
 
 from replicast.wire import (
     chunk_messages,
     control_messages,
+    documents,
     name_messages,
     row_messages,
 )
 from replicast.wire.schema import MESSAGES
 
-__all__ = ["MESSAGES", "chunk_messages", "control_messages", "name_messages", "row_messages"]
+__all__ = [
+    "MESSAGES",
+    "chunk_messages",
+    "control_messages",
+    "documents",
+    "name_messages",
+    "row_messages",
+]

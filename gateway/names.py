@@ -1,0 +1,218 @@
+"""One named operation: the gateway's side (DESIGN 9); target/names is the other half.
+
+    gateway                               row leader
+      | -- NAME_PUT / DELETE / GET ... ----> |  same operation_id in every retry
+      | <---- NAME_RESULT / REFUSED -------- |
+
+Driven by gateway/initiator.py. Refusals have one reaction each
+(replicast.wire.reasons): refetch and resend, wait and resend, or a final
+answer. Silence is answered by the same request again, to whoever leads by
+then; the operation id makes that take effect once.
+
+Invariants: exactly one NameDone or NameFailed; nothing is sent after it; a
+refetch is asked at most once for each generation that replies named.
+Limits: ends by `deadline_ns` at the latest.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from replicast.flexhash.table import Table
+
+from replicast.machine import Event, Incoming, Outgoing
+from replicast.metrics import Counters
+from replicast.units import MS
+from replicast.wire.chunk_messages import Refused
+from replicast.wire.name_messages import NameResult, NameVersionList
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
+
+RESEND_FIRST_NS = 250 * MS
+RESEND_MAX_NS = 1000 * MS
+WAIT_FIRST_NS = 20 * MS
+WAIT_MAX_NS = 500 * MS
+
+REFETCH = frozenset({Reason.STALE_GENERATION, Reason.NOT_LEADER, Reason.NOT_MEMBER})
+WAIT = frozenset(
+    {
+        Reason.NO_LEASE,
+        Reason.BUSY,
+        Reason.NOT_READY,
+        Reason.ROW_UNAVAILABLE,
+        Reason.FAULTED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NeedTable(Event):
+    """Fetch a table of at least `generation`, then call table_changed()."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class NameDone(Event):
+    """The leader's answer."""
+
+    reply: Message
+
+
+@dataclass(frozen=True, slots=True)
+class NameFailed(Event):
+    """A final refusal, or the deadline passed; `detail` says what was last heard."""
+
+    reason: Reason
+    detail: str
+
+
+class Backoff:
+    """Doubling waits with jitter, so that many initiators do not come back at once."""
+
+    def __init__(self, first_ns: int, max_ns: int, rng: random.Random) -> None:
+        self._first_ns, self._max_ns, self._rng = first_ns, max_ns, rng
+        self._next_ns = first_ns
+
+    def take_ns(self) -> int:
+        """The next wait: between half of it and all of it."""
+        wait_ns = self._next_ns
+        self._next_ns = min(self._max_ns, wait_ns * 2)
+        return wait_ns // 2 + self._rng.randrange(wait_ns // 2 + 1)
+
+    def reset(self) -> None:
+        """Start over after progress."""
+        self._next_ns = self._first_ns
+
+
+class NamedOperation:
+    """Core of one operation on one name; `request` is any message of name_messages with a key."""
+
+    def __init__(
+        self,
+        *,
+        request: Message,
+        row: int,
+        operation_id: bytes,
+        table: Table,
+        deadline_ns: int,
+        rng: random.Random,
+        counters: Counters,
+        now_ns: int,
+    ) -> None:
+        self._request, self._row, self._operation_id = request, row, operation_id
+        self._table, self._end_ns, self._counters = table, deadline_ns, counters
+        self._resend = Backoff(RESEND_FIRST_NS, RESEND_MAX_NS, rng)
+        self._wait = Backoff(WAIT_FIRST_NS, WAIT_MAX_NS, rng)
+        self._asked_generation = 0
+        self._last_heard = "no answer"
+        self._last_reason = Reason.ROW_UNAVAILABLE
+        self._next_ns: int | None = None
+        self._outgoing: list[Outgoing] = []
+        self._events: list[Event] = []
+        self.attempts = 0
+        self._send(now_ns)
+
+    # -- inputs ---------------------------------------------------------------------
+
+    def receive(self, incoming: Incoming, now_ns: int) -> None:
+        """A reply to this operation id; replies of anybody else's attempt never get here."""
+        if self._next_ns is None or incoming.operation_id != self._operation_id:
+            return
+        message = incoming.message
+        if isinstance(message, NameResult | NameVersionList):
+            self._finish(NameDone(message))
+        elif isinstance(message, Refused):
+            self._on_refused(message, incoming, now_ns)
+
+    def table_changed(self, table: Table, now_ns: int) -> None:
+        """A newer table: ask its leader at once."""
+        if table.generation <= self._table.generation:
+            return
+        moved = self._leader() != self._leader_of(table)
+        self._table = table
+        if self._next_ns is not None and (moved or self._asked_generation):
+            self._asked_generation = 0
+            self._send(now_ns)
+
+    def expire(self, now_ns: int) -> None:
+        if self._next_ns is None or now_ns < self._next_ns:
+            return
+        if now_ns >= self._end_ns:
+            self._finish(NameFailed(self._last_reason, f"deadline passed: {self._last_heard}"))
+            return
+        self._send(now_ns)
+
+    # -- outputs --------------------------------------------------------------------
+
+    def deadline_ns(self) -> int | None:
+        return self._next_ns
+
+    def take_outgoing(self) -> list[Outgoing]:
+        taken, self._outgoing = self._outgoing, []
+        return taken
+
+    def take_events(self) -> list[Event]:
+        taken, self._events = self._events, []
+        return taken
+
+    # -- steps ----------------------------------------------------------------------
+
+    def _leader(self) -> int | None:
+        return self._leader_of(self._table)
+
+    def _leader_of(self, table: Table) -> int | None:
+        leader = table.row_leader(self._row)
+        return None if leader is None else table.target_of(leader).node_id
+
+    def _send(self, now_ns: int) -> None:
+        target = self._leader()
+        wait_ns = self._resend.take_ns()
+        if target is None:
+            self._last_heard = f"row {self._row} has no leader in the table"
+            self._need_table(self._table.generation + 1)
+        else:
+            self.attempts += 1
+            self._outgoing.append(
+                Outgoing(self._request, target, self._operation_id, self._table.generation)
+            )
+            if self.attempts > 1:
+                # Two silences in a row: the leader may have changed without our hearing of it.
+                self._need_table(self._table.generation + 1)
+        self._next_ns = min(self._end_ns, now_ns + wait_ns)
+
+    def _on_refused(self, refused: Refused, incoming: Incoming, now_ns: int) -> None:
+        try:
+            reason = Reason(refused.reason)
+        except ValueError:
+            return
+        self._counters.count("refusals", reason.name.lower())
+        self._last_heard = f"{reason.name} {refused.detail}".strip()
+        self._last_reason = reason
+        if reason in REFETCH:
+            self._on_stale(refused, incoming, now_ns)
+        elif reason in WAIT:
+            wait_ns = max(self._wait.take_ns(), min(refused.retry_after_ns, WAIT_MAX_NS))
+            self._next_ns = min(self._end_ns, now_ns + wait_ns)
+        else:
+            self._finish(NameFailed(reason, refused.detail))
+
+    def _on_stale(self, refused: Refused, incoming: Incoming, now_ns: int) -> None:
+        if refused.current_generation > self._table.generation:
+            self._need_table(refused.current_generation)
+            return  # table_changed() sends again
+        # It knows no more than we do (it lags, or leadership is moving): wait for news.
+        self._need_table(self._table.generation + 1)
+        self._next_ns = min(self._end_ns, now_ns + self._wait.take_ns())
+
+    def _need_table(self, generation: int) -> None:
+        if generation > self._asked_generation:
+            self._asked_generation = generation
+            self._events.append(NeedTable(generation))
+
+    def _finish(self, event: Event) -> None:
+        assert self._next_ns is not None
+        self._next_ns = None
+        self._outgoing.clear()
+        self._events.append(event)
