@@ -1,0 +1,95 @@
+"""Ask several targets one question each and gather the answers: who holds a chunk, is a copy good.
+
+Driven by gateway/initiator.py for verify, repair and `flexhash show`. Requests
+are resent until answered; the survey ends when all have answered or at its
+deadline, with what it has: who stayed silent is part of the result.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from replicast.gateway.names import RESEND_FIRST_NS, RESEND_MAX_NS, Backoff
+from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.wire.chunk_messages import Refused
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
+
+WAITING = frozenset({Reason.BUSY})
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyDone(Event):
+    """`answers` by target, in order of arrival; `silent` never answered."""
+
+    answers: dict[NodeId, Message]
+    silent: tuple[NodeId, ...]
+
+
+class Survey:
+    """Core: one request for each target, one operation id for all."""
+
+    def __init__(
+        self,
+        *,
+        requests: Mapping[NodeId, Message],
+        generation: int,
+        operation_id: bytes,
+        deadline_ns: int,
+        rng: random.Random,
+        now_ns: int,
+    ) -> None:
+        self._waiting = dict(sorted(requests.items()))
+        self._generation, self._operation_id = generation, operation_id
+        self._end_ns = deadline_ns
+        self._resend = Backoff(RESEND_FIRST_NS, RESEND_MAX_NS, rng)
+        self._answers: dict[NodeId, Message] = {}
+        self._outgoing: list[Outgoing] = []
+        self._events: list[Event] = []
+        self._next_ns: int | None = now_ns
+        if self._waiting:
+            self._send(now_ns)
+        else:
+            self._finish()
+
+    def receive(self, incoming: Incoming, now_ns: int) -> None:
+        if self._next_ns is None or incoming.operation_id != self._operation_id:
+            return
+        message = incoming.message
+        if isinstance(message, Refused) and message.reason in WAITING:
+            return  # asked again at the next resend
+        if self._waiting.pop(incoming.sender, None) is not None:
+            self._answers[incoming.sender] = message
+        if not self._waiting:
+            self._finish()
+
+    def expire(self, now_ns: int) -> None:
+        if self._next_ns is None or now_ns < self._next_ns:
+            return
+        if now_ns >= self._end_ns:
+            self._finish()
+        else:
+            self._send(now_ns)
+
+    def deadline_ns(self) -> int | None:
+        return self._next_ns
+
+    def take_outgoing(self) -> list[Outgoing]:
+        taken, self._outgoing = self._outgoing, []
+        return taken
+
+    def take_events(self) -> list[Event]:
+        taken, self._events = self._events, []
+        return taken
+
+    def _send(self, now_ns: int) -> None:
+        for target, request in self._waiting.items():
+            self._outgoing.append(Outgoing(request, target, self._operation_id, self._generation))
+        self._next_ns = min(self._end_ns, now_ns + self._resend.take_ns())
+
+    def _finish(self) -> None:
+        self._next_ns = None
+        self._outgoing.clear()
+        self._events.append(SurveyDone(self._answers, tuple(self._waiting)))
