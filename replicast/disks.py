@@ -1,0 +1,370 @@
+"""The disks behind replicast/disk.py: the operating system, and one that forgets.
+
+`RealDisk` is thin: pread, pwritev, fdatasync. `ForgetfulDisk` keeps every
+unsynced byte and every unsynced directory change in this process's memory and
+hands them to the file system only when sync() or sync_directory() is called.
+So `power_loss()`, and kill -9 of a daemon run on it, lose exactly what no
+returned sync covered. Its memory is what one flush holds; it is not for
+production. Both are safe to use from several threads for different offsets.
+
+Directories themselves are durable as soon as they are made, on both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import threading
+from pathlib import Path
+from typing import Protocol
+
+from replicast.disk import Disk, File
+
+BLOCK_BYTES = 4096
+PIECES_MAX = 1000  # the kernel takes 1024 in one call
+STAGED_PREFIX = ".forgetful-"
+
+
+class Lock(Protocol):
+    """Held until close(), or until the process ends."""
+
+    def close(self) -> None: ...
+
+
+class LockableDisk(Disk, Protocol):
+    """A disk on which a directory can be claimed by one opener at a time."""
+
+    def lock(self, directory: Path) -> Lock:
+        """Claim `directory`; raises BlockingIOError when somebody else has it."""
+
+
+class DirectoryLock:
+    """flock on a directory: gone with the process, never left behind as a stale file."""
+
+    def __init__(self, directory: Path) -> None:
+        self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            raise
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def read_fully(fd: int, offset: int, size: int) -> bytes:
+    """Up to `size` bytes at `offset`; shorter only at the end of the file."""
+    data = os.pread(fd, size, offset)
+    if len(data) == size or not data:
+        return data
+    parts = [data]
+    got = len(data)
+    while got < size:
+        data = os.pread(fd, size - got, offset + got)
+        if not data:
+            break
+        parts.append(data)
+        got += len(data)
+    return b"".join(parts)
+
+
+def write_fully(fd: int, offset: int, pieces: list[bytes | memoryview]) -> None:
+    """All pieces, one behind the other from `offset`; short writes are carried on."""
+    for start in range(0, len(pieces), PIECES_MAX):
+        batch: list[bytes | memoryview] = pieces[start : start + PIECES_MAX]
+        while batch:
+            written = os.pwritev(fd, batch, offset)
+            if written == 0 and any(len(piece) for piece in batch):
+                raise OSError(errno.EIO, "wrote nothing")
+            offset += written
+            batch = _rest(batch, written)
+
+
+def _rest(pieces: list[bytes | memoryview], written: int) -> list[bytes | memoryview]:
+    for index, piece in enumerate(pieces):
+        if written < len(piece):
+            return [memoryview(piece)[written:], *pieces[index + 1 :]]
+        written -= len(piece)
+    return []
+
+
+class RealFile:
+    """One open file descriptor, closed with the object."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self, offset: int, size: int) -> bytes:
+        return read_fully(self._fd, offset, size)
+
+    def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
+        write_fully(self._fd, offset, pieces)
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def allocate(self, size: int) -> None:
+        if size > 0:
+            os.posix_fallocate(self._fd, 0, size)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def drop_cache(self, offset: int, size: int) -> None:
+        os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_DONTNEED)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        # A reader may still use a file that its owner dropped: the last reference closes.
+        self.close()
+
+
+def open_fd(path: Path, *, create: bool) -> int:
+    """Read-write, or read-only where the file system has become so."""
+    flags = os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    try:
+        return os.open(path, flags | os.O_RDWR, 0o600)
+    except OSError as error:
+        if create or error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        return os.open(path, flags | os.O_RDONLY)
+
+
+class RealDisk:
+    """The operating system's file system."""
+
+    def open(self, path: Path, *, create: bool = False) -> File:
+        return RealFile(open_fd(path, create=create))
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.rename(source, target)
+
+    def remove(self, path: Path) -> None:
+        os.remove(path)
+
+    def list(self, directory: Path) -> list[str]:
+        return sorted(os.listdir(directory))
+
+    def make_directory(self, path: Path) -> None:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def free_bytes(self, path: Path) -> int:
+        figures = os.statvfs(path)
+        return figures.f_bavail * figures.f_frsize
+
+    def lock(self, directory: Path) -> Lock:
+        return DirectoryLock(directory)
+
+
+class ForgetfulFile:
+    """A file whose unsynced blocks live in memory; shared by all who open its path."""
+
+    def __init__(self, fd: int) -> None:
+        self._real = RealFile(fd)
+        self._lock = threading.Lock()
+        self._blocks: dict[int, bytearray] = {}
+        self._size = self._real.size()
+        self._allocated = 0
+        self._lost = False
+
+    def read(self, offset: int, size: int) -> bytes:
+        with self._lock:
+            self._check()
+            size = max(0, min(size, self._size - offset))
+            data = bytearray(self._real.read(offset, size))
+            data += bytes(size - len(data))
+            for block in range(offset // BLOCK_BYTES, -(-(offset + size) // BLOCK_BYTES)):
+                if block in self._blocks:
+                    start = max(offset, block * BLOCK_BYTES)
+                    end = min(offset + size, (block + 1) * BLOCK_BYTES)
+                    at = start - block * BLOCK_BYTES
+                    data[start - offset : end - offset] = self._blocks[block][at : at + end - start]
+            return bytes(data)
+
+    def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
+        with self._lock:
+            self._check()
+            for piece in pieces:
+                self._write_piece(offset, memoryview(piece).cast("B"))
+                offset += len(piece)
+
+    def sync(self) -> None:
+        with self._lock:
+            self._check()
+            if self._allocated > self._real.size():
+                self._real.allocate(self._allocated)
+            for block, data in sorted(self._blocks.items()):
+                self._real.write(block * BLOCK_BYTES, [bytes(data)])
+            if self._real.size() != self._size:
+                self._real.truncate(self._size)
+            self._real.sync()
+            self._blocks.clear()
+            self._allocated = 0
+
+    def size(self) -> int:
+        return self._size
+
+    def allocate(self, size: int) -> None:
+        with self._lock:
+            self._check()
+            self._allocated = max(self._allocated, size)
+            self._size = max(self._size, size)
+
+    def truncate(self, size: int) -> None:
+        with self._lock:
+            self._check()
+            self._blocks = {b: d for b, d in self._blocks.items() if b * BLOCK_BYTES < size}
+            for block in range(size // BLOCK_BYTES, -(-self._size // BLOCK_BYTES)):
+                # What is cut away must read as zeros should the file grow again.
+                start = max(size, block * BLOCK_BYTES)
+                self._write_piece(start, memoryview(bytes((block + 1) * BLOCK_BYTES - start)))
+            self._size = size
+            self._allocated = min(self._allocated, size)
+
+    def drop_cache(self, offset: int, size: int) -> None:
+        self._real.drop_cache(offset, size)
+
+    def close(self) -> None:
+        """Nothing: close() makes nothing durable, and others may share the file."""
+
+    def forget(self) -> None:
+        """Lose what is unsynced; every further use fails as on a disk that is gone."""
+        with self._lock:
+            self._lost = True
+            self._blocks.clear()
+
+    def _write_piece(self, offset: int, piece: memoryview) -> None:
+        at = 0
+        while at < len(piece):
+            block, within = divmod(offset + at, BLOCK_BYTES)
+            count = min(BLOCK_BYTES - within, len(piece) - at)
+            if block not in self._blocks:
+                old = self._real.read(block * BLOCK_BYTES, BLOCK_BYTES)
+                self._blocks[block] = bytearray(old.ljust(BLOCK_BYTES, b"\0"))
+            self._blocks[block][within : within + count] = piece[at : at + count]
+            at += count
+        self._size = max(self._size, offset + len(piece))
+
+    def _check(self) -> None:
+        if self._lost:
+            raise OSError(errno.EIO, "power was lost")
+
+
+class ForgetfulDisk:
+    """A file system that loses, at power_loss() or kill -9, all that was not synced."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._live: dict[Path, ForgetfulFile | None] = {}  # None: removed, not yet durably
+        self._changes: dict[Path, list[tuple[Path, Path | None]]] = {}
+        self._locks: list[DirectoryLock] = []
+        self._staged_count = 0
+
+    def open(self, path: Path, *, create: bool = False) -> File:
+        with self._mutex:
+            found = self._live.get(path)
+            if found is None and (path in self._live or not path.exists()):
+                if not create:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+                found = self._create(path)
+            elif found is None:
+                found = ForgetfulFile(open_fd(path, create=False))
+            self._live[path] = found
+            return found
+
+    def rename(self, source: Path, target: Path) -> None:
+        file = self.open(source)
+        with self._mutex:
+            assert isinstance(file, ForgetfulFile)
+            self._live[target], self._live[source] = file, None
+            self._change(source, target)
+
+    def remove(self, path: Path) -> None:
+        self.open(path)
+        with self._mutex:
+            self._live[path] = None
+            self._change(path, None)
+
+    def list(self, directory: Path) -> list[str]:
+        with self._mutex:
+            names = dict.fromkeys(os.listdir(directory), True)
+            for path, file in self._live.items():
+                if path.parent == directory:
+                    names[path.name] = file is not None
+            return sorted(
+                n for n, here in names.items() if here and not n.startswith(STAGED_PREFIX)
+            )
+
+    def make_directory(self, path: Path) -> None:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        with self._mutex:
+            for source, target in self._changes.pop(path, []):
+                if target is None:
+                    os.remove(source)
+                else:
+                    os.rename(source, target)
+            RealDisk().sync_directory(path)
+
+    def free_bytes(self, path: Path) -> int:
+        return RealDisk().free_bytes(path)
+
+    def lock(self, directory: Path) -> Lock:
+        lock = DirectoryLock(directory)
+        self._locks.append(lock)
+        return lock
+
+    def power_loss(self) -> None:
+        """Forget all that is unsynced; open files fail from here on, locks are released."""
+        with self._mutex:
+            for file in self._live.values():
+                if file is not None:
+                    file.forget()
+            for changes in self._changes.values():
+                for source, _ in changes:
+                    if source.name.startswith(STAGED_PREFIX):
+                        with contextlib.suppress(FileNotFoundError):
+                            os.remove(source)
+            self._live.clear()
+            self._changes.clear()
+            for lock in self._locks:
+                lock.close()
+            self._locks.clear()
+
+    def _create(self, path: Path) -> ForgetfulFile:
+        # Born under a name that list() hides; its real name appears with the directory's sync.
+        self._staged_count += 1
+        staged = path.parent / f"{STAGED_PREFIX}{os.getpid()}-{id(self)}-{self._staged_count}"
+        file = ForgetfulFile(open_fd(staged, create=True))
+        self._change(staged, path)
+        return file
+
+    def _change(self, source: Path, target: Path | None) -> None:
+        self._changes.setdefault(source.parent, []).append((source, target))
+
+
+def disk_named(name: str) -> LockableDisk:
+    """The disk of a daemon's setting: "real" or "forgetful"."""
+    if name not in ("real", "forgetful"):
+        raise ValueError(f"disk {name!r}: must be real or forgetful")
+    return RealDisk() if name == "real" else ForgetfulDisk()

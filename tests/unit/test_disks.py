@@ -1,0 +1,131 @@
+"""Both disks behave alike until power is lost; then the forgetful one keeps what was synced."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from replicast.disks import (
+    DirectoryLock,
+    ForgetfulDisk,
+    LockableDisk,
+    RealDisk,
+    disk_named,
+    write_fully,
+)
+
+BOTH = pytest.mark.parametrize("disk", [RealDisk(), ForgetfulDisk()], ids=["real", "forgetful"])
+
+
+@BOTH
+def test_file__reads_back_what_was_written_in_pieces(disk: LockableDisk, tmp_path: Path) -> None:
+    data = random.Random(1).randbytes(20_000)
+    file = disk.open(tmp_path / "a", create=True)
+    file.write(100, [data[:5000], memoryview(data)[5000:5001], b"", data[5001:]])
+    assert file.size() == 20_100
+    assert file.read(0, 30_000) == bytes(100) + data
+    file.sync()
+    file.write(4090, [b"across blocks"])
+    assert (
+        file.read(4085, 20)
+        == (bytes(100) + data)[4085:4090] + b"across blocks" + ((bytes(100) + data)[4103:4105])
+    )
+
+
+@BOTH
+def test_file__truncate_and_allocate(disk: LockableDisk, tmp_path: Path) -> None:
+    file = disk.open(tmp_path / "a", create=True)
+    file.write(0, [b"x" * 10_000])
+    file.truncate(5000)
+    file.allocate(12_000)
+    file.sync()
+    assert file.size() == 12_000
+    assert file.read(0, 12_000) == b"x" * 5000 + bytes(7000)
+
+
+@BOTH
+def test_disk__names(disk: LockableDisk, tmp_path: Path) -> None:
+    disk.make_directory(tmp_path / "d")
+    for name in ("a", "b"):
+        disk.open(tmp_path / "d" / name, create=True).sync()
+    disk.rename(tmp_path / "d" / "a", tmp_path / "d" / "c")
+    disk.remove(tmp_path / "d" / "b")
+    disk.sync_directory(tmp_path / "d")
+    assert disk.list(tmp_path / "d") == ["c"]
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["c"]
+    with pytest.raises(FileNotFoundError):
+        disk.open(tmp_path / "d" / "a")
+    assert disk.free_bytes(tmp_path) > 0
+
+
+@BOTH
+def test_lock__second_opener_is_refused(disk: LockableDisk, tmp_path: Path) -> None:
+    lock = disk.lock(tmp_path)
+    with pytest.raises(BlockingIOError):
+        DirectoryLock(tmp_path)
+    lock.close()
+    disk.lock(tmp_path).close()
+
+
+def test_power_loss__keeps_exactly_what_was_synced(tmp_path: Path) -> None:
+    disk = ForgetfulDisk()
+    kept = disk.open(tmp_path / "kept", create=True)
+    kept.write(0, [b"synced"])
+    kept.sync()
+    disk.sync_directory(tmp_path)
+    kept.write(0, [b"unsync"])
+    kept.write(9000, [b"far"])
+    disk.open(tmp_path / "unborn", create=True).sync()  # its directory was not synced
+    disk.power_loss()
+    with pytest.raises(OSError):
+        kept.read(0, 1)
+    assert disk.list(tmp_path) == ["kept"]
+    assert disk.open(tmp_path / "kept").read(0, 100) == b"synced"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_power_loss__rename_without_directory_sync_is_undone(tmp_path: Path) -> None:
+    disk = ForgetfulDisk()
+    for name, text in (("old", b"1"), ("new", b"2")):
+        file = disk.open(tmp_path / name, create=True)
+        file.write(0, [text])
+        file.sync()
+    disk.sync_directory(tmp_path)
+    disk.rename(tmp_path / "new", tmp_path / "old")
+    assert disk.open(tmp_path / "old").read(0, 1) == b"2"
+    disk.power_loss()
+    assert disk.list(tmp_path) == ["new", "old"]
+    assert disk.open(tmp_path / "old").read(0, 1) == b"1"
+
+
+def test_forgetful__another_process_sees_only_what_was_synced(tmp_path: Path) -> None:
+    disk = ForgetfulDisk()
+    file = disk.open(tmp_path / "a", create=True)
+    file.write(0, [b"data"])
+    assert not (tmp_path / "a").exists()
+    file.sync()
+    disk.sync_directory(tmp_path)
+    assert (tmp_path / "a").read_bytes() == b"data"
+
+
+def test_write_fully__carries_on_after_short_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    real = os.pwritev
+    monkeypatch.setattr(
+        os, "pwritev", lambda fd, pieces, at: real(fd, [memoryview(pieces[0])[:7]], at)
+    )
+    data = random.Random(2).randbytes(100)
+    with open(tmp_path / "a", "wb") as file:
+        write_fully(file.fileno(), 3, [data[:33], data[33:]])
+    assert (tmp_path / "a").read_bytes() == bytes(3) + data
+
+
+def test_disk_named__unknown() -> None:
+    assert isinstance(disk_named("forgetful"), ForgetfulDisk)
+    with pytest.raises(ValueError):
+        disk_named("floppy")
