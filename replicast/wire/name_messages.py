@@ -129,7 +129,7 @@ class NameList(Message):
     bucket: BucketName
     bucket_incarnation: U64
     prefix: ObjectName
-    after: ObjectName
+    after: Annotated[str, Kind("text", NAME_BYTES_MAX + 8)]  # a name, or a bound behind a prefix
     limit: U16
 
 

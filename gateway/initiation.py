@@ -1,0 +1,58 @@
+"""What the object layer stands on: chunks in, chunks out, names, tables.
+
+gateway/initiator.py implements `Initiator` over UDP; tests bring small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from replicast.flexhash.table import Table
+from replicast.hashing import HashAlgorithm
+
+from replicast.gateway.listing import ListDone
+from replicast.wire.documents import Reference
+from replicast.wire.name_messages import NameList
+from replicast.wire.schema import Message
+
+Block = bytes | bytearray | memoryview
+Source = Block | AsyncIterable[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlaced:
+    """A chunk that is durable on `copies` hosts; `sent_bytes` 0 when nothing had to be sent."""
+
+    chid: bytes
+    size_bytes: int
+    copies: int
+    vdevs: tuple[int, ...]
+    sent_bytes: int
+    stored_copies: int  # copies newly written; the rest were there and are held
+
+
+class BucketView(Protocol):
+    """What is needed of a bucket's record."""
+
+    tenant: str
+    bucket: str
+    incarnation: int
+    spread: int
+    inline_max_bytes: int
+
+
+class Initiator(Protocol):
+    """What the object layer stands on (gateway/initiator.py)."""
+
+    @property
+    def table(self) -> Table: ...
+    @property
+    def algorithm(self) -> HashAlgorithm: ...
+    def wall_ns(self) -> int: ...
+    async def bucket(self, tenant: str, bucket: str) -> BucketView: ...
+    async def put_chunk(self, data: Block) -> ChunkPlaced: ...
+    async def get_chunk(self, reference: Reference) -> Block: ...
+    async def named(self, request: Message, row: int) -> Message: ...
+    async def list_page(self, request: NameList) -> ListDone: ...

@@ -1,0 +1,413 @@
+"""Objects over chunks and names: what `replicast.connect()`, the API socket and later gateways call.
+
+A put streams: blocks are cut into chunks of `chunk_size_bytes`, at most `put_pipeline`
+of them are in flight, references fold into manifests, and one NAME_PUT commits at the
+end, when every chunk is durable. Up to the bucket's inline limit there is nothing but
+that NAME_PUT. A get fetches at most `get_read_ahead` chunks ahead of the reader.
+
+No sockets here: chunks, names and tables come through the `Initiator` protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
+from replicast.hashing import HashAlgorithm, content_hash
+
+from replicast.errors import InvalidRequest, NotFound, Unavailable
+from replicast.gateway.initiation import Block, BucketView, Initiator, Source
+from replicast.gateway.limits import DEFAULT_TENANT, check_name, check_prefix
+from replicast.gateway.manifest import (
+    ManifestBuilder,
+    ManifestError,
+    metadata_of,
+    overlapping,
+    parse_body,
+    parse_chunk,
+)
+from replicast.gateway.put_stream import PutPipeline, PutReport, cancel_all, cut
+from replicast.units import MIB
+from replicast.wire.documents import MANIFEST, ManifestBody, Reference
+from replicast.wire.name_messages import (
+    ALWAYS,
+    DELETE_MARKER,
+    IF_ABSENT,
+    IF_ETAG,
+    IF_NOT_ETAG,
+    IF_PRESENT,
+    IF_VERSION,
+    NO_VERSION,
+    Condition,
+    ListEntry,
+    NameDelete,
+    NameGet,
+    NameKey,
+    NameList,
+    NamePut,
+    NameResult,
+    NameVersionList,
+    NameVersions,
+    OperationTime,
+    VersionId,
+    VersionSummary,
+)
+
+LIST_PAGE_ENTRIES = 1000
+AFTER_ALL = "\U0010ffff"  # sorts behind every name that shares the prefix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectLimits:
+    """Sizes and windows of the object layer."""
+
+    chunk_size_bytes: int = MIB
+    put_pipeline: int = 8
+    get_read_ahead: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One version of one object, as a client sees it."""
+
+    bucket: str
+    name: str
+    version: VersionId
+    size_bytes: int
+    etag: str
+    delete_marker: bool
+    copies: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def modified_ns(self) -> int:
+        """When the row's leader ordered it (hybrid logical time)."""
+        return self.version.time_ns
+
+
+def condition(
+    if_none_match: str | None = None,
+    if_match: str | None = None,
+    if_version: VersionId | None = None,
+) -> Condition:
+    """The wire condition: "*" or an ETag for if_none_match and if_match."""
+    given = [c for c in (if_none_match, if_match, if_version) if c is not None]
+    if len(given) > 1:
+        raise InvalidRequest("give one condition only")
+    if if_version is not None:
+        return Condition(kind=IF_VERSION, version=if_version, etag="")
+    if if_none_match is not None:
+        kind = IF_ABSENT if if_none_match == "*" else IF_NOT_ETAG
+        return Condition(kind=kind, version=NO_VERSION, etag=_etag(if_none_match))
+    if if_match is not None:
+        kind = IF_PRESENT if if_match == "*" else IF_ETAG
+        return Condition(kind=kind, version=NO_VERSION, etag=_etag(if_match))
+    return Condition(kind=ALWAYS, version=NO_VERSION, etag="")
+
+
+def _etag(text: str) -> str:
+    if len(text.encode()) > 128:
+        raise InvalidRequest("ETag of more than 128 bytes")
+    return "" if text == "*" else text.strip('"')
+
+
+class Objects:
+    """The operations on objects of one cluster."""
+
+    def __init__(self, initiator: Initiator, limits: ObjectLimits) -> None:
+        self._initiator, self._limits = initiator, limits
+
+    # -- put ------------------------------------------------------------------------
+
+    async def put(
+        self,
+        bucket: str,
+        name: str,
+        source: Source,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        metadata: Mapping[str, str] | None = None,
+        when: Condition | None = None,
+        report: PutReport | None = None,
+    ) -> ObjectInfo:
+        """Store one version; durable on return. Nothing becomes visible unless it returns."""
+        key, record = await self._key(tenant, bucket, name)
+        begun_ns = self._initiator.wall_ns()
+        report = report or PutReport()
+        metadata = dict(metadata or {})
+        body = await self._put_body(record.inline_max_bytes, source, metadata, report)
+        body_hash = content_hash(self._initiator.algorithm, body)
+        request = NamePut(
+            key=key,
+            time=OperationTime(first_sent_ns=self._initiator.wall_ns(), begun_ns=begun_ns),
+            condition=when or condition(),
+            logical_size=report.logical_bytes,
+            etag=body_hash[:16].hex(),
+            body_hash=body_hash,
+            body=body,
+            short_of_copies=tuple(report.short_of_copies),
+        )
+        reply = await self._initiator.named(request, key.row)
+        assert isinstance(reply, NameResult)
+        return _info(key, reply.summary, copies=reply.copies, metadata=metadata)
+
+    async def _put_body(
+        self, inline_max_bytes: int, source: Source, metadata: dict[str, str], report: PutReport
+    ) -> bytes:
+        chunks = cut(source, self._limits.chunk_size_bytes)
+        first = await anext(chunks, b"")
+        second = await anext(chunks, None)
+        builder = ManifestBuilder(
+            algorithm=self._initiator.algorithm, copies=self._initiator.table.policy.copies
+        )
+        if second is None and len(first) <= inline_max_bytes:
+            report.logical_bytes, report.inline = len(first), True
+            return builder.finish(metadata, inline=bytes(first))
+        pipeline = PutPipeline(self._initiator, builder, self._limits.put_pipeline, report)
+        try:
+            await pipeline.put(first)
+            if second is not None:
+                await pipeline.put(second)
+            async for chunk in chunks:
+                await pipeline.put(chunk)
+            return await pipeline.finish(metadata)
+        finally:
+            await pipeline.close()
+
+    # -- get ------------------------------------------------------------------------
+
+    async def head(
+        self,
+        bucket: str,
+        name: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        version: VersionId = NO_VERSION,
+    ) -> tuple[ObjectInfo, ManifestBody]:
+        """The version (newest when NO_VERSION) and its manifest; raises NotFound."""
+        key, _ = await self._key(tenant, bucket, name)
+        request = NameGet(key=key, version=version, want_body=True)
+        reply = await self._initiator.named(request, key.row)
+        assert isinstance(reply, NameResult)
+        if reply.summary.kind == DELETE_MARKER:
+            raise NotFound(f"{bucket}/{name} is deleted", reason="NO_SUCH_NAME")
+        body = _checked(reply, self._initiator.algorithm)
+        info = _info(key, reply.summary, copies=reply.copies, metadata=metadata_of(body))
+        return info, body
+
+    async def get(
+        self,
+        bucket: str,
+        name: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        version: VersionId = NO_VERSION,
+        range: tuple[int, int] | None = None,
+    ) -> AsyncIterator[Block]:
+        """The verified bytes in order; `range` is (first, last), both included, as in HTTP."""
+        _, body = await self.head(bucket, name, tenant=tenant, version=version)
+        async for block in self.read(body, range):
+            yield block
+
+    async def read(
+        self, body: ManifestBody, range: tuple[int, int] | None = None
+    ) -> AsyncIterator[Block]:
+        """The bytes that `body` describes, or those of `range`."""
+        start, end = _span(range, body.logical_bytes)
+        if body.inline:
+            yield body.inline[start:end]
+            return
+        fetching: deque[tuple[Reference, asyncio.Task[Block]]] = deque()
+        try:
+            async for reference in self.payload_references(body.references, start, end):
+                fetching.append(
+                    (reference, asyncio.ensure_future(self._initiator.get_chunk(reference)))
+                )
+                if len(fetching) > self._limits.get_read_ahead:
+                    yield await _clip(*fetching.popleft(), start, end)
+            while fetching:
+                yield await _clip(*fetching.popleft(), start, end)
+        finally:
+            await cancel_all([task for _, task in fetching])
+
+    async def payload_references(
+        self, references: tuple[Reference, ...], start: int, end: int
+    ) -> AsyncIterator[Reference]:
+        """Leaves of the Merkle tree that overlap [start, end), in order."""
+        for reference in overlapping(references, start, end):
+            if reference.kind != MANIFEST:
+                yield reference
+                continue
+            data = await self._initiator.get_chunk(reference)
+            below = parse_chunk(bytes(data), reference)
+            async for leaf in self.payload_references(below, start, end):
+                yield leaf
+
+    async def all_references(self, references: tuple[Reference, ...]) -> AsyncIterator[Reference]:
+        """Every chunk of the tree, manifest chunks before what they reference."""
+        for reference in references:
+            yield reference
+            if reference.kind == MANIFEST:
+                data = await self._initiator.get_chunk(reference)
+                async for below in self.all_references(parse_chunk(bytes(data), reference)):
+                    yield below
+
+    # -- the rest -------------------------------------------------------------------
+
+    async def delete(
+        self,
+        bucket: str,
+        name: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        version: VersionId = NO_VERSION,
+        when: Condition | None = None,
+    ) -> ObjectInfo:
+        """Put a delete marker, or remove one version for good."""
+        key, _ = await self._key(tenant, bucket, name)
+        now_ns = self._initiator.wall_ns()
+        request = NameDelete(
+            key=key,
+            time=OperationTime(first_sent_ns=now_ns, begun_ns=now_ns),
+            condition=when or condition(),
+            version=version,
+        )
+        reply = await self._initiator.named(request, key.row)
+        assert isinstance(reply, NameResult)
+        return _info(key, reply.summary, copies=reply.copies)
+
+    async def versions(
+        self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT
+    ) -> list[ObjectInfo]:
+        """All versions and delete markers, newest first; NotFound when there are none."""
+        key, _ = await self._key(tenant, bucket, name)
+        reply = await self._initiator.named(NameVersions(key=key), key.row)
+        assert isinstance(reply, NameVersionList)
+        return [_info(key, summary) for summary in reply.versions]
+
+    async def list(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        tenant: str = DEFAULT_TENANT,
+        after: str = "",
+        delimiter: str = "",
+    ) -> AsyncIterator[ObjectInfo | str]:
+        """Objects in byte order; with a delimiter, a common prefix (str) in place of its names."""
+        check_prefix(prefix)
+        record = await self._initiator.bucket(tenant, bucket)
+        more = True
+        while more:
+            page, more = await self._page(record, prefix, after)
+            for entry in page:
+                if entry.name <= after and after.endswith(AFTER_ALL):
+                    continue  # under a common prefix that was given already
+                common = _common_prefix(entry.name, prefix, delimiter)
+                after = common + AFTER_ALL if common else entry.name
+                if common:
+                    yield common
+                    more = True
+                    break
+                yield _listed(record, entry)
+
+    async def _page(
+        self, record: BucketView, prefix: str, after: str
+    ) -> tuple[tuple[ListEntry, ...], bool]:
+        seed = bucket_seed(record.tenant, record.bucket, record.incarnation)
+        rows = rows_of_bucket(seed, record.spread, self._initiator.table.policy.row_count)
+        done = await self._initiator.list_page(
+            NameList(
+                rows=tuple(rows),
+                tenant=record.tenant,
+                bucket=record.bucket,
+                bucket_incarnation=record.incarnation,
+                prefix=prefix,
+                after=after,
+                limit=LIST_PAGE_ENTRIES,
+            )
+        )
+        return done.entries, done.more
+
+    async def _key(self, tenant: str, bucket: str, name: str) -> tuple[NameKey, BucketView]:
+        check_name(name)
+        record = await self._initiator.bucket(tenant, bucket)
+        row = row_of_name(
+            bucket_seed(tenant, bucket, record.incarnation),
+            nhid(tenant, bucket, name),
+            record.spread,
+            self._initiator.table.policy.row_count,
+        )
+        key = NameKey(
+            row=row,
+            tenant=tenant,
+            bucket=bucket,
+            bucket_incarnation=record.incarnation,
+            name=name,
+        )
+        return key, record
+
+
+async def _clip(reference: Reference, task: asyncio.Task[Block], start: int, end: int) -> Block:
+    data = await task
+    if len(data) != reference.logical_bytes:
+        raise ManifestError(f"chunk {reference.chid.hex()} has {len(data)} bytes")
+    low, high = max(0, start - reference.offset), min(len(data), end - reference.offset)
+    return data if (low, high) == (0, len(data)) else memoryview(data)[low:high]
+
+
+def _span(range: tuple[int, int] | None, size_bytes: int) -> tuple[int, int]:
+    if range is None:
+        return 0, size_bytes
+    first, last = range
+    if first < 0 or last < first or first >= size_bytes:
+        raise InvalidRequest(
+            f"range {first}-{last} of an object of {size_bytes} bytes", reason="INVALID_RANGE"
+        )
+    return first, min(last + 1, size_bytes)
+
+
+def _checked(reply: NameResult, algorithm: HashAlgorithm) -> ManifestBody:
+    if content_hash(algorithm, reply.body) != reply.summary.body_hash:
+        raise Unavailable("the manifest does not match its hash", reason="HASH_MISMATCH")
+    return parse_body(reply.body)
+
+
+def _info(
+    key: NameKey,
+    summary: VersionSummary,
+    *,
+    copies: int = 0,
+    metadata: Mapping[str, str] | None = None,
+) -> ObjectInfo:
+    return ObjectInfo(
+        bucket=key.bucket,
+        name=key.name,
+        version=summary.version,
+        size_bytes=summary.logical_size,
+        etag=summary.etag,
+        delete_marker=summary.kind == DELETE_MARKER,
+        copies=copies,
+        metadata=metadata or {},
+    )
+
+
+def _listed(record: BucketView, entry: ListEntry) -> ObjectInfo:
+    return ObjectInfo(
+        bucket=record.bucket,
+        name=entry.name,
+        version=entry.summary.version,
+        size_bytes=entry.summary.logical_size,
+        etag=entry.summary.etag,
+        delete_marker=False,
+    )
+
+
+def _common_prefix(name: str, prefix: str, delimiter: str) -> str:
+    if not delimiter:
+        return ""
+    at = name.find(delimiter, len(prefix))
+    return name[: at + len(delimiter)] if at >= 0 else ""

@@ -1,0 +1,120 @@
+"""The streaming half of an object put: cut the source, keep a few chunks in flight, fold references.
+
+Memory is bounded by `width` + 2 chunks and the references of the manifest
+levels that are open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from replicast.gateway.initiation import Block, ChunkPlaced, Initiator, Source
+from replicast.gateway.manifest import ManifestBuilder, payload_reference
+
+
+@dataclass(slots=True)
+class PutReport:
+    """What a put did; filled while it runs, so that a progress bar can watch it."""
+
+    logical_bytes: int = 0
+    chunks: int = 0
+    chunks_deduplicated: int = 0  # needed no transfer at all
+    sent_bytes: int = 0  # payload bytes handed to the transfer, once for all copies
+    stored_copies: int = 0
+    inline: bool = False
+    short_of_copies: list[bytes] = field(default_factory=list)
+
+
+class PutPipeline:
+    """At most `width` chunks in flight; references are added in order of offset."""
+
+    def __init__(
+        self, initiator: Initiator, builder: ManifestBuilder, width: int, report: PutReport
+    ) -> None:
+        self._initiator, self._builder, self._report = initiator, builder, report
+        self._width = width
+        self._tasks: deque[asyncio.Task[ChunkPlaced]] = deque()
+
+    async def put(self, data: Block) -> None:
+        """Start one payload chunk; waits for the oldest when the pipeline is full."""
+        while len(self._tasks) >= self._width:
+            await self._settle_oldest()
+        self._report.logical_bytes += len(data)
+        self._tasks.append(asyncio.ensure_future(self._initiator.put_chunk(data)))
+
+    async def finish(self, metadata: Mapping[str, str]) -> bytes:
+        """Wait for all, store the manifest chunks, return the body."""
+        while self._tasks:
+            await self._settle_oldest()
+        body = self._builder.finish(metadata)
+        await self._store_manifests()
+        return body
+
+    async def close(self) -> None:
+        """Cancel what is still running (after an error or a cancelled put)."""
+        await cancel_all(list(self._tasks))
+
+    async def _settle_oldest(self) -> None:
+        placed = await self._tasks[0]
+        self._tasks.popleft()
+        self._note(placed)
+        self._builder.add(
+            payload_reference(
+                offset=self._builder.logical_bytes,
+                size_bytes=placed.size_bytes,
+                algorithm=self._initiator.algorithm,
+                chid=placed.chid,
+                copies=self._initiator.table.policy.copies,
+            )
+        )
+        await self._store_manifests()
+
+    async def _store_manifests(self) -> None:
+        for chunk in self._builder.take_chunks():
+            self._note(await self._initiator.put_chunk(chunk.data))
+
+    def _note(self, placed: ChunkPlaced) -> None:
+        report = self._report
+        report.chunks += 1
+        report.sent_bytes += placed.sent_bytes
+        report.stored_copies += placed.stored_copies
+        report.chunks_deduplicated += placed.sent_bytes == 0
+        if placed.copies < self._initiator.table.policy.copies:
+            report.short_of_copies.append(placed.chid)
+
+
+async def cut(source: Source, chunk_size_bytes: int) -> AsyncIterator[Block]:
+    """The source as chunks of exactly the size, the last one shorter; at most one copy."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        view = memoryview(source).cast("B")
+        for at in range(0, len(view), chunk_size_bytes):
+            yield view[at : at + chunk_size_bytes]
+        return
+    buffer = bytearray()
+    async for block in source:
+        view = memoryview(block).cast("B")
+        while len(view):
+            if not buffer and len(view) >= chunk_size_bytes:
+                # The caller may reuse its block while the chunk is in flight.
+                yield bytes(view[:chunk_size_bytes])
+                view = view[chunk_size_bytes:]
+                continue
+            room = chunk_size_bytes - len(buffer)
+            buffer += view[:room]
+            view = view[room:]
+            if len(buffer) == chunk_size_bytes:
+                yield buffer
+                buffer = bytearray()
+    if buffer:
+        yield buffer
+
+
+async def cancel_all(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel and wait until all have ended, so that no buffer is in use afterwards."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
