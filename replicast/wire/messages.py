@@ -10,6 +10,7 @@ from replicast.wire import (
     documents,
     name_messages,
     row_messages,
+    session_messages,
 )
 from replicast.wire.schema import MESSAGES
 
@@ -20,4 +21,5 @@ __all__ = [
     "documents",
     "name_messages",
     "row_messages",
+    "session_messages",
 ]
