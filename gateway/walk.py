@@ -1,0 +1,202 @@
+"""Walks over names and their chunks: verify every copy, restore what is missing.
+
+Both are foreground walks of one client: nothing is remembered between runs.
+A chunk that many versions reference is looked at once a walk. Repair puts the
+chunk again through the ordinary path: members that have a good copy answer
+"already stored" and hold it, others receive it, so that afterwards it has the
+copies that its reference wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from replicast.errors import DataLost, ReplicastError
+from replicast.gateway.initiation import Initiator
+from replicast.gateway.objects import ObjectInfo, Objects
+from replicast.gateway.survey import SurveyDone
+from replicast.machine import NodeId
+from replicast.wire.chunk_messages import (
+    HIT,
+    MISS,
+    VERIFIED,
+    VERIFY_CORRUPT,
+    VERIFY_MISSING,
+    ChunkAnswer,
+    ChunkQuery,
+    ChunkVerified,
+    ChunkVerify,
+)
+from replicast.wire.documents import Reference
+from replicast.wire.schema import Message
+
+SEEN_KEY_BYTES = 16  # of the CHID: enough to tell chunks of one walk apart
+
+
+class Surveyor(Initiator, Protocol):
+    """An initiator that can also ask several targets at once."""
+
+    async def survey(self, requests: dict[NodeId, Message]) -> SurveyDone: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFinding:
+    """One copy that was looked at. state: ok, corrupt, missing, error, silent."""
+
+    bucket: str
+    name: str
+    chid: bytes
+    vdev_index: int
+    state: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFinding:
+    """One chunk after its copies were looked at; `hosts` counts good copies in distinct hosts."""
+
+    bucket: str
+    name: str
+    reference: Reference
+    copies: tuple[CopyFinding, ...]
+    hosts: int
+
+    @property
+    def wanted(self) -> int:
+        return self.reference.copies
+
+
+@dataclass(frozen=True, slots=True)
+class RepairFinding:
+    """What repair did for one chunk: action restored or failed."""
+
+    chunk: ChunkFinding
+    action: str
+    copies_now: int
+    detail: str = ""
+
+
+async def holders(initiator: Surveyor, chid: bytes) -> dict[int, int]:
+    """VDEV index -> HIT, MISS or UNSURE of all members and draining VDEVs that answered."""
+    table = initiator.table
+    row = table.row_of_chunk(chid)
+    asked = dict.fromkeys(
+        table.target_of(index).node_id for index in (*table.members(row), *table.draining(row))
+    )
+    done = await initiator.survey({t: ChunkQuery(row=row, chid=chid) for t in asked})
+    found: dict[int, int] = {}
+    for answer in done.answers.values():
+        if isinstance(answer, ChunkAnswer):
+            found.update((a.vdev_index, a.kind) for a in answer.answers)
+    return found
+
+
+class Walk:
+    """One walk over buckets and prefixes; remembers which chunks it has seen."""
+
+    def __init__(self, initiator: Surveyor, objects: Objects) -> None:
+        self._initiator, self._objects = initiator, objects
+        self._seen: set[bytes] = set()
+        self.objects_walked = 0
+        self.chunks_walked = 0
+
+    async def verify(self, bucket: str, prefix: str = "") -> AsyncIterator[ChunkFinding]:
+        """Every chunk under the prefix, all versions, each copy read from disk and hashed."""
+        async for info, reference in self._references(bucket, prefix):
+            yield await self._verify_chunk(info, reference)
+
+    async def repair(
+        self, bucket: str, prefix: str = ""
+    ) -> AsyncIterator[ChunkFinding | RepairFinding]:
+        """As verify; a chunk with fewer good copies than wanted is put again."""
+        async for info, reference in self._references(bucket, prefix):
+            finding = await self._verify_chunk(info, reference)
+            yield finding
+            if finding.hosts < min(finding.wanted, self._hosts_available()):
+                yield await self._restore(finding)
+
+    async def _references(
+        self, bucket: str, prefix: str
+    ) -> AsyncIterator[tuple[ObjectInfo, Reference]]:
+        async for listed in self._objects.list(bucket, prefix):
+            assert isinstance(listed, ObjectInfo)
+            for info in await self._objects.versions(bucket, listed.name):
+                if info.delete_marker:
+                    continue
+                self.objects_walked += 1
+                _, body = await self._objects.head(bucket, info.name, version=info.version)
+                async for reference in self._objects.all_references(body.references):
+                    key = reference.chid[:SEEN_KEY_BYTES]
+                    if key not in self._seen:
+                        self._seen.add(key)
+                        self.chunks_walked += 1
+                        yield info, reference
+
+    async def _verify_chunk(self, info: ObjectInfo, reference: Reference) -> ChunkFinding:
+        found = await holders(self._initiator, reference.chid)
+        held = sorted(index for index, kind in found.items() if kind not in (MISS,))
+        copies: list[CopyFinding] = []
+        for batch in self._one_per_target(held):
+            copies += await self._verify_copies(info, reference, batch)
+        good = {
+            self._initiator.table.host_of(copy.vdev_index) for copy in copies if copy.state == "ok"
+        }
+        return ChunkFinding(info.bucket, info.name, reference, tuple(copies), len(good))
+
+    def _one_per_target(self, held: Iterable[int]) -> list[dict[NodeId, int]]:
+        batches: list[dict[NodeId, int]] = []
+        for index in held:
+            target = self._initiator.table.target_of(index).node_id
+            batch = next((b for b in batches if target not in b), None)
+            if batch is None:
+                batch = {}
+                batches.append(batch)
+            batch[target] = index
+        return batches
+
+    async def _verify_copies(
+        self, info: ObjectInfo, reference: Reference, batch: dict[NodeId, int]
+    ) -> list[CopyFinding]:
+        requests: dict[NodeId, Message] = {
+            target: ChunkVerify(
+                chid=reference.chid, hash_algorithm=reference.hash_algorithm, vdev_index=index
+            )
+            for target, index in batch.items()
+        }
+        done = await self._initiator.survey(requests)
+        findings = []
+        for target, index in batch.items():
+            state, detail = _state(done.answers.get(target))
+            findings.append(
+                CopyFinding(info.bucket, info.name, reference.chid, index, state, detail)
+            )
+        return findings
+
+    async def _restore(self, finding: ChunkFinding) -> RepairFinding:
+        try:
+            data = await self._initiator.get_chunk(finding.reference)
+            placed = await self._initiator.put_chunk(data)
+        except DataLost as error:
+            return RepairFinding(finding, "lost", 0, str(error))
+        except ReplicastError as error:
+            return RepairFinding(finding, "failed", finding.hosts, str(error))
+        enough = placed.copies >= min(finding.wanted, self._hosts_available())
+        return RepairFinding(finding, "restored" if enough else "short", placed.copies)
+
+    def _hosts_available(self) -> int:
+        table = self._initiator.table
+        return len({table.host_of(index) for index in table.vdevs})
+
+
+def _state(answer: Message | None) -> tuple[str, str]:
+    if answer is None:
+        return "silent", "no answer"
+    if not isinstance(answer, ChunkVerified):
+        return "error", getattr(answer, "detail", "refused")
+    names = {VERIFIED: "ok", VERIFY_CORRUPT: "corrupt", VERIFY_MISSING: "missing"}
+    return names.get(answer.result, "error"), answer.detail
+
+
+__all__ = ["HIT", "ChunkFinding", "CopyFinding", "RepairFinding", "Walk", "holders"]
