@@ -1,0 +1,108 @@
+"""Which VDEVs get a chunk: pure, integer-only, the same answer for the same input.
+
+The cost of a VDEV is its expected completion (start + duration as bid, plus
+what this initiator measured beyond earlier promises), lengthened as its free
+fraction falls below the mean of the group, and spread by a factor between 1 and 2
+that depends on chunk and VDEV only: VDEVs that are about equal share the load,
+and equal content meets its earlier copies.
+
+Failure domains are a constraint: no two copies on one host, and not all copies
+in one zone when another zone offers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from replicast.units import MS, PPM
+
+MASK64 = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One VDEV that would take the chunk. `excess_ns`: measured here beyond its promises."""
+
+    vdev_index: int
+    host: str
+    zone: str
+    start_ns: int
+    duration_ns: int
+    free_ppm: int
+    excess_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Both weights in percent; differences far below `equal_ns` are noise, not a preference."""
+
+    latency_percent: int = 100
+    free_percent: int = 100
+    equal_ns: int = 10 * MS
+
+
+def spread(chid: bytes, vdev_index: int) -> int:
+    """A number in [0, 2**64) fixed by chunk and VDEV (one round of splitmix64)."""
+    x = (int.from_bytes(chid[8:16], "little") + (vdev_index + 1) * 0x9E3779B97F4A7C15) & MASK64
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK64
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK64
+    return x ^ (x >> 31)
+
+
+def order_small(chid: bytes, members: Iterable[int]) -> list[int]:
+    """The order in which members are asked to take a small chunk."""
+    return sorted(members, key=lambda v: (spread(chid, v), v))
+
+
+def cost(chid: bytes, offer: Offer, mean_free_ppm: int, weights: Weights) -> int:
+    """Lower is better; the unit means nothing."""
+    completion_ns = offer.start_ns + offer.duration_ns
+    completion_ns += offer.excess_ns * weights.latency_percent // 100
+    deficit_ppm = 0
+    if mean_free_ppm > 0:
+        deficit_ppm = max(0, mean_free_ppm - offer.free_ppm) * PPM // mean_free_ppm
+    lengthened = (weights.equal_ns + completion_ns) * (
+        100 * PPM + weights.free_percent * deficit_ppm
+    )
+    return lengthened * (PPM + (spread(chid, offer.vdev_index) * PPM >> 64))
+
+
+def rank(chid: bytes, offers: Sequence[Offer], weights: Weights) -> list[Offer]:
+    """All offers, best first."""
+    if not offers:
+        return []
+    mean_free_ppm = sum(o.free_ppm for o in offers) // len(offers)
+    return sorted(offers, key=lambda o: (cost(chid, o, mean_free_ppm, weights), o.vdev_index))
+
+
+def choose(
+    chid: bytes,
+    offers: Sequence[Offer],
+    count: int,
+    weights: Weights,
+    *,
+    hosts_taken: Collection[str] = (),
+    zones_taken: Collection[str] = (),
+) -> list[Offer]:
+    """Up to `count` offers on distinct hosts, none of `hosts_taken`; best first."""
+    best_of_host: dict[str, Offer] = {}
+    for offer in rank(chid, offers, weights):
+        if offer.host not in hosts_taken:
+            best_of_host.setdefault(offer.host, offer)
+    candidates = list(best_of_host.values())
+    chosen = candidates[:count]
+    if chosen and count - len(chosen) <= 0:
+        _spread_zones(chosen, candidates[count:], zones_taken)
+    return chosen
+
+
+def _spread_zones(chosen: list[Offer], rest: list[Offer], zones_taken: Collection[str]) -> None:
+    zone = chosen[0].zone
+    alone = all(o.zone == zone for o in chosen) and all(z == zone for z in zones_taken)
+    if not alone or len(chosen) + len(zones_taken) < 2:
+        return  # spread already, or a single copy
+    for offer in rest:
+        if offer.zone != zone:
+            chosen[-1] = offer
+            return

@@ -1,0 +1,346 @@
+"""Moving one chunk's payload: what sender and receiver of a put and of a get have in common.
+
+    sender                                  receiver
+      | <-- credit (PUT_ACCEPTED, CHUNK_SEND) |
+      | -- PAYLOAD x n, within the credit --> |   placed by the network thread, not here
+      | <-- PAYLOAD_GAPS (credit, missing) -- |   on a timer, when nothing moves
+      | -- PAYLOAD, the missing only -------> |
+
+`Sender` decides which bytes go to whom and when; the shell executes its
+SendPayload events and reports each with sent(). `Receiver` looks at the
+reassembly's progress on a timer. `CreditPool` shares what one receiving socket
+can take. All are parts of the cores in gateway/ and target/, driven by them.
+
+Invariants: a receiver is never sent a new byte beyond its credit, rounded up
+to a whole datagram; a resend waits until the earlier jobs for that receiver have
+left, so that a report written before the bytes arrived causes no second copy.
+Limits: one resend job and one job of new bytes per receiver at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from replicast.machine import Destination, Event, Group, NodeId
+from replicast.units import KIB, MS
+from replicast.wire.chunk_messages import RANGES_MAX, ByteRange, PayloadGaps
+
+Ranges = tuple[tuple[int, int], ...]
+BufferLike = Any  # whatever supports the buffer protocol; Python 3.11 has no public type for it
+
+CREDIT_STEP_BYTES = 64 * KIB
+GAP_WAIT_NS = 20 * MS
+GAP_WAIT_MAX_NS = 320 * MS
+WINDOW_TICK_NS = 5 * MS
+
+
+@dataclass(frozen=True, slots=True)
+class SendPayload(Event):
+    """Send these byte ranges of `buffer` as payload datagrams; then report sent(transfer_id,
+    token) to the core. `to`: nodes by unicast, interleaved, or one rendezvous group."""
+
+    transfer_id: bytes
+    token: int
+    buffer: BufferLike
+    ranges: Ranges
+    to: tuple[NodeId, ...] | Group
+    datagram_bytes: int
+    size_bytes: int
+    authenticated: bool
+    resend: bool
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes that leave this host for it, headers not counted."""
+        copies = len(self.to) if isinstance(self.to, tuple) else 1
+        return copies * sum(end - start for start, end in self.ranges)
+
+
+class PayloadBuffers(Protocol):
+    """replicast.transport.reassembly.Reassembly, or its native twin."""
+
+    def open(
+        self, transfer_id: bytes, size_bytes: int, datagram_bytes: int, authenticated: bool = False
+    ) -> None: ...
+    def place(self, transfer_id: bytes, offset: int, data: bytes) -> Any: ...
+    def progress(self, transfer_id: bytes) -> tuple[int, int]: ...
+    def gaps(self, transfer_id: bytes, limit: int) -> list[tuple[int, int]]: ...
+    def take(self, transfer_id: bytes) -> Any: ...
+    def close(self, transfer_id: bytes) -> Any: ...
+
+
+class _Peer:
+    """What one receiver may get and has been sent."""
+
+    __slots__ = ("cursor", "jobs", "limit")
+
+    def __init__(self) -> None:
+        self.cursor = 0  # bytes before it were handed out once
+        self.limit = 0  # bytes before it may be
+        self.jobs = 0  # SendPayload events that sent() has not confirmed
+
+
+class Sender:
+    """One payload on its way to one or several receivers."""
+
+    def __init__(
+        self,
+        transfer_id: bytes,
+        buffer: BufferLike,
+        size_bytes: int,
+        datagram_bytes: int,
+        *,
+        authenticated: bool = False,
+        skip_bytes: int = 0,
+    ) -> None:
+        self.transfer_id, self.buffer = transfer_id, buffer
+        self.size_bytes, self.datagram_bytes = size_bytes, datagram_bytes
+        self.authenticated = authenticated
+        self.sent_bytes = 0
+        self.resent_bytes = 0
+        self._skip_bytes = skip_bytes  # these travel in a control message
+        self._peers: dict[NodeId, _Peer] = {}
+        self._group: Group | None = None
+        self._group_nodes: tuple[NodeId, ...] = ()
+        self._jobs: dict[int, tuple[NodeId, ...]] = {}
+        self._token = 0
+        self._out: list[SendPayload] = []
+
+    def add(self, node: NodeId, credit_bytes: int) -> None:
+        """A receiver that is reached by unicast; twice is once."""
+        if node not in self._peers:
+            self._admit(node, credit_bytes)
+            self._pump()
+
+    def multicast(self, group: Group, credits: dict[NodeId, int]) -> None:
+        """These receivers are reached by one group; their gaps are still mended by unicast."""
+        for node, credit_bytes in credits.items():
+            self._admit(node, credit_bytes)
+        self._group, self._group_nodes = group, tuple(credits)
+        self._pump()
+
+    def remove(self, node: NodeId) -> None:
+        """This receiver is done, or given up: nobody waits for its credit any more."""
+        if self._peers.pop(node, None) is not None:
+            self._group_nodes = tuple(n for n in self._group_nodes if n != node)
+            self._pump()
+
+    def gaps(self, node: NodeId, message: PayloadGaps) -> None:
+        """A receiver's report: new credit, and what it misses of what was sent."""
+        peer = self._peers.get(node)
+        if peer is None:
+            return
+        limit = min(self.size_bytes, message.received_bytes + message.credit_bytes)
+        peer.limit = max(peer.limit, limit)
+        missing = self._missing(peer, message.ranges)
+        if missing and not peer.jobs:
+            self._send(missing, (node,), resend=True)
+        self._pump()
+
+    def sent(self, token: int) -> None:
+        """The shell has handed all datagrams of this event to the network."""
+        for node in self._jobs.pop(token, ()):
+            if node in self._peers:
+                self._peers[node].jobs -= 1
+
+    def take(self) -> list[SendPayload]:
+        """Events for the shell, in order."""
+        taken, self._out = self._out, []
+        return taken
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is queued at the shell."""
+        return not self._jobs
+
+    def nodes(self) -> tuple[NodeId, ...]:
+        """Receivers that are not done."""
+        return tuple(self._peers)
+
+    # -- inside ---------------------------------------------------------------------
+
+    def _admit(self, node: NodeId, credit_bytes: int) -> None:
+        peer = self._peers[node] = _Peer()
+        peer.cursor = self._skip_bytes
+        peer.limit = min(self.size_bytes, self._skip_bytes + credit_bytes)
+
+    def _missing(self, peer: _Peer, ranges: Sequence[ByteRange]) -> Ranges:
+        """The part of a report below the cursor; nonsense from a peer falls out here."""
+        clipped = ((r.start, min(r.end, peer.cursor)) for r in ranges)
+        return tuple((start, end) for start, end in clipped if start < end)
+
+    def _pump(self) -> None:
+        if self._group_nodes:
+            self._pump_group()
+        same: dict[tuple[int, int], list[NodeId]] = {}
+        for node, peer in self._peers.items():
+            if node not in self._group_nodes:
+                self._collect(same, node, peer)
+        for (start, end), nodes in same.items():
+            self._send(((start, end),), tuple(nodes), resend=False)
+
+    def _collect(
+        self, same: dict[tuple[int, int], list[NodeId]], node: NodeId, peer: _Peer
+    ) -> None:
+        end = self._whole_datagrams(peer.limit)
+        if peer.cursor < end:
+            same.setdefault((peer.cursor, end), []).append(node)
+            peer.cursor = end
+
+    def _pump_group(self) -> None:
+        peers = [self._peers[node] for node in self._group_nodes]
+        start = min(peer.cursor for peer in peers)
+        end = self._whole_datagrams(min(peer.limit for peer in peers))
+        if start < end and self._group is not None:
+            for peer in peers:
+                peer.cursor = end
+            self._send(((start, end),), self._group, resend=False)
+
+    def _whole_datagrams(self, end: int) -> int:
+        return min(self.size_bytes, -(-end // self.datagram_bytes) * self.datagram_bytes)
+
+    def _send(self, ranges: Ranges, to: tuple[NodeId, ...] | Group, *, resend: bool) -> None:
+        self._token += 1
+        nodes = self._group_nodes if isinstance(to, Group) else to
+        self._jobs[self._token] = nodes
+        for node in nodes:
+            self._peers[node].jobs += 1
+        event = SendPayload(
+            self.transfer_id,
+            self._token,
+            self.buffer,
+            ranges,
+            to,
+            self.datagram_bytes,
+            self.size_bytes,
+            self.authenticated,
+            resend,
+        )
+        self.sent_bytes += event.payload_bytes
+        self.resent_bytes += event.payload_bytes if resend else 0
+        self._out.append(event)
+
+
+class Receiver:
+    """Watches one open transfer: reports gaps when nothing moves, slides a partial credit."""
+
+    def __init__(
+        self,
+        buffers: PayloadBuffers,
+        transfer_id: bytes,
+        sender: Destination,
+        credit_bytes: int,
+        now_ns: int,
+        *,
+        gap_wait_ns: int = GAP_WAIT_NS,
+    ) -> None:
+        self.transfer_id, self.sender = transfer_id, sender
+        self.received_bytes = 0
+        self.moved_ns = now_ns  # when bytes were last seen to have arrived
+        self._buffers = buffers
+        self._credit_bytes = credit_bytes
+        self._granted_at_bytes = 0
+        self._first_wait_ns = self._wait_ns = gap_wait_ns
+        self._next_ns = now_ns + self._tick_ns()
+
+    def deadline_ns(self) -> int:
+        """When check() is due."""
+        return self._next_ns
+
+    def grant(self, credit_bytes: int, now_ns: int) -> PayloadGaps:
+        """New credit; the report that tells the sender."""
+        self._credit_bytes = credit_bytes
+        self._wait_ns = self._first_wait_ns
+        self._look(now_ns)
+        self._next_ns = now_ns + self._tick_ns()
+        return self._report(())
+
+    def check(self, now_ns: int) -> PayloadGaps | None:
+        """A report when one is due: bytes stopped coming, or half the credit is used."""
+        if now_ns < self._next_ns:
+            return None
+        if self._look(now_ns):
+            self._wait_ns = self._first_wait_ns
+            self._next_ns = now_ns + self._tick_ns()
+            used = self.received_bytes - self._granted_at_bytes
+            return self._report(()) if self._slides() and used * 2 >= self._credit_bytes else None
+        if self._slides() and now_ns < self.moved_ns + self._wait_ns:
+            self._next_ns = min(self.moved_ns + self._wait_ns, now_ns + self._tick_ns())
+            return None
+        self._wait_ns = min(GAP_WAIT_MAX_NS, self._wait_ns * 2)
+        self._next_ns = now_ns + self._wait_ns
+        return self._report(tuple(self._buffers.gaps(self.transfer_id, RANGES_MAX)))
+
+    def _slides(self) -> bool:
+        _, size_bytes = self._buffers.progress(self.transfer_id)
+        return 0 < self._credit_bytes < size_bytes - self._granted_at_bytes
+
+    def _tick_ns(self) -> int:
+        return min(self._wait_ns, WINDOW_TICK_NS) if self._slides() else self._wait_ns
+
+    def _look(self, now_ns: int) -> bool:
+        received, _ = self._buffers.progress(self.transfer_id)
+        moved = received > self.received_bytes
+        if moved:
+            self.received_bytes, self.moved_ns = received, now_ns
+        return moved
+
+    def _report(self, ranges: Ranges) -> PayloadGaps:
+        self._granted_at_bytes = self.received_bytes
+        return PayloadGaps(
+            transfer_id=self.transfer_id,
+            received_bytes=self.received_bytes,
+            credit_bytes=self._credit_bytes,
+            ranges=tuple(ByteRange(start=start, end=end) for start, end in ranges),
+        )
+
+
+class CreditPool:
+    """Shares what one receiving socket can take between its transfers, first come first served.
+
+    A transfer gets its whole size, or all of the pool when it is larger; until then it waits.
+    """
+
+    def __init__(self, total_bytes: int) -> None:
+        self.total_bytes = max(total_bytes, CREDIT_STEP_BYTES)
+        self.granted_bytes = 0
+        self._granted: dict[bytes, int] = {}
+        self._waiting: dict[bytes, int] = {}
+        self._fresh: list[tuple[bytes, int]] = []
+
+    def request(self, transfer_id: bytes, want_bytes: int) -> int:
+        """Credit now, or 0: then the transfer appears in take_granted() later."""
+        want_bytes = min(want_bytes, self.total_bytes)
+        if self._waiting or self.granted_bytes + want_bytes > self.total_bytes:
+            self._waiting[transfer_id] = want_bytes
+            return 0
+        self._granted[transfer_id] = want_bytes
+        self.granted_bytes += want_bytes
+        return want_bytes
+
+    def release(self, transfer_id: bytes) -> None:
+        """The transfer has arrived or was given up."""
+        self._waiting.pop(transfer_id, None)
+        self.granted_bytes -= self._granted.pop(transfer_id, 0)
+        self._advance()
+
+    def take_granted(self) -> list[tuple[bytes, int]]:
+        """Transfers that waited and may start now, with their credit."""
+        fresh, self._fresh = self._fresh, []
+        return [(transfer_id, n) for transfer_id, n in fresh if transfer_id in self._granted]
+
+    def waiting(self, transfer_id: bytes) -> bool:
+        """Has it no credit yet?"""
+        return transfer_id in self._waiting
+
+    def _advance(self) -> None:
+        while self._waiting:
+            transfer_id, want_bytes = next(iter(self._waiting.items()))
+            if self.granted_bytes + want_bytes > self.total_bytes:
+                return
+            del self._waiting[transfer_id]
+            self._granted[transfer_id] = want_bytes
+            self.granted_bytes += want_bytes
+            self._fresh.append((transfer_id, want_bytes))
