@@ -1,1 +1,597 @@
-"""Leases, generations, table service and membership commands, over CURVE channels (DESIGN 6)."""
+"""Leases, generations, table service and membership commands, over CURVE channels (DESIGN 6).
+
+Two kinds live here. Requests and replies travel between a client of the control
+plane (target, gateway, administrator) and a voter. Commands are what the Raft
+log carries: a client wraps one in CommandSubmit; the sender's role comes from
+its key, never from a field. Lists are bounded so that one command fits 16 KiB.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from replicast.wire.schema import (
+    U8,
+    U16,
+    U32,
+    U64,
+    Bytes16,
+    Bytes32,
+    Flag,
+    Kind,
+    Message,
+    Struct,
+    message,
+    struct,
+)
+
+COMMAND_BYTES_MAX = 16 << 10
+TABLE_BYTES_MAX = 48 << 20
+VDEVS_PER_TARGET_MAX = 512
+ROWS_PER_COMMAND_MAX = 6000
+STATE_ITEMS_MAX = 65_535
+
+Name = Annotated[str, Kind("text", 255)]
+Host = Annotated[str, Kind("text", 255)]
+Key = Annotated[str, Kind("text", 40)]
+Value = Annotated[str, Kind("text", 4096)]
+Text = Annotated[str, Kind("text", 1024)]
+Body = Annotated[bytes, Kind("bytes", COMMAND_BYTES_MAX)]
+TableBytes = Annotated[bytes, Kind("bytes", TABLE_BYTES_MAX)]
+Rows = Annotated[tuple[int, ...], Kind("list", ROWS_PER_COMMAND_MAX, Kind("uint", 2))]
+VdevIds = Annotated[tuple[bytes, ...], Kind("list", VDEVS_PER_TARGET_MAX, Kind("fixed", 16))]
+
+
+# -- records shared by commands, replies and snapshots -----------------------------
+
+
+@struct
+class Place(Struct):
+    """Where something listens."""
+
+    host: Host
+    port: U16
+
+
+@struct
+class TargetInfo(Struct):
+    """A target as the table lists it; `vdev_count` is how many VDEVs it was formed with."""
+
+    node_id: U64
+    name: Name
+    host: Name
+    zone: Name
+    udp: Place
+    peer: Place
+    control: Place
+    metrics: Place
+    public_key: Key
+    vdev_count: U16
+
+
+@struct
+class VdevInfo(Struct):
+    """A VDEV as the state machine knows it; `state` is a VdevState."""
+
+    index: U16
+    vdev_id: Bytes16
+    target: U64
+    weight: U32
+    state: U8
+    open_count: U64
+    opener: U64
+
+
+@struct
+class PolicyInfo(Struct):
+    """The table's policy; fixed by ClusterInit."""
+
+    row_count: U32
+    group_size: U8
+    copies: U8
+    min_copies: U8
+    algorithm: U16
+
+
+@struct
+class BucketInfo(Struct):
+    """One bucket; `state` is a BucketState."""
+
+    tenant: Name
+    bucket: Name
+    incarnation: U64
+    spread: U32
+    inline_max_bytes: U32
+    state: U8
+    created_ns: U64
+
+
+@struct
+class KeyInfo(Struct):
+    """One allowed CURVE key (z85) and what its holder is; `role` is a Role."""
+
+    public_key: Key
+    node_id: U64
+    role: U8
+    name: Name
+
+
+@struct
+class Setting(Struct):
+    """One cluster-wide setting."""
+
+    key: Name
+    value: Value
+
+
+@struct
+class VdevChange(Struct):
+    """A VDEV's new state; void when the VDEV was opened again in between."""
+
+    index: U16
+    open_count: U64
+    state: U8
+
+
+@struct
+class RowEdit(Struct):
+    """One pending change of a row; `seen` is the generation its submitter looked at."""
+
+    row: U16
+    vdev: U16
+    kind: U8
+    seen: U64
+    by: U16
+
+
+# -- commands (Raft log) ------------------------------------------------------------
+
+
+@message(90)
+class ClusterInit(Message):
+    """Once: who this cluster is and what its tables look like."""
+
+    cluster_id: Bytes16
+    segment_id: U64
+    recovery_epoch: U16
+    expected_targets: U16
+    policy: PolicyInfo
+
+
+@message(91)
+class TargetJoin(Message):
+    """A target registers or moves; same node id replaces what was known."""
+
+    target: TargetInfo
+
+
+@message(92)
+class VdevJoin(Message):
+    """A VDEV was opened: `opener` is random per open, `damaged` when its log lost records."""
+
+    vdev_id: Bytes16
+    target: U64
+    weight: U32
+    open_count: U64
+    opener: U64
+    damaged: Flag
+
+
+@message(93)
+class VdevStates(Message):
+    """VDEVs go up or down (steward), draining or out (administrator)."""
+
+    changes: Annotated[tuple[VdevChange, ...], Kind("list", 1024, VdevChange)]
+
+
+@message(94)
+class RowsChange(Message):
+    """The acting leader `by` adds (kind 1) or removes (2) replica `vdev` of many rows.
+
+    `seen` is the generation whose table the leader looked at: the change of a row is
+    dropped when its names_since is newer (DESIGN 9).
+    """
+
+    by: U16
+    vdev: U16
+    kind: U8
+    seen: U64
+    rows: Rows
+
+
+@message(95)
+class RowsEmptied(Message):
+    """A draining VDEV holds nothing of these rows since it drains them in generation `seen`."""
+
+    vdev: U16
+    seen: U64
+    rows: Rows
+
+
+@message(96)
+class Prepare(Message):
+    """Freeze the inputs gathered so far as `generation` (must be the state's next one)."""
+
+    generation: U64
+
+
+@message(97)
+class Seal(Message):
+    """The digest of the prepared table as the proposer built it."""
+
+    generation: U64
+    digest: Bytes32
+
+
+@message(98)
+class Activate(Message):
+    """The prepared generation is the cluster's table from here on."""
+
+    generation: U64
+
+
+@message(99)
+class Abort(Message):
+    """Drop the prepared generation; its row changes wait for the next, its number is gone."""
+
+    generation: U64
+
+
+@message(100)
+class Noop(Message):
+    """A leader's proof of authority at its own time of proposing."""
+
+    term: U64
+    number: U64
+
+
+@message(101)
+class Freeze(Message):
+    """Planned work: nobody is declared down and leases run until `until_wall_ns` (0 = end it)."""
+
+    until_wall_ns: U64
+    now_wall_ns: U64
+
+
+@message(102)
+class KeyAllow(Message):
+    """Let a key in."""
+
+    key: KeyInfo
+
+
+@message(103)
+class KeyRevoke(Message):
+    """Shut a key out."""
+
+    public_key: Key
+
+
+@message(104)
+class TokenAdd(Message):
+    """A join token (its hash) for one use by one role."""
+
+    token_hash: Bytes32
+    role: U8
+
+
+@message(105)
+class TokenUse(Message):
+    """Use a token up and let the key in, in one step."""
+
+    token_hash: Bytes32
+    key: KeyInfo
+
+
+@message(106)
+class BucketCreate(Message):
+    """Make a bucket; the state machine gives the incarnation."""
+
+    tenant: Name
+    bucket: Name
+    spread: U32
+    inline_max_bytes: U32
+    created_ns: U64
+
+
+@message(107)
+class BucketDeleteBegin(Message):
+    """Step one: rows refuse new names once they have adopted the settings version returned."""
+
+    tenant: Name
+    bucket: Name
+
+
+@message(108)
+class BucketDeleteEnd(Message):
+    """Step two: found empty (`remove`), or not and the mark is taken back."""
+
+    tenant: Name
+    bucket: Name
+    incarnation: U64
+    remove: Flag
+
+
+@message(109)
+class SettingSet(Message):
+    """Set one cluster-wide setting; an empty value removes it."""
+
+    setting: Setting
+
+
+@message(110)
+class TargetRemove(Message):
+    """Forget a target all of whose VDEVs are out; its key is revoked."""
+
+    node_id: U64
+
+
+# -- requests and replies -------------------------------------------------------------
+
+
+@message(120)
+class CommandSubmit(Message):
+    """Run one command; (client, sequence) makes a retry harmless. `kind` is its message type."""
+
+    client: U64
+    sequence: U64
+    kind: U8
+    body: Body
+
+
+@message(121)
+class CommandResult(Message):
+    """`code` is a Code; `value` depends on the command (generation, index, incarnation...)."""
+
+    code: U8
+    value: U64
+
+
+@message(122)
+class Redirect(Message):
+    """Not the Raft leader; `leader` is its node id as far as known, else 0."""
+
+    leader: U64
+
+
+@message(123)
+class LeaseRenew(Message):
+    """A target asks for its lease; leaderships lost by `adopted` were given up before.
+
+    `vouched` lists the VDEVs with a flush completed lately. `stopping` gives the lease back.
+    """
+
+    session: U64
+    sequence: U64
+    adopted: U64
+    settings_version: U64
+    stopping: Flag
+    vouched: VdevIds
+
+
+@message(124)
+class LeaseGrant(Message):
+    """Valid `duration_ns` from the request's sending; backed by a no-op `age_ns` old."""
+
+    sequence: U64
+    duration_ns: U64
+    age_ns: U64
+    floor: U64
+    settings_floor: U64
+    active: U64
+    wall_ns: U64
+
+
+@message(125)
+class LeaseRefused(Message):
+    """No lease: `reason` is a LeaseReason; adopt `active` and `settings_version` first."""
+
+    sequence: U64
+    reason: U8
+    active: U64
+    settings_version: U64
+
+
+@message(126)
+class Watch(Message):
+    """Asks for a Notice now and at every change for the next seconds."""
+
+    active: U64
+    settings_version: U64
+
+
+@message(127)
+class Notice(Message):
+    """What a voter knows; 0 for none. Floors only from the Raft leader, else 0."""
+
+    leader: U64
+    age_ns: U64
+    active: U64
+    active_digest: Bytes32
+    prepared: U64
+    prepared_digest: Bytes32
+    settings_version: U64
+    floor: U64
+    settings_floor: U64
+    wall_ns: U64
+
+
+@message(128)
+class TableGet(Message):
+    """Asks for the table of `generation`, prepared or active; 0 is the active one."""
+
+    generation: U64
+
+
+@message(129)
+class TableData(Message):
+    """A table (zlib of its canonical bytes); `digest` is of the canonical bytes."""
+
+    generation: U64
+    digest: Bytes32
+    raw_bytes: U32
+    data: TableBytes
+
+
+@message(130)
+class SettingsGet(Message):
+    """Asks for buckets and settings unless the asker has `have_version`."""
+
+    have_version: U64
+
+
+@message(131)
+class SettingsData(Message):
+    """All buckets and settings at `version`; `changed` false when the asker had them."""
+
+    version: U64
+    changed: Flag
+    buckets: Annotated[tuple[BucketInfo, ...], Kind("list", STATE_ITEMS_MAX, BucketInfo)]
+    settings: Annotated[tuple[Setting, ...], Kind("list", 4096, Setting)]
+
+
+@message(132)
+class PrepareAck(Message):
+    """This target holds the prepared table, with this digest."""
+
+    generation: U64
+    digest: Bytes32
+
+
+@message(133)
+class ControlRefused(Message):
+    """A request that is not answered: `reason` is a replicast.wire.reasons.Reason."""
+
+    reason: U8
+    detail: Text
+
+
+@message(134)
+class StatusGet(Message):
+    """Asks for the control plane's own state."""
+
+    detail: Flag
+
+
+@struct
+class LeaseStatus(Struct):
+    """One target's lease as the Raft leader sees it; remaining 0 = surely ended."""
+
+    node_id: U64
+    remaining_ns: U64
+    adopted: U64
+    fenced: Flag
+
+
+@struct
+class VoterStatus(Struct):
+    """One voter as the answering one sees it."""
+
+    node_id: U64
+    name: Name
+    connected: Flag
+
+
+@message(135)
+class StatusData(Message):
+    """Raft, generation and lease state; leases are listed by the Raft leader only."""
+
+    cluster_id: Bytes16
+    segment_id: U64
+    node_id: U64
+    leader: U64
+    term: U64
+    has_quorum: Flag
+    age_ns: U64
+    active: U64
+    prepared: U64
+    pending_count: U32
+    settings_version: U64
+    freeze_until_wall_ns: U64
+    expected_targets: U16
+    targets: Annotated[tuple[TargetInfo, ...], Kind("list", STATE_ITEMS_MAX, TargetInfo)]
+    vdevs: Annotated[tuple[VdevInfo, ...], Kind("list", STATE_ITEMS_MAX, VdevInfo)]
+    leases: Annotated[tuple[LeaseStatus, ...], Kind("list", STATE_ITEMS_MAX, LeaseStatus)]
+    voters: Annotated[tuple[VoterStatus, ...], Kind("list", 16, VoterStatus)]
+
+
+@message(136)
+class KeysGet(Message):
+    """An administrator asks for the allow-list."""
+
+    have_count: U32
+
+
+@message(137)
+class KeysData(Message):
+    """The allow-list."""
+
+    keys: Annotated[tuple[KeyInfo, ...], Kind("list", STATE_ITEMS_MAX, KeyInfo)]
+
+
+# -- the state machine's snapshot -------------------------------------------------------
+
+
+@struct
+class InputsInfo(Struct):
+    """What one generation is built from, besides the table before it."""
+
+    generation: U64
+    previous: U64
+    targets: Annotated[tuple[TargetInfo, ...], Kind("list", STATE_ITEMS_MAX, TargetInfo)]
+    vdevs: Annotated[tuple[VdevInfo, ...], Kind("list", STATE_ITEMS_MAX, VdevInfo)]
+    edits: Annotated[tuple[RowEdit, ...], Kind("list", STATE_ITEMS_MAX, RowEdit)]
+    emptied: Annotated[tuple[RowEdit, ...], Kind("list", STATE_ITEMS_MAX, RowEdit)]
+    digest: Annotated[bytes, Kind("bytes", 32)]
+
+
+@struct
+class ClientInfo(Struct):
+    """Last command of one client, for exactly-once."""
+
+    client: U64
+    sequence: U64
+    code: U8
+    value: U64
+
+
+@struct
+class TokenInfo(Struct):
+    """One join token; used ones stay as a record."""
+
+    token_hash: Bytes32
+    role: U8
+    used: Flag
+
+
+@message(145)
+class StateSnapshot(Message):
+    """The whole replicated state (never on the data path; documented in docs/control-plane.md)."""
+
+    version: U16
+    cluster_id: Bytes16
+    segment_id: U64
+    recovery_epoch: U16
+    expected_targets: U16
+    policy: PolicyInfo
+    last_generation: U64
+    active: U64
+    prepared: U64
+    change_count: U64
+    frozen_count: U64
+    settings_version: U64
+    incarnation_last: U64
+    freeze_until_wall_ns: U64
+    noop_term: U64
+    noop_number: U64
+    vdev_index_last: U32
+    targets: Annotated[tuple[TargetInfo, ...], Kind("list", STATE_ITEMS_MAX, TargetInfo)]
+    vdevs: Annotated[tuple[VdevInfo, ...], Kind("list", STATE_ITEMS_MAX, VdevInfo)]
+    edits: Annotated[tuple[RowEdit, ...], Kind("list", STATE_ITEMS_MAX, RowEdit)]
+    emptied: Annotated[tuple[RowEdit, ...], Kind("list", STATE_ITEMS_MAX, RowEdit)]
+    history: Annotated[tuple[InputsInfo, ...], Kind("list", 64, InputsInfo)]
+    buckets: Annotated[tuple[BucketInfo, ...], Kind("list", STATE_ITEMS_MAX, BucketInfo)]
+    settings: Annotated[tuple[Setting, ...], Kind("list", 4096, Setting)]
+    keys: Annotated[tuple[KeyInfo, ...], Kind("list", STATE_ITEMS_MAX, KeyInfo)]
+    tokens: Annotated[tuple[TokenInfo, ...], Kind("list", 4096, TokenInfo)]
+    clients: Annotated[tuple[ClientInfo, ...], Kind("list", STATE_ITEMS_MAX, ClientInfo)]

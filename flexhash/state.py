@@ -1,0 +1,470 @@
+"""The replicated state of the control plane: what Raft agrees on, and nothing else.
+
+apply(entry) is deterministic, never raises, reads no clock and builds no table:
+the log carries inputs. Changes gather as pending; Prepare freezes them as the
+inputs of the next generation, every voter builds the table outside
+(replicast.flexhash.inputs), Seal records its digest, Activate makes it the
+cluster's. flexhash/steward.py proposes those; flexhash/raft drives apply().
+
+Invariants: generations count up by one and a number is never used twice; at most
+one generation is prepared and not active; the inputs of the active and the prepared
+one, and of a few before, are kept, so that a voter can build on an older table.
+Limits: every collection is bounded; FULL is the answer beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from replicast.flexhash.commands import (
+    BucketState,
+    Code,
+    Command,
+    EditKind,
+    Role,
+    decode_command,
+    encode_result,
+)
+from replicast.flexhash.snapshot import pack, unpack
+from replicast.generation import make_generation
+from replicast.wire import control_messages as cm
+from replicast.wire.codec import WireError
+from replicast.wire.schema import Message
+
+Result = tuple[Code, int]
+CLIENTS_MAX = 8192
+EDITS_MAX = 60_000
+HISTORY_MAX = 8
+BUCKETS_MAX = 60_000
+KEYS_MAX = 16_384
+TOKENS_MAX = 4096
+SETTINGS_MAX = 4096
+VDEV_INDEX_MAX = 65_000
+FREEZE_NS_MAX = 300 * 1_000_000_000
+NO_POLICY = cm.PolicyInfo(row_count=0, group_size=0, copies=0, min_copies=0, algorithm=0)
+# VdevState of the table, as numbers: the wire knows nothing of FlexHash.
+UP, DOWN, DRAINING, OUT = 1, 2, 3, 4
+TRANSITIONS = {
+    (UP, DOWN), (DOWN, UP), (UP, DRAINING), (DOWN, DRAINING), (DRAINING, UP),
+    (UP, OUT), (DOWN, OUT), (DRAINING, OUT),
+}  # fmt: skip
+
+
+class ControlState:
+    """One replica's state. Fields are read freely, changed only by apply() and restore()."""
+
+    def __init__(self) -> None:
+        self.cluster_id = bytes(16)
+        self.segment_id = self.recovery_epoch = self.expected_targets = 0
+        self.policy = NO_POLICY
+        self.last_generation = self.active = self.prepared = 0
+        self.change_count = self.frozen_count = 0
+        self.settings_version = self.incarnation_last = 0
+        self.freeze_until_wall_ns = self.noop_term = self.noop_number = 0
+        self.vdev_index_last = 0
+        self.targets: dict[int, cm.TargetInfo] = {}
+        self.vdevs: dict[int, cm.VdevInfo] = {}
+        self.index_of: dict[bytes, int] = {}
+        self.edits: dict[cm.RowEdit, None] = {}
+        self.emptied: dict[cm.RowEdit, None] = {}
+        self.history: dict[int, cm.InputsInfo] = {}
+        self.buckets: dict[tuple[str, str], cm.BucketInfo] = {}
+        self.settings: dict[str, str] = {}
+        self.keys: dict[str, cm.KeyInfo] = {}
+        self.tokens: dict[bytes, cm.TokenInfo] = {}
+        self.clients: dict[int, cm.ClientInfo] = {}
+
+    # -- applying ------------------------------------------------------------------
+
+    def apply(self, entry: bytes) -> bytes:
+        """Run one log entry; returns an encoded result."""
+        try:
+            command = decode_command(entry)
+        except WireError:
+            return encode_result(Code.BAD_COMMAND)
+        return encode_result(*self.run(command))
+
+    def run(self, command: Command) -> Result:
+        """Run one decoded command, exactly once per (client, sequence)."""
+        known = self.clients.get(command.client)
+        if known and command.sequence <= known.sequence:
+            if command.sequence == known.sequence:
+                return Code(known.code), known.value
+            return Code.OLD_SEQUENCE, 0
+        result = HANDLERS[type(command.message)](self, command.message)
+        if command.client:
+            self._remember(command, result)
+        return result
+
+    def _remember(self, command: Command, result: Result) -> None:
+        self.clients.pop(command.client, None)
+        self.clients[command.client] = cm.ClientInfo(
+            client=command.client, sequence=command.sequence, code=result[0], value=result[1]
+        )
+        if len(self.clients) > CLIENTS_MAX:
+            del self.clients[next(iter(self.clients))]
+
+    # -- questions -----------------------------------------------------------------
+
+    @property
+    def next_generation(self) -> int:
+        """The number that the next Prepare must name."""
+        return max(self.last_generation, make_generation(self.recovery_epoch, 0)) + 1
+
+    @property
+    def pending(self) -> bool:
+        """True when something waits for a new generation."""
+        return self.change_count != self.frozen_count
+
+    def formed(self) -> bool:
+        """True when the expected targets and all VDEVs that they announced are registered."""
+        if not self.policy.row_count or len(self.targets) < self.expected_targets:
+            return False
+        present = dict.fromkeys(self.targets, 0)
+        for vdev in self.vdevs.values():
+            if vdev.target in present and vdev.state != OUT:
+                present[vdev.target] += 1
+        return all(present[t.node_id] >= t.vdev_count for t in self.targets.values())
+
+    # -- cluster and generations ---------------------------------------------------
+
+    def _cluster_init(self, m: cm.ClusterInit) -> Result:
+        if self.policy.row_count:
+            same = (self.cluster_id, self.policy) == (m.cluster_id, m.policy)
+            return (Code.OK if same else Code.EXISTS), 0
+        p = m.policy
+        if not 0 < p.row_count <= 1 << 16 or p.row_count & (p.row_count - 1):
+            return Code.BAD_COMMAND, 0
+        if not 1 <= p.min_copies <= p.copies <= p.group_size:
+            return Code.BAD_COMMAND, 0
+        self.cluster_id, self.segment_id, self.policy = m.cluster_id, m.segment_id, p
+        self.recovery_epoch, self.expected_targets = m.recovery_epoch, m.expected_targets
+        self.change_count += 1
+        return Code.OK, 0
+
+    def _prepare(self, m: cm.Prepare) -> Result:
+        if self.prepared or m.generation != self.next_generation or not self.pending:
+            return Code.CONFLICT, self.next_generation
+        if not self.active and not self.formed():
+            return Code.NOT_FORMED, 0
+        self.history[m.generation] = cm.InputsInfo(
+            generation=m.generation,
+            previous=self.active,
+            targets=tuple(self.targets[k] for k in sorted(self.targets)),
+            vdevs=tuple(self.vdevs[k] for k in sorted(self.vdevs)),
+            edits=tuple(self.edits),
+            emptied=tuple(self.emptied),
+            digest=b"",
+        )
+        while len(self.history) > HISTORY_MAX:
+            del self.history[next(iter(self.history))]
+        self.edits, self.emptied = {}, {}
+        self.last_generation = self.prepared = m.generation
+        self.frozen_count = self.change_count
+        return Code.OK, m.generation
+
+    def _seal(self, m: cm.Seal) -> Result:
+        if m.generation != self.prepared:
+            return Code.CONFLICT, self.prepared
+        inputs = self.history[m.generation]
+        if inputs.digest and inputs.digest != m.digest:
+            return Code.CONFLICT, m.generation
+        self.history[m.generation] = replace(inputs, digest=m.digest)
+        return Code.OK, m.generation
+
+    def _activate(self, m: cm.Activate) -> Result:
+        if m.generation == self.active:
+            return Code.OK, m.generation
+        if m.generation != self.prepared or not self.history[m.generation].digest:
+            return Code.CONFLICT, self.prepared
+        self.active, self.prepared = m.generation, 0
+        return Code.OK, m.generation
+
+    def _abort(self, m: cm.Abort) -> Result:
+        if m.generation != self.prepared:
+            return Code.CONFLICT, self.prepared
+        dropped = self.history.pop(m.generation)
+        self.edits = dict.fromkeys((*dropped.edits, *self.edits))
+        self.emptied = dict.fromkeys((*dropped.emptied, *self.emptied))
+        self.prepared = 0
+        self.change_count += 1
+        return Code.OK, m.generation
+
+    def _noop(self, m: cm.Noop) -> Result:
+        self.noop_term, self.noop_number = m.term, m.number
+        return Code.OK, m.number
+
+    def _freeze(self, m: cm.Freeze) -> Result:
+        if m.until_wall_ns > m.now_wall_ns + FREEZE_NS_MAX:
+            return Code.BAD_COMMAND, 0
+        self.freeze_until_wall_ns = m.until_wall_ns
+        return Code.OK, m.until_wall_ns
+
+    # -- targets and VDEVs ---------------------------------------------------------
+
+    def _target_join(self, m: cm.TargetJoin) -> Result:
+        info = m.target
+        if not info.node_id or not info.name or not info.host:
+            return Code.BAD_COMMAND, 0
+        if self.targets.get(info.node_id) != info:
+            if info.public_key and info.public_key not in self.keys:
+                allowed = self._allow(
+                    cm.KeyInfo(
+                        public_key=info.public_key,
+                        node_id=info.node_id,
+                        role=Role.TARGET,
+                        name=info.name,
+                    )
+                )
+                if allowed[0] != Code.OK:
+                    return allowed
+            self.targets[info.node_id] = info
+            self.change_count += 1
+        return Code.OK, info.node_id
+
+    def _target_remove(self, m: cm.TargetRemove) -> Result:
+        info = self.targets.get(m.node_id)
+        if info is None:
+            return Code.NO_SUCH, 0
+        if any(v.target == m.node_id and v.state != OUT for v in self.vdevs.values()):
+            return Code.CONFLICT, 0
+        del self.targets[m.node_id]
+        for index in [i for i, v in self.vdevs.items() if v.target == m.node_id]:
+            self._forget(index)
+        if info.public_key in self.keys:
+            self.keys[info.public_key] = replace(self.keys[info.public_key], role=Role.REVOKED)
+        self.change_count += 1
+        return Code.OK, m.node_id
+
+    def _forget(self, index: int) -> None:
+        vdev = self.vdevs.pop(index)
+        if self.index_of.get(vdev.vdev_id) == index:
+            del self.index_of[vdev.vdev_id]
+
+    def _vdev_join(self, m: cm.VdevJoin) -> Result:
+        if m.target not in self.targets or not m.weight:
+            return Code.NO_SUCH, 0
+        index = self.index_of.get(m.vdev_id)
+        known = self.vdevs[index] if index is not None else None
+        if known is None or known.state == OUT:
+            return self._new_vdev(m)
+        if (m.open_count, m.opener) == (known.open_count, known.opener) and not m.damaged:
+            return Code.OK, known.index  # a repeated report of the same open
+        if m.open_count <= known.open_count or m.damaged:
+            # Rolled back, cloned or damaged: what it was in sync for is lost with the old
+            # index; under the new one it is a member whose copies count after an audit.
+            self.vdevs[known.index] = replace(known, state=OUT)
+            return self._new_vdev(m)
+        self.vdevs[known.index] = replace(
+            known,
+            target=m.target,
+            weight=m.weight,
+            open_count=m.open_count,
+            opener=m.opener,
+            state=DRAINING if known.state == DRAINING else UP,
+        )
+        self.change_count += 1
+        return Code.OK, known.index
+
+    def _new_vdev(self, m: cm.VdevJoin) -> Result:
+        mine = sum(v.target == m.target and v.state != OUT for v in self.vdevs.values())
+        if self.vdev_index_last >= VDEV_INDEX_MAX or mine >= cm.VDEVS_PER_TARGET_MAX:
+            return Code.FULL, 0
+        self.vdev_index_last += 1
+        index = self.vdev_index_last
+        self.vdevs[index] = cm.VdevInfo(
+            index=index,
+            vdev_id=m.vdev_id,
+            target=m.target,
+            weight=m.weight,
+            state=UP,
+            open_count=m.open_count,
+            opener=m.opener,
+        )
+        self.index_of[m.vdev_id] = index
+        self.change_count += 1
+        return Code.OK, index
+
+    def _vdev_states(self, m: cm.VdevStates) -> Result:
+        changed = 0
+        for change in m.changes:
+            known = self.vdevs.get(change.index)
+            if known is None or known.open_count != change.open_count:
+                continue
+            if (known.state, change.state) in TRANSITIONS:
+                self.vdevs[change.index] = replace(known, state=change.state)
+                changed += 1
+        self.change_count += changed > 0
+        return (Code.OK if changed else Code.CONFLICT), changed
+
+    # -- rows ----------------------------------------------------------------------
+
+    def _rows_change(self, m: cm.RowsChange) -> Result:
+        vdev = self.vdevs.get(m.vdev)
+        if m.kind not in list(EditKind):
+            return Code.BAD_COMMAND, 0
+        if vdev is None or m.by not in self.vdevs:
+            return Code.NO_SUCH, 0
+        if m.kind == EditKind.ADD and vdev.state not in (UP, DOWN):
+            return Code.CONFLICT, 0
+        edits = [cm.RowEdit(row=r, vdev=m.vdev, kind=m.kind, seen=m.seen, by=m.by) for r in m.rows]
+        return self._gather(self.edits, edits)
+
+    def _rows_emptied(self, m: cm.RowsEmptied) -> Result:
+        if m.vdev not in self.vdevs:
+            return Code.NO_SUCH, 0
+        edits = [cm.RowEdit(row=r, vdev=m.vdev, kind=0, seen=m.seen, by=m.vdev) for r in m.rows]
+        return self._gather(self.emptied, edits)
+
+    def _gather(self, into: dict[cm.RowEdit, None], edits: list[cm.RowEdit]) -> Result:
+        """Keep `edits` for the next generation; its number says when the outcome is known."""
+        if not self.active:
+            return Code.NOT_FORMED, 0
+        if any(e.row >= self.policy.row_count for e in edits):
+            return Code.BAD_COMMAND, 0
+        if len(into) + len(edits) > EDITS_MAX:
+            return Code.FULL, 0
+        into.update(dict.fromkeys(edits))
+        self.change_count += bool(edits)
+        return Code.OK, self.next_generation
+
+    # -- keys and tokens -----------------------------------------------------------
+
+    def _key_allow(self, m: cm.KeyAllow) -> Result:
+        return self._allow(m.key)
+
+    def _allow(self, key: cm.KeyInfo) -> Result:
+        if key.role not in list(Role) or len(key.public_key) != 40:
+            return Code.BAD_COMMAND, 0
+        if key.public_key not in self.keys and len(self.keys) >= KEYS_MAX:
+            return Code.FULL, 0
+        self.keys[key.public_key] = key
+        return Code.OK, key.node_id
+
+    def _key_revoke(self, m: cm.KeyRevoke) -> Result:
+        # Also for keys that only the formation document knows: the mark overrides it.
+        known = self.keys.get(m.public_key)
+        node_id, name = (known.node_id, known.name) if known else (0, "")
+        return self._allow(
+            cm.KeyInfo(public_key=m.public_key, node_id=node_id, role=Role.REVOKED, name=name)
+        )
+
+    def _token_add(self, m: cm.TokenAdd) -> Result:
+        if m.token_hash in self.tokens:
+            return Code.EXISTS, 0
+        if len(self.tokens) >= TOKENS_MAX:
+            used = next((k for k, t in self.tokens.items() if t.used), None)
+            if used is None:
+                return Code.FULL, 0
+            del self.tokens[used]
+        self.tokens[m.token_hash] = cm.TokenInfo(token_hash=m.token_hash, role=m.role, used=False)
+        return Code.OK, 0
+
+    def _token_use(self, m: cm.TokenUse) -> Result:
+        token = self.tokens.get(m.token_hash)
+        if token is None or token.role != m.key.role:
+            return Code.NO_SUCH, 0
+        if token.used:
+            return Code.CONFLICT, 0
+        result = self._allow(m.key)
+        if result[0] == Code.OK:
+            self.tokens[m.token_hash] = replace(token, used=True)
+        return result
+
+    # -- buckets and settings ------------------------------------------------------
+
+    def _bucket_create(self, m: cm.BucketCreate) -> Result:
+        if not m.tenant or not m.bucket or not self.policy.row_count:
+            return Code.BAD_COMMAND, 0
+        spread = min(m.spread, self.policy.row_count)
+        if spread < 1 or spread & (spread - 1):
+            return Code.BAD_COMMAND, 0
+        if (m.tenant, m.bucket) in self.buckets:
+            return Code.EXISTS, self.buckets[m.tenant, m.bucket].incarnation
+        if len(self.buckets) >= BUCKETS_MAX:
+            return Code.FULL, 0
+        self.incarnation_last += 1
+        self.buckets[m.tenant, m.bucket] = cm.BucketInfo(
+            tenant=m.tenant,
+            bucket=m.bucket,
+            incarnation=self.incarnation_last,
+            spread=spread,
+            inline_max_bytes=m.inline_max_bytes,
+            state=BucketState.ACTIVE,
+            created_ns=m.created_ns,
+        )
+        self.settings_version += 1
+        return Code.OK, self.incarnation_last
+
+    def _bucket_delete_begin(self, m: cm.BucketDeleteBegin) -> Result:
+        known = self.buckets.get((m.tenant, m.bucket))
+        if known is None:
+            return Code.NO_SUCH, 0
+        if known.state != BucketState.DELETING:
+            self.buckets[m.tenant, m.bucket] = replace(known, state=BucketState.DELETING)
+            self.settings_version += 1
+        return Code.OK, self.settings_version
+
+    def _bucket_delete_end(self, m: cm.BucketDeleteEnd) -> Result:
+        known = self.buckets.get((m.tenant, m.bucket))
+        if known is None or known.incarnation != m.incarnation:
+            return Code.NO_SUCH, 0
+        if known.state != BucketState.DELETING:
+            return Code.CONFLICT, 0
+        if m.remove:
+            del self.buckets[m.tenant, m.bucket]
+        else:
+            self.buckets[m.tenant, m.bucket] = replace(known, state=BucketState.ACTIVE)
+        self.settings_version += 1
+        return Code.OK, self.settings_version
+
+    def _setting_set(self, m: cm.SettingSet) -> Result:
+        key, value = m.setting.key, m.setting.value
+        if not key:
+            return Code.BAD_COMMAND, 0
+        if value and key not in self.settings and len(self.settings) >= SETTINGS_MAX:
+            return Code.FULL, 0
+        self.settings.pop(key, None)
+        if value:
+            self.settings[key] = value
+        self.settings_version += 1
+        return Code.OK, self.settings_version
+
+    # -- snapshot ------------------------------------------------------------------
+
+    def snapshot(self) -> bytes:
+        """The canonical bytes of the whole state."""
+        return pack(vars(self))
+
+    def restore(self, data: bytes) -> None:
+        """Become what `data` says; raises WireError when it is no snapshot of this version."""
+        vars(self).update(unpack(data))
+        # The newest index of an id is the one in use; older ones are out.
+        self.index_of = {v.vdev_id: i for i, v in self.vdevs.items()}
+
+
+HANDLERS: dict[type[Message], Callable[[ControlState, Any], Result]] = {
+    cm.ClusterInit: ControlState._cluster_init,
+    cm.TargetJoin: ControlState._target_join,
+    cm.TargetRemove: ControlState._target_remove,
+    cm.VdevJoin: ControlState._vdev_join,
+    cm.VdevStates: ControlState._vdev_states,
+    cm.RowsChange: ControlState._rows_change,
+    cm.RowsEmptied: ControlState._rows_emptied,
+    cm.Prepare: ControlState._prepare,
+    cm.Seal: ControlState._seal,
+    cm.Activate: ControlState._activate,
+    cm.Abort: ControlState._abort,
+    cm.Noop: ControlState._noop,
+    cm.Freeze: ControlState._freeze,
+    cm.KeyAllow: ControlState._key_allow,
+    cm.KeyRevoke: ControlState._key_revoke,
+    cm.TokenAdd: ControlState._token_add,
+    cm.TokenUse: ControlState._token_use,
+    cm.BucketCreate: ControlState._bucket_create,
+    cm.BucketDeleteBegin: ControlState._bucket_delete_begin,
+    cm.BucketDeleteEnd: ControlState._bucket_delete_end,
+    cm.SettingSet: ControlState._setting_set,
+}
