@@ -11,6 +11,7 @@ from replicast.wire import (
     name_messages,
     row_messages,
     session_messages,
+    status_messages,
 )
 from replicast.wire.schema import MESSAGES
 
@@ -22,4 +23,5 @@ __all__ = [
     "name_messages",
     "row_messages",
     "session_messages",
+    "status_messages",
 ]
