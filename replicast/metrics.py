@@ -108,6 +108,25 @@ declare("lease_valid", "gauge", (), "1 while the lease is valid.")
 declare("raft_state", "gauge", ("state",), "1 for follower, candidate or leader.")
 declare("table_refetches", "counter", ("why",), "Table fetches: watch, stale, poll.")
 declare("control_refused", "counter", ("reason",), "Control-plane requests refused, by reason.")
+# -- channels and Raft ------------------------------------------------------------
+declare(
+    "curve_refused",
+    "counter",
+    ("channel", "reason"),
+    "Frames and handshakes refused by a CURVE server: handshake, revoked or framing.",
+)
+declare(
+    "curve_dropped",
+    "counter",
+    ("channel",),
+    "Frames not sent (peer gone, queue full) or dropped unread.",
+)
+declare("raft_dropped", "counter", ("reason",), "Raft messages dropped at their receiver.")
+declare("raft_commands", "counter", ("outcome",), "Commands submitted here, when answered.")
+declare("raft_term", "gauge", (), "Current Raft term.")
+declare("raft_journal_entries", "gauge", (), "Entries in the Raft journal.")
+declare("raft_apply_failures", "counter", (), "Commands whose application raised: always a bug.")
+declare("join_refused", "counter", ("reason",), "Join requests refused by the founder.")
 # -- gateway ----------------------------------------------------------------------
 declare("object_operations", "counter", ("operation", "outcome"), "Client operations finished.")
 declare("object_seconds", "histogram", ("operation",), "Client operations, whole duration.")

@@ -1,0 +1,196 @@
+"""replicast/curve.py: CURVE channels on loopback: who gets in, and what is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from replicast.curve import ChannelClosed, CurveClient, CurveHub, CurveServer
+from replicast.keys import AllowList, Identity, KeyPair, Role, make_key_pair
+from replicast.metrics import Counters
+
+LOOPBACK = ("127.0.0.1", 0)
+SERVER, CLIENT = make_key_pair(), make_key_pair()
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(bounded())
+
+
+@asynccontextmanager
+async def channel(
+    allow: AllowList, key_pair: KeyPair = CLIENT, server_key: str = SERVER.public, **limits: int
+) -> AsyncIterator[tuple[CurveServer, CurveClient, Counters]]:
+    counters = Counters()
+    hub, other = CurveHub(counters), CurveHub(counters)
+    try:
+        server = hub.server("test", LOOPBACK, SERVER, allow, **limits)
+        yield server, other.client("test", server.address, server_key, key_pair), counters
+    finally:
+        other.close()
+        hub.close()
+
+
+def allowed() -> AllowList:
+    return AllowList({CLIENT.public: Identity(7, Role.GATEWAY)})
+
+
+def frame(number: int, body: bytes = b"") -> bytes:
+    return b"\x01" + number.to_bytes(16, "little") + bytes(8) + body
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def test_request__the_answer_with_its_operation_id() -> None:
+    async def test() -> None:
+        async with channel(allowed()) as (server, client, _):
+            first = asyncio.create_task(client.request(frame(1), timeout_seconds=10))
+            second = asyncio.create_task(client.request(frame(2), timeout_seconds=10))
+            received = [await server.recv(), await server.recv()]
+            assert {r.identity for r in received} == {Identity(7, Role.GATEWAY)}
+            assert received[0].public_key == CLIENT.public
+            for r in reversed(received):
+                assert server.send(r.peer, r.frame + b"answer")
+            assert await first == frame(1, b"answer")
+            assert await second == frame(2, b"answer")
+
+    run(test)
+
+
+def test_recv__frames_that_answer_nothing() -> None:
+    async def test() -> None:
+        async with channel(allowed()) as (server, client, _):
+            await until(lambda: client.send(frame(1)))
+            peer = (await server.recv()).peer
+            for number in range(300):
+                assert server.send(peer, frame(9, str(number).encode()))
+            got = [await client.recv() for _ in range(300)]
+            assert got == [frame(9, str(number).encode()) for number in range(300)]
+            assert client.recv_nowait() is None
+
+    run(test)
+
+
+def test_stranger__is_refused_and_counted() -> None:
+    async def test() -> None:
+        async with channel(allowed(), make_key_pair()) as (server, client, counters):
+            await until(lambda: counters.get("curve_refused", "test", "handshake") > 0)
+            with pytest.raises(TimeoutError):
+                await client.request(frame(1), timeout_seconds=0.05)
+            assert server.recv_nowait() is None
+
+    run(test)
+
+
+def test_wrong_server_key__never_connects() -> None:
+    async def test() -> None:
+        async with channel(allowed(), server_key=make_key_pair().public) as (server, client, _):
+            with pytest.raises(TimeoutError):
+                await client.request(frame(1), timeout_seconds=0.2)
+            assert server.recv_nowait() is None
+
+    run(test)
+
+
+def test_revoked_key__is_silent_on_its_open_connection() -> None:
+    async def test() -> None:
+        allow = allowed()
+        async with channel(allow) as (server, client, counters):
+            await until(lambda: client.send(frame(1)))
+            await server.recv()
+            allow.revoke(CLIENT.public)
+            client.send(frame(2))
+            await until(lambda: counters.get("curve_refused", "test", "revoked") == 1)
+            assert server.recv_nowait() is None
+
+    run(test)
+
+
+def test_servers_of_one_hub__each_ask_their_own_list() -> None:
+    async def test() -> None:
+        counters = Counters()
+        hub = CurveHub(counters)
+        try:
+            hub.server("open", LOOPBACK, SERVER, allowed())
+            shut = hub.server("shut", LOOPBACK, SERVER, AllowList())
+            hub.client("shut", shut.address, SERVER.public, CLIENT)
+            await until(lambda: counters.get("curve_refused", "shut", "handshake") > 0)
+            assert counters.get("curve_refused", "open", "handshake") == 0
+        finally:
+            hub.close()
+
+    run(test)
+
+
+def test_server_send__to_an_unknown_peer_is_false() -> None:
+    async def test() -> None:
+        async with channel(allowed()) as (server, _, counters):
+            assert not server.send(b"nobody", frame(1))
+            assert counters.get("curve_dropped", "test") == 1
+
+    run(test)
+
+
+def test_too_large_a_message__ends_the_connection_not_the_server() -> None:
+    async def test() -> None:
+        async with channel(allowed(), message_bytes_max=1000) as (server, client, _):
+            await until(lambda: client.send(frame(1)))
+            await server.recv()
+            client.send(frame(2, bytes(2000)))
+            await until(lambda: client.send(frame(3)) and server.recv_nowait() is not None)
+
+    run(test)
+
+
+def test_many_frames__stop_reading_and_then_go_on() -> None:
+    async def test() -> None:
+        async with channel(allowed()) as (server, client, _):
+            sent = 0
+            while sent < 2500:
+                sent += client.send(frame(sent))
+                if sent % 100 == 0:
+                    await asyncio.sleep(0)
+            got = [(await server.recv()).frame for _ in range(2500)]
+            assert got == [frame(number) for number in range(2500)]
+
+    run(test)
+
+
+def test_bind__a_taken_port_is_named() -> None:
+    async def test() -> None:
+        async with channel(allowed()) as (server, _, _counters):
+            hub = CurveHub()
+            try:
+                with pytest.raises(OSError, match=f"127.0.0.1:{server.address[1]}"):
+                    hub.server("test", server.address, SERVER, allowed())
+            finally:
+                hub.close()
+
+    run(test)
+
+
+def test_close__wakes_who_waits() -> None:
+    async def test() -> None:
+        async with channel(AllowList()) as (server, client, _):
+            waiting = asyncio.create_task(server.recv())
+            asking = asyncio.create_task(client.request(frame(1), timeout_seconds=10))
+            await asyncio.sleep(0)
+            server.close()
+            client.close()
+            with pytest.raises(ChannelClosed):
+                await waiting
+            with pytest.raises(ChannelClosed):
+                await asking
+
+    run(test)
