@@ -1,0 +1,190 @@
+"""The local API socket of replicast-gw: one coroutine a connection, one request at a time on it.
+
+Who may connect is who may open the socket file (0600). Connections are
+bounded; a client that goes away cancels what it asked for, so an interrupted
+put commits nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from replicast.errors import Conflict, InvalidRequest, ReplicastError, Unavailable
+from replicast.gateway.api_frames import (
+    DATA,
+    END,
+    ERROR,
+    JSON,
+    READ_BUFFER_BYTES,
+    WRITE_BUFFER_BYTES,
+    FrameError,
+    parse_json,
+    read_frame,
+    read_upload,
+    write_frame,
+    write_json,
+)
+from replicast.gateway.initiation import Block
+from replicast.metrics import Counters
+
+log = logging.getLogger("replicast.gateway.api")
+
+CONNECTIONS_MAX = 256
+
+
+class Reply:
+    """What a handler answers with; every call may wait for a slow client."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    async def json(self, value: Any) -> None:
+        """Send one JSON frame."""
+        write_json(self._writer, value)
+        await self._writer.drain()
+
+    async def data(self, block: Block) -> None:
+        """Send one DATA frame; the block is on its way or copied on return."""
+        write_frame(self._writer, DATA, block)
+        await self._writer.drain()
+
+
+Upload = AsyncIterator[bytes]
+Handler = Callable[[dict[str, Any], Upload, Reply], Awaitable[None]]
+
+
+class ApiServer:
+    """Serves `handlers` (operation name -> handler) on a UNIX socket."""
+
+    def __init__(self, path: Path, handlers: dict[str, Handler], counters: Counters) -> None:
+        self._path, self._handlers, self._counters = path, handlers, counters
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Bind; a stale socket file of a dead process is replaced, a live one is an error."""
+        if self._path.exists():
+            if await _alive(self._path):
+                raise Conflict(f"{self._path}: another gateway serves this socket")
+            self._path.unlink()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._server = await asyncio.start_unix_server(
+            self._connected, path=str(self._path), limit=READ_BUFFER_BYTES
+        )
+        self._path.chmod(0o600)
+
+    async def stop(self) -> None:
+        """Stop listening, cancel what runs, remove the socket file."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        try:
+            if len(self._connections) > CONNECTIONS_MAX:
+                error = Unavailable(f"{CONNECTIONS_MAX} connections are open", reason="BUSY")
+                write_json(writer, _error(error), ERROR)
+                return
+            while await self._serve_one(reader, writer):
+                pass
+        except (FrameError, ConnectionError) as error:
+            log.info("connection dropped: %s", error)
+        except asyncio.CancelledError:
+            # Only stop() cancels: the connection ends here, nobody waits for the outcome.
+            log.info("connection closed while stopping")
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        frame = await read_frame(reader)
+        if frame is None:
+            return False
+        if frame[0] != JSON:
+            raise FrameError("a request starts with JSON")
+        request = parse_json(frame[1])
+        upload = read_upload(reader) if request.get("upload") else _nothing()
+        try:
+            await self._handle(request, upload, reader, writer)
+            write_frame(writer, END)
+            await writer.drain()
+            return True
+        except ReplicastError as error:
+            self._counters.count("object_operations", str(request.get("op")), error.reason.lower())
+            write_json(writer, _error(error), ERROR)
+            await writer.drain()
+            # The rest of an upload cannot be told from a next request: start afresh.
+            return not request.get("upload")
+
+    async def _handle(
+        self,
+        request: dict[str, Any],
+        upload: Upload,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        operation = request.get("op")
+        handler = self._handlers.get(operation) if isinstance(operation, str) else None
+        if handler is None:
+            raise InvalidRequest(f"unknown operation {operation!r}", reason="UNKNOWN_OPERATION")
+        try:
+            work = asyncio.ensure_future(handler(request, upload, Reply(writer)))
+            if request.get("upload"):
+                await work
+            else:
+                await _unless_gone(work, reader)
+        except (KeyError, TypeError, ValueError) as error:
+            log.exception("request %s", operation)
+            raise InvalidRequest(f"{operation}: {error!r}") from None
+        self._counters.count("object_operations", str(operation), "ok")
+
+
+async def _unless_gone(work: asyncio.Future[None], reader: asyncio.StreamReader) -> None:
+    """Wait for `work`, cancel it when the client closes: nobody is left to hear the answer."""
+    gone = asyncio.ensure_future(_closed(reader))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise FrameError("client closed")
+        await work
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ReplicastError, ConnectionError):
+            await gone
+
+
+async def _closed(reader: asyncio.StreamReader) -> None:
+    while not reader.at_eof():
+        # A client sends nothing while it waits; only the end of the stream wakes this up.
+        await asyncio.sleep(0.1)
+
+
+async def _nothing() -> Upload:
+    return
+    yield b""
+
+
+async def _alive(path: Path) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(str(path))
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def _error(error: ReplicastError) -> dict[str, str]:
+    return {"class": type(error).__name__, "reason": error.reason, "message": str(error)}
