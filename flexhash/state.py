@@ -62,7 +62,8 @@ class ControlState:
         self.last_generation = self.active = self.prepared = 0
         self.change_count = self.frozen_count = 0
         self.settings_version = self.incarnation_last = 0
-        self.freeze_until_wall_ns = self.noop_term = self.noop_number = 0
+        self.freeze_until_wall_ns = self.lease_bound_wall_ns = 0
+        self.noop_term = self.noop_number = 0
         self.vdev_index_last = 0
         self.targets: dict[int, cm.TargetInfo] = {}
         self.vdevs: dict[int, cm.VdevInfo] = {}
@@ -199,6 +200,8 @@ class ControlState:
     def _freeze(self, m: cm.Freeze) -> Result:
         if m.until_wall_ns > m.now_wall_ns + FREEZE_NS_MAX:
             return Code.BAD_COMMAND, 0
+        # Leases granted under it run on when a freeze is ended early.
+        self.lease_bound_wall_ns = max(self.lease_bound_wall_ns, m.until_wall_ns)
         self.freeze_until_wall_ns = m.until_wall_ns
         return Code.OK, m.until_wall_ns
 

@@ -582,6 +582,7 @@ class StateSnapshot(Message):
     settings_version: U64
     incarnation_last: U64
     freeze_until_wall_ns: U64
+    lease_bound_wall_ns: U64
     noop_term: U64
     noop_number: U64
     vdev_index_last: U32
