@@ -43,6 +43,12 @@ declare(
 declare(
     "datagrams_dropped", "counter", ("reason",), "Datagrams dropped before any effect, by reason."
 )
+declare(
+    "sessions",
+    "counter",
+    ("event",),
+    "Sessions of peers: challenged, answered, confirmed; resent: messages sent again for it.",
+)
 declare("payload_resent_bytes", "counter", (), "Payload bytes sent again after a gap report.")
 declare("messages_received", "counter", ("type",), "Authenticated messages delivered to a core.")
 declare("messages_sent", "counter", ("type",), "Messages handed to the endpoint.")

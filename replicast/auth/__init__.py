@@ -1,0 +1,1 @@
+"""Who sent a datagram, and is it new: keys, sessions, the endpoint in front of all cores."""

@@ -1,0 +1,353 @@
+"""The endpoint: datagrams of strangers in, authenticated messages out, and back.
+
+A core like the others (no socket, clock or random source); it stands between a
+daemon's UDP shell and its protocol cores:
+
+    shell -- receive(datagram) --> checks, session, fragments, decode --> Incoming
+    core  -- Outgoing --> send() --> encode, fragments, counter, MAC --> take_datagrams()
+
+Invariants: nothing is delivered that is not MACed for this node (or a group it
+hears) by a holder of a valid key, in a session that answered our challenge,
+under a counter not seen before. A datagram that fails is dropped and counted by
+reason; only an authentic one of an unknown session is answered, by a challenge
+that is never longer. receive() never raises. Messages that belong on CURVE
+channels are refused in both directions, whoever signs them.
+
+Limits: EndpointLimits bounds everything that is kept; datagrams wait here only
+from one call to the next take_datagrams().
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from replicast.auth.keyring import GROUP_KINDS, GROUP_NAMES, KeyRing, group_tag, node_tag
+from replicast.auth.recent import RecentMessages, Sent
+from replicast.auth.session import Sessions
+from replicast.machine import Address, Destination, Group, Incoming, NodeId, Outgoing
+from replicast.metrics import Counters
+from replicast.wire.codec import WireError, decode, encode
+from replicast.wire.fragment import Assembler, FragmentLimits, split
+from replicast.wire.header import HEADER_BYTES, MACED_BYTES, Header, pack_header, parse_header
+from replicast.wire.messages import MESSAGES
+from replicast.wire.session_messages import (
+    SESSION_TYPES,
+    Challenge,
+    ChallengeAnswer,
+    pack_pair,
+    unpack_pair,
+)
+
+UDP_TYPE_MAX = 59  # sessions, chunks, names; the rest runs on CURVE channels
+KIND_MASK, COPY = 0b011, 0b100
+COPIED_GROUP = 0xFFFF  # Group.number of a unicast copy: the group's kind is known, not its number
+DATAGRAM_BYTES_MIN = 512
+FRAGMENTS_MAX = 0xFFFF
+
+
+class Datagram(NamedTuple):
+    """One datagram for the shell to send: to an address, or to a group's address."""
+
+    to: Address | Group
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointLimits:
+    """What one endpoint keeps of others and for others."""
+
+    peers_max: int = 4096
+    challenges_max: int = 1024
+    recent_count_max: int = 256
+    recent_bytes_max: int = 4 << 20
+    fragments: FragmentLimits = field(default_factory=FragmentLimits)
+
+
+class Endpoint:
+    """One node's place on the storage network."""
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        session: int,
+        keys: KeyRing,
+        rng: random.Random,
+        counters: Counters,
+        datagram_bytes_max: int,
+        limits: EndpointLimits | None = None,
+    ) -> None:
+        """`rng` makes nonces: random.SystemRandom() in production. `session`: make_session()."""
+        if datagram_bytes_max < DATAGRAM_BYTES_MIN:
+            raise ValueError(f"datagrams of at least {DATAGRAM_BYTES_MIN} bytes are needed")
+        limits = limits or EndpointLimits()
+        self.node_id = node_id
+        self.session = session
+        self._keys = keys
+        self._counters = counters
+        self._tag = node_tag(node_id)
+        self._room_bytes = datagram_bytes_max - HEADER_BYTES
+        self._message_bytes_max = min(
+            limits.fragments.message_bytes_max, self._room_bytes * FRAGMENTS_MAX
+        )
+        self._counter = 0
+        self._addresses: dict[NodeId, Address] = {}
+        self._sessions = Sessions(rng, limits.peers_max, limits.challenges_max)
+        self._assembler = Assembler(limits.fragments)
+        self._recent = RecentMessages(limits.recent_count_max, limits.recent_bytes_max)
+        self._datagrams: list[Datagram] = []
+
+    # -- settings ------------------------------------------------------------------
+
+    def set_keys(self, keys: KeyRing) -> None:
+        """Key rotation: what was valid before and is not in `keys` is refused from now."""
+        self._keys = keys
+
+    def set_address(self, node_id: NodeId, address: Address) -> None:
+        """Where a node of the table is; goes before what its datagrams say."""
+        self._addresses[node_id] = address
+
+    def set_addresses(self, addresses: Mapping[NodeId, Address]) -> None:
+        """All nodes of the table: replaces what set_address() said."""
+        self._addresses = dict(addresses)
+
+    def address_of(self, node_id: NodeId) -> Address | None:
+        """From the table, or learned from the node's last authenticated datagram."""
+        return self._addresses.get(node_id) or self._sessions.address(node_id)
+
+    # -- out -----------------------------------------------------------------------
+
+    def send(self, outgoing: Outgoing, now_ns: int) -> None:
+        """Queue the datagrams of one message. Raises WireError (range, oversize) for a bad one."""
+        self._transmit(self._outgoing(outgoing, outgoing.to, self._encode(outgoing), now_ns))
+
+    def send_many(self, outgoing: Outgoing, nodes: Iterable[NodeId], now_ns: int) -> None:
+        """The same message to each node by unicast: how a Group is reached without multicast."""
+        body = self._encode(outgoing)
+        for node_id in nodes:
+            self._transmit(self._outgoing(outgoing, node_id, body, now_ns))
+
+    def take_datagrams(self) -> list[Datagram]:
+        """All datagrams queued since the last call, in order."""
+        taken, self._datagrams = self._datagrams, []
+        return taken
+
+    def _encode(self, outgoing: Outgoing) -> bytes:
+        message = outgoing.message
+        if message.TYPE > UDP_TYPE_MAX:
+            raise ValueError(f"{message.NAME} does not travel over UDP")
+        body = encode(message)
+        if len(body) > self._message_bytes_max:
+            raise WireError("oversize")
+        self._counters.count("messages_sent", message.NAME)
+        return body
+
+    @staticmethod
+    def _outgoing(outgoing: Outgoing, to: Destination, body: bytes, now_ns: int) -> Sent:
+        return Sent(
+            to=to,
+            flags=GROUP_KINDS[to.kind] if isinstance(to, Group) else 0,
+            type=outgoing.message.TYPE,
+            operation_id=outgoing.operation_id,
+            generation=outgoing.generation,
+            body=body,
+            sent_ns=now_ns,
+        )
+
+    def _transmit(self, sent: Sent, source: Address | None = None) -> None:
+        """`source`: where to when the node has no known address."""
+        to: Address | Group | None
+        if isinstance(sent.to, Group):
+            to, tag = sent.to, group_tag(sent.to)
+        else:
+            to, tag = self.address_of(sent.to) or source, node_tag(sent.to)
+        if to is None:
+            self._counters.count("datagrams_dropped", "no_address")
+            return
+        pieces = split(sent.body, self._room_bytes)
+        sent.counter, sent.count = self._counter + 1, len(pieces)
+        for index, piece in enumerate(pieces):
+            self._emit(to, tag, sent, index, piece)
+        self._recent.add(sent)
+
+    def _emit(
+        self, to: Address | Group, tag: bytes, sent: Sent, index: int = 0, piece: bytes = b""
+    ) -> None:
+        self._counter += 1
+        epoch = self._keys.current
+        head = pack_header(
+            sent.type,
+            sent.flags,
+            epoch,
+            sent.generation,
+            sent.operation_id,
+            self.node_id,
+            self.session,
+            self._counter,
+            index,
+            sent.count,
+            len(piece),
+        )
+        mac = self._keys.mac(epoch, head, tag, piece)
+        self._datagrams.append(Datagram(to, head + mac + piece))
+
+    # -- in ------------------------------------------------------------------------
+
+    def receive(
+        self, datagram: bytes, source: Address, group: Group | None, now_ns: int
+    ) -> Incoming | None:
+        """The message that `datagram` completes, if any. `group`: whose address it came to."""
+        try:
+            return self._receive(datagram, source, group, now_ns)
+        except WireError as error:
+            self._counters.count("datagrams_dropped", error.reason)
+            return None
+
+    def _receive(
+        self, datagram: bytes, source: Address, group: Group | None, now_ns: int
+    ) -> Incoming | None:
+        header = parse_header(datagram)
+        body = memoryview(datagram)[HEADER_BYTES:]
+        self._authenticate(header, datagram, body, group)
+        if header.type in SESSION_TYPES:
+            self._on_session_message(header, source, now_ns)
+            return None
+        self._check_session(header, source, group, now_ns)
+        if header.type > UDP_TYPE_MAX or header.type not in MESSAGES:
+            raise WireError("unknown_type")
+        if header.fragment_count == 1:
+            return self._deliver(header, body, source, group)
+        whole = self._assemble(header, body, now_ns)
+        return None if whole is None else self._deliver(header, whole, source, group)
+
+    def _deliver(
+        self, header: Header, body: bytes | memoryview, source: Address, group: Group | None
+    ) -> Incoming:
+        message = decode(header.type, body)
+        self._counters.count("messages_received", message.NAME)
+        if header.flags & COPY:
+            group = Group(GROUP_NAMES[header.flags & KIND_MASK], COPIED_GROUP)
+        return Incoming(
+            message, header.sender, header.operation_id, header.generation, source, group
+        )
+
+    def _authenticate(
+        self, header: Header, datagram: bytes, body: memoryview, group: Group | None
+    ) -> None:
+        kind = 0 if header.flags & COPY else header.flags & KIND_MASK
+        if kind != (0 if group is None else GROUP_KINDS[group.kind]):
+            raise WireError("receiver")
+        if not self._keys.has(header.key_epoch):
+            raise WireError("key_epoch")
+        tag = self._tag if group is None else group_tag(group)
+        head, mac = datagram[:MACED_BYTES], datagram[MACED_BYTES:HEADER_BYTES]
+        if not self._keys.verify(header.key_epoch, head, tag, body, mac):
+            raise WireError("mac")
+
+    def _assemble(self, header: Header, piece: memoryview, now_ns: int) -> bytes | None:
+        if header.fragment_count > self._message_bytes_max or not piece:
+            raise WireError("fragment")
+        key = (header.sender, header.session, header.counter - header.fragment_index)
+        meta = (header.type, header.operation_id, header.generation, header.fragment_count)
+        return self._assembler.add(key, header.fragment_index, meta, bytes(piece), now_ns)
+
+    # -- sessions ------------------------------------------------------------------
+
+    def _check_session(
+        self, header: Header, source: Address, group: Group | None, now_ns: int
+    ) -> None:
+        peer = self._sessions.peer(header.sender)
+        if peer is None or peer.session != header.session:
+            self._send_challenge(header, source, now_ns)
+            raise WireError("unknown_session")
+        if not peer.accept(group, header.counter):
+            raise WireError("replay")
+        peer.address = source
+
+    def _send_challenge(self, header: Header, source: Address, now_ns: int) -> None:
+        if self._sessions.retired(header.sender, header.session):
+            raise WireError("old_session")
+        nonce = self._sessions.ask(header.sender, header.session, now_ns)
+        identity = pack_pair(nonce, header.session)
+        self._send_bare(Challenge.TYPE, header.sender, identity, header.counter, source, now_ns)
+        self._counters.count("sessions", "challenged")
+
+    def _send_bare(
+        self,
+        number: int,
+        node_id: NodeId,
+        operation_id: bytes,
+        generation: int,
+        to: Address,
+        now_ns: int,
+    ) -> None:
+        sent = Sent(node_id, 0, number, operation_id, generation, b"", now_ns)
+        self._emit(to, node_tag(node_id), sent)
+
+    def _on_session_message(self, header: Header, source: Address, now_ns: int) -> None:
+        if header.body_bytes or header.fragment_count != 1 or header.flags:
+            raise WireError("trailing")
+        if header.type == Challenge.TYPE:
+            self._on_challenge(header, source, now_ns)
+        else:
+            self._on_challenge_answer(header, source, now_ns)
+
+    def _on_challenge(self, header: Header, source: Address, now_ns: int) -> None:
+        nonce, challenged = unpack_pair(header.operation_id)
+        if challenged != self.session:
+            raise WireError("challenge")  # meant for an earlier start of this node
+        peer = self._sessions.peer(header.sender)
+        ask = 0
+        if peer is None or peer.session != header.session:
+            if self._sessions.retired(header.sender, header.session):
+                raise WireError("old_session")
+            ask = self._sessions.ask(header.sender, header.session, now_ns)
+        elif not peer.accept(None, header.counter):
+            raise WireError("replay")
+        answer = pack_pair(nonce, ask)
+        self._send_bare(ChallengeAnswer.TYPE, header.sender, answer, 0, source, now_ns)
+        self._counters.count("sessions", "answered")
+        self._send_again(header, source, now_ns)
+
+    def _send_again(self, header: Header, source: Address, now_ns: int) -> None:
+        """What the challenge named goes again; a group's message as a copy for this one member."""
+        sent = self._recent.claim(header.generation, header.sender, now_ns)
+        if sent is None:
+            return
+        copy = Sent(
+            to=header.sender,
+            flags=sent.flags | COPY if sent.flags else 0,
+            type=sent.type,
+            operation_id=sent.operation_id,
+            generation=sent.generation,
+            body=sent.body,
+            sent_ns=now_ns,
+            tries=sent.tries + 1,
+        )
+        self._transmit(copy, source)
+        self._counters.count("sessions", "resent")
+
+    def _on_challenge_answer(self, header: Header, source: Address, now_ns: int) -> None:
+        nonce, ask = unpack_pair(header.operation_id)
+        if not self._sessions.confirm(header.sender, header.session, nonce, header.counter, source):
+            raise WireError("unexpected_answer")
+        self._counters.count("sessions", "confirmed")
+        if ask:
+            answer = pack_pair(ask, 0)
+            self._send_bare(ChallengeAnswer.TYPE, header.sender, answer, 0, source, now_ns)
+
+    # -- time ----------------------------------------------------------------------
+
+    def expire(self, now_ns: int) -> None:
+        """Give up unfinished messages and unanswered challenges."""
+        late = self._assembler.expire(now_ns)
+        if late:
+            self._counters.count("datagrams_dropped", "fragment_age", by=late)
+        self._sessions.expire(now_ns)
+
+    def deadline_ns(self) -> int | None:
+        """When to call expire() next."""
+        times = (self._assembler.deadline_ns(), self._sessions.deadline_ns())
+        return min((t for t in times if t is not None), default=None)

@@ -1,0 +1,74 @@
+"""The last messages sent, so that first contact costs a round trip and not a time-out.
+
+A receiver that does not know our session (it restarted, or we did) drops what it
+got and challenges it by counter. What it named is then sent to it again, at once.
+
+Limits: bounded in count, bytes and age; each message goes again at most once to
+each node, and its copies at most TRIES_MAX times in a row.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from replicast.machine import Destination, NodeId
+
+TRIES_MAX = 3
+COPIES_MAX = 64
+AGE_MAX_NS = 2_000_000_000
+
+
+@dataclass(slots=True)
+class Sent:
+    """One message as it was sent; `counter` is that of its first fragment."""
+
+    to: Destination
+    flags: int
+    type: int
+    operation_id: bytes
+    generation: int
+    body: bytes
+    sent_ns: int
+    tries: int = 1
+    counter: int = 0
+    count: int = 1
+    again: dict[NodeId, None] = field(default_factory=dict)
+
+
+class RecentMessages:
+    """A ring of Sent, oldest first."""
+
+    def __init__(self, count_max: int, bytes_max: int) -> None:
+        self._count_max = count_max
+        self._bytes_max = bytes_max
+        self._ring: OrderedDict[int, Sent] = OrderedDict()
+        self._bytes = 0
+
+    def add(self, sent: Sent) -> None:
+        """Remember; the oldest make room."""
+        self._ring[sent.counter] = sent
+        self._bytes += len(sent.body)
+        while len(self._ring) > self._count_max or self._bytes > self._bytes_max:
+            self._bytes -= len(self._ring.popitem(last=False)[1].body)
+
+    def claim(self, counter: int, node_id: NodeId, now_ns: int) -> Sent | None:
+        """The message that used `counter`, if it may go to this node again; marks it as gone."""
+        sent = self._find(counter)
+        if sent is None or now_ns - sent.sent_ns > AGE_MAX_NS or sent.tries >= TRIES_MAX:
+            return None
+        if node_id in sent.again or len(sent.again) >= COPIES_MAX:
+            return None
+        if isinstance(sent.to, int) and sent.to != node_id:
+            return None
+        sent.again[node_id] = None
+        return sent
+
+    def _find(self, counter: int) -> Sent | None:
+        found = self._ring.get(counter)
+        if found is not None:
+            return found
+        for sent in reversed(self._ring.values()):  # a later fragment; counters only grow
+            if sent.counter <= counter:
+                return sent if counter < sent.counter + sent.count else None
+        return None

@@ -1,0 +1,144 @@
+"""Sessions of peers: which one is alive, and which of its datagrams are new.
+
+A session is u64: the sender's boot number (kept durable) above 32 random bits.
+A peer's session counts once it answered our challenge; the answer's counter is
+the floor, so nothing recorded before can be replayed. From then each counter is
+accepted once, within a window, separately for datagrams to us and to each group
+(they queue in different sockets and overtake each other there).
+
+Limits: peers and unanswered challenges are bounded and the longest unused make
+room; a forgotten peer costs one more challenge.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from replicast.machine import Address, Group, NodeId
+
+WINDOW = 1024
+_MASK = (1 << WINDOW) - 1
+BOOT_SHIFT = 32
+CHALLENGE_AGE_NS = 5_000_000_000
+
+
+def make_session(boot_number: int, random_bits: int) -> int:
+    """The session of this start: boot number above 32 random bits."""
+    if not 0 <= boot_number < 1 << 32:
+        raise ValueError(f"boot number out of range: {boot_number}")
+    return boot_number << BOOT_SHIFT | random_bits & 0xFFFFFFFF
+
+
+class ReplayWindow:
+    """The last WINDOW counters; bit n says that highest - n was seen."""
+
+    __slots__ = ("_highest", "_seen")
+
+    def __init__(self, floor: int) -> None:
+        self._highest = floor
+        self._seen = _MASK  # all up to the floor count as seen
+
+    def accept(self, counter: int) -> bool:
+        """True once for each counter that is not too old."""
+        ahead = counter - self._highest
+        if ahead > 0:
+            shifted = self._seen << ahead & _MASK if ahead < WINDOW else 0
+            self._seen = shifted | 1
+            self._highest = counter
+            return True
+        bit = 1 << -ahead
+        if ahead <= -WINDOW or self._seen & bit:
+            return False
+        self._seen |= bit
+        return True
+
+
+@dataclass(slots=True)
+class Peer:
+    """A node whose session answered."""
+
+    session: int
+    floor: int
+    address: Address
+    windows: dict[Group | None, ReplayWindow] = field(default_factory=dict)
+
+    def accept(self, group: Group | None, counter: int) -> bool:
+        """Is this counter new for datagrams sent there?"""
+        window = self.windows.get(group)
+        if window is None:
+            window = self.windows[group] = ReplayWindow(self.floor)
+        return window.accept(counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A challenge without an answer yet."""
+
+    nonce: int
+    since_ns: int
+
+
+class Sessions:
+    """All peers of one endpoint."""
+
+    def __init__(self, rng: random.Random, peers_max: int, challenges_max: int) -> None:
+        self._rng = rng
+        self._peers_max = peers_max
+        self._challenges_max = challenges_max
+        self._peers: OrderedDict[NodeId, Peer] = OrderedDict()
+        self._asked: OrderedDict[tuple[NodeId, int], Asked] = OrderedDict()
+
+    def peer(self, node_id: NodeId) -> Peer | None:
+        """The confirmed peer, marked as used."""
+        found = self._peers.get(node_id)
+        if found is not None:
+            self._peers.move_to_end(node_id)
+        return found
+
+    def address(self, node_id: NodeId) -> Address | None:
+        """Where the peer's last authenticated datagram came from."""
+        found = self._peers.get(node_id)
+        return None if found is None else found.address
+
+    def retired(self, node_id: NodeId, session: int) -> bool:
+        """Is this a session from before a restart that we know of?"""
+        found = self._peers.get(node_id)
+        return found is not None and session >> BOOT_SHIFT < found.session >> BOOT_SHIFT
+
+    def ask(self, node_id: NodeId, session: int, now_ns: int) -> int:
+        """The nonce that this session has to answer; the same one while it is asked."""
+        key = (node_id, session)
+        asked = self._asked.get(key)
+        if asked is None or now_ns - asked.since_ns >= CHALLENGE_AGE_NS:
+            asked = self._asked[key] = Asked(self._rng.getrandbits(64) | 1, now_ns)
+            self._asked.move_to_end(key)
+            if len(self._asked) > self._challenges_max:
+                self._asked.popitem(last=False)
+        return asked.nonce
+
+    def confirm(
+        self, node_id: NodeId, session: int, nonce: int, counter: int, source: Address
+    ) -> bool:
+        """The answer came: if it is right, the session counts and an older one is retired."""
+        asked = self._asked.get((node_id, session))
+        if asked is None or asked.nonce != nonce or self.retired(node_id, session):
+            return False
+        del self._asked[(node_id, session)]
+        self._peers[node_id] = Peer(session, counter, source)
+        self._peers.move_to_end(node_id)
+        if len(self._peers) > self._peers_max:
+            self._peers.popitem(last=False)
+        return True
+
+    def expire(self, now_ns: int) -> None:
+        """Forget challenges that nobody answered."""
+        while self._asked and now_ns >= (self.deadline_ns() or 0):
+            self._asked.popitem(last=False)
+
+    def deadline_ns(self) -> int | None:
+        """When the oldest unanswered challenge is forgotten."""
+        for asked in self._asked.values():
+            return asked.since_ns + CHALLENGE_AGE_NS
+        return None
