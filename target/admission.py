@@ -1,0 +1,142 @@
+"""What every chunk request passes before a target does anything for it.
+
+Shared by put.py, get.py and verify.py of one target: the adopted table, the
+lease, the VDEVs, and the one way to refuse. The rule for shared addresses
+stands here: whoever is no member stays silent on multicast, so that one proposal
+is not answered by the whole cluster; on unicast it says why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from replicast.flexhash.table import Table
+from replicast.hashing import fits_algorithm
+from replicast.machine import Incoming, NodeId, Outgoing
+from replicast.metrics import Counters
+from replicast.wire.chunk_messages import Refused
+from replicast.wire.reasons import Reason
+
+CHUNK_BYTES_MAX = 16 << 20
+
+
+class Lease(Protocol):
+    """The target's lease as far as chunks care."""
+
+    def valid(self, now_ns: int) -> bool: ...
+
+
+class VdevView(Protocol):
+    """One VDEV as the cores see it: memory only, answers at once."""
+
+    def has(self, chid: bytes) -> bool:
+        """Is the chunk durable here?"""
+
+    def size_of(self, chid: bytes) -> int:
+        """Its bytes; 0 when it is not here."""
+
+    def refusal(self, size_bytes: int) -> Reason | None:
+        """NO_SPACE, FAULTED, ... when a chunk of this size cannot be taken now."""
+
+    def proves_misses(self) -> bool:
+        """False while damage or a failed read may hide chunks."""
+
+    def queue_bytes(self) -> int:
+        """Bytes submitted and not yet durable."""
+
+    def flush_ns(self) -> int:
+        """How long a flush has taken lately, from submit to durable."""
+
+    def free_ppm(self) -> int:
+        """Free part of the capacity."""
+
+
+class Admission:
+    """The state that all chunk responders of one target share."""
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        table: Table,
+        lease: Lease,
+        vdevs: Mapping[int, VdevView],
+        counters: Counters,
+    ) -> None:
+        self.node_id, self.table, self.lease = node_id, table, lease
+        self.vdevs, self.counters = vdevs, counters
+        self._outgoing: list[Outgoing] = []
+
+    def reply(self, incoming: Incoming, message: object) -> None:
+        """Answer the sender under its own operation id."""
+        self.send(incoming.sender, incoming.operation_id, message)
+
+    def send(self, node: NodeId, operation_id: bytes, message: object) -> None:
+        """A message of this target."""
+        self._outgoing.append(
+            Outgoing(message, node, operation_id, self.table.generation)  # type: ignore[arg-type]
+        )
+
+    def refuse(
+        self,
+        incoming: Incoming,
+        reason: Reason,
+        vdevs: tuple[int, ...] = (),
+        *,
+        retry_after_ns: int = 0,
+        detail: str = "",
+    ) -> None:
+        """Answer with a typed refusal."""
+        self.reply(incoming, self.refused(reason, vdevs, retry_after_ns, detail))
+
+    def refused(
+        self, reason: Reason, vdevs: tuple[int, ...], retry_after_ns: int = 0, detail: str = ""
+    ) -> Refused:
+        """The refusal as a message, counted."""
+        self.counters.count("refusals", reason.name.lower())
+        return Refused(
+            reason=reason,
+            current_generation=self.table.generation,
+            vdevs=vdevs,
+            retry_after_ns=retry_after_ns,
+            detail=detail,
+        )
+
+    def members_for_store(
+        self,
+        incoming: Incoming,
+        row: int,
+        chid: bytes,
+        algorithm: int,
+        size_bytes: int,
+        now_ns: int,
+    ) -> tuple[int, ...]:
+        """Our VDEVs that may store this chunk; empty when that was answered, or silence is due."""
+        if not self._sane(row, chid, algorithm, size_bytes):
+            self.refuse(incoming, Reason.BAD_REQUEST, detail="row, hash or size out of range")
+            return ()
+        mine = tuple(v for v in self.table.members(row) if v in self.vdevs)
+        if not mine and incoming.group is not None:
+            return ()
+        if incoming.generation < self.table.members_since(row):
+            self.refuse(incoming, Reason.STALE_GENERATION)
+            return ()
+        if not mine:
+            self.refuse(incoming, Reason.NOT_MEMBER)
+            return ()
+        if not self.lease.valid(now_ns):
+            self.refuse(incoming, Reason.NO_LEASE)
+            return ()
+        return mine
+
+    def take_outgoing(self) -> list[Outgoing]:
+        """Everything to send, in order."""
+        taken, self._outgoing = self._outgoing, []
+        return taken
+
+    def _sane(self, row: int, chid: bytes, algorithm: int, size_bytes: int) -> bool:
+        return (
+            fits_algorithm(algorithm, chid)
+            and 0 < size_bytes <= CHUNK_BYTES_MAX
+            and row == self.table.row_of_chunk(chid)
+        )

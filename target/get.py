@@ -1,0 +1,259 @@
+"""Get one chunk: the target's side; gateway/get.py is the other half.
+
+    gateway                                target
+      | -- CHUNK_QUERY -------------------> |  1. who has it? all VDEVs in one answer
+      | <------------------ CHUNK_ANSWER -- |     HIT, MISS (proved: with a lease), UNSURE
+      | -- CHUNK_SEND --------------------> |  2. read it from the VDEV
+      | <-------------------- PAYLOAD x n - |  3. within the credit
+      | -- PAYLOAD_GAPS ------------------> |     resend, new credit
+      | -- PAYLOAD_DONE ------------------> |  4. forget the transfer
+
+One SendResponder per target. target/chunks.py drives it; the shell executes
+ReadChunk (answer: read_done) and SendPayload (answer: payload_sent).
+
+Invariants: a MISS is said only with a valid lease, by a VDEV that lost nothing,
+to a request that is not stale for the row. What is held is sent without a lease too: the hash proves it.
+Limits: SENDS_MAX open sends and SEND_BYTES_MAX bytes of them; a silent receiver is dropped after IDLE_NS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicast.machine import Event, Incoming, NodeId
+from replicast.target.admission import Admission
+from replicast.transfer import BufferLike, Sender
+from replicast.units import MIB, MS, SECOND
+from replicast.wire.chunk_messages import (
+    HIT,
+    MISS,
+    UNSURE,
+    ChunkAnswer,
+    ChunkQuery,
+    ChunkSend,
+    PayloadDone,
+    PayloadGaps,
+    VdevAnswer,
+)
+from replicast.wire.reasons import Reason
+
+SENDS_MAX = 256
+SEND_BYTES_MAX = 64 * MIB
+IDLE_NS = 2 * SECOND
+RETRY_AFTER_NS = 20 * MS
+READ_NS_START = 2 * MS
+BYTE_NS = 1  # 1 GB/s: what reads ahead of this one cost
+
+
+@dataclass(frozen=True, slots=True)
+class ReadChunk(Event):
+    """Read a chunk off the loop; then read_done(token, buffer or a reason)."""
+
+    token: int
+    vdev_index: int
+    chid: bytes
+
+
+@dataclass(slots=True)
+class _Send:
+    """One chunk on its way to a reader."""
+
+    node: NodeId
+    operation_id: bytes
+    transfer_id: bytes
+    vdev_index: int
+    size_bytes: int
+    datagram_bytes: int
+    credit_bytes: int
+    started_ns: int
+    active_ns: int
+    sender: Sender | None = None
+
+
+class SendResponder:
+    """All chunk reads of one target."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        *,
+        sends_max: int = SENDS_MAX,
+        send_bytes_max: int = SEND_BYTES_MAX,
+        idle_ns: int = IDLE_NS,
+    ) -> None:
+        self._admission = admission
+        self._sends_max, self._send_bytes_max, self._idle_ns = sends_max, send_bytes_max, idle_ns
+        self._sends: dict[tuple[NodeId, bytes], _Send] = {}
+        self._by_token: dict[int, _Send] = {}
+        self._open_bytes = 0
+        self._reading_bytes: dict[int, int] = {}
+        self._read_ns: dict[int, int] = {}
+        self._token = 0
+        self._events: list[Event] = []
+
+    # -- messages -------------------------------------------------------------------
+
+    def receive(self, incoming: Incoming, now_ns: int) -> None:
+        """CHUNK_QUERY, CHUNK_SEND, PAYLOAD_GAPS or PAYLOAD_DONE."""
+        message = incoming.message
+        if isinstance(message, ChunkQuery):
+            self._on_chunk_query(incoming, message, now_ns)
+        elif isinstance(message, ChunkSend):
+            self._on_chunk_send(incoming, message, now_ns)
+        elif isinstance(message, PayloadGaps):
+            self._on_payload_gaps(incoming, message, now_ns)
+        elif isinstance(message, PayloadDone):
+            self._forget((incoming.sender, message.transfer_id))
+
+    def _on_chunk_query(self, incoming: Incoming, m: ChunkQuery, now_ns: int) -> None:
+        table, views = self._admission.table, self._admission.vdevs
+        if m.row != table.row_of_chunk(m.chid):
+            self._admission.refuse(incoming, Reason.BAD_REQUEST, detail="row out of range")
+            return
+        listed = [v for v in (*table.members(m.row), *table.draining(m.row)) if v in views]
+        # A copy counts wherever it lies: bytes prove themselves.
+        holders = [v for v in views if v not in listed and views[v].has(m.chid)]
+        stale = incoming.generation < table.members_since(m.row)
+        if any(views[v].has(m.chid) for v in listed) or holders:
+            self._send_answer(incoming, m.chid, [*listed, *holders], stale, now_ns)
+        elif listed and not stale:
+            self._send_answer(incoming, m.chid, listed, False, now_ns)
+        elif listed or incoming.group is None:
+            self._admission.refuse(
+                incoming, Reason.STALE_GENERATION if stale else Reason.NOT_MEMBER
+            )
+
+    def _send_answer(
+        self, incoming: Incoming, chid: bytes, vdevs: list[int], stale: bool, now_ns: int
+    ) -> None:
+        ahead = incoming.generation > self._admission.table.generation
+        proved = not stale and not ahead and self._admission.lease.valid(now_ns)
+        answers = tuple(self._answer(v, chid, proved) for v in vdevs)
+        self._admission.reply(incoming, ChunkAnswer(answers=answers))
+
+    def _answer(self, vdev_index: int, chid: bytes, proved: bool) -> VdevAnswer:
+        view = self._admission.vdevs[vdev_index]
+        kind = HIT if view.has(chid) else MISS if proved and view.proves_misses() else UNSURE
+        return VdevAnswer(
+            vdev_index=vdev_index,
+            kind=kind,
+            size_bytes=view.size_of(chid) if kind == HIT else 0,
+            start_ns=self._reading_bytes.get(vdev_index, 0) * BYTE_NS,
+            duration_ns=self._read_ns.get(vdev_index, READ_NS_START),
+        )
+
+    def _on_chunk_send(self, incoming: Incoming, m: ChunkSend, now_ns: int) -> None:
+        known = self._sends.get((incoming.sender, m.transfer_id))
+        if known is not None:
+            known.active_ns = now_ns  # a repeated request: the read or the sending goes on
+            return
+        view = self._admission.vdevs.get(m.vdev_index)
+        if view is None or not view.has(m.chid):
+            self._admission.refuse(incoming, Reason.NOT_FOUND_HERE, (m.vdev_index,))
+            return
+        size_bytes = view.size_of(m.chid)
+        if not self._has_room(size_bytes):
+            self._admission.refuse(
+                incoming, Reason.BUSY, (m.vdev_index,), retry_after_ns=RETRY_AFTER_NS
+            )
+            return
+        self._start(incoming, m, size_bytes, now_ns)
+
+    def _has_room(self, size_bytes: int) -> bool:
+        fits = self._open_bytes + size_bytes <= self._send_bytes_max or not self._sends
+        return fits and len(self._sends) < self._sends_max
+
+    def _start(self, incoming: Incoming, m: ChunkSend, size_bytes: int, now_ns: int) -> None:
+        send = _Send(
+            incoming.sender,
+            incoming.operation_id,
+            m.transfer_id,
+            m.vdev_index,
+            size_bytes,
+            m.datagram_bytes,
+            m.credit_bytes,
+            now_ns,
+            now_ns,
+        )
+        self._sends[(send.node, send.transfer_id)] = send
+        self._open_bytes += size_bytes
+        self._reading_bytes[send.vdev_index] = (
+            self._reading_bytes.get(send.vdev_index, 0) + size_bytes
+        )
+        self._token += 1
+        self._by_token[self._token] = send
+        self._events.append(ReadChunk(self._token, m.vdev_index, m.chid))
+
+    def _on_payload_gaps(self, incoming: Incoming, m: PayloadGaps, now_ns: int) -> None:
+        send = self._sends.get((incoming.sender, m.transfer_id))
+        if send is None:
+            # Restarted or given up: the reader need not wait for its timer.
+            self._admission.refuse(incoming, Reason.NOT_FOUND_HERE, detail="no such transfer")
+            return
+        send.active_ns = now_ns
+        if send.sender is None:
+            send.credit_bytes = max(send.credit_bytes, m.credit_bytes)
+        else:
+            send.sender.gaps(send.node, m)
+            self._pump(send)
+
+    # -- what the shell brings --------------------------------------------------------
+
+    def read_done(self, token: int, outcome: BufferLike | Reason, now_ns: int) -> None:
+        """The bytes as stored, or why not (NOT_FOUND_HERE, FAULTED)."""
+        send = self._by_token.pop(token, None)
+        if send is None:
+            return
+        self._reading_bytes[send.vdev_index] -= send.size_bytes
+        old_ns = self._read_ns.get(send.vdev_index, READ_NS_START)
+        self._read_ns[send.vdev_index] = (old_ns * 7 + now_ns - send.started_ns) // 8
+        key = (send.node, send.transfer_id)
+        if self._sends.get(key) is not send:
+            return
+        if isinstance(outcome, Reason):
+            refused = self._admission.refused(outcome, (send.vdev_index,))
+            self._admission.send(send.node, send.operation_id, refused)
+            self._forget(key)
+            return
+        send.active_ns = now_ns
+        send.sender = Sender(send.transfer_id, outcome, send.size_bytes, send.datagram_bytes)
+        send.sender.add(send.node, send.credit_bytes)
+        self._pump(send)
+
+    def payload_sent(self, node: NodeId, transfer_id: bytes, token: int, now_ns: int) -> None:
+        """The shell executed a SendPayload of this transfer."""
+        send = self._sends.get((node, transfer_id))
+        if send is not None and send.sender is not None:
+            send.active_ns = now_ns
+            send.sender.sent(token)
+
+    def _pump(self, send: _Send) -> None:
+        if send.sender is not None:
+            events = send.sender.take()
+            resent_bytes = sum(e.payload_bytes for e in events if e.resend)
+            if resent_bytes:
+                self._admission.counters.count("payload_resent_bytes", by=resent_bytes)
+            self._events.extend(events)
+
+    def _forget(self, key: tuple[NodeId, bytes]) -> None:
+        send = self._sends.pop(key, None)
+        if send is not None:
+            self._open_bytes -= send.size_bytes
+
+    # -- time and outputs ---------------------------------------------------------------
+
+    def expire(self, now_ns: int) -> None:
+        """Drop sends whose reader has gone."""
+        for key, send in list(self._sends.items()):
+            if now_ns >= send.active_ns + self._idle_ns:
+                self._forget(key)
+
+    def deadline_ns(self) -> int | None:
+        """When the first silent reader is given up."""
+        times = (send.active_ns + self._idle_ns for send in self._sends.values())
+        return min(times, default=None)
+
+    def take_events(self) -> list[Event]:
+        """ReadChunk and SendPayload, in order."""
+        taken, self._events = self._events, []
+        return taken

@@ -1,0 +1,105 @@
+"""What a target promises in a bid, and the reservations behind open bids.
+
+A reservation makes the next bid say "later" until the chunk arrives, the
+proposer names somebody else, or RESERVATION_NS passes. It allocates nothing:
+memory is bound at PUT_ACCEPT, where a target may still refuse.
+
+Limits: RESERVATIONS_MAX open proposals; beyond that bids say BUSY.
+"""
+
+from __future__ import annotations
+
+from replicast.machine import NodeId
+from replicast.target.admission import VdevView
+from replicast.units import MIB, MS
+from replicast.wire.chunk_messages import ALREADY_STORED, OFFER, REFUSED_BID, VdevBid
+from replicast.wire.reasons import Reason
+
+RESERVATION_NS = 250 * MS
+RESERVATIONS_MAX = 4096
+BYTE_NS = 2  # 500 MB/s: what backlog costs until a flush has been measured
+FLUSH_BYTES = 8 * MIB  # what one flush is expected to carry
+DURATION_NS_MIN = 1 * MS
+
+Key = tuple[NodeId, bytes]
+
+
+class Reservations:
+    """Bytes promised per VDEV, by proposal."""
+
+    def __init__(self) -> None:
+        self._open: dict[Key, tuple[int, tuple[int, ...], int]] = {}
+        self._bytes: dict[int, int] = {}
+
+    def reserve(self, key: Key, vdevs: tuple[int, ...], size_bytes: int, now_ns: int) -> bool:
+        """Reserve on these VDEVs; a repeated proposal renews its own. False: too many are open."""
+        self.release(key)
+        if len(self._open) >= RESERVATIONS_MAX:
+            return False
+        self._open[key] = (now_ns + RESERVATION_NS, vdevs, size_bytes)
+        for v in vdevs:
+            self._bytes[v] = self._bytes.get(v, 0) + size_bytes
+        return True
+
+    def release(self, key: Key) -> None:
+        """The proposal was decided."""
+        _, vdevs, size_bytes = self._open.pop(key, (0, (), 0))
+        for v in vdevs:
+            self._bytes[v] -= size_bytes
+
+    def bytes_of(self, vdev_index: int) -> int:
+        """Promised and not yet decided."""
+        return self._bytes.get(vdev_index, 0)
+
+    def expire(self, now_ns: int) -> None:
+        """Forget what nobody came back for."""
+        while (deadline_ns := self.deadline_ns()) is not None and deadline_ns <= now_ns:
+            self.release(next(iter(self._open)))
+
+    def deadline_ns(self) -> int | None:
+        """When the oldest runs out; all live equally long, so insertion order is time order."""
+        for deadline_ns, _, _ in self._open.values():
+            return deadline_ns
+        return None
+
+
+def make_bid(
+    vdev_index: int, view: VdevView, chid: bytes, size_bytes: int, backlog_bytes: int, credit: int
+) -> VdevBid:
+    """One VDEV's answer. `backlog_bytes`: promised or arriving, not yet in its queue."""
+    reason = None
+    kind = ALREADY_STORED
+    if not view.has(chid):
+        reason = view.refusal(size_bytes)
+        kind = OFFER if reason is None else REFUSED_BID
+    start_ns, duration_ns = expected(view, backlog_bytes)
+    return VdevBid(
+        vdev_index=vdev_index,
+        kind=kind,
+        reason=reason or 0,
+        start_ns=start_ns,
+        duration_ns=duration_ns,
+        free_ppm=view.free_ppm(),
+        credit_bytes=credit,
+    )
+
+
+def refused_bid(vdev_index: int, view: VdevView, reason: Reason) -> VdevBid:
+    """A bid that only says why not."""
+    return VdevBid(
+        vdev_index=vdev_index,
+        kind=REFUSED_BID,
+        reason=reason,
+        start_ns=0,
+        duration_ns=0,
+        free_ppm=view.free_ppm(),
+        credit_bytes=0,
+    )
+
+
+def expected(view: VdevView, backlog_bytes: int) -> tuple[int, int]:
+    """(earliest start from now, time from then to durable) for one more chunk."""
+    flush_ns = max(DURATION_NS_MIN, view.flush_ns())
+    ahead_bytes = view.queue_bytes() + backlog_bytes
+    start_ns = ahead_bytes * BYTE_NS + ahead_bytes // FLUSH_BYTES * flush_ns
+    return start_ns, flush_ns
