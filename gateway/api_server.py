@@ -162,14 +162,14 @@ async def _unless_gone(work: asyncio.Future[None], reader: asyncio.StreamReader)
     finally:
         for task in (work, gone):
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, ReplicastError, ConnectionError):
+        with contextlib.suppress(asyncio.CancelledError, FrameError, ConnectionError):
             await gone
 
 
 async def _closed(reader: asyncio.StreamReader) -> None:
-    while not reader.at_eof():
-        # A client sends nothing while it waits; only the end of the stream wakes this up.
-        await asyncio.sleep(0.1)
+    # A client sends nothing while it waits, so this returns when the stream ends.
+    if await reader.read(1):
+        raise FrameError("a second request before the answer to the first")
 
 
 async def _nothing() -> Upload:

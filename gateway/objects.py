@@ -15,10 +15,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
-from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
-from replicast.hashing import HashAlgorithm, content_hash
-
 from replicast.errors import InvalidRequest, NotFound, Unavailable
+from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
 from replicast.gateway.initiation import Block, BucketView, Initiator, Source
 from replicast.gateway.limits import DEFAULT_TENANT, check_name, check_prefix
 from replicast.gateway.manifest import (
@@ -30,6 +28,7 @@ from replicast.gateway.manifest import (
     parse_chunk,
 )
 from replicast.gateway.put_stream import PutPipeline, PutReport, cancel_all, cut
+from replicast.hashing import HashAlgorithm, content_hash
 from replicast.units import MIB
 from replicast.wire.documents import MANIFEST, ManifestBody, Reference
 from replicast.wire.name_messages import (
@@ -313,6 +312,11 @@ class Objects:
                     more = True
                     break
                 yield _listed(record, entry)
+
+    async def row(self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT) -> int:
+        """The row that keeps the versions of a name."""
+        key, _ = await self._key(tenant, bucket, name)
+        return key.row
 
     async def _page(
         self, record: BucketView, prefix: str, after: str

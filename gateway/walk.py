@@ -101,6 +101,7 @@ class Walk:
         self._seen: set[bytes] = set()
         self.objects_walked = 0
         self.chunks_walked = 0
+        self.copies_read = 0
 
     async def verify(self, bucket: str, prefix: str = "") -> AsyncIterator[ChunkFinding]:
         """Every chunk under the prefix, all versions, each copy read from disk and hashed."""
@@ -143,6 +144,7 @@ class Walk:
         good = {
             self._initiator.table.host_of(copy.vdev_index) for copy in copies if copy.state == "ok"
         }
+        self.copies_read += len(copies)
         return ChunkFinding(info.bucket, info.name, reference, tuple(copies), len(good))
 
     def _one_per_target(self, held: Iterable[int]) -> list[dict[NodeId, int]]:

@@ -1,0 +1,259 @@
+"""What each operation of the API socket does: JSON in, calls of the object layer, JSON out."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from replicast.gateway.buckets import Buckets
+
+from replicast.errors import InvalidRequest
+from replicast.gateway.api_server import Handler, Reply, Upload
+from replicast.gateway.limits import DEFAULT_TENANT
+from replicast.gateway.objects import ObjectInfo, Objects, condition
+from replicast.gateway.put_stream import PutReport
+from replicast.gateway.walk import ChunkFinding, RepairFinding, Surveyor, Walk, holders
+from replicast.wire.chunk_messages import HIT
+from replicast.wire.name_messages import NO_VERSION, VersionId
+
+DATA_BLOCK_BYTES = 1 << 20
+
+
+class Service(Surveyor, Protocol):
+    """The initiator as the handlers see it."""
+
+    async def status(self) -> dict[str, Any]: ...
+
+
+def version_text(version: VersionId) -> str:
+    """A version id as people copy it; parse_version reads it back."""
+    return f"{version.time_ns:016x}.{version.segment_id:016x}.{version.sequence:08x}"
+
+
+def parse_version(text: str | None) -> VersionId:
+    """The version id in `text`, NO_VERSION for None; raises InvalidRequest."""
+    if text is None:
+        return NO_VERSION
+    try:
+        time_ns, segment_id, sequence = (int(part, 16) for part in text.split("."))
+    except ValueError:
+        raise InvalidRequest(f"{text!r} is not a version id", reason="INVALID_VERSION") from None
+    return VersionId(time_ns=time_ns, segment_id=segment_id, sequence=sequence)
+
+
+def info_json(info: ObjectInfo) -> dict[str, Any]:
+    """One version as JSON."""
+    return {
+        "bucket": info.bucket,
+        "name": info.name,
+        "version": version_text(info.version),
+        "size_bytes": info.size_bytes,
+        "etag": info.etag,
+        "modified_ns": info.modified_ns,
+        "delete_marker": info.delete_marker,
+        "metadata": dict(info.metadata),
+    }
+
+
+class ApiHandlers:
+    """All handlers; `table()` is what ApiServer serves."""
+
+    def __init__(self, service: Service, objects: Objects, buckets: Buckets) -> None:
+        self._service, self._objects, self._buckets = service, objects, buckets
+
+    def table(self) -> dict[str, Handler]:
+        """Operation name -> handler."""
+        return {
+            "bucket_create": self.bucket_create,
+            "bucket_list": self.bucket_list,
+            "bucket_delete": self.bucket_delete,
+            "put": self.put,
+            "get": self.get,
+            "stat": self.stat,
+            "versions": self.versions,
+            "delete": self.delete,
+            "list": self.list,
+            "status": self.status,
+            "flexhash": self.flexhash,
+            "locate": self.locate,
+            "verify": self.verify,
+            "repair": self.repair,
+        }
+
+    async def bucket_create(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        await self._buckets.create(request["bucket"])
+
+    async def bucket_list(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        for record in await self._buckets.list():
+            await reply.json(
+                {"bucket": record.bucket, "created_ns": record.created_ns, "spread": record.spread}
+            )
+
+    async def bucket_delete(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        await self._buckets.delete(request["bucket"])
+
+    async def put(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        report = PutReport()
+        info = await self._objects.put(
+            request["bucket"],
+            request["name"],
+            upload,
+            metadata=request.get("metadata"),
+            when=condition(request.get("if_none_match"), request.get("if_match")),
+            report=report,
+        )
+        await reply.json(
+            info_json(info)
+            | {
+                "chunks": report.chunks,
+                "chunks_deduplicated": report.chunks_deduplicated,
+                "sent_bytes": report.sent_bytes,
+                "stored_copies": report.stored_copies,
+                "inline": report.inline,
+                "copies": info.copies,
+                "short_of_copies": [chid.hex() for chid in report.short_of_copies],
+            }
+        )
+
+    async def get(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        version = parse_version(request.get("version"))
+        info, body = await self._objects.head(request["bucket"], request["name"], version=version)
+        given = request.get("range")
+        await reply.json(info_json(info))
+        async for block in self._objects.read(body, (given[0], given[1]) if given else None):
+            view = memoryview(block)
+            for at in range(0, len(view), DATA_BLOCK_BYTES):
+                await reply.data(view[at : at + DATA_BLOCK_BYTES])
+
+    async def stat(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        version = parse_version(request.get("version"))
+        info, body = await self._objects.head(request["bucket"], request["name"], version=version)
+        count = 0
+        async for _ in self._objects.payload_references(body.references, 0, body.logical_bytes):
+            count += 1
+        await reply.json(info_json(info) | {"chunks": count, "inline": not body.references})
+
+    async def versions(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        for info in await self._objects.versions(request["bucket"], request["name"]):
+            await reply.json(info_json(info))
+
+    async def delete(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        version = parse_version(request.get("version"))
+        when = condition(request.get("if_none_match"), request.get("if_match"))
+        info = await self._objects.delete(
+            request["bucket"], request["name"], version=version, when=when
+        )
+        await reply.json(info_json(info))
+
+    async def list(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        listing = self._objects.list(
+            request["bucket"],
+            request.get("prefix", ""),
+            after=request.get("after", ""),
+            delimiter=request.get("delimiter", ""),
+        )
+        async for entry in listing:
+            found = {"prefix": entry} if isinstance(entry, str) else info_json(entry)
+            await reply.json(found)
+
+    async def status(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        await reply.json(await self._service.status())
+
+    async def flexhash(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        table = self._service.table
+        for row in range(table.policy.row_count):
+            await reply.json(self._row_json(row))
+
+    def _row_json(self, row: int) -> dict[str, Any]:
+        table = self._service.table
+        return {
+            "row": row,
+            "negotiating_group": list(table.members(row)),
+            "draining": list(table.draining(row)),
+            "name_replicas": list(table.name_replicas(row)),
+            "row_leader": table.row_leader(row),
+        }
+
+    async def locate(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        """Where the name and each chunk of one object lie now, asked of the VDEVs themselves."""
+        bucket, name = request["bucket"], request["name"]
+        info, body = await self._objects.head(bucket, name)
+        row = await self._objects.row(bucket, name, tenant=DEFAULT_TENANT)
+        await reply.json(
+            {"name": info_json(info), "inline": not body.references} | self._row_json(row)
+        )
+        async for reference in self._objects.all_references(body.references):
+            found = await holders(self._service, reference.chid)
+            chunk = {
+                "chid": reference.chid.hex(),
+                "kind": "payload" if reference.kind == 1 else "manifest",
+                "offset": reference.offset,
+                "size_bytes": reference.stored_bytes,
+                "held_by": sorted(index for index, kind in found.items() if kind == HIT),
+            }
+            await reply.json(
+                chunk | self._row_json(self._service.table.row_of_chunk(reference.chid))
+            )
+
+    async def verify(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        walk = Walk(self._service, self._objects)
+        for bucket in await self._buckets_of(request):
+            async for finding in walk.verify(bucket, request.get("prefix", "")):
+                await self._report_chunk(finding, reply)
+        await reply.json(_walked(walk))
+
+    async def repair(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        walk = Walk(self._service, self._objects)
+        for bucket in await self._buckets_of(request):
+            async for finding in walk.repair(bucket, request.get("prefix", "")):
+                if isinstance(finding, RepairFinding):
+                    await reply.json(
+                        {
+                            "repair": finding.action,
+                            "chid": finding.chunk.reference.chid.hex(),
+                            "object": f"{finding.chunk.bucket}/{finding.chunk.name}",
+                            "copies_before": finding.chunk.hosts,
+                            "copies_now": finding.copies_now,
+                            "detail": finding.detail,
+                        }
+                    )
+                else:
+                    await self._report_chunk(finding, reply)
+        await reply.json(_walked(walk))
+
+    async def _buckets_of(self, request: dict[str, Any]) -> list[str]:
+        if request.get("bucket"):
+            return [request["bucket"]]
+        return [record.bucket for record in await self._buckets.list()]
+
+    async def _report_chunk(self, finding: ChunkFinding, reply: Reply) -> None:
+        table = self._service.table
+        for copy in finding.copies:
+            if copy.state != "ok":
+                await reply.json(
+                    {
+                        "bad_copy": copy.state,
+                        "vdev": copy.vdev_index,
+                        "vdev_id": table.vdevs[copy.vdev_index].vdev_id.hex(),
+                        "target": table.target_of(copy.vdev_index).name,
+                        "chid": copy.chid.hex(),
+                        "object": f"{copy.bucket}/{copy.name}",
+                        "detail": copy.detail,
+                    }
+                )
+        if finding.hosts < finding.wanted:
+            await reply.json(
+                {
+                    "below_copies": finding.reference.chid.hex(),
+                    "object": f"{finding.bucket}/{finding.name}",
+                    "copies": finding.hosts,
+                    "wanted": finding.wanted,
+                }
+            )
+
+
+def _walked(walk: Walk) -> dict[str, Any]:
+    return {
+        "walked_versions": walk.objects_walked,
+        "walked_chunks": walk.chunks_walked,
+        "copies_read": walk.copies_read,
+    }

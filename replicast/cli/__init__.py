@@ -1,0 +1,1 @@
+"""The `replicast` command: a composition root, it may import everything."""
