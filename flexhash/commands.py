@@ -73,7 +73,6 @@ ADMIN_COMMANDS = (
     cm.TokenAdd,
     cm.TokenUse,
     cm.SettingSet,
-    cm.TargetRemove,
 )
 ALLOWED: dict[Role, tuple[type[Message], ...]] = {
     Role.REVOKED: (),

@@ -61,6 +61,7 @@ class Record:
     granted: bool = False
     fenced: bool = False
     vouched: frozenset[bytes] = frozenset()
+    dropped: frozenset[bytes] = frozenset()  # vouched for in this term, and no more
 
 
 class LeaseGranter:
@@ -146,7 +147,9 @@ class LeaseGranter:
         duration_ns = max(self._proof_ns + LEASE_NS - now_ns, run_to_ns)
         record.lease_until_ns = max(record.lease_until_ns, now_ns + stretched(duration_ns))
         record.adopted, record.settings_version = m.adopted, m.settings_version
-        record.vouched, record.granted = frozenset(m.vouched), True
+        vouched = frozenset(m.vouched)
+        record.dropped = (record.dropped | record.vouched) - vouched
+        record.vouched, record.granted = vouched, True
         return cm.LeaseGrant(
             sequence=m.sequence,
             duration_ns=duration_ns,

@@ -27,6 +27,12 @@ from replicast.flexhash.commands import (
     decode_command,
     encode_result,
 )
+from replicast.flexhash.entries import (
+    ALGORITHM_VERSION,
+    COPIES_MAX,
+    GROUP_SIZE_MAX,
+    TARGET_COUNT_MAX,
+)
 from replicast.flexhash.snapshot import pack, unpack
 from replicast.generation import make_generation
 from replicast.wire import control_messages as cm
@@ -138,7 +144,9 @@ class ControlState:
         p = m.policy
         if not 0 < p.row_count <= 1 << 16 or p.row_count & (p.row_count - 1):
             return Code.BAD_COMMAND, 0
-        if not 1 <= p.min_copies <= p.copies <= p.group_size:
+        if not 1 <= p.min_copies <= p.copies <= min(p.group_size, COPIES_MAX):
+            return Code.BAD_COMMAND, 0
+        if p.group_size > GROUP_SIZE_MAX or p.algorithm != ALGORITHM_VERSION:
             return Code.BAD_COMMAND, 0
         self.cluster_id, self.segment_id, self.policy = m.cluster_id, m.segment_id, p
         self.recovery_epoch, self.expected_targets = m.recovery_epoch, m.expected_targets
@@ -211,6 +219,8 @@ class ControlState:
         info = m.target
         if not info.node_id or not info.name or not info.host:
             return Code.BAD_COMMAND, 0
+        if info.node_id not in self.targets and len(self.targets) >= TARGET_COUNT_MAX:
+            return Code.FULL, 0
         if self.targets.get(info.node_id) != info:
             if info.public_key and info.public_key not in self.keys:
                 allowed = self._allow(
@@ -226,25 +236,6 @@ class ControlState:
             self.targets[info.node_id] = info
             self.change_count += 1
         return Code.OK, info.node_id
-
-    def _target_remove(self, m: cm.TargetRemove) -> Result:
-        info = self.targets.get(m.node_id)
-        if info is None:
-            return Code.NO_SUCH, 0
-        if any(v.target == m.node_id and v.state != OUT for v in self.vdevs.values()):
-            return Code.CONFLICT, 0
-        del self.targets[m.node_id]
-        for index in [i for i, v in self.vdevs.items() if v.target == m.node_id]:
-            self._forget(index)
-        if info.public_key in self.keys:
-            self.keys[info.public_key] = replace(self.keys[info.public_key], role=Role.REVOKED)
-        self.change_count += 1
-        return Code.OK, m.node_id
-
-    def _forget(self, index: int) -> None:
-        vdev = self.vdevs.pop(index)
-        if self.index_of.get(vdev.vdev_id) == index:
-            del self.index_of[vdev.vdev_id]
 
     def _vdev_join(self, m: cm.VdevJoin) -> Result:
         if m.target not in self.targets or not m.weight:
@@ -451,7 +442,6 @@ class ControlState:
 HANDLERS: dict[type[Message], Callable[[ControlState, Any], Result]] = {
     cm.ClusterInit: ControlState._cluster_init,
     cm.TargetJoin: ControlState._target_join,
-    cm.TargetRemove: ControlState._target_remove,
     cm.VdevJoin: ControlState._vdev_join,
     cm.VdevStates: ControlState._vdev_states,
     cm.RowsChange: ControlState._rows_change,

@@ -319,13 +319,6 @@ class SettingSet(Message):
     setting: Setting
 
 
-@message(110)
-class TargetRemove(Message):
-    """Forget a target all of whose VDEVs are out; its key is revoked."""
-
-    node_id: U64
-
-
 # -- requests and replies -------------------------------------------------------------
 
 

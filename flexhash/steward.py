@@ -1,0 +1,230 @@
+"""The configuration master's hands: what the Raft leader proposes, and when.
+
+    each second            Noop: proof of authority, backs every lease
+    changes pending        Prepare (gathered GATHER_NS, at most one per SPACING_NS)
+    prepared, built        Seal with the digest
+    acknowledged           Activate, when every target whose lease may still be valid has
+    lease surely ended     VdevStates down; up again when vouched for under a lease
+
+A voter's shell calls tick() about every 20 ms and after each event, hands the commands
+to Raft and their outcomes back. Outcomes may stay unknown: every command is
+compare-and-set against the state, so a repetition is harmless.
+
+Invariants: nothing is proposed and no lease granted unless this node leads the term
+and a no-op of it has committed; in a new term nobody is ruled out before one lease has
+passed. Everything known of targets (leases, acknowledgements) dies with the term.
+"""
+
+from __future__ import annotations
+
+from replicast.flexhash.commands import STEWARD_CLIENT, Code, decode_result, encode_command
+from replicast.flexhash.lease import LEASE_NS, MAX_SKEW_NS, LeaseGranter, LeaseReason
+from replicast.flexhash.state import DOWN, UP, ControlState
+from replicast.flexhash.tables import TableBook
+from replicast.metrics import Counters
+from replicast.units import MS, SECOND
+from replicast.wire import control_messages as cm
+from replicast.wire.schema import Message
+
+NOOP_NS = SECOND
+GATHER_NS = 50 * MS
+SPACING_NS = 50 * MS
+RETRY_NS = SECOND
+ABORTED_NS = 5 * SECOND
+CHANGES_MAX = 1000
+
+
+class Steward:
+    """One per voter; idle unless it leads."""
+
+    def __init__(self, state: ControlState, book: TableBook, counters: Counters) -> None:
+        self._state = state
+        self._book = book
+        self._counters = counters
+        self.term: int | None = None
+        self._reset(None)
+        self._token = 0
+
+    def _reset(self, term: int | None) -> None:
+        self.term = term
+        self.granter = LeaseGranter()
+        self.started = False
+        self._commands: list[tuple[int, bytes]] = []
+        self._noops: dict[int, int] = {}  # token -> proposed at
+        self._noop_ns: int | None = None
+        self._tried_ns: dict[str, int] = {}  # what is under way, since when
+        self._tokens: dict[int, str] = {}
+        self._pending_ns: int | None = None
+        self._prepare_after_ns = 0
+        self._acks: dict[int, bytes] = {}
+        self._ack_generation = 0
+        self._vdev_seen_ns: dict[tuple[int, int], int] = {}
+
+    # -- driving --------------------------------------------------------------------------
+
+    def tick(self, now_ns: int, wall_ns: int, leading_term: int | None) -> None:
+        """Look at the state and propose what it needs; `leading_term` is None for a follower."""
+        if leading_term != self.term:
+            self._reset(leading_term)
+        if leading_term is None:
+            return
+        if self._noop_ns is None or now_ns - self._noop_ns >= NOOP_NS:
+            self._propose_noop(now_ns)
+        if not self.started:
+            return
+        state = self._state
+        self.granter.observe(sorted(state.targets), state.active, state.settings_version, now_ns)
+        if wall_ns >= state.freeze_until_wall_ns:
+            self._judge_vdevs(now_ns)
+        self._advance_generation(now_ns)
+
+    def take_commands(self) -> list[tuple[int, bytes]]:
+        """(token, log entry) to hand to Raft; the outcome goes to command_done()."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def command_done(self, token: int, result: bytes | None, now_ns: int, wall_ns: int) -> None:
+        """`result` of a command applied in the term in which it was proposed; None otherwise."""
+        proposed_ns = self._noops.pop(token, None)
+        if proposed_ns is not None and result is not None:
+            self._proved(proposed_ns, now_ns, wall_ns)
+        what = self._tokens.pop(token, None)
+        if what is not None and result is not None:
+            self._tried_ns.pop(what, None)
+            code, _ = decode_result(result)
+            if code != Code.OK:
+                self._counters.count("control_refused", code.name.lower())
+
+    def _proved(self, proposed_ns: int, now_ns: int, wall_ns: int) -> None:
+        if not self.started:
+            # All that earlier leaders committed is applied here now.
+            self.started = True
+            beyond_ns = self._state.lease_bound_wall_ns + MAX_SKEW_NS - wall_ns
+            self.granter.begin(sorted(self._state.targets), now_ns, max(0, beyond_ns))
+        self.granter.prove(proposed_ns)
+
+    # -- what others tell ---------------------------------------------------------------------
+
+    def renew(
+        self, node_id: int, m: cm.LeaseRenew, now_ns: int, wall_ns: int
+    ) -> cm.LeaseGrant | cm.LeaseRefused:
+        """Answer a target's renewal."""
+        run_to_ns = max(0, self._state.freeze_until_wall_ns - wall_ns)
+        reply = self.granter.renew(node_id, m, now_ns, wall_ns, run_to_ns)
+        if isinstance(reply, cm.LeaseRefused):
+            self._counters.count("control_refused", LeaseReason(reply.reason).name.lower())
+        return reply
+
+    def acked(self, node_id: int, m: cm.PrepareAck) -> None:
+        """A target holds the prepared table, or another one that it takes for it."""
+        inputs = self._state.history.get(m.generation)
+        if inputs is None or not inputs.digest:
+            return
+        agrees = m.digest == inputs.digest
+        self.granter.fence(node_id, not agrees)
+        if not agrees:
+            self._counters.count("control_refused", "digest_mismatch")
+        elif m.generation == self._state.prepared:
+            if self._ack_generation != m.generation:
+                self._acks, self._ack_generation = {}, m.generation
+            self._acks[node_id] = m.digest
+
+    # -- VDEVs ----------------------------------------------------------------------------------
+
+    def _judge_vdevs(self, now_ns: int) -> None:
+        if self._busy("states", now_ns):
+            return
+        changes = []
+        for index, vdev in self._state.vdevs.items():
+            state = self._verdict(vdev, now_ns)
+            if state is not None:
+                changes.append(cm.VdevChange(index=index, open_count=vdev.open_count, state=state))
+        if changes:
+            self._propose("states", cm.VdevStates(changes=tuple(changes[:CHANGES_MAX])), now_ns)
+
+    def _verdict(self, vdev: cm.VdevInfo, now_ns: int) -> int | None:
+        """The state that the VDEV should change to, or None."""
+        record = self.granter.records.get(vdev.target)
+        if record is None or vdev.state not in (UP, DOWN):
+            return None
+        held = record.granted and record.lease_until_ns > now_ns
+        vouched = held and vdev.vdev_id in record.vouched
+        if vdev.state == DOWN:
+            return UP if vouched else None
+        if self.granter.ruled_out(vdev.target, now_ns):
+            return DOWN
+        if not held or vouched:
+            return None
+        # Left out: its lease has ended. One just opened may not be on the list yet.
+        seen_ns = self._vdev_seen_ns.setdefault((vdev.index, vdev.open_count), now_ns)
+        late = now_ns >= max(seen_ns + LEASE_NS, record.grace_until_ns)
+        return DOWN if late or vdev.vdev_id in record.dropped else None
+
+    # -- generations --------------------------------------------------------------------------------
+
+    def _advance_generation(self, now_ns: int) -> None:
+        state = self._state
+        if not state.prepared:
+            self._gather(now_ns)
+            return
+        inputs = state.history[state.prepared]
+        if not inputs.digest:
+            self._seal(inputs.generation, now_ns)
+        elif self._all_acked(now_ns) and not self._busy("activate", now_ns):
+            self._propose("activate", cm.Activate(generation=inputs.generation), now_ns)
+
+    def _gather(self, now_ns: int) -> None:
+        state = self._state
+        if not state.pending or not (state.active or state.formed()):
+            self._pending_ns = None
+            return
+        if self._pending_ns is None:
+            self._pending_ns = now_ns
+        if now_ns < max(self._pending_ns + GATHER_NS, self._prepare_after_ns):
+            return
+        if self._buildable() and not self._busy("prepare", now_ns):
+            self._prepare_after_ns = now_ns + SPACING_NS
+            self._pending_ns = None
+            self._propose("prepare", cm.Prepare(generation=state.next_generation), now_ns)
+
+    def _buildable(self) -> bool:
+        """The table to build on is here (a voter fresh from a snapshot fetches it first)."""
+        return not self._state.active or self._state.active in self._book.tables
+
+    def _seal(self, generation: int, now_ns: int) -> None:
+        table = self._book.tables.get(generation)
+        if table is not None and not self._busy("seal", now_ns):
+            self._propose("seal", cm.Seal(generation=generation, digest=table.digest), now_ns)
+        elif generation in self._book.impossible and not self._busy("abort", now_ns):
+            self._prepare_after_ns = now_ns + ABORTED_NS
+            self._propose("abort", cm.Abort(generation=generation), now_ns)
+
+    def _all_acked(self, now_ns: int) -> bool:
+        acks = self._acks if self._ack_generation == self._state.prepared else {}
+        return all(
+            node in acks or not self.granter.may_hold(node, now_ns) for node in self._state.targets
+        )
+
+    # -- proposing ----------------------------------------------------------------------------------------
+
+    def _propose_noop(self, now_ns: int) -> None:
+        assert self.term is not None
+        self._noop_ns = now_ns
+        if len(self._noops) > 16:
+            del self._noops[next(iter(self._noops))]
+        noop = cm.Noop(term=self.term, number=self._token + 1)
+        self._noops[self._submit(noop)] = now_ns
+
+    def _busy(self, what: str, now_ns: int) -> bool:
+        tried_ns = self._tried_ns.get(what)
+        return tried_ns is not None and now_ns - tried_ns < RETRY_NS
+
+    def _propose(self, what: str, command: Message, now_ns: int) -> None:
+        self._tried_ns[what] = now_ns
+        self._tokens = {t: w for t, w in self._tokens.items() if w != what}
+        self._tokens[self._submit(command)] = what
+
+    def _submit(self, command: Message) -> int:
+        self._token += 1
+        self._commands.append((self._token, encode_command(command, STEWARD_CLIENT)))
+        return self._token
