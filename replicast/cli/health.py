@@ -36,14 +36,22 @@ def status_text(report: dict[str, Any]) -> str:
         *(f"  ! {problem}" for problem in report["problems"]),
         *(f"  note: {note}" for note in report["notes"]),
         "",
-        f"generation {report['generation']}, {report['transport']}, {report['implementation']}; "
-        f"{report['copies']} copies (at least {report['min_copies']})",
-        f"raft: leader {raft['leader'] or 'none'}, term {raft['term']}, "
-        f"{'quorum' if raft['quorum'] else 'NO QUORUM'}, voters {', '.join(raft['voters_heard'])}",
-        f"rows: {rows['in_sync']} of {rows['total']} fully in sync; "
-        f"chunks known below their copies: {report['chunks_below_copies']}",
-        f"capacity: {size_text(report['used_bytes'])} used of "
-        f"{size_text(report['capacity_bytes'])}, {size_text(report['free_bytes'])} free",
+        (
+            f"generation {report['generation']}, {report['transport']}, {report['implementation']}; "
+            f"{report['copies']} copies (at least {report['min_copies']})"
+        ),
+        (
+            f"raft: leader {raft['leader'] or 'none'}, term {raft['term']}, "
+            f"{'quorum' if raft['quorum'] else 'NO QUORUM'}, voters {', '.join(raft['voters_heard'])}"
+        ),
+        (
+            f"rows: {rows['in_sync']} of {rows['total']} fully in sync; "
+            f"chunks known below their copies: {report['chunks_below_copies']}"
+        ),
+        (
+            f"capacity: {size_text(report['used_bytes'])} used of "
+            f"{size_text(report['capacity_bytes'])}, {size_text(report['free_bytes'])} free"
+        ),
         "",
         table_text(
             ("TARGET", "HOST", "ADDRESS", "STATE", "LEASE", "GENERATION", "ROWS LED"),
