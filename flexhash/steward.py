@@ -83,8 +83,15 @@ class Steward:
         commands, self._commands = self._commands, []
         return commands
 
-    def command_done(self, token: int, result: bytes | None, now_ns: int, wall_ns: int) -> None:
-        """`result` of a command applied in the term in which it was proposed; None otherwise."""
+    def command_done(
+        self, token: int, result: bytes | None, now_ns: int, wall_ns: int, leading_term: int | None
+    ) -> None:
+        """`result` of an applied command (None: unknown), and the term led at this moment.
+
+        Only a command both proposed and applied under one leadership proves anything.
+        """
+        if leading_term is None or leading_term != self.term:
+            return
         proposed_ns = self._noops.pop(token, None)
         if proposed_ns is not None and result is not None:
             self._proved(proposed_ns, now_ns, wall_ns)
