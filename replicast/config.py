@@ -44,6 +44,11 @@ C = TypeVar("C", bound=Settings)
 TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
 
+def type_name(f: Field[Any]) -> str:
+    """int, float, str or bool, whether or not annotations are kept as text."""
+    return f.type if isinstance(f.type, str) else f.type.__name__
+
+
 def allowed(f: Field[Any]) -> str:
     """The allowed values of a setting, as text for messages and docs."""
     meta = f.metadata
@@ -51,14 +56,14 @@ def allowed(f: Field[Any]) -> str:
         return "one of " + ", ".join(meta["choices"])
     low, high = meta["minimum"], meta["maximum"]
     if low is None and high is None:
-        return f"any {f.type}"
+        return f"any {type_name(f)}"
     if high is None:
-        return f"{f.type} >= {low}"
-    return f"{f.type} <= {high}" if low is None else f"{f.type} from {low} to {high}"
+        return f"{type_name(f)} >= {low}"
+    return f"{type_name(f)} <= {high}" if low is None else f"{type_name(f)} from {low} to {high}"
 
 
 def _convert(f: Field[Any], value: Any, where: str) -> Any:
-    kind = TYPES[str(f.type)]
+    kind = TYPES[type_name(f)]
     wrong = ConfigError(f"{where}: {f.name} = {value!r}: must be {allowed(f)}")
     if isinstance(value, str) and kind is bool:
         if value.lower() not in ("0", "1", "true", "false"):
