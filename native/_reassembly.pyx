@@ -1,0 +1,433 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Fast twin of replicast/transport/reassembly.py: same results, same errors.
+
+Driven by Python (open, place, take, ...) and, without the GIL, by the network
+thread through feed_c(). One mutex guards everything; it is held for one datagram
+at most. Buffers are page-aligned; up to 64 are kept for the next transfer of
+their size, within the budget, because fresh pages cost more than the copy.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy
+
+from replicast.transfer_header import (
+    FLAG_MAC,
+    HEADER_BYTES,
+    PAYLOAD_MAGIC,
+    PAYLOAD_TYPE,
+    PAYLOAD_VERSION,
+)
+from replicast.transport.reassembly import PAGE_BYTES, TRANSFERS_MAX, FeedCode, Full, check_shape
+
+cdef extern from "<stdlib.h>" nogil:
+    int posix_memalign(void **memory, size_t alignment, size_t size)
+
+cdef extern from *:
+    int __builtin_ctzll(unsigned long long) noexcept nogil
+
+cdef size_t PAGE = PAGE_BYTES
+cdef uint32_t C_MAGIC = PAYLOAD_MAGIC
+cdef uint8_t C_TYPE = PAYLOAD_TYPE, C_VERSION = PAYLOAD_VERSION, C_FLAG_MAC = FLAG_MAC
+cdef size_t C_HEADER = HEADER_BYTES
+assert sizeof(payload_header) == HEADER_BYTES
+assert [int(code) for code in FeedCode] == list(range(CODES)) and FeedCode.DUPLICATE == DUPLICATE
+
+
+cdef enum:
+    OPENED = 0
+    OPEN_ALREADY = 1
+    NO_TRANSFER = 2
+    NO_BUDGET = 3
+    NO_MEMORY = 4
+
+
+cdef inline size_t rounded(size_t size) noexcept nogil:
+    return (size + PAGE - 1) // PAGE * PAGE
+
+
+cdef inline uint32_t length_of(transfer_t *t, uint32_t index) noexcept nogil:
+    cdef uint32_t left = t.size_bytes - index * t.datagram_bytes
+    return left if left < t.datagram_bytes else t.datagram_bytes
+
+
+cdef inline bint has(transfer_t *t, uint32_t index) noexcept nogil:
+    return (t.bitmap[index >> 6] >> (index & 63)) & 1
+
+
+@cython.no_gc
+@cython.final
+cdef class PayloadBuffer:
+    """A finished chunk; its pages return to the pool when the last view is gone."""
+
+    cdef Reassembly owner
+    cdef uint8_t *data
+    cdef uint32_t size_bytes
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.size_bytes, 1, flags)
+
+    def __dealloc__(self):
+        if self.data != NULL:
+            pthread_mutex_lock(&self.owner.mutex)
+            self.owner.give_back(self.data, rounded(self.size_bytes))
+            pthread_mutex_unlock(&self.owner.mutex)
+
+
+cdef class Reassembly:
+    """All open transfers of one process; see the definition for every method."""
+
+    def __cinit__(self, uint64_t budget_bytes, long transfers_max):
+        cdef int32_t i
+        if budget_bytes < PAGE or not 0 < transfers_max <= TRANSFERS_MAX:
+            raise ValueError(f"no room: budget {budget_bytes} bytes, {transfers_max} transfers")
+        self.budget_bytes = budget_bytes
+        self.transfers_max = transfers_max
+        self.bucket_mask = (1 << (2 * transfers_max - 1).bit_length()) - 1
+        self.transfers = <transfer_t *>calloc(transfers_max, sizeof(transfer_t))
+        self.buckets = <int32_t *>calloc(self.bucket_mask + 1, sizeof(int32_t))
+        self.ready = <int32_t *>calloc(transfers_max, sizeof(int32_t))
+        if self.transfers == NULL or self.buckets == NULL or self.ready == NULL:
+            raise MemoryError()
+        for i in range(<int32_t>self.bucket_mask + 1):
+            self.buckets[i] = -1
+        for i in range(<int32_t>transfers_max):
+            self.transfers[i].next = i + 1 if i + 1 < transfers_max else -1
+        self.free_head = 0
+        pthread_mutex_init(&self.mutex, NULL)
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        if self.transfers != NULL:
+            for i in range(self.transfers_max):
+                free(self.transfers[i].data)
+                free(self.transfers[i].bitmap)
+        for i in range(<uint32_t>self.spare_count):
+            free(self.spares[i].data)
+        free(self.transfers)
+        free(self.buckets)
+        free(self.ready)
+
+    # -- buffers (mutex held) ---------------------------------------------------------
+    cdef uint8_t *acquire(self, size_t room) noexcept nogil:
+        cdef int i
+        cdef void *data = NULL
+        for i in range(self.spare_count):
+            if self.spares[i].room == room:
+                data = self.spares[i].data
+                self.spare_count -= 1
+                self.spares[i] = self.spares[self.spare_count]
+                self.spare_bytes -= room
+                self.in_use_bytes += room
+                return <uint8_t *>data
+        while self.spare_count and self.in_use_bytes + self.spare_bytes + room > self.budget_bytes:
+            self.spare_count -= 1
+            self.spare_bytes -= self.spares[self.spare_count].room
+            free(self.spares[self.spare_count].data)
+        if posix_memalign(&data, PAGE, room):
+            return NULL
+        self.in_use_bytes += room
+        return <uint8_t *>data
+
+    cdef void give_back(self, uint8_t *data, size_t room) noexcept nogil:
+        self.in_use_bytes -= room
+        if self.spare_count == 64:
+            free(data)
+            return
+        self.spares[self.spare_count].data = data
+        self.spares[self.spare_count].room = room
+        self.spare_count += 1
+        self.spare_bytes += room
+
+    # -- the table of transfers (mutex held) ------------------------------------------
+    cdef int32_t find(self, const uint8_t *transfer_id) noexcept nogil:
+        cdef int32_t place = self.buckets[bucket_of(transfer_id) & self.bucket_mask]
+        while place >= 0 and memcmp(self.transfers[place].id, transfer_id, 16):
+            place = self.transfers[place].next
+        return place
+
+    cdef int32_t find_bytes(self, bytes transfer_id) noexcept:
+        return self.find(<const uint8_t *>transfer_id) if len(transfer_id) == 16 else -1
+
+    cdef void forget(self, int32_t place) noexcept nogil:
+        """Unlink a transfer and free its bitmap; its buffer, if still there, is given back."""
+        cdef transfer_t *t = &self.transfers[place]
+        cdef int32_t *link = &self.buckets[bucket_of(t.id) & self.bucket_mask]
+        cdef uint32_t i
+        while link[0] != place:
+            link = &self.transfers[link[0]].next
+        link[0] = t.next
+        if t.ready >= 0:
+            self.ready_count -= 1
+            for i in range(<uint32_t>t.ready, self.ready_count):
+                self.ready[i] = self.ready[i + 1]
+                self.transfers[self.ready[i]].ready = i
+        if t.data != NULL:
+            self.give_back(t.data, rounded(t.size_bytes))
+        free(t.bitmap)
+        t.data = NULL
+        t.bitmap = NULL
+        t.next = self.free_head
+        self.free_head = place
+        self.open_count -= 1
+
+    cdef int mark(self, transfer_t *t, uint32_t index) noexcept nogil:
+        """Note datagram `index` as received; PLACED, or COMPLETED once."""
+        t.bitmap[index >> 6] |= <uint64_t>1 << (index & 63)
+        t.received_bytes += length_of(t, index)
+        if t.received_bytes < t.size_bytes:
+            return PLACED
+        t.ready = self.ready_count
+        self.ready[self.ready_count] = t - self.transfers
+        self.ready_count += 1
+        return COMPLETED
+
+    # -- datagrams --------------------------------------------------------------------
+    cdef int feed_c(self, const uint8_t *datagram, size_t size) noexcept nogil:
+        cdef int code
+        pthread_mutex_lock(&self.mutex)
+        code = self.feed_locked(datagram, size)
+        self.counts[code] += 1
+        pthread_mutex_unlock(&self.mutex)
+        return code
+
+    cdef int feed_locked(self, const uint8_t *datagram, size_t size) noexcept nogil:
+        cdef payload_header header
+        cdef transfer_t *t
+        cdef int32_t place
+        if size < C_HEADER:
+            return SHORT
+        memcpy(&header, datagram, sizeof(header))
+        if header.magic != C_MAGIC or header.type != C_TYPE:
+            return MAGIC
+        if header.version != C_VERSION:
+            return VERSION
+        place = self.find(header.transfer_id)
+        if place < 0:
+            return UNKNOWN_TRANSFER
+        if header.checksum != rc_xxh3_56(&header):
+            return CHECKSUM
+        t = &self.transfers[place]
+        if ((header.flags & C_FLAG_MAC) != 0) != t.authenticated:
+            return UNSEALED
+        if (header.size_bytes != t.size_bytes or header.datagram_bytes != t.datagram_bytes
+                or header.count != t.count or header.index >= t.count
+                or header.length != length_of(t, header.index)
+                or header.length != size - C_HEADER):
+            return MISMATCH
+        if has(t, header.index):
+            return DUPLICATE
+        if t.authenticated:
+            return DELIVER
+        memcpy(t.data + <size_t>header.index * t.datagram_bytes, datagram + C_HEADER, header.length)
+        return self.mark(t, header.index)
+
+    # -- for Python: nothing of Python runs while the mutex is held -----------------------
+    # (a collector run or a switch of threads inside would wait for itself)
+    cdef int open_locked(self, transfer_t *wanted, size_t room) noexcept nogil:
+        cdef transfer_t *t
+        cdef int32_t *bucket
+        cdef int32_t place = self.free_head
+        if self.find(wanted.id) >= 0:
+            return OPEN_ALREADY
+        if self.open_count >= self.transfers_max:
+            return NO_TRANSFER
+        if self.in_use_bytes + room > self.budget_bytes:
+            return NO_BUDGET
+        wanted.bitmap = <uint64_t *>calloc((wanted.count + 63) // 64, sizeof(uint64_t))
+        wanted.data = self.acquire(room) if wanted.bitmap != NULL else NULL
+        if wanted.data == NULL:
+            free(wanted.bitmap)
+            return NO_MEMORY
+        t = &self.transfers[place]
+        self.free_head = t.next
+        t[0] = wanted[0]
+        bucket = &self.buckets[bucket_of(t.id) & self.bucket_mask]
+        t.next = bucket[0]
+        bucket[0] = place
+        self.open_count += 1
+        return OPENED
+
+    def open(self, bytes transfer_id not None, size_bytes, datagram_bytes, bint authenticated=False):
+        check_shape(transfer_id, size_bytes, datagram_bytes)
+        cdef transfer_t wanted
+        memcpy(wanted.id, <const uint8_t *>transfer_id, 16)
+        wanted.size_bytes = size_bytes
+        wanted.datagram_bytes = datagram_bytes
+        wanted.count = -(-size_bytes // datagram_bytes)
+        wanted.received_bytes = 0
+        wanted.authenticated = authenticated
+        wanted.ready = -1
+        pthread_mutex_lock(&self.mutex)
+        cdef int outcome = self.open_locked(&wanted, rounded(wanted.size_bytes))
+        cdef uint64_t in_use_bytes = self.in_use_bytes
+        pthread_mutex_unlock(&self.mutex)
+        if outcome == OPEN_ALREADY:
+            raise KeyError(transfer_id)
+        if outcome == NO_TRANSFER:
+            raise Full(f"{self.transfers_max} transfers are open")
+        if outcome == NO_BUDGET:
+            raise Full(f"{in_use_bytes} of {self.budget_bytes} bytes are in use")
+        if outcome == NO_MEMORY:
+            raise MemoryError()
+
+    def feed(self, datagram not None):
+        cdef const uint8_t[::1] view
+        if len(datagram) == 0:
+            return self.feed_c(NULL, 0)
+        view = datagram
+        return self.feed_c(&view[0], view.shape[0])
+
+    cdef int place_locked(self, transfer_t *t, uint64_t offset, const uint8_t *data,
+                          uint64_t end) noexcept nogil:
+        cdef int code = DUPLICATE
+        cdef uint32_t index = <uint32_t>((offset + t.datagram_bytes - 1) // t.datagram_bytes)
+        cdef uint64_t start
+        while index < t.count:
+            start = <uint64_t>index * t.datagram_bytes
+            if start + length_of(t, index) > end:
+                break
+            if not has(t, index):
+                memcpy(t.data + start, data + (start - offset), length_of(t, index))
+                code = self.mark(t, index)
+            index += 1
+        return code
+
+    def place(self, bytes transfer_id not None, offset, data not None):
+        cdef const uint8_t[::1] view
+        cdef const uint8_t *bytes_in = NULL
+        cdef uint64_t size = len(data), start = 0, size_bytes = 0
+        cdef bint inside = 0 <= offset <= 0xFFFFFFFF
+        cdef int code = DUPLICATE
+        if inside:
+            start = offset
+        if size:
+            view = data
+            bytes_in = &view[0]
+        pthread_mutex_lock(&self.mutex)
+        cdef int32_t at = self.find_bytes(transfer_id)
+        if at >= 0:
+            size_bytes = self.transfers[at].size_bytes
+            inside = inside and start + size <= size_bytes
+            if inside:
+                code = self.place_locked(&self.transfers[at], start, bytes_in, start + size)
+        pthread_mutex_unlock(&self.mutex)
+        if at < 0:
+            raise KeyError(transfer_id)
+        if not inside:
+            raise ValueError(f"bytes {offset}-{offset + size} of {size_bytes}")
+        return FeedCode(code)
+
+    def progress(self, bytes transfer_id not None):
+        cdef uint32_t received_bytes = 0, size_bytes = 0
+        pthread_mutex_lock(&self.mutex)
+        cdef int32_t at = self.find_bytes(transfer_id)
+        if at >= 0:
+            received_bytes = self.transfers[at].received_bytes
+            size_bytes = self.transfers[at].size_bytes
+        pthread_mutex_unlock(&self.mutex)
+        if at < 0:
+            raise KeyError(transfer_id)
+        return received_bytes, size_bytes
+
+    def gaps(self, bytes transfer_id not None, limit):
+        cdef long room = max(0, min(limit, 1 << 16))
+        cdef uint32_t *found = <uint32_t *>malloc((2 * room + 1) * sizeof(uint32_t))
+        cdef long count = 0, i
+        if found == NULL:
+            raise MemoryError()
+        pthread_mutex_lock(&self.mutex)
+        cdef int32_t at = self.find_bytes(transfer_id)
+        if at >= 0:
+            count = gaps_of(&self.transfers[at], found, room)
+        pthread_mutex_unlock(&self.mutex)
+        try:
+            if at < 0:
+                raise KeyError(transfer_id)
+            return [(found[2 * i], found[2 * i + 1]) for i in range(count)]
+        finally:
+            free(found)
+
+    def take(self, bytes transfer_id not None):
+        cdef PayloadBuffer buffer = PayloadBuffer.__new__(PayloadBuffer)
+        cdef transfer_t *t
+        cdef bint complete = False
+        buffer.owner = self
+        pthread_mutex_lock(&self.mutex)
+        cdef int32_t at = self.find_bytes(transfer_id)
+        if at >= 0:
+            t = &self.transfers[at]
+            complete = t.received_bytes == t.size_bytes
+            if complete:
+                buffer.data = t.data
+                buffer.size_bytes = t.size_bytes
+                t.data = NULL
+                self.forget(at)
+        pthread_mutex_unlock(&self.mutex)
+        if at < 0:
+            raise KeyError(transfer_id)
+        if not complete:
+            raise ValueError("transfer is not complete")
+        return memoryview(buffer)
+
+    def close(self, bytes transfer_id not None):
+        pthread_mutex_lock(&self.mutex)
+        cdef int32_t at = self.find_bytes(transfer_id)
+        if at >= 0:
+            self.forget(at)
+        pthread_mutex_unlock(&self.mutex)
+
+    def take_completed(self):
+        cdef uint32_t i, count
+        cdef uint8_t *ids = <uint8_t *>malloc(16 * <size_t>self.transfers_max)
+        if ids == NULL:
+            raise MemoryError()
+        pthread_mutex_lock(&self.mutex)
+        count = self.ready_count
+        for i in range(count):
+            memcpy(ids + 16 * i, self.transfers[self.ready[i]].id, 16)
+            self.transfers[self.ready[i]].ready = -1
+        self.ready_count = 0
+        pthread_mutex_unlock(&self.mutex)
+        try:
+            return [(<char *>ids + 16 * i)[:16] for i in range(count)]
+        finally:
+            free(ids)
+
+    def stats(self):
+        counts = {code.name.lower(): self.counts[<int>code] for code in FeedCode}
+        return {"in_use_bytes": self.in_use_bytes, "transfers": self.open_count} | counts
+
+
+cdef long gaps_of(transfer_t *t, uint32_t *found, long room) noexcept nogil:
+    """Fill `found` with up to `room` pairs start, end of missing bytes; how many there are."""
+    cdef long count = 0
+    cdef uint32_t index = next_index(t, 0, 0)
+    while count < room and index < t.count:
+        found[2 * count] = index * t.datagram_bytes
+        index = next_index(t, index, 1)
+        found[2 * count + 1] = index * t.datagram_bytes if index < t.count else t.size_bytes
+        count += 1
+        index = next_index(t, index, 0)
+    return count
+
+
+cdef inline uint64_t bucket_of(const uint8_t *transfer_id) noexcept nogil:
+    cdef uint64_t low, high
+    memcpy(&low, transfer_id, 8)
+    memcpy(&high, transfer_id + 8, 8)
+    return (low ^ high) * <uint64_t>0x9E3779B185EBCA87 >> 24
+
+
+cdef uint32_t next_index(transfer_t *t, uint32_t index, bint wanted) noexcept nogil:
+    """The first index from `index` on whose bit is `wanted`, or count."""
+    cdef uint64_t word
+    while index < t.count:
+        word = t.bitmap[index >> 6] if wanted else ~t.bitmap[index >> 6]
+        word >>= index & 63
+        if word:
+            index += __builtin_ctzll(word)
+            return index if index < t.count else t.count
+        index = (index | 63) + 1
+    return t.count

@@ -1,0 +1,191 @@
+"""The 64 bytes in front of every payload datagram.
+
+    offset  size  field
+     0      4     magic           PAYLOAD_MAGIC, little-endian like everything here
+     4      1     version         1
+     5      1     type            14 (PAYLOAD)
+     6      1     flags           bit 0: `mac` is filled in
+     7      1     key_epoch       which cluster key made `mac`; 0 without one
+     8     16     transfer_id     announced by an authenticated message, random
+    24      4     index           of this datagram, from 0
+    28      4     count           of datagrams in the whole chunk
+    32      4     size_bytes      of the whole chunk
+    36      2     datagram_bytes  payload bytes of every datagram but the last
+    38      2     length          payload bytes of this one
+    40      8     sender          node id
+    48      8     mac             keyed BLAKE2b of bytes [0, 48) and the data, or zeros
+    56      8     checksum        xxh3_64 of bytes [0, 56), seed 0
+
+Then `length` bytes of data, which belong at chunk offset index * datagram_bytes.
+The checksum finds damage in the header, not forgery; the data of a plain datagram
+is proved by the chunk's hash alone. Only after that hash has failed is a chunk sent
+again with a MAC on every datagram. The MAC has 8 bytes, so that both sorts
+have one layout; a forger cannot test a guess without sending it, and a transfer
+lives for seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from hmac import compare_digest
+from struct import Struct
+
+import xxhash
+
+PAYLOAD_MAGIC = 0x59415052  # the bytes "RPAY"
+PAYLOAD_VERSION = 1
+PAYLOAD_TYPE = 14
+FLAG_MAC = 1
+HEADER_BYTES = 64
+MAC_BYTES = 8
+# Small enough for any path; a smaller one would only inflate bitmaps and headers.
+DATAGRAM_BYTES_MIN = 256
+DATAGRAM_BYTES_MAX = 65_440
+
+_FIELDS = Struct("<IBBBB16sIIIHHQ")
+_TRAILER = Struct("<8sQ")
+_PERSON = b"replicastpayload"
+NO_MAC = bytes(MAC_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadHeader:
+    """A parsed header; `mac` is zeros unless FLAG_MAC is set."""
+
+    version: int
+    type: int
+    flags: int
+    key_epoch: int
+    transfer_id: bytes
+    index: int
+    count: int
+    size_bytes: int
+    datagram_bytes: int
+    length: int
+    sender: int
+    mac: bytes
+
+    def fields(self) -> bytes:
+        """Bytes [0, 48): what the MAC covers, with the data."""
+        return _FIELDS.pack(
+            PAYLOAD_MAGIC,
+            self.version,
+            self.type,
+            self.flags,
+            self.key_epoch,
+            self.transfer_id,
+            self.index,
+            self.count,
+            self.size_bytes,
+            self.datagram_bytes,
+            self.length,
+            self.sender,
+        )
+
+    def pack(self) -> bytes:
+        """All 64 bytes."""
+        head = self.fields()
+        checksum = xxhash.xxh3_64_intdigest(head + self.mac)
+        return head + _TRAILER.pack(self.mac, checksum)
+
+
+def datagram_count(size_bytes: int, datagram_bytes: int) -> int:
+    """How many datagrams a chunk takes."""
+    return -(-size_bytes // datagram_bytes)
+
+
+def datagram_length(index: int, size_bytes: int, datagram_bytes: int) -> int:
+    """Payload bytes of datagram `index`."""
+    return min(datagram_bytes, size_bytes - index * datagram_bytes)
+
+
+def header_for(
+    transfer_id: bytes, index: int, size_bytes: int, datagram_bytes: int, sender: int
+) -> PayloadHeader:
+    """The plain header of one datagram of a transfer."""
+    return PayloadHeader(
+        version=PAYLOAD_VERSION,
+        type=PAYLOAD_TYPE,
+        flags=0,
+        key_epoch=0,
+        transfer_id=transfer_id,
+        index=index,
+        count=datagram_count(size_bytes, datagram_bytes),
+        size_bytes=size_bytes,
+        datagram_bytes=datagram_bytes,
+        length=datagram_length(index, size_bytes, datagram_bytes),
+        sender=sender,
+        mac=NO_MAC,
+    )
+
+
+def is_payload(datagram: bytes | memoryview) -> bool:
+    """Whether a datagram starts with the payload magic."""
+    return len(datagram) >= 4 and int.from_bytes(datagram[:4], "little") == PAYLOAD_MAGIC
+
+
+def parse_header(datagram: bytes | memoryview) -> PayloadHeader | None:
+    """The header, or None when it is too short, has another magic or a wrong checksum."""
+    if len(datagram) < HEADER_BYTES:
+        return None
+    magic, *rest = _FIELDS.unpack_from(datagram)
+    mac, checksum = _TRAILER.unpack_from(datagram, _FIELDS.size)
+    if magic != PAYLOAD_MAGIC or checksum != xxhash.xxh3_64_intdigest(datagram[:56]):
+        return None
+    return PayloadHeader(*rest, mac)
+
+
+def index_runs(
+    ranges: list[tuple[int, int]], size_bytes: int, datagram_bytes: int
+) -> list[tuple[int, int]]:
+    """Byte ranges as runs [first, end) of datagram indexes, widened to whole datagrams.
+
+    Raises ValueError for an empty or backward range or one outside the chunk.
+    """
+    runs = []
+    for start, end in ranges:
+        if not 0 <= start < end <= size_bytes:
+            raise ValueError(f"range {start}-{end} is not inside {size_bytes} bytes")
+        runs.append((start // datagram_bytes, datagram_count(end, datagram_bytes)))
+    return runs
+
+
+def sealed_datagrams(
+    key: bytes,
+    key_epoch: int,
+    transfer_id: bytes,
+    sender: int,
+    data: bytes | memoryview,
+    ranges: list[tuple[int, int]],
+    datagram_bytes: int,
+) -> list[bytes]:
+    """The MAC'd datagrams that cover `ranges` of a chunk: the rare path after a wrong hash."""
+    view = memoryview(data)
+    made = []
+    for first, end in index_runs(ranges, len(view), datagram_bytes):
+        for index in range(first, end):
+            plain = header_for(transfer_id, index, len(view), datagram_bytes, sender)
+            start = index * datagram_bytes
+            made.append(_seal(plain, key, key_epoch, view[start : start + plain.length]))
+    return made
+
+
+def _seal(plain: PayloadHeader, key: bytes, key_epoch: int, piece: memoryview) -> bytes:
+    open_header = replace(plain, flags=FLAG_MAC, key_epoch=key_epoch)
+    header = replace(open_header, mac=_mac(key, open_header, piece))
+    return header.pack() + bytes(piece)
+
+
+def _mac(key: bytes, header: PayloadHeader, piece: bytes | memoryview) -> bytes:
+    state = blake2b(key=key, digest_size=MAC_BYTES, person=_PERSON)
+    state.update(header.fields())
+    state.update(piece)
+    return state.digest()
+
+
+def sealed_by(key: bytes, header: PayloadHeader, datagram: bytes) -> bool:
+    """Whether `datagram`, whose header is `header`, carries the right MAC under `key`."""
+    if not header.flags & FLAG_MAC:
+        return False
+    return compare_digest(_mac(key, header, memoryview(datagram)[HEADER_BYTES:]), header.mac)

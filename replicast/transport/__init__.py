@@ -1,0 +1,1 @@
+"""UDP: sockets, the network thread, payload reassembly, multicast groups, the asyncio shell."""

@@ -1,0 +1,392 @@
+"""The network thread in plain Python: the definition; native/_net.pyx is its fast twin.
+
+One thread per process waits for all UDP sockets of a daemon. A payload datagram goes
+straight into Reassembly; every other one is queued (bounded in count and bytes,
+overflow counted) with the tag of its socket. fileno() becomes readable once per batch,
+and only when there is something for take(): control datagrams, completed transfers or
+finished jobs, never for the middle of a transfer. So Python runs per chunk, not per
+datagram. Payload jobs are sent slice by slice between receives: datagram by datagram,
+each one to all addresses before the next, round-robin over the jobs.
+
+send_control() sends at once from the calling thread. What the kernel does not take is
+lost and counted, as any datagram may be. Everything here is one node's own traffic:
+checks on peers are Reassembly's and the endpoint's.
+
+Invariants: a job's buffer stays referenced until its id was in take()'s `sent` (or
+stop()); after remove_socket() the thread does not touch that descriptor again.
+Limits: SOCKETS_MAX sockets, the four limits of __init__. Callers are one thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from threading import Lock, Thread
+
+from replicast.machine import Address
+from replicast.transfer_header import header_for, index_runs, is_payload
+from replicast.transport.reassembly import FeedCode, Reassembly, check_shape
+
+SOCKETS_MAX = 256
+DATAGRAMS_PER_SLICE = 12
+DATAGRAMS_PER_RECEIVE = 32
+DATAGRAM_BYTES_MAX = 65_536
+TRY_LATER = (errno.EAGAIN, errno.ENOBUFS)
+
+Control = tuple[int, bytes, Address]
+COUNTERS = (
+    "received_control",
+    "received_payload",
+    "received_bytes",
+    "sent_control",
+    "sent_payload",
+    "sent_bytes",
+    "send_errors",  # payload messages that the kernel refused (no route, too long)
+    "send_blocked",  # times a full send buffer made the thread wait
+    "wake_ups",  # times fileno() became readable
+    "dropped_queue_full",
+    "dropped_truncated",
+    "dropped_unsent",  # control datagrams not taken, jobs whose socket was gone
+)
+
+
+def check_job(
+    transfer_id: bytes,
+    buffer: bytes | bytearray | memoryview,
+    datagram_bytes: int,
+    size_bytes: int,
+    addresses: list[Address],
+) -> None:
+    """Raise ValueError for a payload job that could never be received."""
+    check_shape(transfer_id, size_bytes, datagram_bytes)
+    if memoryview(buffer).nbytes != size_bytes:
+        raise ValueError(f"buffer has {memoryview(buffer).nbytes} bytes, not {size_bytes}")
+    if not addresses:
+        raise ValueError("no addresses")
+
+
+def _check_address(address: Address) -> None:
+    host, port = address
+    try:
+        ip_address(host)
+    except ValueError:
+        port = 0
+    if not 0 < port < 65536:
+        raise ValueError(f"not an IP address and port: {host!r}, {address[1]!r}")
+
+
+@dataclass(slots=True)
+class _Socket:
+    socket: socket.socket
+    tag: int
+    blocked: bool = False
+
+
+@dataclass(slots=True)
+class _Job:
+    id: int
+    tag: int
+    transfer_id: bytes
+    sender: int
+    buffer: memoryview
+    datagram_bytes: int
+    messages: deque[tuple[int, Address]]  # (index, address) still to be sent, in order
+
+
+class NetThread:
+    """Sockets of one process, served by one thread."""
+
+    def __init__(
+        self,
+        reassembly: Reassembly,
+        *,
+        control_count_max: int = 8192,
+        control_bytes_max: int = 16 << 20,
+        jobs_max: int = 1024,
+        job_bytes_max: int = 256 << 20,
+    ) -> None:
+        self.reassembly = reassembly
+        self._limits = (control_count_max, control_bytes_max, jobs_max, job_bytes_max)
+        self._sockets: dict[int, _Socket] = {}  # by file descriptor
+        self._table_lock = Lock()
+        self._queue_lock = Lock()
+        self._controls: list[Control] = []
+        self._control_bytes = 0
+        self._submitted: deque[_Job] = deque()
+        self._jobs: deque[_Job] = deque()
+        self._done: list[_Job] = []
+        self._job_count = self._job_bytes = 0
+        self._notified = self._stopping = False
+        self._thread: Thread | None = None
+        self._counters = dict.fromkeys(COUNTERS, 0)
+        self._epoll = select.epoll()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._notify_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+
+    # -- sockets ----------------------------------------------------------------------
+    def add_socket(self, fd: int, tag: int) -> None:
+        """Serve this bound UDP socket; the caller keeps it open until remove_socket or stop."""
+        with self._table_lock:
+            if any(s.tag == tag for s in self._sockets.values()):
+                raise ValueError(f"tag {tag} is taken")
+            if len(self._sockets) >= SOCKETS_MAX:
+                raise ValueError(f"more than {SOCKETS_MAX} sockets")
+            # A duplicate, so that this object's end closes nothing of the caller's.
+            self._sockets[fd] = _Socket(socket.socket(fileno=os.dup(fd)), tag)
+            self._epoll.register(fd, select.EPOLLIN)
+
+    def remove_socket(self, tag: int) -> None:
+        """Stop serving it; when this returns the caller may close it."""
+        with self._table_lock:
+            for fd, place in self._sockets.items():
+                if place.tag == tag:
+                    self._epoll.unregister(fd)
+                    del self._sockets[fd]
+                    place.socket.close()
+                    return
+        raise ValueError(f"no socket with tag {tag}")
+
+    def _find(self, tag: int) -> _Socket | None:
+        return next((s for s in self._sockets.values() if s.tag == tag), None)
+
+    # -- life -------------------------------------------------------------------------
+    def start(self) -> None:
+        """Start the thread; once."""
+        if self._thread is not None or self._epoll.closed:
+            raise RuntimeError("started already")
+        self._thread = Thread(target=self._loop, name="replicast-net", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Join the thread, forget unsent jobs, close what was opened here. Idempotent."""
+        if self._epoll.closed:
+            return
+        self._stopping = True
+        os.eventfd_write(self._wake_fd, 1)
+        if self._thread is not None:
+            self._thread.join()
+        for place in self._sockets.values():
+            place.socket.close()
+        self._sockets.clear()
+        self._submitted.clear()
+        self._jobs.clear()
+        self._done.clear()
+        self._epoll.close()
+        os.close(self._wake_fd)
+        os.close(self._notify_fd)
+        self._notify_fd = -1
+
+    def fileno(self) -> int:
+        """Readable when take() has something."""
+        return self._notify_fd
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            events = self._epoll.poll(0 if self._runnable() else None)
+            with self._table_lock:
+                news = [self._serve(fd, mask) for fd, mask in events]
+                news.append(self._send_next())
+            if any(news):
+                self._notify()
+
+    def _runnable(self) -> bool:
+        """Whether a job could go on now."""
+        for job in self._jobs:
+            place = self._find(job.tag)
+            if place is None or not place.blocked:
+                return True
+        return False
+
+    def _notify(self) -> None:
+        with self._queue_lock:
+            before, self._notified = self._notified, True
+        if not before:
+            self._counters["wake_ups"] += 1
+            os.eventfd_write(self._notify_fd, 1)
+
+    # -- receiving --------------------------------------------------------------------
+    def _serve(self, fd: int, mask: int) -> bool:
+        """What one descriptor has for us; whether that is news for Python."""
+        if fd == self._wake_fd:
+            os.eventfd_read(self._wake_fd)
+            with self._queue_lock:
+                self._jobs.extend(self._submitted)
+                self._submitted.clear()
+            return False
+        place = self._sockets.get(fd)
+        if place is None:
+            return False
+        if place.blocked and mask & select.EPOLLOUT:
+            place.blocked = False
+            self._epoll.modify(fd, select.EPOLLIN)
+        return self._receive(place)
+
+    def _receive(self, place: _Socket) -> bool:
+        news = False
+        for _ in range(DATAGRAMS_PER_RECEIVE):
+            try:
+                data, _, flags, source = place.socket.recvmsg(
+                    DATAGRAM_BYTES_MAX, 0, socket.MSG_DONTWAIT
+                )
+            except OSError:
+                break
+            self._counters["received_bytes"] += len(data)
+            if flags & socket.MSG_TRUNC:
+                self._counters["dropped_truncated"] += 1
+            elif self._deliver(place.tag, data, (source[0], source[1])):
+                news = True
+        return news
+
+    def _deliver(self, tag: int, data: bytes, source: Address) -> bool:
+        if not is_payload(data):
+            self._counters["received_control"] += 1
+            return self._queue(tag, data, source)
+        self._counters["received_payload"] += 1
+        code = self.reassembly.feed(data)
+        if code == FeedCode.DELIVER:
+            return self._queue(tag, data, source)
+        return code == FeedCode.COMPLETED
+
+    def _queue(self, tag: int, data: bytes, source: Address) -> bool:
+        count_max, bytes_max, _, _ = self._limits
+        with self._queue_lock:
+            full = len(self._controls) >= count_max or self._control_bytes + len(data) > bytes_max
+            if not full:
+                self._controls.append((tag, data, source))
+                self._control_bytes += len(data)
+        if full:
+            self._counters["dropped_queue_full"] += 1
+        return not full
+
+    # -- sending ----------------------------------------------------------------------
+    def _send_next(self) -> bool:
+        """Give the first job that can go on one slice, then put it last; whether one ended."""
+        for _ in range(len(self._jobs)):
+            place = self._find(self._jobs[0].tag)
+            if place is None or not place.blocked:
+                return self._send_slice(self._jobs.popleft(), place)
+            self._jobs.rotate(-1)
+        return False
+
+    def _send_slice(self, job: _Job, place: _Socket | None) -> bool:
+        if place is None:
+            self._counters["dropped_unsent"] += 1
+            job.messages.clear()
+        for _ in range(DATAGRAMS_PER_SLICE):
+            if not job.messages or place is None or not self._send_one(job, place):
+                break
+        if job.messages:
+            self._jobs.append(job)
+            return False
+        with self._queue_lock:
+            self._done.append(job)
+        return True
+
+    def _send_one(self, job: _Job, place: _Socket) -> bool:
+        """Send the next datagram; False when the socket is full."""
+        index, address = job.messages[0]
+        header = header_for(job.transfer_id, index, len(job.buffer), job.datagram_bytes, job.sender)
+        start = index * job.datagram_bytes
+        pieces: list[bytes | memoryview] = [
+            header.pack(),
+            job.buffer[start : start + header.length],
+        ]
+        try:
+            size = place.socket.sendmsg(pieces, [], socket.MSG_DONTWAIT, address)
+            self._counters["sent_payload"] += 1
+            self._counters["sent_bytes"] += size
+        except OSError as error:
+            if error.errno in TRY_LATER:
+                self._counters["send_blocked"] += 1
+                place.blocked = True
+                self._epoll.modify(self._fd_of(place), select.EPOLLIN | select.EPOLLOUT)
+                return False
+            # It cannot be sent (no route, too long, filtered): lost, like any other.
+            self._counters["send_errors"] += 1
+        job.messages.popleft()
+        return True
+
+    def _fd_of(self, place: _Socket) -> int:
+        return next(fd for fd, s in self._sockets.items() if s is place)
+
+    def submit_payload(
+        self,
+        job_id: int,
+        tag: int,
+        transfer_id: bytes,
+        sender: int,
+        buffer: bytes | bytearray | memoryview,
+        ranges: list[tuple[int, int]],
+        datagram_bytes: int,
+        size_bytes: int,
+        addresses: list[Address],
+    ) -> bool:
+        """Send the datagrams that cover `ranges` of `buffer` (the whole chunk) to all addresses.
+
+        False when too much is queued already: the caller keeps the ranges and tries again.
+        The id comes back from take() when the last datagram was handed to the kernel.
+        Raises ValueError for a job that makes no sense, RuntimeError when not running.
+        """
+        check_job(transfer_id, buffer, datagram_bytes, size_bytes, addresses)
+        runs = index_runs(ranges, size_bytes, datagram_bytes)
+        if self._thread is None or self._stopping:
+            raise RuntimeError("not running")
+        if not runs:
+            raise ValueError("no ranges")
+        for address in addresses:
+            _check_address(address)
+        indexes = [index for first, end in runs for index in range(first, end)]
+        messages = deque((index, address) for index in indexes for address in addresses)
+        view = memoryview(buffer).cast("B")
+        job = _Job(job_id, tag, transfer_id, sender, view, datagram_bytes, messages)
+        _, _, jobs_max, job_bytes_max = self._limits
+        with self._queue_lock:
+            if self._job_count >= jobs_max or self._job_bytes + size_bytes > job_bytes_max:
+                return False
+            self._job_count += 1
+            self._job_bytes += size_bytes
+            self._submitted.append(job)
+        os.eventfd_write(self._wake_fd, 1)
+        return True
+
+    def send_control(self, datagrams: list[Control]) -> int:
+        """Send (tag, datagram, address) now; how many the kernel took. The rest is lost."""
+        sent = 0
+        for tag, payload, address in datagrams:
+            _check_address(address)
+            place = self._find(tag)
+            try:
+                if place is not None:
+                    place.socket.sendto(payload, socket.MSG_DONTWAIT, address)
+                    sent += 1
+                    self._counters["sent_bytes"] += len(payload)
+            except OSError:
+                continue
+        self._counters["sent_control"] += sent
+        self._counters["dropped_unsent"] += len(datagrams) - sent
+        return sent
+
+    def take(self) -> tuple[list[Control], list[bytes], list[int]]:
+        """(control datagrams, ids of completed transfers, ids of finished jobs) since last time."""
+        if self._notify_fd >= 0:
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._notify_fd)
+        with self._queue_lock:
+            self._notified = False
+            controls, self._controls = self._controls, []
+            done, self._done = self._done, []
+            self._control_bytes = 0
+            self._job_count -= len(done)
+            self._job_bytes -= sum(len(job.buffer) for job in done)
+        return controls, self.reassembly.take_completed(), [job.id for job in done]
+
+    def stats(self) -> dict[str, int]:
+        """COUNTERS since the start."""
+        return dict(self._counters)
