@@ -48,10 +48,9 @@ class ReplayWindow:
             self._seen = shifted | 1
             self._highest = counter
             return True
-        bit = 1 << -ahead
-        if ahead <= -WINDOW or self._seen & bit:
+        if ahead <= -WINDOW or self._seen >> -ahead & 1:
             return False
-        self._seen |= bit
+        self._seen |= 1 << -ahead
         return True
 
 

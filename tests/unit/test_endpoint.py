@@ -324,7 +324,7 @@ def test_control_plane_message__is_not_sent() -> None:
         a.send(B, object.__new__(MESSAGES[CURVE_TYPE]))
 
 
-@pytest.mark.parametrize("number", [9, 59, CURVE_TYPE, 255])
+@pytest.mark.parametrize("number", [9, CURVE_TYPE, 255])
 def test_control_plane_or_unknown_message__is_dropped(number: int) -> None:
     """Even when it is signed with the cluster key."""
     a, b = acquainted()
