@@ -90,9 +90,11 @@ class ManifestBuilder:
 
     def finish(self, metadata: Mapping[str, str], inline: bytes = b"") -> bytes:
         """The canonical body; call take_chunks() once more after it."""
-        for level in range(len(self._levels) - 1):
+        level = 0
+        while level < len(self._levels) - 1:  # folding may add a level on top
             if self._levels[level]:
                 self._fold(level)
+            level += 1
         return encode(
             ManifestBody(
                 format=DOCUMENT_FORMAT,

@@ -1,0 +1,138 @@
+"""Buckets: records in the control plane, created and deleted by command (DESIGN 5, 6).
+
+Deleting is two steps, so that no acknowledged name can vanish with its bucket:
+marked DELETING (rows that know refuse new names), then, once every target that may
+act has adopted the mark, the bucket is listed; empty: removed, else unmarked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from replicast.errors import Conflict, NotFound, ReplicastError, Unavailable
+from replicast.flexhash.commands import Code
+from replicast.gateway.limits import DEFAULT_TENANT, check_bucket
+from replicast.gateway.objects import Objects
+from replicast.units import KIB
+from replicast.wire.control_messages import (
+    BucketCreate,
+    BucketDeleteBegin,
+    BucketDeleteEnd,
+    BucketInfo,
+    CommandResult,
+)
+from replicast.wire.schema import Message
+
+SPREAD_DEFAULT = 64
+INLINE_MAX_DEFAULT_BYTES = 16 * KIB
+ADOPTION_POLL_SECONDS = 0.05
+ADOPTION_POLLS_MAX = 400
+
+
+class Directory(Protocol):
+    """The control plane as a gateway sees it (replicast.flexhash.client)."""
+
+    @property
+    def buckets(self) -> Mapping[tuple[str, str], BucketInfo]: ...
+    @property
+    def settings_version(self) -> int: ...
+    @property
+    def settings_floor(self) -> int:
+        """The settings version that every target which may act has adopted."""
+
+    async def refetch_settings(self) -> None:
+        """Fetch buckets and settings from a voter now."""
+
+    async def command(self, message: Message) -> CommandResult: ...
+    def wall_ns(self) -> int: ...
+
+
+class Buckets:
+    """The operations on buckets."""
+
+    def __init__(self, directory: Directory, objects: Objects, row_count: int) -> None:
+        self._directory, self._objects = directory, objects
+        self._spread = min(SPREAD_DEFAULT, row_count)
+
+    async def create(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> None:
+        """Create; raises Conflict when it exists."""
+        check_bucket(bucket)
+        result = await self._directory.command(
+            BucketCreate(
+                tenant=tenant,
+                bucket=bucket,
+                spread=self._spread,
+                inline_max_bytes=INLINE_MAX_DEFAULT_BYTES,
+                created_ns=self._directory.wall_ns(),
+            )
+        )
+        if result.code == Code.EXISTS:
+            raise Conflict(f"bucket {bucket} exists already", reason="BUCKET_EXISTS")
+        _require_ok(result, f"create bucket {bucket}")
+        await self._directory.refetch_settings()
+
+    async def list(self, *, tenant: str = DEFAULT_TENANT) -> list[BucketInfo]:
+        """All buckets of the tenant, by name."""
+        await self._directory.refetch_settings()
+        found = [b for (owner, _), b in self._directory.buckets.items() if owner == tenant]
+        return sorted(found, key=lambda record: record.bucket)
+
+    async def find(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> BucketInfo:
+        """The record; one that is not known here is looked up once at a voter."""
+        record = self._directory.buckets.get((tenant, bucket))
+        if record is None:
+            check_bucket(bucket)
+            await self._directory.refetch_settings()
+            record = self._directory.buckets.get((tenant, bucket))
+        if record is None:
+            raise NotFound(f"there is no bucket {bucket}", reason="NO_SUCH_BUCKET")
+        return record
+
+    async def delete(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> None:
+        """Delete; raises Conflict when it is not empty."""
+        record = await self.find(bucket, tenant=tenant)
+        begin = await self._directory.command(BucketDeleteBegin(tenant=tenant, bucket=bucket))
+        if begin.code == Code.NO_SUCH:
+            raise NotFound(f"there is no bucket {bucket}", reason="NO_SUCH_BUCKET")
+        _require_ok(begin, f"delete bucket {bucket}")
+        empty = False
+        try:
+            await self._adopted()
+            empty = await self._is_empty(bucket, tenant)
+        finally:
+            # Whatever went wrong, the bucket does not stay locked.
+            end = await self._directory.command(
+                BucketDeleteEnd(
+                    tenant=tenant, bucket=bucket, incarnation=record.incarnation, remove=empty
+                )
+            )
+        if not empty:
+            raise Conflict(f"bucket {bucket} is not empty", reason="BUCKET_NOT_EMPTY")
+        _require_ok(end, f"delete bucket {bucket}")
+        await self._directory.refetch_settings()
+
+    async def _adopted(self) -> None:
+        """Wait until every row leader that may act refuses new names of the bucket."""
+        await self._directory.refetch_settings()
+        wanted = self._directory.settings_version
+        for _ in range(ADOPTION_POLLS_MAX):
+            if self._directory.settings_floor >= wanted:
+                return
+            await asyncio.sleep(ADOPTION_POLL_SECONDS)
+        raise Unavailable("some target has not heard of the deletion yet: try again")
+
+    async def _is_empty(self, bucket: str, tenant: str) -> bool:
+        async for _ in self._objects.list(bucket, tenant=tenant):
+            return False
+        return True
+
+
+def _require_ok(result: CommandResult, what: str) -> None:
+    if result.code == Code.OK:
+        return
+    name = Code(result.code).name
+    if result.code in (Code.CONFLICT, Code.FULL, Code.NOT_FORMED):
+        raise Unavailable(f"cannot {what} now: {name}", reason=name)
+    raise ReplicastError(f"cannot {what}: {name}", reason=name)
