@@ -81,12 +81,17 @@ class ControlServer:
     """One per voter."""
 
     def __init__(
-        self, node_id: int, state: ControlState, book: TableBook, counters: Counters
+        self,
+        node_id: int,
+        state: ControlState,
+        book: TableBook,
+        counters: Counters,
+        formation: cm.ClusterInit | None = None,
     ) -> None:
         self.node_id = node_id
         self.state = state
         self.book = book
-        self.steward = Steward(state, book, counters)
+        self.steward = Steward(state, book, counters, formation)
         self.standing = Standing()
         self._counters = counters
         self._watchers: dict[bytes, Watcher] = {}
@@ -100,6 +105,9 @@ class ControlServer:
     def tick(self, now_ns: int, wall_ns: int, standing: Standing) -> None:
         """Every 20 ms or so, and after each event."""
         self.standing = standing
+        for generation in (self.state.prepared, self.state.active):
+            if not self.book.check(generation):
+                self._counters.count("control_refused", "digest_mismatch")
         self.steward.tick(now_ns, wall_ns, standing.leading_term)
         for token, (sender, operation_id, since_ns) in list(self._waiting.items()):
             if now_ns - since_ns >= COMMAND_NS:

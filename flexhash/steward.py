@@ -37,7 +37,14 @@ CHANGES_MAX = 1000
 class Steward:
     """One per voter; idle unless it leads."""
 
-    def __init__(self, state: ControlState, book: TableBook, counters: Counters) -> None:
+    def __init__(
+        self,
+        state: ControlState,
+        book: TableBook,
+        counters: Counters,
+        formation: cm.ClusterInit | None = None,
+    ) -> None:
+        self._formation = formation
         self._state = state
         self._book = book
         self._counters = counters
@@ -73,6 +80,8 @@ class Steward:
         if not self.started:
             return
         state = self._state
+        if self._formation and not state.policy.row_count and not self._busy("init", now_ns):
+            self._propose("init", self._formation, now_ns)
         self.granter.observe(sorted(state.targets), state.active, state.settings_version, now_ns)
         if wall_ns >= state.freeze_until_wall_ns:
             self._judge_vdevs(now_ns)

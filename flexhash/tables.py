@@ -59,7 +59,7 @@ class TableBook:
         """The oldest generation that can and should be built now."""
         state = self._state
         for generation, inputs in sorted(state.history.items()):
-            if generation in self.tables or generation in self.impossible:
+            if generation in self.tables or generation in (*self.impossible, self.mismatch):
                 continue
             if generation not in (state.active, state.prepared):
                 continue

@@ -1,0 +1,457 @@
+"""A client of the control plane, without sockets: every target and every gateway has one.
+
+Watches all voters, fetches and verifies tables and settings, runs commands on the Raft
+leader with retries, and for a target holds the lease. flexhash/client.py drives it over
+CURVE; the tests drive it over a simulated network.
+
+Adopting a table (DESIGN 6): prepared -> fetch, verify the digest, acknowledge; active ->
+event AdoptTable: the owner gives up the leaderships it loses, persists, switches, calls
+adopted(); then the lease is renewed at once, reporting the new generation. Settings go
+the same way with AdoptSettings and settings_adopted().
+
+Invariants: `generation` never goes back; a renewal never reports a table or settings that
+the owner has not adopted; one command is under way at a time, and a later one makes an
+earlier one harmless (sequence numbers).
+Limits: one fetch of each kind under way, COMMANDS_MAX commands waiting.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from replicast.flexhash.commands import Code
+from replicast.flexhash.entries import TableError
+from replicast.flexhash.lease import LeaseHolder, LeaseReason
+from replicast.flexhash.server import AGE_UNKNOWN_NS
+from replicast.flexhash.table import Table
+from replicast.flexhash.tables import unpack_table
+from replicast.machine import Event
+from replicast.metrics import Counters
+from replicast.units import MS, SECOND
+from replicast.wire import control_messages as cm
+from replicast.wire.codec import encode
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
+
+WATCH_NS = SECOND
+HURRY_NS = 50 * MS
+RENEW_NS = SECOND
+RENEW_EARLY_NS = 100 * MS  # while there is no lease
+FETCH_NS = 2 * SECOND
+COMMAND_NS = SECOND
+COMMANDS_MAX = 256
+ASKED_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptTable(Event):
+    """Give up what is lost, persist, switch, then call adopted(generation)."""
+
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptSettings(Event):
+    """Switch to these buckets and settings, then call settings_adopted(version)."""
+
+    version: int
+    buckets: dict[tuple[str, str], cm.BucketInfo]
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDone(Event):
+    """The outcome of submit(); `code` None: given up, outcome unknown."""
+
+    token: int
+    code: Code | None
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One message for voter number `voter`."""
+
+    voter: int
+    message: Message
+    operation_id: bytes
+    generation: int
+
+
+@dataclass(slots=True)
+class Fetch:
+    """A request of which only one is under way."""
+
+    operation_id: bytes = b""
+    since_ns: int = 0
+
+
+@dataclass(slots=True)
+class Pending:
+    """A command on its way; its sequence is given when its turn comes."""
+
+    token: int
+    command: Message
+    until_ns: int
+
+
+class Follower:
+    """`voters` are node ids; voter numbers in asks and answers are positions in it."""
+
+    def __init__(
+        self,
+        node_id: int,
+        voters: tuple[int, ...],
+        rng: random.Random,
+        counters: Counters,
+        *,
+        holder: LeaseHolder | None = None,
+        table: Table | None = None,
+    ) -> None:
+        self.node_id = node_id
+        self.voters = voters
+        self.holder = holder
+        self.table = table
+        self.settings_version = 0
+        self.vouched: tuple[bytes, ...] = ()
+        self._rng = rng
+        self._counters = counters
+        self._asks: list[Ask] = []
+        self._events: list[Event] = []
+        self._sent_ns: dict[bytes, int] = {}
+        self._watch_ns = [-WATCH_NS] * len(voters)
+        self._proof_ns: list[int | None] = [None] * len(voters)
+        self._leader = rng.randrange(len(voters))
+        self._source = 0  # voter whose notice was the newest
+        self._active, self._active_digest = 0, bytes(32)
+        self._prepared, self._prepared_digest = 0, bytes(32)
+        self._ready: Table | None = None  # fetched and verified, not adopted
+        self._adopting = 0
+        self._settings_known = self._settings_adopting = 0
+        self._fetch, self._settings_fetch = Fetch(), Fetch()
+        self._renew_ns: int | None = None
+        self._ack_ns: int | None = None
+        self._client = rng.getrandbits(64)
+        self._sequence = 0
+        self._queue: deque[Pending] = deque()
+        self._command: Fetch | None = None
+        self._token = 0
+        if holder is not None and table is not None:
+            holder.generation = table.generation
+
+    # -- driving --------------------------------------------------------------------------
+
+    def tick(self, now_ns: int, wall_ns: int) -> None:
+        """Every 20 ms or so, and after each event."""
+        for voter in range(len(self.voters)):
+            if now_ns - self._watch_ns[voter] >= WATCH_NS:
+                self._watch(voter, now_ns)
+        self._pursue(now_ns)
+        self._run_commands(now_ns)
+        if self.holder is not None:
+            self._acknowledge(now_ns)
+            self._renew(now_ns, wall_ns)
+
+    def take_asks(self) -> list[Ask]:
+        """What to send; call after the events were handled."""
+        asks, self._asks = self._asks, []
+        return asks
+
+    def take_events(self) -> list[Event]:
+        """AdoptTable, AdoptSettings, CommandDone."""
+        events, self._events = self._events, []
+        return events
+
+    def receive(
+        self, voter: int, message: Message, operation_id: bytes, now_ns: int, wall_ns: int
+    ) -> None:
+        """A message of a voter, an answer or a push."""
+        sent_ns = self._sent_ns.pop(operation_id, None)
+        handler = HANDLERS.get(type(message))
+        if handler is None:
+            self._counters.count("control_refused", "unexpected")
+            return
+        handler(self, voter, message, operation_id, sent_ns, now_ns, wall_ns)
+
+    # -- questions ---------------------------------------------------------------------------
+
+    @property
+    def generation(self) -> int:
+        """Of the adopted table; 0 before the first."""
+        return self.table.generation if self.table else 0
+
+    def age_ns(self, now_ns: int) -> int:
+        """Age of the freshest proof behind what is known here."""
+        proofs = [p for p in self._proof_ns if p is not None]
+        return max(0, now_ns - max(proofs)) if proofs else AGE_UNKNOWN_NS
+
+    # -- what the owner says -------------------------------------------------------------------
+
+    def adopted(self, table: Table, now_ns: int) -> None:
+        """The table of the last AdoptTable is durable and in use."""
+        self.table = table
+        self._adopting = 0
+        if self._ready is not None and self._ready.generation <= table.generation:
+            self._ready = None
+        if self.holder is not None:
+            self.holder.generation = table.generation
+            self._renew_ns = None
+
+    def settings_adopted(self, version: int) -> None:
+        """The settings of the last AdoptSettings are in use."""
+        self.settings_version = max(version, self.settings_version)
+        self._settings_adopting = 0
+        self._renew_ns = None
+
+    def hurry(self, now_ns: int) -> None:
+        """Something newer is known to exist: ask all voters now (at most every HURRY_NS)."""
+        for voter in range(len(self.voters)):
+            if now_ns - self._watch_ns[voter] >= HURRY_NS:
+                self._watch(voter, now_ns)
+
+    def renew_now(self) -> None:
+        """A leadership waits for a floor, or the vouched VDEVs changed: renew at the next tick."""
+        self._renew_ns = None
+
+    def submit(self, command: Message, until_ns: int) -> int | None:
+        """Run a command on the leader; the token of its CommandDone, None when too many wait."""
+        if len(self._queue) >= COMMANDS_MAX:
+            return None
+        self._token += 1
+        self._queue.append(Pending(self._token, command, until_ns))
+        return self._token
+
+    def stop(self) -> None:
+        """Give the lease back, after the hand-over."""
+        if self.holder is not None and not self.holder.stopped:
+            self._ask(self._leader, self.holder.give_back(), None)
+
+    # -- notices --------------------------------------------------------------------------------------
+
+    def _watch(self, voter: int, now_ns: int) -> None:
+        self._watch_ns[voter] = now_ns
+        watch = cm.Watch(active=self.generation, settings_version=self.settings_version)
+        self._ask(voter, watch, now_ns)
+
+    def _on_notice(
+        self, voter: int, m: cm.Notice, _id: bytes, sent_ns: int | None, now_ns: int, wall_ns: int
+    ) -> None:
+        if sent_ns is not None and m.age_ns < AGE_UNKNOWN_NS:
+            proof_ns = sent_ns - m.age_ns
+            known = self._proof_ns[voter]
+            self._proof_ns[voter] = proof_ns if known is None else max(known, proof_ns)
+        if m.leader in self.voters and m.active >= self._active:
+            self._leader = self.voters.index(m.leader)
+        if m.active > self._active:
+            self._active, self._active_digest = m.active, m.active_digest
+            self._source = voter
+        if m.prepared > self._prepared or m.prepared == self._prepared != 0:
+            self._prepared, self._prepared_digest = m.prepared, m.prepared_digest
+            self._source = voter
+        self._settings_known = max(self._settings_known, m.settings_version)
+        if self.holder is not None:
+            self.holder.raise_floor(m.floor, m.settings_floor)
+        self._pursue(now_ns)
+
+    # -- tables and settings ----------------------------------------------------------------------------
+
+    def _pursue(self, now_ns: int) -> None:
+        """Adopt what is active and here; fetch what is announced and missing."""
+        if self._active > max(self.generation, self._adopting):
+            ready = self._ready
+            if ready is not None and ready.digest == self._active_digest:
+                self._adopting = ready.generation
+                self._events.append(AdoptTable(ready))
+            else:
+                self._fetch_table(self._active, now_ns)
+        elif self._prepared > self._active and self.holder is not None:
+            ready = self._ready
+            if ready is None or ready.digest != self._prepared_digest:
+                self._fetch_table(self._prepared, now_ns)
+        if self._settings_known > max(self.settings_version, self._settings_adopting):
+            get = cm.SettingsGet(have_version=self.settings_version)
+            self._fetch_once(self._settings_fetch, get, now_ns)
+
+    def _fetch_table(self, generation: int, now_ns: int) -> None:
+        self._fetch_once(self._fetch, cm.TableGet(generation=generation), now_ns)
+
+    def _fetch_once(self, fetch: Fetch, message: Message, now_ns: int) -> None:
+        if fetch.operation_id and now_ns - fetch.since_ns < FETCH_NS:
+            return
+        if fetch.operation_id:  # no answer: ask somebody else
+            self._source = (self._source + 1) % len(self.voters)
+        fetch.operation_id = self._ask(self._source, message, now_ns)
+        fetch.since_ns = now_ns
+
+    def _on_table_data(
+        self, voter: int, m: cm.TableData, operation_id: bytes, _sent: int | None,
+        now_ns: int, wall_ns: int,
+    ) -> None:  # fmt: skip
+        if operation_id != self._fetch.operation_id:
+            return
+        self._fetch.operation_id = b""
+        digests = {self._prepared: self._prepared_digest, self._active: self._active_digest}
+        digest = digests.get(m.generation)
+        if digest is None:
+            return  # overtaken by a newer one
+        try:
+            self._ready = unpack_table(m, digest)
+        except TableError:
+            self._counters.count("control_refused", "digest_mismatch")
+            self._source = (self._source + 1) % len(self.voters)
+            return
+        self._ack_ns = None
+        self._pursue(now_ns)
+
+    def _acknowledge(self, now_ns: int) -> None:
+        """Tell the leader that the prepared table is here; repeated, a leader forgets."""
+        ready = self._ready
+        if ready is None or ready.generation != self._prepared or self._prepared <= self._active:
+            return
+        if self._ack_ns is None or now_ns - self._ack_ns >= RENEW_NS:
+            self._ack_ns = now_ns
+            ack = cm.PrepareAck(generation=ready.generation, digest=ready.digest)
+            self._ask(self._leader, ack, None)
+
+    def _on_settings_data(
+        self, voter: int, m: cm.SettingsData, operation_id: bytes, _sent: int | None,
+        now_ns: int, wall_ns: int,
+    ) -> None:  # fmt: skip
+        if operation_id != self._settings_fetch.operation_id:
+            return
+        self._settings_fetch.operation_id = b""
+        if not m.changed or m.version <= max(self.settings_version, self._settings_adopting):
+            return
+        self._settings_adopting = m.version
+        self._events.append(
+            AdoptSettings(
+                m.version,
+                {(b.tenant, b.bucket): b for b in m.buckets},
+                {s.key: s.value for s in m.settings},
+            )
+        )
+
+    # -- lease ----------------------------------------------------------------------------------------------
+
+    def _renew(self, now_ns: int, wall_ns: int) -> None:
+        holder = self.holder
+        assert holder is not None
+        if holder.stopped:
+            return
+        period_ns = RENEW_NS if holder.valid(now_ns) else RENEW_EARLY_NS
+        if self._renew_ns is None or now_ns - self._renew_ns >= period_ns:
+            self._renew_ns = now_ns
+            renew = holder.request(now_ns, wall_ns, self.settings_version, self.vouched)
+            self._ask(self._leader, renew, now_ns)
+
+    def _on_lease_grant(
+        self, voter: int, m: cm.LeaseGrant, _id: bytes, _sent: int | None,
+        now_ns: int, wall_ns: int,
+    ) -> None:  # fmt: skip
+        if self.holder is not None and self.holder.granted(m, wall_ns):
+            self._leader = voter
+            if m.active > max(self._active, self._adopting):
+                self.hurry(now_ns)
+
+    def _on_lease_refused(
+        self, voter: int, m: cm.LeaseRefused, _id: bytes, _sent: int | None,
+        now_ns: int, wall_ns: int,
+    ) -> None:  # fmt: skip
+        if m.reason == LeaseReason.ADOPT_FIRST:
+            self._settings_known = max(self._settings_known, m.settings_version)
+            self.hurry(now_ns)
+        self._counters.count("control_refused", "lease")
+
+    def _on_redirect(
+        self, voter: int, m: cm.Redirect, operation_id: bytes, _sent: int | None,
+        now_ns: int, wall_ns: int,
+    ) -> None:  # fmt: skip
+        self._turn(voter, m.leader)
+        command = self._command
+        if command is not None and operation_id == command.operation_id:
+            # Asked again at the next tick, or after a pause when nobody leads yet.
+            command.since_ns = now_ns - COMMAND_NS + (0 if m.leader in self.voters else HURRY_NS)
+
+    def _turn(self, voter: int, leader: int) -> None:
+        """`voter` does not lead; go to whom it names, else to the next one."""
+        if leader in self.voters and leader != self.voters[voter]:
+            self._leader = self.voters.index(leader)
+        elif voter == self._leader:
+            self._leader = (voter + 1) % len(self.voters)
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def _run_commands(self, now_ns: int) -> None:
+        while self._queue and now_ns >= self._queue[0].until_ns:
+            self._finish(None, 0)
+        if not self._queue:
+            return
+        if self._command is None:
+            self._sequence += 1
+            self._command = Fetch(b"", now_ns - COMMAND_NS)
+        if now_ns - self._command.since_ns < COMMAND_NS:
+            return
+        if self._command.operation_id in self._sent_ns:  # silence: perhaps another leads now
+            self._sent_ns.pop(self._command.operation_id)
+            self._leader = (self._leader + 1) % len(self.voters)
+        command = self._queue[0].command
+        submit = cm.CommandSubmit(
+            client=self._client,
+            sequence=self._sequence,
+            kind=command.TYPE,
+            body=encode(command),
+        )
+        self._command.operation_id = self._ask(self._leader, submit, now_ns)
+        self._command.since_ns = now_ns
+
+    def _on_command_result(
+        self, voter: int, m: cm.CommandResult, operation_id: bytes, _sent: int | None,
+        now_ns: int, wall_ns: int,
+    ) -> None:  # fmt: skip
+        if self._command is not None and operation_id == self._command.operation_id:
+            code = Code(m.code) if m.code in list(Code) else Code.BAD_COMMAND
+            self._finish(code, m.value)
+
+    def _on_control_refused(
+        self, voter: int, m: cm.ControlRefused, operation_id: bytes, _sent: int | None,
+        now_ns: int, wall_ns: int,
+    ) -> None:  # fmt: skip
+        if operation_id == self._fetch.operation_id:
+            self._fetch.since_ns = now_ns - FETCH_NS + HURRY_NS
+        elif self._command is not None and operation_id == self._command.operation_id:
+            if m.reason == Reason.BAD_REQUEST:
+                self._finish(Code.BAD_COMMAND, 0)
+            else:
+                self._command.since_ns = now_ns - COMMAND_NS + HURRY_NS
+
+    def _finish(self, code: Code | None, value: int) -> None:
+        """The first command is done; given up without being sent counts as unknown too."""
+        self._events.append(CommandDone(self._queue.popleft().token, code, value))
+        self._command = None
+
+    # -- sending ----------------------------------------------------------------------------------------------------
+
+    def _ask(self, voter: int, message: Message, now_ns: int | None) -> bytes:
+        operation_id = self._rng.randbytes(16)
+        if now_ns is not None:
+            self._sent_ns[operation_id] = now_ns
+            if len(self._sent_ns) > ASKED_MAX:
+                del self._sent_ns[next(iter(self._sent_ns))]
+        self._asks.append(Ask(voter, message, operation_id, self.generation))
+        return operation_id
+
+
+HANDLERS: dict[type[Message], Callable[[Follower, int, Any, bytes, int | None, int, int], None]] = {
+    cm.Notice: Follower._on_notice,
+    cm.TableData: Follower._on_table_data,
+    cm.SettingsData: Follower._on_settings_data,
+    cm.LeaseGrant: Follower._on_lease_grant,
+    cm.LeaseRefused: Follower._on_lease_refused,
+    cm.Redirect: Follower._on_redirect,
+    cm.CommandResult: Follower._on_command_result,
+    cm.ControlRefused: Follower._on_control_refused,
+}
