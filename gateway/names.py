@@ -112,6 +112,7 @@ class NamedOperation:
         self._outgoing: list[Outgoing] = []
         self._events: list[Event] = []
         self.attempts = 0
+        self._silent = False  # no answer since the last request
         self._send(now_ns)
 
     # -- inputs ---------------------------------------------------------------------
@@ -177,9 +178,10 @@ class NamedOperation:
             self._outgoing.append(
                 Outgoing(self._request, target, self._operation_id, self._table.generation)
             )
-            if self.attempts > 1:
-                # Two silences in a row: the leader may have changed without our hearing of it.
+            if self._silent and self.attempts > 1:
+                # The leader may have changed without our hearing of it.
                 self._need_table(self._table.generation + 1)
+            self._silent = True
         self._next_ns = min(self._end_ns, now_ns + wait_ns)
 
     def _on_refused(self, refused: Refused, incoming: Incoming, now_ns: int) -> None:
@@ -190,6 +192,7 @@ class NamedOperation:
         self._counters.count("refusals", reason.name.lower())
         self._last_heard = f"{reason.name} {refused.detail}".strip()
         self._last_reason = reason
+        self._silent = False
         if reason in REFETCH:
             self._on_stale(refused, incoming, now_ns)
         elif reason in WAIT:

@@ -1,0 +1,254 @@
+"""The named operation, the listing and the survey: each refusal has one reaction."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from replicast.gateway.listing import ListDone, ListOperation
+from replicast.gateway.names import NameDone, NamedOperation, NameFailed, NeedTable
+from replicast.gateway.survey import Survey, SurveyDone
+from replicast.machine import Incoming
+from replicast.metrics import Counters
+from replicast.units import MS, SECOND
+from replicast.wire.chunk_messages import ChunkQuery, Refused
+from replicast.wire.name_messages import (
+    NO_VERSION,
+    ListEntry,
+    NameEntries,
+    NameGet,
+    NameKey,
+    NameList,
+    NameResult,
+    VersionSummary,
+)
+from replicast.wire.reasons import Reason
+
+OPERATION = b"operation-id-16b"
+KEY = NameKey(row=5, tenant="default", bucket="photos", bucket_incarnation=1, name="a")
+REQUEST = NameGet(key=KEY, version=NO_VERSION, want_body=False)
+
+
+class FakeTable:
+    """The two questions that named operations ask of a table."""
+
+    def __init__(self, generation, leaders):
+        self.generation, self.leaders = generation, leaders
+
+    def row_leader(self, row):
+        return self.leaders.get(row)
+
+    def target_of(self, vdev_index):
+        return SimpleNamespace(node_id=vdev_index * 100)
+
+
+def operation(table, deadline_ns=30 * SECOND):
+    return NamedOperation(
+        request=REQUEST,
+        row=5,
+        operation_id=OPERATION,
+        table=table,
+        deadline_ns=deadline_ns,
+        rng=random.Random(1),
+        counters=Counters(),
+        now_ns=0,
+    )
+
+
+def refused(reason, generation=0, retry_after_ns=0):
+    return Refused(
+        reason=reason,
+        current_generation=generation,
+        vdevs=(),
+        retry_after_ns=retry_after_ns,
+        detail="x",
+    )
+
+
+def answer(core, message, sender=700, operation_id=OPERATION, now_ns=MS):
+    core.receive(
+        Incoming(message=message, sender=sender, operation_id=operation_id, generation=1), now_ns
+    )
+
+
+def summary(name="a"):
+    return VersionSummary(
+        version=NO_VERSION,
+        replaces=NO_VERSION,
+        kind=1,
+        logical_size=1,
+        etag="e",
+        operation_id=OPERATION,
+        body_hash=b"h",
+    )
+
+
+RESULT = NameResult(summary=summary(), copies=3, body=b"")
+
+
+def test_operation__asks_the_leader_once_and_ends():
+    core = operation(FakeTable(1, {5: 7}))
+    (out,) = core.take_outgoing()
+    assert (out.to, out.operation_id, out.generation) == (700, OPERATION, 1)
+    answer(core, RESULT)
+    assert core.take_events() == [NameDone(RESULT)]
+    answer(core, RESULT)
+    assert core.take_events() == [] and core.deadline_ns() is None
+
+
+def test_operation__stale_generation_is_one_refetch_then_success():
+    core = operation(FakeTable(1, {5: 7}))
+    core.take_outgoing()
+    for _ in range(3):  # several replies name the same generation
+        answer(core, refused(Reason.STALE_GENERATION, 4))
+    assert core.take_events() == [NeedTable(4)]
+    core.table_changed(FakeTable(4, {5: 8}), 2 * MS)
+    (out,) = core.take_outgoing()
+    assert (out.to, out.generation, out.operation_id) == (800, 4, OPERATION)
+    answer(core, RESULT, sender=800)
+    assert core.take_events() == [NameDone(RESULT)]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [Reason.NOT_READY, Reason.ROW_UNAVAILABLE, Reason.BUSY, Reason.NO_LEASE, Reason.FAULTED],
+)
+def test_operation__waits_and_asks_again(reason):
+    core = operation(FakeTable(1, {5: 7}))
+    core.take_outgoing()
+    answer(core, refused(reason, 1))
+    assert core.take_outgoing() == []
+    core.expire(core.deadline_ns())
+    assert [o.operation_id for o in core.take_outgoing()] == [OPERATION]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [Reason.CONDITION_FAILED, Reason.NO_SUCH_NAME, Reason.TOO_OLD, Reason.BAD_REQUEST],
+)
+def test_operation__final_answers_end_it(reason):
+    core = operation(FakeTable(1, {5: 7}))
+    core.take_outgoing()
+    answer(core, refused(reason, 1))
+    assert core.take_events() == [NameFailed(reason, "x")]
+    core.expire(31 * SECOND)
+    assert core.take_outgoing() == []
+
+
+def test_operation__silence_is_asked_again_until_the_deadline():
+    core = operation(FakeTable(1, {5: 7}), deadline_ns=3 * SECOND)
+    sent, events = len(core.take_outgoing()), []
+    while core.deadline_ns() is not None:
+        core.expire(core.deadline_ns())
+        sent += len(core.take_outgoing())
+        events += core.take_events()
+    assert 4 <= sent <= 20
+    assert isinstance(events[-1], NameFailed) and "deadline" in events[-1].detail
+    assert NeedTable(2) in events
+
+
+def test_operation__unknown_reason_and_other_ids_change_nothing():
+    core = operation(FakeTable(1, {5: 7}))
+    answer(core, refused(250))
+    answer(core, RESULT, operation_id=b"another-attempt!")
+    assert core.take_events() == []
+
+
+# -- listing --------------------------------------------------------------------------
+
+
+def listing(table, rows, limit=10):
+    request = NameList(
+        rows=rows,
+        tenant="default",
+        bucket="photos",
+        bucket_incarnation=1,
+        prefix="",
+        after="",
+        limit=limit,
+    )
+    return ListOperation(
+        request=request,
+        table=table,
+        deadline_ns=30 * SECOND,
+        rng=random.Random(1),
+        counters=Counters(),
+        now_ns=0,
+    )
+
+
+def entries(rows, names, more=False):
+    made = tuple(ListEntry(name=name, summary=summary(name)) for name in names)
+    return NameEntries(rows=rows, entries=made, more=more)
+
+
+def test_listing__merges_in_byte_order_and_stops_at_the_smallest_end():
+    core = listing(FakeTable(1, {1: 7, 2: 7, 3: 8}), (1, 2, 3))
+    asked = {o.to: o for o in core.take_outgoing()}
+    assert asked[700].message.rows == (1, 2) and asked[800].message.rows == (3,)
+    answer(core, entries((1, 2), ["b", "d", "x"]), 700, asked[700].operation_id)
+    answer(core, entries((3,), ["a", "c", "e"], more=True), 800, asked[800].operation_id)
+    (done,) = core.take_events()
+    assert isinstance(done, ListDone) and done.more
+    assert [e.name for e in done.entries] == ["a", "b", "c", "d", "e"]
+
+
+def test_listing__never_partial__missing_rows_are_asked_at_the_new_leader():
+    core = listing(FakeTable(1, {1: 7, 2: 7}), (1, 2))
+    (first,) = core.take_outgoing()
+    answer(core, entries((1,), ["b"]), 700, first.operation_id)
+    assert core.take_events() == []
+    core.table_changed(FakeTable(2, {1: 7, 2: 9}), 2 * MS)
+    (second,) = core.take_outgoing()
+    assert second.to == 900 and second.message.rows == (2,)
+    answer(core, entries((2,), ["a"]), 900, second.operation_id)
+    (done,) = core.take_events()
+    assert [e.name for e in done.entries] == ["a", "b"] and not done.more
+
+
+def test_listing__a_silent_row_fails_the_page():
+    core = listing(FakeTable(1, {1: 7}), (1, 2))
+    events = []
+    while core.deadline_ns() is not None:
+        core.expire(core.deadline_ns())
+        core.take_outgoing()
+        events += core.take_events()
+    assert isinstance(events[-1], NameFailed)
+
+
+# -- survey ---------------------------------------------------------------------------
+
+
+def survey(targets):
+    return Survey(
+        requests={target: ChunkQuery(row=1, chid=b"c") for target in targets},
+        generation=1,
+        operation_id=OPERATION,
+        deadline_ns=SECOND,
+        rng=random.Random(1),
+        now_ns=0,
+    )
+
+
+def test_survey__gathers_answers_and_names_the_silent():
+    core = survey([3, 1, 2])
+    assert [o.to for o in core.take_outgoing()] == [1, 2, 3]
+    answer(core, RESULT, sender=1)
+    answer(core, refused(Reason.NO_LEASE), sender=2)
+    answer(core, RESULT, sender=9)
+    while core.deadline_ns() is not None:
+        core.expire(core.deadline_ns())
+        assert all(o.to == 3 for o in core.take_outgoing())
+    (done,) = core.take_events()
+    assert isinstance(done, SurveyDone)
+    assert sorted(done.answers) == [1, 2] and done.silent == (3,)
+
+
+def test_survey__busy_is_asked_again():
+    core = survey([1])
+    core.take_outgoing()
+    answer(core, refused(Reason.BUSY), sender=1)
+    core.expire(core.deadline_ns())
+    assert [o.to for o in core.take_outgoing()] == [1]
+    answer(core, RESULT, sender=1)
+    assert core.take_events() == [SurveyDone({1: RESULT}, ())]
