@@ -1,0 +1,332 @@
+"""RaftNode: one voter, a core: frames, commands and time in; frames, results and state out.
+
+One replicated method, apply(command) -> result, on bytes. Production (shell.py) and the
+simulator drive it alike: tick() every 10 to 20 ms and after messages, receive() per frame,
+then take_outgoing(), which syncs the journal before anything leaves.
+
+    submit(command, callback, now_ns)
+    callback(result, outcome)        APPLIED: result is apply's; else result is None
+        NOT_APPLIED                  it was not and never will be applied
+        UNKNOWN                      it may have been applied, or be applied later
+So commands are idempotent (client id and sequence), or their submitter can look.
+
+Invariants: `apply` runs in the same order with the same bytes on every voter; a callback is
+called exactly once, outside of pysyncobj, at most `timeout_ns` after submit; is_leader, leader
+and ready are hints, authority is a command that has committed. A failing disk stops the node
+for good (`failed` says why): what it promised is in files that it can no longer trust.
+Limits: COMMANDS_MAX commands in flight, COMMAND_BYTES_MAX each; the journal is compacted when
+it has `compact_entries` entries.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, replicated
+
+from replicast.disk import Disk
+from replicast.flexhash.raft import clock
+from replicast.flexhash.raft.journal import JOURNAL, VOTE, Journal, NotAVoter, Voter
+from replicast.flexhash.raft.sealed import Damaged
+from replicast.flexhash.raft.seams import VoterNode
+from replicast.flexhash.raft.snapshot import Snapshots
+from replicast.flexhash.raft.transport import Links
+from replicast.metrics import Counters
+
+log = logging.getLogger(__name__)
+
+COMMANDS_MAX = 1000
+COMMAND_BYTES_MAX = 256 << 10
+TIMEOUT_NS = 5_000_000_000
+APPLY_FAILED = b"\xff"  # the result of a command whose application raised
+STATES = ("follower", "candidate", "leader")
+
+
+class Outcome(Enum):
+    """What is known of a command."""
+
+    APPLIED = "applied"
+    NOT_APPLIED = "not_applied"
+    UNKNOWN = "unknown"
+
+
+Callback = Callable[[bytes | None, Outcome], None]
+
+_NOT_APPLIED = (
+    FAIL_REASON.QUEUE_FULL,
+    FAIL_REASON.MISSING_LEADER,
+    FAIL_REASON.DISCARDED,
+    FAIL_REASON.NOT_LEADER,
+    FAIL_REASON.REQUEST_DENIED,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaftSettings:
+    """Which voter this is, and the pace. Every voter of a group has the same figures."""
+
+    name: str
+    voters: Sequence[str]
+    voter_epoch: int
+    cluster_id: bytes
+    directory: Path
+    new_voter: bool = False  # an empty directory is expected, once, at formation
+    election_min_ns: int = 600_000_000
+    election_max_ns: int = 1_200_000_000
+    append_period_ns: int = 100_000_000
+    leader_fallback_ns: int = 1_000_000_000
+    compact_entries: int = 1000
+
+
+@dataclass(slots=True)
+class _Submitted:
+    callback: Callback
+    deadline_ns: int
+
+
+class _Raft(SyncObj):  # type: ignore[misc]
+    """pysyncobj's object with our one replicated method."""
+
+    def __init__(self, apply: Callable[[bytes], bytes], *arguments: Any, **keywords: Any) -> None:
+        self._apply = apply
+        super().__init__(*arguments, **keywords)
+
+    @replicated  # type: ignore[untyped-decorator]
+    def apply(self, command: bytes) -> bytes:
+        return self._apply(command)
+
+
+class RaftNode:
+    """One voter. Raises NotAVoter or Damaged when the directory's state must not be used."""
+
+    def __init__(
+        self,
+        settings: RaftSettings,
+        *,
+        disk: Disk,
+        apply: Callable[[bytes], bytes],
+        snapshot: Callable[[], bytes],
+        restore: Callable[[bytes], None],
+        rng: random.Random,
+        now_ns: int,
+        counters: Counters | None = None,
+    ) -> None:
+        self.settings = settings
+        self.counters = counters or Counters()
+        self.failed: str | None = None
+        self._apply_command = apply
+        self._submitted: dict[int, _Submitted] = {}
+        self._submitted_count = 0
+        self._answers: list[tuple[Callback, bytes | None, Outcome]] = []
+        voter = Voter(settings.cluster_id, settings.voter_epoch, settings.name)
+        self._journal = _open_journal(settings, disk, voter, rng.getrandbits(64))
+        self._snapshots = Snapshots(disk, settings.directory, self._journal, snapshot, restore)
+        self._snapshots.open()
+        peers = [VoterNode(name) for name in settings.voters if name != settings.name]
+        self._links = Links(voter, peers, self._journal, self.counters)
+        self._here = clock.Surroundings(rng, self._journal, self._snapshots, now_ns)
+        clock.enter(self._here, now_ns)
+        self._raft = _Raft(
+            self._apply, VoterNode(settings.name), peers, _conf(settings), transport=self._links
+        )
+        self._load_snapshot()
+        self._journal.sync()
+
+    def _load_snapshot(self) -> None:
+        if self._snapshots.current is None:
+            return
+        self._raft._SyncObj__loadDumpFile(clearJournal=False)
+        if self._snapshots.restored_index != self._raft.raftLastApplied:
+            raise Damaged(f"{self.settings.directory}: the snapshot cannot be restored")
+
+    # -- driving --------------------------------------------------------------------
+
+    def tick(self, now_ns: int) -> None:
+        """Elections, heartbeats, commits, time-outs. Every 10 to 20 ms, and after receive()."""
+        self._run(now_ns, self._tick)
+        self._expire(now_ns)
+        self._hand_out_answers()
+
+    def receive(self, peer: str, frame: bytes, now_ns: int) -> None:
+        """One frame that came from the voter `peer`, as its key proves."""
+        self._run(now_ns, lambda: self._receive(peer, frame))
+
+    def take_outgoing(self) -> list[tuple[str, bytes]]:
+        """(peer, frame) pairs to send; what they tell of is durable."""
+        try:
+            self._journal.sync()
+        except OSError as error:
+            self._fail(error)
+        return [] if self.failed else self._links.take_outgoing()
+
+    def submit(
+        self, command: bytes, callback: Callback, now_ns: int, *, timeout_ns: int = TIMEOUT_NS
+    ) -> None:
+        """Have `command` applied on every voter, through whoever leads. See the module's head."""
+        if len(command) > COMMAND_BYTES_MAX:
+            raise ValueError(f"command of {len(command)} bytes; at most {COMMAND_BYTES_MAX}")
+        if self.failed or len(self._submitted) >= COMMANDS_MAX:
+            self._answers.append((callback, None, Outcome.NOT_APPLIED))
+            return
+        self._submitted_count += 1
+        number = self._submitted_count
+        self._submitted[number] = _Submitted(callback, now_ns + timeout_ns)
+
+        def answered(result: bytes | None, why: int) -> None:
+            self._answered(number, result, why)
+
+        self._run(now_ns, lambda: self._raft.apply(command, callback=answered))
+
+    def transfer_leadership(self, now_ns: int) -> None:
+        """Ask the most caught-up follower to take over; for a planned stop of the leader."""
+        self._run(now_ns, self._raft.transferLeadership)
+
+    def close(self) -> None:
+        """Stop; outstanding commands are UNKNOWN."""
+        self._fail(OSError("closed"))
+        self._expire(0)
+        self._hand_out_answers()
+
+    # -- looking --------------------------------------------------------------------
+
+    @property
+    def is_leader(self) -> bool:
+        """A hint: another may have been elected meanwhile."""
+        return not self.failed and bool(self._raft._isLeader())
+
+    @property
+    def leader(self) -> str | None:
+        """A hint: the name of the voter that leads, as far as this one knows."""
+        node = None if self.failed else self._raft._getLeader()
+        return None if node is None else str(node.id)
+
+    @property
+    def ready(self) -> bool:
+        """A hint: the state has once caught up with a leader since the start."""
+        return bool(self._raft.isReady())
+
+    @property
+    def term(self) -> int:
+        """The current term."""
+        return int(self._raft.raftCurrentTerm)
+
+    @property
+    def applied_index(self) -> int:
+        """Index of the last entry that was applied here."""
+        return int(self._raft.raftLastApplied)
+
+    def status(self) -> dict[str, Any]:
+        """For people and metrics."""
+        state = self._raft.getStatus()["state"]
+        return {
+            "name": self.settings.name,
+            "voter_epoch": self.settings.voter_epoch,
+            "state": "failed" if self.failed else STATES[state],
+            "failed": self.failed,
+            "leader": self.leader,
+            "has_quorum": bool(self._raft.hasQuorum),
+            "ready": self.ready,
+            "term": self.term,
+            "commit_index": int(self._raft.raftCommitIndex),
+            "applied_index": self.applied_index,
+            "journal_entries": len(self._journal),
+            "journal_bytes": self._journal.size_bytes,
+            "voters": list(self.settings.voters),
+            "connected": self._links.connected(),
+        }
+
+    # -- inside ---------------------------------------------------------------------
+
+    def _run(self, now_ns: int, action: Callable[[], object]) -> None:
+        if self.failed:
+            return
+        clock.enter(self._here, now_ns)
+        try:
+            action()
+        except OSError as error:
+            self._fail(error)
+
+    def _tick(self) -> None:
+        self._links.applied_index = self.applied_index
+        self._links.tick(self._here.now_ns)
+        self._raft.doTick(0.0)
+
+    def _receive(self, peer: str, frame: bytes) -> None:
+        self._links.applied_index = self.applied_index
+        self._links.receive(peer, frame, self._here.now_ns)
+        if self._snapshots.restored_index > self.applied_index:
+            raise OSError("a snapshot from the leader could not be restored")
+
+    def _apply(self, command: bytes) -> bytes:
+        # pysyncobj would apply a raising command again at every tick, for ever.
+        try:
+            return self._apply_command(command)
+        except Exception:
+            self.counters.count("raft_apply_failures")
+            log.exception("a command could not be applied")
+            return APPLY_FAILED
+
+    def _answered(self, number: int, result: bytes | None, why: int) -> None:
+        submitted = self._submitted.pop(number, None)
+        if submitted is None:
+            return  # timed out before
+        outcome = Outcome.NOT_APPLIED if why in _NOT_APPLIED else Outcome.UNKNOWN
+        if why == FAIL_REASON.SUCCESS:
+            outcome = Outcome.APPLIED
+        self._answers.append((submitted.callback, result, outcome))
+
+    def _expire(self, now_ns: int) -> None:
+        late = [n for n, s in self._submitted.items() if s.deadline_ns <= now_ns or self.failed]
+        for number in late:
+            self._answers.append((self._submitted.pop(number).callback, None, Outcome.UNKNOWN))
+
+    def _hand_out_answers(self) -> None:
+        # Outside of pysyncobj: there, a raising callback would apply its command twice.
+        answers, self._answers = self._answers, []
+        for callback, result, outcome in answers:
+            self.counters.count("raft_commands", outcome.value)
+            callback(result, outcome)
+
+    def _fail(self, error: OSError) -> None:
+        if self.failed is None:
+            self.failed = str(error)
+            self._links.destroy()
+            self._journal._destroy()
+
+
+def _open_journal(settings: RaftSettings, disk: Disk, voter: Voter, salt: int) -> Journal:
+    disk.make_directory(settings.directory)
+    names = disk.list(settings.directory)
+    if VOTE in names:
+        return Journal.open(disk, settings.directory, voter, salt)
+    if settings.new_voter:
+        return Journal.create(disk, settings.directory, voter, salt)
+    what = "has a journal but no vote" if JOURNAL in names else "is empty"
+    raise NotAVoter(
+        f"{settings.directory} {what}: a voter that lost its state must not vote again; "
+        "replace it under a new voter epoch"
+    )
+
+
+def _conf(settings: RaftSettings) -> SyncObjConf:
+    return SyncObjConf(
+        autoTick=False,
+        raftMinTimeout=settings.election_min_ns / 1e9,
+        raftMaxTimeout=settings.election_max_ns / 1e9,
+        appendEntriesPeriod=settings.append_period_ns / 1e9,
+        appendEntriesUseBatch=False,  # a commit does not wait for a period
+        appendEntriesBatchSizeBytes=4 << 20,
+        leaderFallbackTimeout=settings.leader_fallback_ns / 1e9,
+        commandsQueueSize=COMMANDS_MAX,
+        commandsWaitLeader=False,
+        logCompactionMinEntries=settings.compact_entries,
+        logCompactionMinTime=10**9,
+        useFork=False,
+        dynamicMembershipChange=False,
+    )
