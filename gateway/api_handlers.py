@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from replicast.gateway.buckets import Buckets
-
 from replicast.errors import InvalidRequest
 from replicast.gateway.api_server import Handler, Reply, Upload
+from replicast.gateway.buckets import Buckets
 from replicast.gateway.limits import DEFAULT_TENANT
 from replicast.gateway.objects import ObjectInfo, Objects, condition
 from replicast.gateway.put_stream import PutReport

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from replicast.flexhash.table import Table
-from replicast.hashing import HashAlgorithm
-
 from replicast.gateway.listing import ListDone
+from replicast.hashing import HashAlgorithm
 from replicast.wire.documents import Reference
 from replicast.wire.name_messages import NameList
 from replicast.wire.schema import Message

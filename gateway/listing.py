@@ -18,7 +18,6 @@ import random
 from dataclasses import dataclass, field, replace
 
 from replicast.flexhash.table import Table
-
 from replicast.gateway.names import (
     REFETCH,
     RESEND_FIRST_NS,

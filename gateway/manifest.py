@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from replicast.hashing import HashAlgorithm, content_hash
-
 from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.documents import (
     DOCUMENT_FORMAT,

@@ -20,7 +20,6 @@ import random
 from dataclasses import dataclass
 
 from replicast.flexhash.table import Table
-
 from replicast.machine import Event, Incoming, Outgoing
 from replicast.metrics import Counters
 from replicast.units import MS
