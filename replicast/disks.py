@@ -182,7 +182,7 @@ class ForgetfulFile:
         self._real = RealFile(fd)
         self._lock = threading.Lock()
         self._blocks: dict[int, bytearray] = {}
-        self._size = self._real.size()
+        self._size = self._kept = self._real.size()  # behind _kept the file's bytes are void
         self._allocated = 0
         self._lost = False
 
@@ -190,8 +190,7 @@ class ForgetfulFile:
         with self._lock:
             self._check()
             size = max(0, min(size, self._size - offset))
-            data = bytearray(self._real.read(offset, size))
-            data += bytes(size - len(data))
+            data = bytearray(self._read_real(offset, size))
             for block in range(offset // BLOCK_BYTES, -(-(offset + size) // BLOCK_BYTES)):
                 if block in self._blocks:
                     start = max(offset, block * BLOCK_BYTES)
@@ -210,6 +209,8 @@ class ForgetfulFile:
     def sync(self) -> None:
         with self._lock:
             self._check()
+            if self._kept < self._real.size():
+                self._real.truncate(self._kept)
             if self._allocated > self._real.size():
                 self._real.allocate(self._allocated)
             for block, data in sorted(self._blocks.items()):
@@ -217,6 +218,7 @@ class ForgetfulFile:
             if self._real.size() != self._size:
                 self._real.truncate(self._size)
             self._real.sync()
+            self._kept = self._size
             self._blocks.clear()
             self._allocated = 0
 
@@ -233,10 +235,10 @@ class ForgetfulFile:
         with self._lock:
             self._check()
             self._blocks = {b: d for b, d in self._blocks.items() if b * BLOCK_BYTES < size}
-            for block in range(size // BLOCK_BYTES, -(-self._size // BLOCK_BYTES)):
-                # What is cut away must read as zeros should the file grow again.
-                start = max(size, block * BLOCK_BYTES)
-                self._write_piece(start, memoryview(bytes((block + 1) * BLOCK_BYTES - start)))
+            self._kept = min(self._kept, size)
+            last = self._blocks.get(size // BLOCK_BYTES)
+            if last is not None:
+                last[size % BLOCK_BYTES :] = bytes(BLOCK_BYTES - size % BLOCK_BYTES)
             self._size = size
             self._allocated = min(self._allocated, size)
 
@@ -258,11 +260,14 @@ class ForgetfulFile:
             block, within = divmod(offset + at, BLOCK_BYTES)
             count = min(BLOCK_BYTES - within, len(piece) - at)
             if block not in self._blocks:
-                old = self._real.read(block * BLOCK_BYTES, BLOCK_BYTES)
-                self._blocks[block] = bytearray(old.ljust(BLOCK_BYTES, b"\0"))
+                self._blocks[block] = bytearray(self._read_real(block * BLOCK_BYTES, BLOCK_BYTES))
             self._blocks[block][within : within + count] = piece[at : at + count]
             at += count
         self._size = max(self._size, offset + len(piece))
+
+    def _read_real(self, offset: int, size: int) -> bytes:
+        valid = max(0, min(size, self._kept - offset))
+        return self._real.read(offset, valid).ljust(size, b"\0")
 
     def _check(self) -> None:
         if self._lost:

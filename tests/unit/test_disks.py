@@ -69,6 +69,20 @@ def test_lock__second_opener_is_refused(disk: LockableDisk, tmp_path: Path) -> N
     disk.lock(tmp_path).close()
 
 
+@BOTH
+def test_file__grows_with_zeros_after_truncate(disk: LockableDisk, tmp_path: Path) -> None:
+    file = disk.open(tmp_path / "a", create=True)
+    file.write(0, [b"x" * 20_000])
+    file.sync()
+    file.truncate(6000)
+    file.write(15_000, [b"y"])
+    want = b"x" * 6000 + bytes(9000) + b"y"
+    assert file.read(0, 30_000) == want
+    file.sync()
+    disk.sync_directory(tmp_path)
+    assert file.read(0, 30_000) == want == (tmp_path / "a").read_bytes()
+
+
 def test_power_loss__keeps_exactly_what_was_synced(tmp_path: Path) -> None:
     disk = ForgetfulDisk()
     kept = disk.open(tmp_path / "kept", create=True)

@@ -1,0 +1,1 @@
+"""The VDEV store: one log per VDEV, and views of it (DESIGN 8)."""

@@ -1,0 +1,313 @@
+"""The store's core: a queue of submissions becomes flushes, synced flushes become the index.
+
+    append() -> take() -> plan() -> [the engine writes and syncs] -> end_flush() -> outcomes
+
+No I/O, clock or thread in here. append() may be called by any thread; take(), plan()
+and end_flush() belong to one committing thread. One flush is under way at a time.
+
+Invariants: a submission is in one flush as a whole; the index changes, and STORED is
+said, only after the sync of its flush succeeded; after a failed write or sync the
+core is FAULTED (or READ_ONLY) and nothing of that flush is acknowledged.
+Limits: QUEUE_BYTES_MAX and QUEUE_COUNT_MAX queued, then BUSY; SUBMISSION_BYTES_MAX each.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from replicast.target.store import index
+from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
+from replicast.target.store.overlay import Overlay
+from replicast.target.store.record import (
+    CHID_BYTES_MAX,
+    NAME_RECORDS,
+    Chunk,
+    ChunkDrop,
+    Hold,
+    Record,
+    RowEntry,
+)
+from replicast.target.store.segment import (
+    BLOCK_BYTES,
+    SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN,
+    Identity,
+    PackedFlush,
+    Placed,
+    Position,
+    SegmentHeader,
+    flush_bytes,
+    pack_flush,
+    to_block,
+)
+
+FLUSH_BYTES = 8 << 20  # take() stops adding submissions behind this
+FLUSH_COUNT = 2048
+QUEUE_BYTES_MAX = 256 << 20
+QUEUE_COUNT_MAX = 65536
+SUBMISSION_BYTES_MAX = 32 << 20
+GATES_PERCENT = {RecordClass.PAYLOAD: 90, RecordClass.NAME: 95, RecordClass.FREEING: 98}
+FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+
+ContentHash = Callable[[int, bytes | bytearray | memoryview], bytes]
+Outcomes = list[tuple[object, Outcome]]
+
+
+@dataclass(slots=True)
+class Submission:
+    """Records that become durable together, and whom to tell."""
+
+    records: Sequence[Record]
+    token: object
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The segment that flushes go to."""
+
+    incarnation: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlushPlan:
+    """What the engine has to do for one flush, in this order: close, create, write, sync."""
+
+    position: Position
+    pieces: list[bytes | memoryview]
+    size_bytes: int
+    placed: list[Placed]
+    submissions: list[Submission]
+    refused: Outcomes
+    create: SegmentHeader | None = None
+    close: Position | None = None  # the end of the segment that is left
+
+
+@dataclass(slots=True)
+class Space:
+    """Bytes of the VDEV, kept by the engine; free_bytes is what the file system would give."""
+
+    capacity_bytes: int = 0  # 0: share the file system
+    log_bytes: int = 0
+    index_bytes: int = 0
+    free_bytes: int = 1 << 62
+
+    @property
+    def used_bytes(self) -> int:
+        """Log and index."""
+        return self.log_bytes + self.index_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """The capacity setting, or what the shared file system allows."""
+        shared = self.used_bytes + self.free_bytes
+        return min(self.capacity_bytes, shared) if self.capacity_bytes else shared
+
+    def fits(self, kind: RecordClass, size_bytes: int) -> bool:
+        """May `size_bytes` more of this class be taken?"""
+        limit = self.total_bytes * GATES_PERCENT[kind] // 100
+        return self.used_bytes + size_bytes <= limit
+
+
+def class_of(records: Sequence[Record]) -> RecordClass:
+    """The gate of a submission whose owner names none."""
+    if any(isinstance(record, Chunk) for record in records):
+        return RecordClass.PAYLOAD
+    if any(isinstance(record, RowEntry) for record in records):
+        return RecordClass.NAME
+    return RecordClass.FREEING
+
+
+@dataclass(slots=True)
+class StoreCore:
+    """See the module header. Made by recovery.recover()."""
+
+    identity: Identity
+    kv: Overlay
+    position: Position
+    segment: Segment
+    space: Space
+    content_hash: ContentHash
+    status: VdevStatus = VdevStatus.OK
+    queue_bytes: int = 0
+    _names: deque[Submission] = field(default_factory=deque)
+    _chunks: deque[Submission] = field(default_factory=deque)
+    _refused: Outcomes = field(default_factory=list)
+
+    @property
+    def writable(self) -> bool:
+        """Does the VDEV take submissions?"""
+        return self.status in (VdevStatus.OK, VdevStatus.DAMAGED)
+
+    @property
+    def has_work(self) -> bool:
+        """Is anything queued?"""
+        return bool(self._names or self._chunks or self._refused)
+
+    @property
+    def queue_count(self) -> int:
+        """Submissions queued."""
+        return len(self._names) + len(self._chunks)
+
+    def append(
+        self, records: Sequence[Record], token: object, kind: RecordClass | None = None
+    ) -> None:
+        """Queue `records` as one; the outcome comes with a flush, refusals too."""
+        size = flush_bytes(records)
+        with self.kv.lock:
+            refusal = self._refusal(records, kind or class_of(records), size)
+            if refusal is not None:
+                self._refused.append((token, refusal))
+                return
+            names = all(isinstance(record, NAME_RECORDS) for record in records)
+            (self._names if names else self._chunks).append(Submission(records, token, size))
+            self.queue_bytes += size
+
+    def take(self) -> tuple[list[Submission], Outcomes]:
+        """What the next flush holds (name records first), and what was refused meanwhile."""
+        taken: list[Submission] = []
+        size = count = 0
+        with self.kv.lock:
+            refused, self._refused = self._refused, []
+            for queue, share in ((self._names, 2), (self._chunks, 1)):
+                first = True  # of each queue something is taken: none starves the other
+                while queue and (first or size + queue[0].size_bytes <= FLUSH_BYTES // share):
+                    if count >= FLUSH_COUNT // share and not first:
+                        break
+                    first = False
+                    submission = queue.popleft()
+                    taken.append(submission)
+                    size += submission.size_bytes
+                    count += len(submission.records)
+            self.queue_bytes -= size
+        return taken, refused
+
+    def begin_flush(self) -> FlushPlan | None:
+        """take() and plan() in one; None when nothing is queued."""
+        if not self.has_work:
+            return None
+        return self.plan(*self.take())
+
+    def plan(self, taken: list[Submission], refused: Outcomes) -> FlushPlan:
+        """Check hashes, leave out what is stored already, and lay out the flush."""
+        records: list[Record] = []
+        kept: list[Submission] = []
+        present: dict[bytes, bool] = {}
+        for submission in taken:
+            if self.writable and self._hashes_match(submission):
+                kept.append(submission)
+                records += self._needed(submission, present)
+            else:
+                refused.append((submission.token, self._why_not()))
+        create = close = None
+        start = self.position
+        if records and start.offset + flush_bytes(records) > self.segment.size_bytes:
+            close = start if start.incarnation else None
+            create = self._next_segment(flush_bytes(records))
+            start = replace(start, incarnation=create.incarnation, offset=BLOCK_BYTES)
+        packed = pack_flush(records, start, self.identity) if records else PackedFlush([], 0, [])
+        return FlushPlan(
+            start, packed.pieces, packed.size_bytes, packed.placed, kept, refused, create, close
+        )
+
+    def end_flush(self, plan: FlushPlan, error: OSError | None, *, wrote: bool = True) -> Outcomes:
+        """The flush ended; publish it, or give up writing. Outcomes of all its tokens.
+
+        `wrote` is False when it failed before the first byte of the flush was written:
+        then a full disk is no reason to give up, the next flush may find space.
+        """
+        with self.kv.lock:
+            if error is not None:
+                outcome = self._failed(error, wrote)
+            else:
+                outcome = Outcome.STORED
+                self._publish(plan)
+        told = [(s.token, outcome) for s in plan.submissions if s.token is not None]
+        return plan.refused + told
+
+    def fail(self, error: OSError) -> None:
+        """Something outside of a flush failed: no more writes."""
+        full = error.errno in FULL_ERRORS or error.errno == errno.EROFS
+        self.status = VdevStatus.READ_ONLY if full else VdevStatus.FAULTED
+
+    def _refusal(self, records: Sequence[Record], kind: RecordClass, size: int) -> Outcome | None:
+        if not self.writable:
+            return self._why_not()
+        if size > SUBMISSION_BYTES_MAX or any(
+            isinstance(r, (Chunk, Hold)) and not 0 < len(r.chid) <= CHID_BYTES_MAX for r in records
+        ):
+            raise ValueError(f"submission of {size} bytes, or a chid of a wrong size")
+        if self.queue_bytes + size > QUEUE_BYTES_MAX or self.queue_count >= QUEUE_COUNT_MAX:
+            return Outcome.BUSY
+        return None if self.space.fits(kind, self.queue_bytes + size) else Outcome.NO_SPACE
+
+    def _why_not(self) -> Outcome:
+        if self.writable:
+            return Outcome.HASH_MISMATCH
+        return Outcome.FAULTED if self.status == VdevStatus.FAULTED else Outcome.READ_ONLY
+
+    def _hashes_match(self, submission: Submission) -> bool:
+        return all(
+            self.content_hash(record.algorithm, record.payload) == record.chid
+            for record in submission.records
+            if isinstance(record, Chunk) and record.verify
+        )
+
+    def _needed(self, submission: Submission, present: dict[bytes, bool]) -> list[Record]:
+        """The records less chunks that are durable already or in this flush already."""
+        needed: list[Record] = []
+        for record in submission.records:
+            if isinstance(record, Chunk):
+                if self._is_present(record.chid, present):
+                    if record.hold_until_ns > index.hold_until(self.kv, record.chid):
+                        needed.append(Hold(record.chid, record.hold_until_ns))
+                    continue
+                present[record.chid] = True
+            elif isinstance(record, ChunkDrop):
+                present[record.chid] = False
+            needed.append(record)
+        return needed
+
+    def _is_present(self, chid: bytes, present: dict[bytes, bool]) -> bool:
+        known = present.get(chid)
+        return index.chunk_info(self.kv, chid) is not None if known is None else known
+
+    def _next_segment(self, flush_size: int) -> SegmentHeader:
+        # Segments grow with the log, and stay small beside a small capacity.
+        wanted = min(2 * self.segment.size_bytes, self.space.total_bytes // 16, SEGMENT_BYTES_MAX)
+        size = max(to_block(wanted), SEGMENT_BYTES_MIN, BLOCK_BYTES + flush_size)
+        at = self.position
+        return SegmentHeader(at.incarnation + 1, size, at.flush_number, at.sequence)
+
+    def _publish(self, plan: FlushPlan) -> None:
+        if not plan.size_bytes:
+            return
+        if plan.create is not None:
+            self.segment = Segment(plan.create.incarnation, plan.create.size_bytes)
+            self.space.log_bytes += BLOCK_BYTES
+        for placed in plan.placed:
+            index.apply(self.kv, placed)
+        self.space.log_bytes += plan.size_bytes
+        at = plan.position
+        self.position = Position(
+            at.incarnation,
+            at.offset + plan.size_bytes,
+            at.flush_number + 1,
+            at.sequence + len(plan.placed),
+        )
+
+    def _failed(self, error: OSError, wrote: bool) -> Outcome:
+        full = error.errno in FULL_ERRORS
+        if wrote or not full:
+            self.fail(error)
+        return Outcome.NO_SPACE if full else self._why_not()
+
+    def put_first(self, records: Sequence[Record]) -> None:
+        """Queue the store's own records ahead of everything; nobody is told."""
+        submission = Submission(records, None, flush_bytes(records))
+        self.queue_bytes += submission.size_bytes
+        self._names.appendleft(submission)

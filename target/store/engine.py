@@ -1,0 +1,303 @@
+"""The store's engine: the core joined to a disk and a checkpoint; no threads, no clock.
+
+The Vdev shell calls it from its commit thread, the simulator in virtual time. A
+flush is begin() (take, hash, write) and finish() (sync, publish); run() is both.
+Reading needs no lock and may be done by any thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from xxhash import xxh3_64_intdigest
+
+from replicast.disk import File
+from replicast.disks import LockableDisk
+from replicast.target.store import index
+from replicast.target.store.core import ContentHash, FlushPlan, Outcomes, Segment, Space, StoreCore
+from replicast.target.store.errors import (
+    ChunkDamaged,
+    ChunkMissing,
+    ReadFailed,
+    VdevError,
+    VdevStatus,
+)
+from replicast.target.store.format import LOG_NAME, PROBE_NAME, VdevHeader
+from replicast.target.store.index import ChunkInfo, EntryLocation
+from replicast.target.store.overlay import Checkpoint, CheckpointFull, Overlay
+from replicast.target.store.record import HEADER_BYTES, ChunkDrop, Kind, padded, unpack_header
+from replicast.target.store.recovery import Recovered, Recovery
+from replicast.target.store.segment import (
+    BLOCK_BYTES,
+    Identity,
+    SegmentHeader,
+    pack_segment_header,
+    segment_name,
+)
+
+OPEN_FILES_MAX = 256
+CHECKPOINT_BYTES = 16 << 20
+CHANGES_BYTES_MAX = 256 << 20  # held in memory while checkpoints fail; then no more writes
+
+
+class StoreEngine:
+    """One VDEV's log, index and probe block."""
+
+    def __init__(
+        self,
+        disk: LockableDisk,
+        path: Path,
+        header: VdevHeader,
+        checkpoint: Checkpoint,
+        content_hash: ContentHash,
+        *,
+        capacity_bytes: int = 0,
+        writable: bool = True,
+    ) -> None:
+        """Recover; raises VdevError when the log cannot be read at all."""
+        self._disk = disk
+        self.path = path
+        self._log = path / LOG_NAME
+        self.header = header
+        self.kv = Overlay(checkpoint)
+        self._identity = Identity(header.vdev_id, header.seed, header.open_count)
+        self._files: OrderedDict[int, File] = OrderedDict()
+        self._files_lock = threading.Lock()
+        self._writer: tuple[int, File] | None = None
+        self._error: OSError | None = None  # of the flush under way
+        self._wrote = False
+        self.recovered = self._recover()
+        self.core = self._make_core(content_hash, capacity_bytes or header.capacity_bytes)
+        if not writable:
+            self.core.status = VdevStatus.READ_ONLY
+        self.measure()
+
+    def begin(self) -> FlushPlan | None:
+        """Write the next flush without syncing it; None when nothing is queued.
+
+        A failure is kept in the plan's stead by finish(); nothing is raised.
+        """
+        if not self.core.has_work:
+            return None
+        plan = self.core.begin_flush()
+        self._error = None
+        self._wrote = False
+        if plan is not None and plan.size_bytes:
+            try:
+                self._write(plan)
+            except OSError as error:
+                self._error = error
+        return plan
+
+    def finish(self, plan: FlushPlan) -> Outcomes:
+        """Sync the flush and publish it; outcomes of all its tokens."""
+        if self._error is None and plan.size_bytes:
+            try:
+                assert self._writer is not None
+                self._writer[1].sync()
+            except OSError as error:
+                self._error = error
+        outcomes = self.core.end_flush(plan, self._error, wrote=self._wrote)
+        self.measure()
+        return outcomes
+
+    def run(self) -> Outcomes:
+        """One flush of whatever is queued, all at once."""
+        plan = self.begin()
+        return [] if plan is None else self.finish(plan)
+
+    def probe(self) -> bool:
+        """Prove that writes still become durable, outside of the log; False when not."""
+        if not self.core.writable:
+            return False
+        try:
+            file = self._disk.open(self.path / PROBE_NAME)
+            file.write(0, [self._identity.open_count.to_bytes(8, "little").ljust(BLOCK_BYTES)])
+            file.sync()
+            file.close()
+        except OSError as error:
+            self.core.fail(error)
+            return False
+        self.measure()
+        return True
+
+    def checkpoint_due(self) -> bool:
+        """Have the changes grown so large that a checkpoint should be made now?"""
+        return self.kv.change_bytes >= CHECKPOINT_BYTES
+
+    def checkpoint(self) -> bool:
+        """Make all that was flushed part of the synced checkpoint; False when that failed."""
+        with self.kv.lock:
+            if not self.kv.change_count:
+                return True
+            self.kv.put(index.POSITION, self.core.position.pack())
+            self.kv.freeze()
+        try:
+            self.kv.commit()
+        except CheckpointFull:
+            if self.kv.change_bytes > CHANGES_BYTES_MAX:
+                self.core.fail(OSError(errno.ENOSPC, "index"))
+            return False
+        except OSError as error:
+            self.core.fail(error)
+            return False
+        self.core.space.index_bytes = self.kv.size_bytes()
+        return True
+
+    def measure(self) -> None:
+        """Read the free space of the file system."""
+        try:
+            self.core.space.free_bytes = self._disk.free_bytes(self.path)
+        except OSError as error:
+            self.core.fail(error)
+
+    def clear_damage(self) -> None:
+        """The cluster knows of the damage (out of the in-sync sets, audit ordered)."""
+        with self.kv.lock:
+            self.kv.delete(index.DAMAGE)
+            if self.core.status == VdevStatus.DAMAGED:
+                self.core.status = VdevStatus.OK
+
+    def close(self) -> None:
+        """Checkpoint what was flushed, and let go of all files."""
+        if self.core.writable:
+            self.checkpoint()
+        self.kv.close()
+        with self._files_lock:
+            self._files.clear()
+        self._writer = None
+
+    # -- reading --------------------------------------------------------------------
+
+    def read_chunk(self, info: ChunkInfo, *, direct: bool = False) -> bytes:
+        """The stored bytes, whatever they are; the caller checks the hash.
+
+        `direct` drops the page cache first, so that the device is read.
+        Raises ChunkDamaged when another record is there, ReadFailed.
+        """
+        head = HEADER_BYTES + padded(len(info.chid))
+        try:
+            file = self._reader(info.incarnation)
+            if direct:
+                file.drop_cache(info.header_offset, head)
+                file.drop_cache(info.payload_offset, info.size)
+            found = unpack_header(file.read(info.header_offset, head), 0, self._identity.seed)
+            if found is None or not index.header_matches(info, found[0]):
+                raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: its header is not there")
+            payload = file.read(info.payload_offset, info.size)
+        except FileNotFoundError as error:
+            raise ChunkDamaged(f"{self.path}: segment {info.incarnation} is gone") from error
+        except OSError as error:
+            raise ReadFailed(f"{self.path}: {error.strerror}") from error
+        if len(payload) != info.size:
+            raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: cut short")
+        return payload
+
+    def find_and_read(self, chid: bytes, *, direct: bool = False) -> bytes:
+        """read_chunk() by chid; raises ChunkMissing too."""
+        info = index.chunk_info(self.kv, chid)
+        if info is None:
+            raise ChunkMissing(chid.hex())
+        return self.read_chunk(info, direct=direct)
+
+    def read_entry(self, location: EntryLocation) -> bytes:
+        """The body of a row log entry, checked; raises ChunkDamaged, ReadFailed."""
+        try:
+            file = self._reader(location.incarnation)
+            data = file.read(location.offset, HEADER_BYTES + padded(location.size))
+        except OSError as error:
+            raise ReadFailed(f"{self.path}: {error.strerror}") from error
+        found = unpack_header(data, 0, self._identity.seed)
+        where = f"{self.path}: row {location.row} entry {location.index}"
+        if found is None:
+            raise ChunkDamaged(f"{where}: its header is not there")
+        header = found[0]
+        wanted = (Kind.ROW_ENTRY, location.row, location.index, location.sequence)
+        if (header.kind, header.a, header.c, header.sequence) != wanted:
+            raise ChunkDamaged(f"{where}: another record is there")
+        if xxh3_64_intdigest(header.inline, self._identity.seed) != header.checksum:
+            raise ChunkDamaged(f"{where}: wrong checksum")
+        return header.inline
+
+    def _reader(self, incarnation: int) -> File:
+        with self._files_lock:
+            file = self._files.get(incarnation)
+            if file is None:
+                file = self._disk.open(self._log / segment_name(incarnation))
+                self._files[incarnation] = file
+                if len(self._files) > OPEN_FILES_MAX:
+                    self._files.popitem(last=False)  # closed when its last reader lets go
+            else:
+                self._files.move_to_end(incarnation)
+            return file
+
+    # -- writing --------------------------------------------------------------------
+
+    def _write(self, plan: FlushPlan) -> None:
+        incarnation = plan.position.incarnation
+        if plan.create is not None:
+            self._create_segment(plan.create)
+            self._writer = None
+        if self._writer is None or self._writer[0] != incarnation:
+            self._writer = (incarnation, self._disk.open(self._log / segment_name(incarnation)))
+        self._wrote = True
+        self._writer[1].write(plan.position.offset, plan.pieces)
+        if plan.close is not None:
+            self._leave_segment(plan.close.incarnation, plan.close.offset)
+
+    def _create_segment(self, header: SegmentHeader) -> None:
+        """Its file and directory entry are durable before the first flush goes there."""
+        path = self._log / segment_name(header.incarnation)
+        file = self._disk.open(path, create=True)
+        try:
+            file.truncate(0)  # left over from an attempt that never got a flush
+            file.allocate(header.size_bytes)
+            file.write(0, [pack_segment_header(header, self._identity)])
+            file.sync()
+            self._disk.sync_directory(self._log)
+        except OSError:
+            file.truncate(0)
+            raise
+        finally:
+            file.close()
+
+    def _leave_segment(self, incarnation: int, end: int) -> None:
+        """Give back what was allocated and not used."""
+        file = self._disk.open(self._log / segment_name(incarnation))
+        file.truncate(end)
+        file.sync()
+        file.close()
+
+    # -- opening --------------------------------------------------------------------
+
+    def _recover(self) -> Recovered:
+        try:
+            if self.kv.get(index.VDEV) not in (None, self.header.vdev_id):
+                raise VdevError(f"{self.path}: its index belongs to another VDEV; remove index/")
+            recovered = Recovery(self._disk, self._log, self._identity, self.kv).run()
+        except OSError as error:
+            raise VdevError(f"{self.path}: the log cannot be read: {error.strerror}") from error
+        with self.kv.lock:
+            self.kv.put(index.VDEV, self.header.vdev_id)
+            if recovered.damage:
+                self.kv.put(index.DAMAGE, "; ".join(recovered.damage).encode())
+        return recovered
+
+    def _make_core(self, content_hash: ContentHash, capacity_bytes: int) -> StoreCore:
+        found = self.recovered
+        core = StoreCore(
+            identity=self._identity,
+            kv=self.kv,
+            position=found.position,
+            segment=Segment(found.position.incarnation, found.segment_bytes),
+            space=Space(capacity_bytes, found.log_bytes, self.kv.size_bytes()),
+            content_hash=content_hash,
+        )
+        if self.kv.get(index.DAMAGE) is not None:
+            core.status = VdevStatus.DAMAGED
+        if found.torn_chids:
+            core.put_first([ChunkDrop(chid) for chid in found.torn_chids])
+        return core

@@ -1,0 +1,188 @@
+"""The index of a VDEV as keys of its overlay, and how a record changes it.
+
+    c chid              where the chunk lies
+    h chid              end of its newest hold, in cluster time
+    r row index         where the row's log entry lies (row and index big-endian: scans are in order)
+    s row               the row's state bytes
+    v ...               views, owned by the name rows
+    m name              facts of the store itself: position, vdev
+
+apply() is the only writer, for a flush that was synced and for one found by recovery.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from replicast.target.store.overlay import Overlay
+from replicast.target.store.record import Header, Kind
+from replicast.target.store.segment import Placed
+
+POSITION = b"mposition"
+VDEV = b"mvdev"
+DAMAGE = b"mdamage"
+VIEW = b"v"
+SCAN_PAGE = 1024
+
+_CHUNK = struct.Struct("<QQQQQIB")
+_HOLD = struct.Struct("<Q")
+_ROW = struct.Struct(">I")
+_ROW_INDEX = struct.Struct(">IQ")
+_ENTRY = struct.Struct("<QQQQI")
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkInfo:
+    """A stored chunk and its place."""
+
+    chid: bytes
+    algorithm: int
+    size: int
+    incarnation: int
+    header_offset: int
+    payload_offset: int
+    sequence: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class EntryLocation:
+    """A row log entry and its place; hand it to read_entry()."""
+
+    row: int
+    index: int
+    epoch: int
+    incarnation: int
+    offset: int
+    size: int
+    sequence: int
+
+
+def row_key(row: int, index: int = 0) -> bytes:
+    """Key of a row's log entry."""
+    return b"r" + _ROW_INDEX.pack(row, index)
+
+
+def row_end(row: int) -> bytes:
+    """The first key behind all entries of `row`."""
+    return b"s" if row == 0xFFFFFFFF else row_key(row + 1)
+
+
+def apply(kv: Overlay, placed: Placed) -> None:
+    """What a durable record does to the index. The caller holds kv.lock."""
+    header = placed.header
+    match header.kind:
+        case Kind.CHUNK:
+            kv.put(b"c" + header.inline, _pack_chunk(placed))
+            _extend_hold(kv, header.inline, header.a)
+        case Kind.HOLD:
+            _extend_hold(kv, header.inline, header.a)
+        case Kind.CHUNK_DROP:
+            kv.delete(b"c" + header.inline)
+        case Kind.ROW_ENTRY:
+            kv.put(row_key(header.a, header.c), _pack_entry(placed))
+        case Kind.ROW_TRUNCATE:
+            _delete_between(kv, row_key(header.a, header.c), row_end(header.a))
+        case Kind.ROW_CUT:
+            _delete_between(kv, row_key(header.a), row_key(header.a, header.c))
+        case Kind.ROW_STATE:
+            kv.put(b"s" + _ROW.pack(header.a), header.inline)
+
+
+def _pack_chunk(placed: Placed) -> bytes:
+    h = placed.header
+    return _CHUNK.pack(
+        placed.incarnation, placed.offset, h.b, h.sequence, h.checksum, h.size, h.algorithm
+    )
+
+
+def _pack_entry(placed: Placed) -> bytes:
+    h = placed.header
+    return _ENTRY.pack(h.b, placed.incarnation, placed.offset, h.sequence, h.size)
+
+
+def _extend_hold(kv: Overlay, chid: bytes, until_ns: int) -> None:
+    if until_ns > hold_until(kv, chid):
+        kv.put(b"h" + chid, _HOLD.pack(until_ns))
+
+
+def _delete_between(kv: Overlay, start: bytes, end: bytes) -> None:
+    while page := kv.scan(start, end, SCAN_PAGE):
+        for key, _ in page:
+            kv.delete(key)
+
+
+def chunk_info(kv: Overlay, chid: bytes) -> ChunkInfo | None:
+    """Where a chunk lies, or None."""
+    value = kv.get(b"c" + chid)
+    return None if value is None else _chunk_info(chid, value)
+
+
+def _chunk_info(chid: bytes, value: bytes) -> ChunkInfo:
+    incarnation, header_at, payload_at, sequence, checksum, size, algorithm = _CHUNK.unpack(value)
+    return ChunkInfo(chid, algorithm, size, incarnation, header_at, payload_at, sequence, checksum)
+
+
+def hold_until(kv: Overlay, chid: bytes) -> int:
+    """End of the newest hold, in cluster time; 0 when there never was one."""
+    value = kv.get(b"h" + chid)
+    return 0 if value is None else int(_HOLD.unpack(value)[0])
+
+
+def chunks_after(kv: Overlay, after: bytes, limit: int) -> list[ChunkInfo]:
+    """Chunks with a chid above `after`, by full hash."""
+    page = kv.scan(b"c" + after + b"\0" if after else b"c", b"d", limit)
+    return [_chunk_info(key[1:], value) for key, value in page]
+
+
+def row_log(kv: Overlay, row: int, from_index: int, limit: int) -> list[EntryLocation]:
+    """The row's entries from an index on, in order; there may be gaps after damage."""
+    page = kv.scan(row_key(row, from_index), row_end(row), limit)
+    return [_entry(key, value) for key, value in page]
+
+
+def row_entry(kv: Overlay, row: int, index: int) -> EntryLocation | None:
+    """One entry of the row's log."""
+    value = kv.get(row_key(row, index))
+    return None if value is None else _entry(row_key(row, index), value)
+
+
+def _entry(key: bytes, value: bytes) -> EntryLocation:
+    row, index = _ROW_INDEX.unpack(key[1:])
+    epoch, incarnation, offset, sequence, size = _ENTRY.unpack(value)
+    return EntryLocation(row, index, epoch, incarnation, offset, size, sequence)
+
+
+def row_state(kv: Overlay, row: int) -> bytes | None:
+    """The row's state bytes, or None."""
+    return kv.get(b"s" + _ROW.pack(row))
+
+
+def rows(kv: Overlay) -> Iterator[int]:
+    """Rows with entries or state, ascending."""
+    found = {_ROW.unpack(key[1:])[0] for key, _ in _scan_all(kv, b"s", b"t")}
+    start = b"r"
+    while page := kv.scan(start, b"s", 1):
+        row = _ROW_INDEX.unpack(page[0][0][1:])[0]
+        found.add(row)
+        start = row_end(row)
+    return iter(sorted(found))
+
+
+def _scan_all(kv: Overlay, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+    while page := kv.scan(start, end, SCAN_PAGE):
+        yield from page
+        start = page[-1][0] + b"\0"
+
+
+def header_matches(info: ChunkInfo, header: Header) -> bool:
+    """Is this header, read back, the one that the index means?"""
+    return (
+        header.kind == Kind.CHUNK
+        and header.inline == info.chid
+        and header.sequence == info.sequence
+        and (header.size, header.b, header.checksum)
+        == (info.size, info.payload_offset, info.checksum)
+    )

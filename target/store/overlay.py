@@ -1,0 +1,212 @@
+"""One ordered key/value space: changes in memory over the last synced checkpoint.
+
+Keys begin with one byte for what they hold (index.py). A checkpoint takes all
+changes so far in one durable transaction: freeze() at a moment when they belong
+together, then commit() from the one thread that commits, without holding up readers.
+Those see the changes, then what is being committed, then the checkpoint. Whoever
+changes several keys that belong together holds `lock`; single calls take it themselves.
+
+Limits: the owner commits before the changes grow large; `change_count` and
+`change_bytes` tell.
+"""
+
+from __future__ import annotations
+
+import bisect
+import threading
+from typing import Protocol
+
+Changes = dict[bytes, bytes | None]  # None: deleted
+Page = list[tuple[bytes, bytes]]
+
+
+class CheckpointFull(Exception):
+    """No room for the transaction; nothing of it was kept."""
+
+
+class CheckpointTooSmall(CheckpointFull):
+    """It needs grow() first."""
+
+
+class CheckpointBroken(Exception):
+    """The checkpoint cannot be opened or read: rebuild it from the log."""
+
+
+class Checkpoint(Protocol):
+    """What was committed, and only that, survives; commit() returns after the sync."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def scan(self, start: bytes, end: bytes, limit: int) -> Page: ...
+    def commit(self, changes: Changes) -> None: ...
+    def grow(self) -> None: ...
+    def size_bytes(self) -> int: ...
+    def close(self) -> None: ...
+
+
+class MemoryCheckpoint:
+    """For tests and the simulator: keep the object over a crash, that is what was synced."""
+
+    def __init__(self) -> None:
+        self._values: dict[bytes, bytes] = {}
+        self._keys: list[bytes] = []
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._values.get(key)
+
+    def scan(self, start: bytes, end: bytes, limit: int) -> Page:
+        first = bisect.bisect_left(self._keys, start)
+        last = min(bisect.bisect_left(self._keys, end), first + limit)
+        return [(key, self._values[key]) for key in self._keys[first:last]]
+
+    def commit(self, changes: Changes) -> None:
+        for key, value in changes.items():
+            if value is None:
+                self._values.pop(key, None)
+            else:
+                self._values[key] = value
+        self._keys = sorted(self._values)
+
+    def grow(self) -> None:
+        """Grows by itself."""
+
+    def size_bytes(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Layer:
+    """Changes not yet committed; sorted keys are made when a scan asks for them."""
+
+    def __init__(self) -> None:
+        self.changes: Changes = {}
+        self.bytes = 0
+        self._sorted: list[bytes] = []
+        self._fresh: list[bytes] = []
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        if key not in self.changes:
+            self._fresh.append(key)
+            self.bytes += len(key) + 100  # what an entry costs in memory, about
+        self.bytes += len(value or b"")
+        self.changes[key] = value
+
+    def keys_between(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
+        if self._fresh:
+            self._sorted += self._fresh
+            self._sorted.sort()  # one long run and a short one: nearly linear
+            self._fresh = []
+        first = bisect.bisect_left(self._sorted, start)
+        last = min(bisect.bisect_left(self._sorted, end, first), first + limit)
+        return self._sorted[first:last]
+
+
+class Overlay:
+    """get, put, delete, scan over a checkpoint."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.lock = threading.RLock()
+        self._checkpoint = checkpoint
+        self._active = Layer()
+        self._frozen = Layer()
+
+    @property
+    def change_count(self) -> int:
+        """Keys changed since the last freeze."""
+        return len(self._active.changes)
+
+    @property
+    def change_bytes(self) -> int:
+        """About what all uncommitted changes hold in memory."""
+        return self._active.bytes + self._frozen.bytes
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None."""
+        with self.lock:
+            for layer in (self._active, self._frozen):
+                if key in layer.changes:
+                    return layer.changes[key]
+            return self._checkpoint.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set a key."""
+        with self.lock:
+            self._active.put(key, value)
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key; nothing happens when it is not there."""
+        with self.lock:
+            self._active.put(key, None)
+
+    def scan(self, start: bytes, end: bytes, limit: int) -> Page:
+        """Up to `limit` pairs with start <= key < end, in byte order."""
+        found: Page = []
+        with self.lock:
+            while len(found) < limit and start < end:
+                page, start = self._scan_page(start, end, limit)
+                found += page
+        return found[:limit]
+
+    def freeze(self) -> int:
+        """Set all changes aside for commit(), which must follow; how many there are."""
+        with self.lock:
+            self._frozen, self._active = self._active, Layer()
+            return len(self._frozen.changes)
+
+    def commit(self) -> None:
+        """Make what was frozen durable; when that fails it stays in memory, and raises.
+
+        Raises CheckpointFull or OSError.
+        """
+        committed = False
+        try:
+            self._commit_frozen()
+            committed = True
+        finally:
+            self._thaw(committed)
+
+    def size_bytes(self) -> int:
+        """Disk space of the checkpoint."""
+        with self.lock:
+            return self._checkpoint.size_bytes()
+
+    def close(self) -> None:
+        """Close the checkpoint; changes not committed are in the log."""
+        with self.lock:
+            self._checkpoint.close()
+
+    def _commit_frozen(self) -> None:
+        while True:
+            try:
+                return self._checkpoint.commit(self._frozen.changes)
+            except CheckpointTooSmall:
+                with self.lock:  # no reader may be inside while the map moves
+                    self._checkpoint.grow()
+
+    def _thaw(self, committed: bool) -> None:
+        with self.lock:
+            if not committed:
+                merged = Layer()
+                for layer in (self._frozen, self._active):
+                    for key, value in layer.changes.items():
+                        merged.put(key, value)
+                self._active = merged
+            self._frozen = Layer()
+
+    def _scan_page(self, start: bytes, end: bytes, limit: int) -> tuple[Page, bytes]:
+        """Pairs from `start` on and where to go on; ends early rather than reading twice."""
+        base = self._checkpoint.scan(start, end, limit)
+        upper = base[-1][0] + b"\0" if len(base) == limit else end
+        slices = []
+        for layer in (self._frozen, self._active):
+            keys = layer.keys_between(start, upper, limit)
+            if len(keys) == limit:
+                upper = min(upper, keys[-1] + b"\0")
+            slices.append((layer, keys))
+        merged: Changes = dict(base)
+        for layer, keys in slices:
+            for key in keys:
+                merged[key] = layer.changes[key]
+        page = [(k, v) for k in sorted(merged) if k < upper and (v := merged[k]) is not None]
+        return page, upper

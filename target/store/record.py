@@ -1,0 +1,182 @@
+"""Records of the log: what callers submit, and the 64-byte header each has on disk.
+
+A header is followed by the chid (CHUNK, HOLD, CHUNK_DROP) or by the body (ROW_ENTRY,
+ROW_STATE), padded to 8 bytes; a chunk's payload lies elsewhere in the same flush.
+Both checksums are xxh3 with the VDEV's secret seed, so nothing a user stores can
+be taken for a record. docs/formats-store.md has the layout.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+CHID_BYTES_MAX = 64
+
+
+class Kind(IntEnum):
+    """Record kinds; numbers are on disk and never reused."""
+
+    CHUNK = 1
+    HOLD = 2
+    CHUNK_DROP = 3
+    ROW_ENTRY = 4
+    ROW_TRUNCATE = 5
+    ROW_STATE = 6
+    ROW_CUT = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Store a chunk; with `verify` its hash is computed before it is written."""
+
+    chid: bytes
+    algorithm: int
+    payload: bytes | bytearray | memoryview
+    hold_until_ns: int = 0  # cluster time; 0 = no hold
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep a stored chunk until this cluster time; the latest hold wins."""
+
+    chid: bytes
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDrop:
+    """Set a chunk aside: its bytes were found wrong. It may be stored again."""
+
+    chid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RowEntry:
+    """One entry of a row's log; the newest record for (row, index) wins."""
+
+    row: int
+    epoch: int
+    index: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RowTruncate:
+    """Forget the row's entries from `from_index` on (an uncommitted suffix)."""
+
+    row: int
+    from_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowCut:
+    """Forget the row's entries before `before_index` (covered by a snapshot)."""
+
+    row: int
+    before_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowState:
+    """A few bytes per row, last writer wins."""
+
+    row: int
+    body: bytes
+
+
+Record = Chunk | Hold | ChunkDrop | RowEntry | RowTruncate | RowCut | RowState
+NAME_RECORDS = (RowEntry, RowTruncate, RowCut, RowState)
+
+# kind, algorithm, chid size, zero, body size, sequence, a, b, c, body checksum, reserved
+_FIELDS = struct.Struct("<BBBBIQQQQQQ")
+_CHECKSUM = struct.Struct("<Q")
+HEADER_BYTES = _FIELDS.size + _CHECKSUM.size
+HEADER_SALT = 0x52435245434F5244  # keeps header and body checksums apart
+
+
+class Header(NamedTuple):
+    """A record as its header tells it.
+
+    a, b, c: CHUNK hold_until_ns, offset of the payload in the segment, 0;
+    HOLD until_ns; ROW_ENTRY row, epoch, index; ROW_TRUNCATE and ROW_CUT row, 0, index;
+    ROW_STATE row. `inline` is the chid or the body.
+    """
+
+    kind: int
+    algorithm: int
+    size: int
+    sequence: int
+    a: int
+    b: int
+    c: int
+    checksum: int
+    inline: bytes
+
+
+def padded(size: int) -> int:
+    """`size` rounded up to 8."""
+    return -(-size // 8) * 8
+
+
+def inline_size(record: Record) -> int:
+    """Bytes behind the record's header, padding included."""
+    if isinstance(record, (Chunk, Hold, ChunkDrop)):
+        return padded(len(record.chid))
+    return padded(len(record.body)) if isinstance(record, (RowEntry, RowState)) else 0
+
+
+def header_of(record: Record, sequence: int, payload_offset: int, seed: int) -> Header:
+    """The header for `record`; computes the checksum of its payload or body."""
+    match record:
+        case Chunk(chid, algorithm, payload, hold_until_ns):
+            checksum = xxh3_64_intdigest(payload, seed)
+            size, place = len(payload), payload_offset
+            return Header(1, algorithm, size, sequence, hold_until_ns, place, 0, checksum, chid)
+        case Hold(chid, until_ns):
+            return Header(2, 0, 0, sequence, until_ns, 0, 0, 0, chid)
+        case ChunkDrop(chid):
+            return Header(3, 0, 0, sequence, 0, 0, 0, 0, chid)
+        case RowEntry(row, epoch, index, body):
+            checksum = xxh3_64_intdigest(body, seed)
+            return Header(4, 0, len(body), sequence, row, epoch, index, checksum, body)
+        case RowTruncate(row, from_index):
+            return Header(5, 0, 0, sequence, row, 0, from_index, 0, b"")
+        case RowState(row, body):
+            checksum = xxh3_64_intdigest(body, seed)
+            return Header(6, 0, len(body), sequence, row, 0, 0, checksum, body)
+        case RowCut(row, before_index):
+            return Header(7, 0, 0, sequence, row, 0, before_index, 0, b"")
+
+
+def pack_header(header: Header, seed: int) -> bytes:
+    """Header, inline bytes and padding. The header's checksum covers a chid, not a body."""
+    kind, algorithm, size, sequence, a, b, c, checksum, inline = header
+    chid = inline if kind <= Kind.CHUNK_DROP else b""
+    fields = _FIELDS.pack(kind, algorithm, len(chid), 0, size, sequence, a, b, c, checksum, 0)
+    digest = xxh3_64_intdigest(fields + chid, seed ^ HEADER_SALT)
+    return fields + _CHECKSUM.pack(digest) + inline + bytes(-len(inline) % 8)
+
+
+def unpack_header(data: bytes | memoryview, at: int, seed: int) -> tuple[Header, int] | None:
+    """The record at `at` and where the next begins; None when it is not one of this VDEV."""
+    start = at + HEADER_BYTES
+    if start > len(data):
+        return None
+    fields = bytes(data[at : at + _FIELDS.size])
+    kind, algorithm, chid_size, _, size, sequence, a, b, c, checksum, _ = _FIELDS.unpack(fields)
+    inline = chid_size if kind <= Kind.CHUNK_DROP else size
+    end = start + padded(inline)
+    if chid_size > CHID_BYTES_MAX or end > len(data):
+        return None
+    behind = bytes(data[start : start + inline])
+    chid = behind if kind <= Kind.CHUNK_DROP else b""
+    (digest,) = _CHECKSUM.unpack_from(data, at + _FIELDS.size)
+    if digest != xxh3_64_intdigest(fields + chid, seed ^ HEADER_SALT):
+        return None
+    return Header(kind, algorithm, size, sequence, a, b, c, checksum, behind), end

@@ -1,0 +1,237 @@
+"""Opening a log: replay what the checkpoint does not know, and judge what is bad.
+
+From the checkpoint's position flushes must follow one another without a gap. Where
+one does not, a valid flush with a *later* number behind it (in this segment or a
+following one) means damage: acknowledged records are lost, the scan goes on with
+what is provable. Nothing behind it is a torn tail: never acknowledged, dropped.
+A valid flush with the *expected* number further on is where an earlier recovery
+carried on behind its torn tail. Payload checksums are read for the last flush
+only: each earlier one was complete before the next began.
+
+What is replayed is synced before anybody relies on it: its pages may never have
+reached the disk. Recovery writes nothing to the log. A long replay (a lost index)
+commits the checkpoint as it goes, so that memory stays bounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from xxhash import xxh3_64_intdigest
+
+from replicast.disk import Disk, File
+from replicast.target.store import index
+from replicast.target.store.overlay import Overlay
+from replicast.target.store.record import Kind, unpack_header
+from replicast.target.store.segment import (
+    BLOCK_BYTES,
+    FLUSH_HEADER_BYTES,
+    FlushHeader,
+    Identity,
+    Placed,
+    Position,
+    meta_digest,
+    segment_incarnation,
+    segment_name,
+    unpack_flush_header,
+)
+
+READ_BYTES = 1 << 20
+COMMIT_EVERY = 50_000  # changed keys
+ZEROS = bytes(READ_BYTES)
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What recovery found. `damage` says in words what acknowledged data is missing."""
+
+    position: Position = field(default_factory=Position)
+    segment_bytes: int = 0
+    log_bytes: int = 0
+    replayed_records: int = 0
+    damage: list[str] = field(default_factory=list)
+    torn_chids: list[bytes] = field(default_factory=list)
+
+
+class Recovery:
+    """One pass over the tail of a log."""
+
+    def __init__(self, disk: Disk, directory: Path, identity: Identity, kv: Overlay) -> None:
+        self._disk = disk
+        self._directory = directory
+        self._identity = identity
+        self._kv = kv
+        self._found = Recovered()
+        self._files: dict[int, File] = {}
+        self._open_count = 0  # of the last good flush
+        self._last: list[Placed] = []
+        self._meta = b""
+        self._content_end: dict[int, int] = {}
+
+    def run(self) -> Recovered:
+        """Replay; raises OSError when the disk does not read or sync."""
+        with self._kv.lock:
+            sizes = self._sizes()
+            at = self._start(sizes)
+            for incarnation in sorted(sizes):
+                if incarnation >= at.incarnation:
+                    at = self._scan_segment(incarnation, at, sizes[incarnation])
+            self._check_last()
+            self._finish(at, sizes)
+        return self._found
+
+    def _sizes(self) -> dict[int, int]:
+        """Sizes of all segment files by incarnation."""
+        sizes = {}
+        for name in self._disk.list(self._directory):
+            incarnation = segment_incarnation(name)
+            if incarnation is not None:
+                file = self._disk.open(self._directory / name)
+                sizes[incarnation] = file.size()
+                file.close()
+        return sizes
+
+    def _start(self, sizes: dict[int, int]) -> Position:
+        stored = self._kv.get(index.POSITION)
+        at = Position() if stored is None else Position.unpack(stored)
+        if at.incarnation and sizes.get(at.incarnation, 0) < at.offset:
+            self._damaged(f"segment {at.incarnation} ends before the checkpoint's {at.offset}")
+        return at
+
+    def _scan_segment(self, incarnation: int, at: Position, size: int) -> Position:
+        """Replay one segment from `at` on; the position behind the last good flush so far."""
+        file = self._file(incarnation)
+        here = at
+        if incarnation != at.incarnation:
+            here = replace(at, incarnation=incarnation, offset=BLOCK_BYTES)
+        while True:
+            flush = self._read_flush(file, here, size)
+            if flush is not None:
+                at = here = self._replay(flush, here)
+                continue
+            later = self._find_later(file, here, size)
+            if later is None:
+                return at
+            if later.flush_number > here.flush_number:
+                self._damaged(
+                    f"segment {incarnation}: flushes {here.flush_number} to "
+                    f"{later.flush_number - 1} are unreadable at {here.offset}"
+                )
+            here = later
+
+    def _read_flush(self, file: File, at: Position, size: int) -> FlushHeader | None:
+        """The flush expected at `at`, its records' headers read into self._meta; or None."""
+        block = file.read(at.offset, BLOCK_BYTES)
+        header = unpack_flush_header(block, 0, self._identity)
+        if (
+            header is None
+            or header.incarnation != at.incarnation
+            or header.flush_number != at.flush_number
+            or header.sequence != at.sequence
+            or header.open_count < self._open_count
+            or at.offset + header.size_bytes > size
+        ):
+            return None
+        if header.meta_bytes > len(block):
+            block = file.read(at.offset, header.meta_bytes)
+        self._meta = block[FLUSH_HEADER_BYTES : header.meta_bytes]
+        good = meta_digest(self._meta, self._identity) == header.meta_checksum
+        return header if good else None
+
+    def _find_later(self, file: File, at: Position, size: int) -> Position | None:
+        """The next good flush with the expected or a later number; notes where bytes end."""
+        for start in range(at.offset, size, READ_BYTES):
+            piece = file.read(start, READ_BYTES)
+            if piece == ZEROS[: len(piece)]:
+                continue
+            for within in range(0, len(piece), BLOCK_BYTES):
+                block = piece[within : within + BLOCK_BYTES]
+                if block == ZEROS[: len(block)]:
+                    continue
+                self._content_end[at.incarnation] = start + within + BLOCK_BYTES
+                found = self._is_later(block, at, start + within)
+                if found is not None and self._read_flush(file, found, size) is not None:
+                    return found
+        return None
+
+    def _is_later(self, block: bytes, at: Position, offset: int) -> Position | None:
+        header = unpack_flush_header(block, 0, self._identity)
+        if header is None or header.incarnation != at.incarnation:
+            return None
+        resumed = (header.flush_number, header.sequence) == (at.flush_number, at.sequence)
+        if resumed and header.open_count <= self._open_count:
+            return None  # a torn flush's own copy cannot be behind itself
+        if not resumed and (
+            header.flush_number <= at.flush_number or header.sequence < at.sequence
+        ):
+            return None
+        return Position(at.incarnation, offset, header.flush_number, header.sequence)
+
+    def _replay(self, flush: FlushHeader, at: Position) -> Position:
+        self._last = []
+        place = 0
+        for _ in range(flush.record_count):
+            record = unpack_header(self._meta, place, self._identity.seed)
+            if record is None:
+                self._damaged(f"segment {at.incarnation}: flush {at.flush_number} has a bad record")
+                break
+            header, end = record
+            placed = Placed(header, at.incarnation, at.offset + FLUSH_HEADER_BYTES + place)
+            index.apply(self._kv, placed)
+            self._last.append(placed)
+            place = end
+        self._found.replayed_records += flush.record_count
+        self._open_count = flush.open_count
+        after = Position(
+            at.incarnation,
+            at.offset + flush.size_bytes,
+            at.flush_number + 1,
+            at.sequence + flush.record_count,
+        )
+        if self._kv.change_count > COMMIT_EVERY:
+            self._commit(after)
+        return after
+
+    def _commit(self, at: Position) -> None:
+        self._file(at.incarnation).sync()
+        self._kv.put(index.POSITION, at.pack())
+        self._kv.freeze()
+        self._kv.commit()
+
+    def _check_last(self) -> None:
+        """The last flush may be torn: chunks whose payload is not there are not stored."""
+        for placed in self._last:
+            header = placed.header
+            if header.kind != Kind.CHUNK:
+                continue
+            payload = self._file(placed.incarnation).read(header.b, header.size)
+            digest = xxh3_64_intdigest(payload, self._identity.seed)
+            if len(payload) != header.size or digest != header.checksum:
+                self._kv.delete(b"c" + header.inline)
+                self._found.torn_chids.append(header.inline)
+
+    def _finish(self, at: Position, sizes: dict[int, int]) -> None:
+        if self._open_count > self._identity.open_count:
+            self._damaged(
+                f"the log is of open {self._open_count}, the header counts "
+                f"{self._identity.open_count}: restored from an old copy?"
+            )
+        for file in self._files.values():
+            file.sync()
+            file.close()
+        # Bytes of a torn flush stay where they are: the next one begins behind them.
+        end = max(at.offset, self._content_end.get(at.incarnation, 0))
+        found = self._found
+        found.position = replace(at, offset=end)
+        found.segment_bytes = sizes.get(at.incarnation, 0)
+        found.log_bytes = end + sum(s for i, s in sizes.items() if i != at.incarnation)
+
+    def _file(self, incarnation: int) -> File:
+        if incarnation not in self._files:
+            path = self._directory / segment_name(incarnation)
+            self._files[incarnation] = self._disk.open(path)
+        return self._files[incarnation]
+
+    def _damaged(self, what: str) -> None:
+        self._found.damage.append(what)

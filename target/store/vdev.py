@@ -1,0 +1,374 @@
+"""A VDEV in a daemon: the engine, one commit thread, one checkpoint thread, readers.
+
+While a flush is being synced, submissions queue; the next flush takes them all. So
+`done` is called from the commit thread once per flush with everything that ended,
+and a daemon makes one call_soon_threadsafe of it.
+
+The commit thread writes a probe block when it was idle for a second; vouch() says
+whether a flush or a probe completed within the last three.
+Limits: the queue's (core.py); READS_MAX reads waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from replicast.disks import Lock, LockableDisk, RealDisk
+from replicast.hashing import content_hash as cluster_hash
+from replicast.target.store import index
+from replicast.target.store.core import ContentHash, Outcomes
+from replicast.target.store.engine import StoreEngine
+from replicast.target.store.errors import ReadError, RecordClass, VdevBusy, VdevError, VdevStatus
+from replicast.target.store.format import INDEX_NAME, count_open
+from replicast.target.store.index import ChunkInfo, EntryLocation
+from replicast.target.store.lmdb_checkpoint import LmdbCheckpoint
+from replicast.target.store.overlay import Checkpoint, CheckpointBroken
+from replicast.target.store.record import Record
+from replicast.target.store.views import Views
+
+log = logging.getLogger(__name__)
+
+PROBE_NS = 1_000_000_000
+VOUCH_NS = 3_000_000_000
+CHECKPOINT_NS = 5_000_000_000
+READS_MAX = 4096
+READ_THREADS = 2
+
+Done = Callable[[Outcomes], None]
+ReadResults = list[tuple[object, bytes | ReadError]]
+ReadDone = Callable[[ReadResults], None]
+
+
+def boot_ns() -> int:
+    """CLOCK_BOOTTIME, the clock of all cores."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class VdevStat:
+    """Figures for bids, metrics and status. total_bytes is the capacity in effect."""
+
+    total_bytes: int
+    used_bytes: int
+    queue_bytes: int
+    queue_count: int
+    flush_ns: int  # moving average of write and sync
+    flush_count: int
+    record_count: int
+
+    @property
+    def free_bytes(self) -> int:
+        """What is neither used nor promised to the queue."""
+        return max(0, self.total_bytes - self.used_bytes - self.queue_bytes)
+
+    @property
+    def free_ppm(self) -> int:
+        """Free millionths of the capacity."""
+        return self.free_bytes * 1_000_000 // max(1, self.total_bytes)
+
+
+class Vdev(Views):
+    """One open VDEV. Any thread may call it; close() ends its threads."""
+
+    def __init__(
+        self,
+        engine: StoreEngine,
+        lock: Lock,
+        *,
+        clock_ns: Callable[[], int] = boot_ns,
+        write_delay_ns: int = 0,
+    ) -> None:
+        super().__init__(engine.kv)
+        self._engine = engine
+        self._core = engine.core
+        self._lock = lock
+        self._clock_ns = clock_ns
+        self._write_delay_ns = write_delay_ns
+        self._durable_ns = clock_ns()
+        self._flush_ns = self._flush_count = self._record_count = self._flying_bytes = 0
+        self._wake = threading.Condition()
+        self._idle = self._stopping = False
+        self._checkpoint_wake = threading.Event()
+        self._reads: queue.Queue[tuple[bytes, object, bool, ReadDone] | None]
+        self._reads = queue.Queue(READS_MAX)
+        self._threads = [threading.Thread(target=self._commit_loop, name="vdev-commit")]
+        self._threads += [threading.Thread(target=self._checkpoint_loop, name="vdev-checkpoint")]
+        for _ in range(READ_THREADS):
+            self._threads.append(threading.Thread(target=self._read_loop, name="vdev-read"))
+        for thread in self._threads:
+            thread.daemon = True
+            thread.start()
+
+    @staticmethod
+    def open(
+        disk: LockableDisk,
+        path: Path,
+        cluster_id: bytes,
+        *,
+        capacity_bytes: int | None = None,
+        content_hash: ContentHash = cluster_hash,
+        clock_ns: Callable[[], int] = boot_ns,
+        write_delay_ns: int = 0,
+    ) -> Vdev:
+        """Lock, count the open, recover, start. Raises VdevError and its kinds.
+
+        `capacity_bytes` overrides the header's. `write_delay_ns` delays each flush: it is
+        there for tests of slow VDEVs only.
+        """
+        try:
+            lock = disk.lock(path)
+        except BlockingIOError:
+            raise VdevBusy(f"{path}: open in another process") from None
+        except OSError as error:
+            raise VdevError(f"{path}: {error.strerror}") from error
+        try:
+            header, writable = count_open(disk, path, cluster_id)
+            checkpoint = open_checkpoint(path / INDEX_NAME)
+            engine = StoreEngine(
+                disk,
+                path,
+                header,
+                checkpoint,
+                content_hash,
+                capacity_bytes=capacity_bytes or 0,
+                writable=writable,
+            )
+        except VdevError:
+            lock.close()
+            raise
+        return Vdev(engine, lock, clock_ns=clock_ns, write_delay_ns=write_delay_ns)
+
+    # -- facts ----------------------------------------------------------------------
+
+    @property
+    def vdev_id(self) -> bytes:
+        """Made by format, 16 bytes."""
+        return self._engine.header.vdev_id
+
+    @property
+    def open_count(self) -> int:
+        """How often it was opened; durable."""
+        return self._engine.header.open_count
+
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+        return self._engine.path
+
+    @property
+    def status(self) -> VdevStatus:
+        """What it can still do."""
+        return self._core.status
+
+    @property
+    def damage(self) -> str:
+        """What acknowledged data is known to be lost, in words; empty when none."""
+        return (self._engine.kv.get(index.DAMAGE) or b"").decode()
+
+    def clear_damage(self) -> None:
+        """To be called once the cluster knows of the damage and no row counts on this VDEV."""
+        self._engine.clear_damage()
+
+    def stat(self) -> VdevStat:
+        """Figures as of now."""
+        space, core = self._core.space, self._core
+        return VdevStat(
+            space.total_bytes,
+            space.used_bytes,
+            core.queue_bytes + self._flying_bytes,
+            core.queue_count,
+            self._flush_ns,
+            self._flush_count,
+            self._record_count,
+        )
+
+    def fits(self, kind: RecordClass, size_bytes: int) -> bool:
+        """Would a submission of this class and size pass the gates now?"""
+        core = self._core
+        return core.writable and core.space.fits(kind, core.queue_bytes + size_bytes)
+
+    def vouch(self, now_ns: int) -> bool:
+        """Did a flush or a probe become durable within the last three seconds?"""
+        return self._core.writable and now_ns - self._durable_ns <= VOUCH_NS
+
+    # -- writing --------------------------------------------------------------------
+
+    def submit(
+        self,
+        records: Sequence[Record],
+        token: object,
+        done: Done,
+        kind: RecordClass | None = None,
+    ) -> None:
+        """Make `records` durable as one; done([(token, outcome), ...]) tells, from a thread."""
+        self._core.append(records, (done, token), kind)
+        if self._idle:
+            with self._wake:
+                self._wake.notify()
+
+    def close(self) -> None:
+        """Flush what is queued, make a checkpoint, stop. Never again usable."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._checkpoint_wake.set()
+        for _ in range(READ_THREADS):
+            self._reads.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._engine.close()
+        self._lock.close()
+
+    # -- reading --------------------------------------------------------------------
+
+    def has(self, chid: bytes) -> bool:
+        """Is the chunk durable here?"""
+        return self.chunk(chid) is not None
+
+    def chunk(self, chid: bytes) -> ChunkInfo | None:
+        """Size, algorithm and place of a durable chunk."""
+        return index.chunk_info(self._engine.kv, chid)
+
+    def hold_until(self, chid: bytes) -> int:
+        """End of its newest hold in cluster time, 0 without."""
+        return index.hold_until(self._engine.kv, chid)
+
+    def iterate_chunks(self, after: bytes = b"", limit: int = 1000) -> list[ChunkInfo]:
+        """Chunks with a chid above `after`, by full hash."""
+        return index.chunks_after(self._engine.kv, after, limit)
+
+    def read_chunk(self, chid: bytes, *, direct: bool = False) -> bytes:
+        """Exactly the stored bytes, unverified; blocks. Raises ReadError kinds."""
+        return self._engine.find_and_read(chid, direct=direct)
+
+    def submit_read(
+        self, chid: bytes, token: object, done: ReadDone, *, direct: bool = False
+    ) -> bool:
+        """read_chunk() in a reader thread, done([(token, bytes or ReadError)]) from there.
+
+        False when too many reads wait already: done is not called.
+        """
+        try:
+            self._reads.put_nowait((chid, token, direct, done))
+        except queue.Full:
+            return False
+        return True
+
+    def row_log(self, row: int, from_index: int = 0, limit: int = 1 << 30) -> list[EntryLocation]:
+        """Durable entries of a row's log from an index on, in order of index."""
+        return index.row_log(self._engine.kv, row, from_index, limit)
+
+    def row_entry(self, row: int, entry_index: int) -> EntryLocation | None:
+        """One durable entry."""
+        return index.row_entry(self._engine.kv, row, entry_index)
+
+    def read_entry(self, location: EntryLocation) -> bytes:
+        """Its body, checked; blocks for a page-cached read. Raises ReadError kinds."""
+        return self._engine.read_entry(location)
+
+    def row_state(self, row: int) -> bytes | None:
+        """The newest durable ROW_STATE of a row."""
+        return index.row_state(self._engine.kv, row)
+
+    def rows(self) -> Iterable[int]:
+        """Rows that have entries or state, ascending."""
+        return index.rows(self._engine.kv)
+
+    # -- threads --------------------------------------------------------------------
+
+    def _commit_loop(self) -> None:
+        while True:
+            self._await_work()
+            if self._core.has_work:
+                self._flush()
+            elif self._stopping:
+                return
+            if self._clock_ns() - self._durable_ns >= PROBE_NS and self._engine.probe():
+                self._durable_ns = self._clock_ns()
+            if self._engine.checkpoint_due():
+                self._checkpoint_wake.set()
+
+    def _await_work(self) -> None:
+        with self._wake:
+            self._idle = True
+            if not self._core.has_work and not self._stopping:
+                self._wake.wait(PROBE_NS / 1e9)
+            self._idle = False
+
+    def _flush(self) -> None:
+        started_ns = self._clock_ns()
+        self._flying_bytes = self._core.queue_bytes
+        plan = self._engine.begin()
+        if plan is None:
+            return
+        self._flying_bytes = plan.size_bytes
+        if self._write_delay_ns:
+            time.sleep(self._write_delay_ns / 1e9)
+        outcomes = self._engine.finish(plan)
+        self._flying_bytes = 0
+        if plan.size_bytes:
+            self._measure(started_ns, len(plan.placed))
+        self._tell(outcomes)
+
+    def _measure(self, started_ns: int, record_count: int) -> None:
+        now_ns = self._clock_ns()
+        taken_ns = now_ns - started_ns
+        self._flush_ns += (taken_ns - self._flush_ns) // 8 if self._flush_ns else taken_ns
+        if self._core.writable:
+            self._durable_ns = now_ns
+            self._flush_count += 1
+            self._record_count += record_count
+
+    def _tell(self, outcomes: Outcomes) -> None:
+        batches: dict[Done, Outcomes] = {}
+        for wrapped, outcome in outcomes:
+            assert isinstance(wrapped, tuple)  # submit() made it
+            done, token = wrapped
+            batches.setdefault(done, []).append((token, outcome))
+        for done, batch in batches.items():
+            try:
+                done(batch)
+            except RuntimeError:
+                log.warning("%s: nobody hears of a flush: the daemon is stopping", self.path)
+
+    def _checkpoint_loop(self) -> None:
+        while not self._stopping:
+            self._checkpoint_wake.wait(CHECKPOINT_NS / 1e9)
+            self._checkpoint_wake.clear()
+            if self._core.writable and not self._engine.checkpoint():
+                log.warning("%s: checkpoint failed, status %s", self.path, self.status.name)
+
+    def _read_loop(self) -> None:
+        while (request := self._reads.get()) is not None:
+            chid, token, direct, done = request
+            result: bytes | ReadError
+            try:
+                result = self._engine.find_and_read(chid, direct=direct)
+            except ReadError as error:
+                result = error
+            try:
+                done([(token, result)])
+            except RuntimeError:
+                log.warning("%s: nobody hears of a read: the daemon is stopping", self.path)
+
+
+def open_checkpoint(directory: Path) -> Checkpoint:
+    """The index; a broken one is removed, the log rebuilds it."""
+    try:
+        return LmdbCheckpoint(directory)
+    except CheckpointBroken as error:
+        log.warning("%s; rebuilding it from the log", error)
+        for path in directory.iterdir():
+            path.unlink()
+        return LmdbCheckpoint(directory)
+
+
+def open_vdev(path: Path, cluster_id: bytes) -> Vdev:
+    """Vdev.open() on the operating system's disk."""
+    return Vdev.open(RealDisk(), path, cluster_id)
