@@ -117,7 +117,7 @@ class Follower:
         self.holder = holder
         self.table = table
         self.settings_version = 0
-        self.vouched: tuple[bytes, ...] = ()
+        self.vouched: tuple[bytes, ...] | None = None  # no renewal before the owner says
         self._rng = rng
         self._counters = counters
         self._asks: list[Ask] = []
@@ -340,7 +340,7 @@ class Follower:
     def _renew(self, now_ns: int, wall_ns: int) -> None:
         holder = self.holder
         assert holder is not None
-        if holder.stopped:
+        if holder.stopped or self.vouched is None:
             return
         period_ns = RENEW_NS if holder.valid(now_ns) else RENEW_EARLY_NS
         if self._renew_ns is None or now_ns - self._renew_ns >= period_ns:

@@ -26,7 +26,7 @@ def build_table(previous: Table | None, inputs: cm.InputsInfo, policy: cm.Policy
     return build(
         previous,
         [target_entry(t) for t in inputs.targets],
-        vdev_entries(inputs.vdevs),
+        [vdev_entry(v) for v in inputs.vdevs],
         Policy(
             row_count=policy.row_count,
             group_size=policy.group_size,
@@ -37,6 +37,7 @@ def build_table(previous: Table | None, inputs: cm.InputsInfo, policy: cm.Policy
         row_changes(previous, inputs.edits),
         inputs.generation,
         emptied=emptied_rows(previous, inputs.emptied),
+        damaged=inputs.damaged,
     )
 
 
@@ -93,21 +94,13 @@ def target_info(entry: TargetEntry, vdev_count: int) -> cm.TargetInfo:
     )
 
 
-def vdev_entries(infos: tuple[cm.VdevInfo, ...]) -> list[VdevEntry]:
-    """The table's entries; an index superseded by a newer one of its id loses the id."""
-    newest = {info.vdev_id: info.index for info in infos}
-    return [
-        VdevEntry(
-            index=info.index,
-            vdev_id=info.vdev_id if newest[info.vdev_id] == info.index else _lost_id(info.index),
-            target=info.target,
-            weight=info.weight,
-            state=VdevState(info.state),
-            open_count=info.open_count,
-        )
-        for info in infos
-    ]
-
-
-def _lost_id(index: int) -> bytes:
-    return b"lost-vdev".ljust(12, b"\0") + index.to_bytes(4, "big")
+def vdev_entry(info: cm.VdevInfo) -> VdevEntry:
+    """The table's entry of a VDEV."""
+    return VdevEntry(
+        index=info.index,
+        vdev_id=info.vdev_id,
+        target=info.target,
+        weight=info.weight,
+        state=VdevState(info.state),
+        open_count=info.open_count,
+    )

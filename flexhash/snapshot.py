@@ -23,7 +23,7 @@ KEYED: dict[str, Callable[[Any], Any]] = {
     "tokens": lambda t: t.token_hash,
     "clients": lambda c: c.client,
 }
-SETS = ("edits", "emptied")
+SETS = ("edits", "emptied", "damaged")
 FIELDS = tuple(f.name for f in fields(cm.StateSnapshot) if f.name != "version")
 
 

@@ -76,6 +76,7 @@ class ControlState:
         self.index_of: dict[bytes, int] = {}
         self.edits: dict[cm.RowEdit, None] = {}
         self.emptied: dict[cm.RowEdit, None] = {}
+        self.damaged: dict[int, None] = {}
         self.history: dict[int, cm.InputsInfo] = {}
         self.buckets: dict[tuple[str, str], cm.BucketInfo] = {}
         self.settings: dict[str, str] = {}
@@ -165,11 +166,12 @@ class ControlState:
             vdevs=tuple(self.vdevs[k] for k in sorted(self.vdevs)),
             edits=tuple(self.edits),
             emptied=tuple(self.emptied),
+            damaged=tuple(self.damaged),
             digest=b"",
         )
         while len(self.history) > HISTORY_MAX:
             del self.history[next(iter(self.history))]
-        self.edits, self.emptied = {}, {}
+        self.edits, self.emptied, self.damaged = {}, {}, {}
         self.last_generation = self.prepared = m.generation
         self.frozen_count = self.change_count
         return Code.OK, m.generation
@@ -197,6 +199,8 @@ class ControlState:
         dropped = self.history.pop(m.generation)
         self.edits = dict.fromkeys((*dropped.edits, *self.edits))
         self.emptied = dict.fromkeys((*dropped.emptied, *self.emptied))
+        for index in (*dropped.damaged, *self.damaged):
+            self._lost(index)
         self.prepared = 0
         self.change_count += 1
         return Code.OK, m.generation
@@ -238,20 +242,18 @@ class ControlState:
         return Code.OK, info.node_id
 
     def _vdev_join(self, m: cm.VdevJoin) -> Result:
+        """The value is the generation that takes account of this open: serve it no earlier."""
         if m.target not in self.targets or not m.weight:
             return Code.NO_SUCH, 0
         index = self.index_of.get(m.vdev_id)
-        known = self.vdevs[index] if index is not None else None
-        if known is None or known.state == OUT:
+        if index is None:
             return self._new_vdev(m)
-        if (m.open_count, m.opener) == (known.open_count, known.opener) and not m.damaged:
-            return Code.OK, known.index  # a repeated report of the same open
-        if m.open_count <= known.open_count or m.damaged:
-            # Rolled back, cloned or damaged: what it was in sync for is lost with the old
-            # index; under the new one it is a member whose copies count after an audit.
-            self.vdevs[known.index] = replace(known, state=OUT)
-            return self._new_vdev(m)
-        self.vdevs[known.index] = replace(
+        known = self.vdevs[index]
+        if (m.open_count, m.opener) == (known.open_count, known.opener):
+            return Code.OK, self._covering_generation()  # a repeated report of the same open
+        if m.damaged or m.open_count <= known.open_count or known.state == OUT:
+            self._lost(index)
+        self.vdevs[index] = replace(
             known,
             target=m.target,
             weight=m.weight,
@@ -260,7 +262,18 @@ class ControlState:
             state=DRAINING if known.state == DRAINING else UP,
         )
         self.change_count += 1
-        return Code.OK, known.index
+        return Code.OK, self.next_generation
+
+    def _lost(self, index: int) -> None:
+        """Rolled back, cloned, damaged or given up: in sync for no row, whoever asked for it."""
+        self.damaged[index] = None
+        adds = [e for e in self.edits if e.vdev == index and e.kind == EditKind.ADD]
+        for edit in adds:
+            del self.edits[edit]
+
+    def _covering_generation(self) -> int:
+        """The generation that contains all that is known now."""
+        return self.next_generation if self.pending else self.prepared or self.active
 
     def _new_vdev(self, m: cm.VdevJoin) -> Result:
         mine = sum(v.target == m.target and v.state != OUT for v in self.vdevs.values())
@@ -279,7 +292,7 @@ class ControlState:
         )
         self.index_of[m.vdev_id] = index
         self.change_count += 1
-        return Code.OK, index
+        return Code.OK, self.next_generation
 
     def _vdev_states(self, m: cm.VdevStates) -> Result:
         changed = 0
@@ -301,7 +314,8 @@ class ControlState:
             return Code.BAD_COMMAND, 0
         if vdev is None or m.by not in self.vdevs:
             return Code.NO_SUCH, 0
-        if m.kind == EditKind.ADD and vdev.state not in (UP, DOWN):
+        same_open = vdev.open_count == m.open_count  # else what it caught up may be lost
+        if m.kind == EditKind.ADD and not (same_open and vdev.state in (UP, DOWN)):
             return Code.CONFLICT, 0
         edits = [cm.RowEdit(row=r, vdev=m.vdev, kind=m.kind, seen=m.seen, by=m.by) for r in m.rows]
         return self._gather(self.edits, edits)
@@ -435,7 +449,6 @@ class ControlState:
     def restore(self, data: bytes) -> None:
         """Become what `data` says; raises WireError when it is no snapshot of this version."""
         vars(self).update(unpack(data))
-        # The newest index of an id is the one in use; older ones are out.
         self.index_of = {v.vdev_id: i for i, v in self.vdevs.items()}
 
 

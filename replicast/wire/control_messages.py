@@ -39,6 +39,7 @@ Text = Annotated[str, Kind("text", 1024)]
 Body = Annotated[bytes, Kind("bytes", COMMAND_BYTES_MAX)]
 TableBytes = Annotated[bytes, Kind("bytes", TABLE_BYTES_MAX)]
 Rows = Annotated[tuple[int, ...], Kind("list", ROWS_PER_COMMAND_MAX, Kind("uint", 2))]
+Indexes = Annotated[tuple[int, ...], Kind("list", STATE_ITEMS_MAX, Kind("uint", 2))]
 VdevIds = Annotated[tuple[bytes, ...], Kind("list", VDEVS_PER_TARGET_MAX, Kind("fixed", 16))]
 
 
@@ -189,11 +190,13 @@ class RowsChange(Message):
     """The acting leader `by` adds (kind 1) or removes (2) replica `vdev` of many rows.
 
     `seen` is the generation whose table the leader looked at: the change of a row is
-    dropped when its names_since is newer (DESIGN 9).
+    dropped when its names_since is newer (DESIGN 9). `open_count` is the replica's in that
+    table: an addition is refused when it was opened again since.
     """
 
     by: U16
     vdev: U16
+    open_count: U64
     kind: U8
     seen: U64
     rows: Rows
@@ -535,6 +538,7 @@ class InputsInfo(Struct):
     vdevs: Annotated[tuple[VdevInfo, ...], Kind("list", STATE_ITEMS_MAX, VdevInfo)]
     edits: Annotated[tuple[RowEdit, ...], Kind("list", STATE_ITEMS_MAX, RowEdit)]
     emptied: Annotated[tuple[RowEdit, ...], Kind("list", STATE_ITEMS_MAX, RowEdit)]
+    damaged: Indexes
     digest: Annotated[bytes, Kind("bytes", 32)]
 
 
@@ -583,6 +587,7 @@ class StateSnapshot(Message):
     vdevs: Annotated[tuple[VdevInfo, ...], Kind("list", STATE_ITEMS_MAX, VdevInfo)]
     edits: Annotated[tuple[RowEdit, ...], Kind("list", STATE_ITEMS_MAX, RowEdit)]
     emptied: Annotated[tuple[RowEdit, ...], Kind("list", STATE_ITEMS_MAX, RowEdit)]
+    damaged: Indexes
     history: Annotated[tuple[InputsInfo, ...], Kind("list", 64, InputsInfo)]
     buckets: Annotated[tuple[BucketInfo, ...], Kind("list", STATE_ITEMS_MAX, BucketInfo)]
     settings: Annotated[tuple[Setting, ...], Kind("list", 4096, Setting)]
