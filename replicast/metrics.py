@@ -49,6 +49,7 @@ declare(
     ("event",),
     "Sessions of peers: challenged, answered, confirmed; resent: messages sent again for it.",
 )
+declare("fragments_resent", "counter", (), "Fragments of control messages sent again on request.")
 declare("payload_resent_bytes", "counter", (), "Payload bytes sent again after a gap report.")
 declare("messages_received", "counter", ("type",), "Authenticated messages delivered to a core.")
 declare("messages_sent", "counter", ("type",), "Messages handed to the endpoint.")
@@ -106,6 +107,15 @@ declare(
 )
 declare("row_takeovers", "counter", (), "Rows whose leadership this target finished taking over.")
 declare("row_catchups", "counter", (), "Name replicas brought back in sync.")
+declare(
+    "row_conflicts",
+    "counter",
+    (),
+    "Replicas that knew a committed entry which the row's leader lacked: damage; healed or alarmed.",
+)
+declare(
+    "row_entries_refused", "counter", ("why",), "Row items from peers refused: stale, mismatch."
+)
 declare("rows_led", "gauge", (), "Rows led by this target.")
 # -- control plane ----------------------------------------------------------------
 declare("generation", "gauge", (), "Counter part of the adopted generation.")
@@ -132,6 +142,7 @@ declare("raft_commands", "counter", ("outcome",), "Commands submitted here, when
 declare("raft_term", "gauge", (), "Current Raft term.")
 declare("raft_journal_entries", "gauge", (), "Entries in the Raft journal.")
 declare("raft_apply_failures", "counter", (), "Commands whose application raised: always a bug.")
+declare("raft_turn_failures", "counter", (), "Turns of the Raft shell that raised: a bug.")
 declare("join_refused", "counter", ("reason",), "Join requests refused by the founder.")
 # -- gateway ----------------------------------------------------------------------
 declare("object_operations", "counter", ("operation", "outcome"), "Client operations finished.")

@@ -1,0 +1,144 @@
+"""asyncio and CURVE around a RaftNode: reads frames, ticks, sends what the node gives out.
+
+One server socket for all peers, one client socket per peer; the sender of a frame is the voter
+whose key the channel proved. fdatasync runs inside the loop: a few ms, in a control process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from replicast.curve import ChannelClosed, CurveHub, CurveServer, Received
+from replicast.flexhash.raft.node import Outcome, RaftNode
+from replicast.keys import AllowList, Identity, KeyPair, Role
+from replicast.machine import Address, NodeId
+from replicast.wire.raft_messages import PAYLOAD_BYTES_MAX
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.02
+FRAMES_PER_TURN = 200
+ENVELOPE_BYTES_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class VoterAddress:
+    """Where a voter listens for Raft, and the key that proves it."""
+
+    node_id: NodeId
+    address: Address
+    public_key: str
+
+
+class RaftShell:
+    """Runs a node. `voters` lists all voters by name, this one included."""
+
+    def __init__(
+        self,
+        node: RaftNode,
+        hub: CurveHub,
+        key_pair: KeyPair,
+        voters: Mapping[str, VoterAddress],
+        clock_ns: Callable[[], int],
+        after_turn: Callable[[int], None] | None = None,
+    ) -> None:
+        self.node = node
+        self._hub = hub
+        self._clock_ns = clock_ns
+        self._after_turn = after_turn
+        own = voters[node.settings.name]
+        peers = {name: v for name, v in voters.items() if name != node.settings.name}
+        self._names = {v.public_key: name for name, v in peers.items()}
+        identities = {v.public_key: Identity(v.node_id, Role.VOTER) for v in peers.values()}
+        limit = PAYLOAD_BYTES_MAX + ENVELOPE_BYTES_MAX
+        self.server: CurveServer = hub.server(
+            "raft", own.address, key_pair, AllowList(identities), message_bytes_max=limit
+        )
+        self._clients = {
+            name: hub.client("raft", v.address, v.public_key, key_pair, message_bytes_max=limit)
+            for name, v in peers.items()
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+        self._woken = asyncio.Event()
+
+    def start(self) -> None:
+        """Read and tick from now on."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._read()), loop.create_task(self._tick())]
+
+    async def stop(self) -> None:
+        """Close node and sockets; outstanding commands are UNKNOWN."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.node.close()
+        self.server.close()
+        for client in self._clients.values():
+            client.close()
+
+    def wake(self) -> None:
+        """Take a turn at once; after submits made directly at the node."""
+        self._woken.set()
+
+    async def submit(
+        self, command: bytes, *, timeout_ns: int | None = None
+    ) -> tuple[bytes | None, Outcome]:
+        """Submit and wait for the answer; see RaftNode."""
+        future: asyncio.Future[tuple[bytes | None, Outcome]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+        def answered(result: bytes | None, outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result((result, outcome))
+
+        limits = {} if timeout_ns is None else {"timeout_ns": timeout_ns}
+        self.node.submit(command, answered, self._clock_ns(), **limits)
+        self.wake()
+        return await future
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                received = await self.server.recv()
+            except ChannelClosed:
+                return
+            now_ns = self._clock_ns()
+            for _ in range(FRAMES_PER_TURN):
+                self._receive(received, now_ns)
+                more = self.server.recv_nowait()
+                if more is None:
+                    break
+                received = more
+            self._turn()
+
+    def _receive(self, received: Received, now_ns: int) -> None:
+        try:
+            self.node.receive(self._names[received.public_key], received.frame, now_ns)
+        except Exception:  # the last resort of a shell, as in _turn()
+            log.exception("a Raft message failed")
+            self.node.counters.count("raft_turn_failures")
+
+    async def _tick(self) -> None:
+        while True:
+            self._turn()
+            self._woken.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._woken.wait()
+
+    def _turn(self) -> None:
+        now_ns = self._clock_ns()
+        try:
+            self.node.tick(now_ns)
+            for name, frame in self.node.take_outgoing():
+                self._clients[name].send(frame)
+            if self._after_turn is not None:
+                self._after_turn(now_ns)
+        except Exception:  # the last resort of a shell: the next turn may well succeed
+            log.exception("a Raft turn failed")
+            self.node.counters.count("raft_turn_failures")

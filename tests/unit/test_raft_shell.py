@@ -1,0 +1,109 @@
+"""flexhash/raft/shell.py: three voters on loopback with real files and CURVE."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from replicast.curve import CurveHub
+from replicast.disks import RealDisk
+from replicast.flexhash.raft.node import Outcome, RaftNode, RaftSettings
+from replicast.flexhash.raft.shell import RaftShell, VoterAddress
+from replicast.keys import AllowList, KeyPair, make_key_pair
+
+MS = 1_000_000
+NAMES = ("a", "b", "c")
+KEYS = {name: make_key_pair() for name in NAMES}
+
+
+def now_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def free_ports() -> dict[str, VoterAddress]:
+    """Ports that were free a moment ago, held by nobody."""
+    hub = CurveHub()
+    servers = [hub.server("free", ("127.0.0.1", 0), KEYS["a"], AllowList()) for _ in NAMES]
+    addresses = [server.address for server in servers]
+    hub.close()
+    return {name: VoterAddress(n, addresses[n], KEYS[name].public) for n, name in enumerate(NAMES)}
+
+
+def make_shell(
+    name: str, path: Path, hub: CurveHub, voters: dict[str, VoterAddress], key: KeyPair
+) -> tuple[RaftShell, list[bytes]]:
+    applied: list[bytes] = []
+
+    def apply(command: bytes) -> bytes:
+        applied.append(command)
+        return command.upper()
+
+    settings = RaftSettings(
+        name=name,
+        voters=NAMES,
+        voter_epoch=1,
+        cluster_id=bytes(16),
+        directory=path / name,
+        new_voter=True,
+        election_min_ns=150 * MS,
+        election_max_ns=400 * MS,
+        append_period_ns=30 * MS,
+    )
+    node = RaftNode(
+        settings,
+        disk=RealDisk(),
+        apply=apply,
+        snapshot=lambda: b"",
+        restore=lambda _: None,
+        rng=random.Random(name),
+        now_ns=now_ns(),
+        counters=hub.counters,
+    )
+    return RaftShell(node, hub, key, voters, now_ns), applied
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+async def submit_until_applied(shells: list[RaftShell], command: bytes) -> bytes | None:
+    while True:
+        for shell in shells:
+            result, outcome = await shell.submit(command)
+            if outcome is Outcome.APPLIED:
+                return result
+        await asyncio.sleep(0.02)
+
+
+def test_three_voters__elect_commit_and_shut_out_a_stranger(tmp_path: Path) -> None:
+    async def test() -> None:
+        voters = free_ports()
+        hub, strange_hub = CurveHub(), CurveHub()
+        stranger = make_key_pair()
+        made = [make_shell(n, tmp_path, hub, voters, KEYS[n]) for n in NAMES[:2]]
+        # The third voter's place is taken by a process with a key that nobody listed.
+        third, third_applied = make_shell("c", tmp_path, strange_hub, voters, stranger)
+        shells = [shell for shell, _ in made]
+        try:
+            for shell in (*shells, third):
+                shell.start()
+            assert await submit_until_applied(shells, b"one") == b"ONE"
+            await until(lambda: all(b"one" in applied for _, applied in made))
+            await until(lambda: hub.counters.get("curve_refused", "raft", "handshake") > 0)
+            assert third_applied == [] and not third.node.is_leader
+            assert hub.counters.total("raft_turn_failures") == 0
+        finally:
+            for shell in (*shells, third):
+                await shell.stop()
+            strange_hub.close()
+            hub.close()
+
+    async def bounded() -> None:
+        async with asyncio.timeout(30):
+            await test()
+
+    asyncio.run(bounded())
