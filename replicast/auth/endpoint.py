@@ -30,13 +30,16 @@ from replicast.auth.session import Sessions
 from replicast.machine import Address, Destination, Group, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
 from replicast.wire.codec import WireError, decode, encode
-from replicast.wire.fragment import Assembler, FragmentLimits, split
+from replicast.wire.fragment import Assembler, FragmentLimits, Gaps, split
 from replicast.wire.header import HEADER_BYTES, MACED_BYTES, Header, pack_header, parse_header
 from replicast.wire.messages import MESSAGES
 from replicast.wire.session_messages import (
+    GAP_RUNS_MAX,
     SESSION_TYPES,
     Challenge,
     ChallengeAnswer,
+    FragmentGaps,
+    IndexRun,
     pack_pair,
     unpack_pair,
 )
@@ -168,6 +171,7 @@ class Endpoint:
             return
         pieces = split(sent.body, self._room_bytes)
         sent.counter, sent.count = self._counter + 1, len(pieces)
+        self._counter += len(pieces)
         for index, piece in enumerate(pieces):
             self._emit(to, tag, sent, index, piece)
         self._recent.add(sent)
@@ -175,7 +179,6 @@ class Endpoint:
     def _emit(
         self, to: Address | Group, tag: bytes, sent: Sent, index: int = 0, piece: bytes = b""
     ) -> None:
-        self._counter += 1
         epoch = self._keys.current
         head = pack_header(
             sent.type,
@@ -185,7 +188,7 @@ class Endpoint:
             sent.operation_id,
             self.node_id,
             self.session,
-            self._counter,
+            sent.counter + index,
             index,
             sent.count,
             len(piece),
@@ -218,14 +221,22 @@ class Endpoint:
         if header.type > UDP_TYPE_MAX or header.type not in MESSAGES:
             raise WireError("unknown_type")
         if header.fragment_count == 1:
-            return self._deliver(header, body, source, group)
-        whole = self._assemble(header, body, now_ns)
-        return None if whole is None else self._deliver(header, whole, source, group)
+            return self._deliver(header, body, source, group, now_ns)
+        whole = self._assemble(header, body, source, now_ns)
+        return None if whole is None else self._deliver(header, whole, source, group, now_ns)
 
     def _deliver(
-        self, header: Header, body: bytes | memoryview, source: Address, group: Group | None
-    ) -> Incoming:
+        self,
+        header: Header,
+        body: bytes | memoryview,
+        source: Address,
+        group: Group | None,
+        now_ns: int,
+    ) -> Incoming | None:
         message = decode(header.type, body)
+        if isinstance(message, FragmentGaps):
+            self._on_fragment_gaps(message, header.sender, source, now_ns)
+            return None
         self._counters.count("messages_received", message.NAME)
         if header.flags & COPY:
             group = Group(GROUP_NAMES[header.flags & KIND_MASK], COPIED_GROUP)
@@ -246,12 +257,35 @@ class Endpoint:
         if not self._keys.verify(header.key_epoch, head, tag, body, mac):
             raise WireError("mac")
 
-    def _assemble(self, header: Header, piece: memoryview, now_ns: int) -> bytes | None:
+    def _assemble(
+        self, header: Header, piece: memoryview, source: Address, now_ns: int
+    ) -> bytes | None:
         if header.fragment_count > self._message_bytes_max or not piece:
             raise WireError("fragment")
         key = (header.sender, header.session, header.counter - header.fragment_index)
         meta = (header.type, header.operation_id, header.generation, header.fragment_count)
-        return self._assembler.add(key, header.fragment_index, meta, bytes(piece), now_ns)
+        return self._assembler.add(key, header.fragment_index, meta, bytes(piece), source, now_ns)
+
+    def _on_fragment_gaps(
+        self, gaps: FragmentGaps, sender: NodeId, source: Address, now_ns: int
+    ) -> None:
+        sent = self._recent.repair(gaps.counter, sender, now_ns)
+        if sent is None or gaps.session != self.session:
+            raise WireError("fragment_gone")
+        pieces = split(sent.body, self._room_bytes)
+        to, tag = self.address_of(sender) or source, node_tag(sender)
+        asked = {i: None for run in gaps.runs for i in range(run.start, min(run.end, sent.count))}
+        for index in asked:
+            self._emit(to, tag, sent, index, pieces[index])
+        self._counters.count("fragments_resent", by=len(asked))
+
+    def _ask_for(self, gaps: Gaps, now_ns: int) -> None:
+        sender, session, counter = gaps.key
+        runs = tuple(IndexRun(start=start, end=end) for start, end in gaps.runs)
+        ask = Outgoing(
+            FragmentGaps(session=session, counter=counter, runs=runs), sender, gaps.operation_id, 0
+        )
+        self._transmit(self._outgoing(ask, sender, self._encode(ask), now_ns), gaps.source)
 
     # -- sessions ------------------------------------------------------------------
 
@@ -284,6 +318,8 @@ class Endpoint:
         now_ns: int,
     ) -> None:
         sent = Sent(node_id, 0, number, operation_id, generation, b"", now_ns)
+        self._counter += 1
+        sent.counter = self._counter
         self._emit(to, node_tag(node_id), sent)
 
     def _on_session_message(self, header: Header, source: Address, now_ns: int) -> None:
@@ -341,10 +377,12 @@ class Endpoint:
     # -- time ----------------------------------------------------------------------
 
     def expire(self, now_ns: int) -> None:
-        """Give up unfinished messages and unanswered challenges."""
+        """Give up old unfinished messages and unanswered challenges; ask for lost fragments."""
         late = self._assembler.expire(now_ns)
         if late:
             self._counters.count("datagrams_dropped", "fragment_age", by=late)
+        for gaps in self._assembler.take_gaps(now_ns, GAP_RUNS_MAX):
+            self._ask_for(gaps, now_ns)
         self._sessions.expire(now_ns)
 
     def deadline_ns(self) -> int | None:

@@ -1,10 +1,12 @@
-"""The last messages sent, so that first contact costs a round trip and not a time-out.
+"""The last messages sent, so that first contact and lost fragments cost no time-out.
 
 A receiver that does not know our session (it restarted, or we did) drops what it
 got and challenges it by counter. What it named is then sent to it again, at once.
+A receiver that lacks fragments of a message names them and gets these again.
 
 Limits: bounded in count, bytes and age; each message goes again at most once to
-each node, and its copies at most TRIES_MAX times in a row.
+each node, its copies at most TRIES_MAX times in a row, its fragments in at most
+REPAIRS_MAX rounds.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from replicast.machine import Destination, NodeId
 
 TRIES_MAX = 3
 COPIES_MAX = 64
+REPAIRS_MAX = 8
 AGE_MAX_NS = 2_000_000_000
 
 
@@ -33,6 +36,7 @@ class Sent:
     tries: int = 1
     counter: int = 0
     count: int = 1
+    repairs: int = 0
     again: dict[NodeId, None] = field(default_factory=dict)
 
 
@@ -63,6 +67,14 @@ class RecentMessages:
             return None
         sent.again[node_id] = None
         return sent
+
+    def repair(self, counter: int, node_id: NodeId, now_ns: int) -> Sent | None:
+        """The message to this node whose fragment 0 had `counter`; counts the round."""
+        sent = self._ring.get(counter)
+        if sent is None or sent.to != node_id or now_ns - sent.sent_ns > AGE_MAX_NS:
+            return None
+        sent.repairs += 1
+        return sent if sent.repairs <= REPAIRS_MAX else None
 
     def _find(self, counter: int) -> Sent | None:
         found = self._ring.get(counter)

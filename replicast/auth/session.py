@@ -4,7 +4,8 @@ A session is u64: the sender's boot number (kept durable) above 32 random bits.
 A peer's session counts once it answered our challenge; the answer's counter is
 the floor, so nothing recorded before can be replayed. From then each counter is
 accepted once, within a window, separately for datagrams to us and to each group
-(they queue in different sockets and overtake each other there).
+(they queue in different sockets and overtake each other there). A sender numbers
+all that it sends to anybody in one sequence, hence the width of the window.
 
 Limits: peers and unanswered challenges are bounded and the longest unused make
 room; a forgotten peer costs one more challenge.
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 
 from replicast.machine import Address, Group, NodeId
 
-WINDOW = 1024
+WINDOW = 4096  # 0.1 s of a busy sender, so that a lost fragment can come late
 _MASK = (1 << WINDOW) - 1
 BOOT_SHIFT = 32
 CHALLENGE_AGE_NS = 5_000_000_000

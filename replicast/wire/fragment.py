@@ -2,8 +2,9 @@
 
 The fragments of one message travel in order under consecutive counters of the
 sender's session, so (sender, session, counter - index) names the message. Each
-carries its own MAC and was authenticated before it comes here. A lost fragment
-loses the message: initiators retry whole operations.
+carries its own MAC and was authenticated before it comes here. When nothing came
+for a while the missing ones are asked for, a few times, with growing patience; then
+the message is lost, and initiators retry whole operations.
 
 Limits: messages under way are bounded in count (all and per sender), bytes and
 age; nothing is reserved before it arrived, so an unfinished message holds only
@@ -12,8 +13,11 @@ bytes that were received. What does not fit is refused, never swapped for older 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from replicast.machine import Address
+from replicast.units import MS, SECOND
 from replicast.wire.codec_pure import WireError
 
 Key = tuple[int, int, int]  # sender, session, counter of fragment 0
@@ -28,7 +32,9 @@ class FragmentLimits:
     messages_max: int = 256
     messages_per_sender_max: int = 64
     total_bytes_max: int = 32 << 20
-    age_max_ns: int = 2_000_000_000
+    age_max_ns: int = 2 * SECOND
+    gap_wait_ns: int = 20 * MS
+    gap_asks_max: int = 5
 
 
 @dataclass(slots=True)
@@ -36,9 +42,22 @@ class Partial:
     """One message under way."""
 
     meta: Meta
+    source: Address
     started_ns: int
+    ask_ns: int  # when to ask for what is missing, if nothing comes before
+    asks: int = 0
     received_bytes: int = 0
     pieces: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """What is missing of one message, as runs of fragment indexes."""
+
+    key: Key
+    operation_id: bytes
+    source: Address
+    runs: tuple[tuple[int, int], ...]
 
 
 def split(body: bytes, room_bytes: int) -> list[bytes]:
@@ -48,27 +67,40 @@ def split(body: bytes, room_bytes: int) -> list[bytes]:
     return [body[at : at + room_bytes] for at in range(0, len(body), room_bytes)]
 
 
+def missing_runs(present: Iterable[int], count: int, runs_max: int) -> tuple[tuple[int, int], ...]:
+    """The first `runs_max` runs [start, end) of indexes below `count` that are not present."""
+    runs = []
+    start = 0
+    for index in [*sorted(present), count]:
+        if index > start:
+            runs.append((start, index))
+        start = index + 1
+    return tuple(runs[:runs_max])
+
+
 class Assembler:
     """Collects fragments; add() returns the body when the last one came."""
 
     def __init__(self, limits: FragmentLimits) -> None:
         self._limits = limits
-        self._partials: dict[
-            Key, Partial
-        ] = {}  # in order of age: the age limit is the same for all
+        self._partials: dict[Key, Partial] = {}
         self._per_sender: dict[int, int] = {}
         self._bytes = 0
+        self._due_ns = 0  # no partial needs anything before; exact or early
 
-    def add(self, key: Key, index: int, meta: Meta, piece: bytes, now_ns: int) -> bytes | None:
+    def add(
+        self, key: Key, index: int, meta: Meta, piece: bytes, source: Address, now_ns: int
+    ) -> bytes | None:
         """Raises WireError: fragment (does not fit its message) or fragment_limit."""
         partial = self._partials.get(key)
         if partial is None:
-            partial = self._open(key, meta, now_ns)
+            partial = self._open(key, meta, source, now_ns)
         if partial.meta != meta or index in partial.pieces:
             raise WireError("fragment")
         partial.received_bytes += len(piece)
         self._bytes += len(piece)
         partial.pieces[index] = piece
+        partial.ask_ns = now_ns + (self._limits.gap_wait_ns << partial.asks)
         self._check_bytes(key, partial)
         if len(partial.pieces) < meta[3]:
             return None
@@ -77,16 +109,29 @@ class Assembler:
 
     def expire(self, now_ns: int) -> int:
         """Forget messages that are too old; returns how many."""
-        late = [k for k, p in self._partials.items() if p.started_ns <= self._horizon(now_ns)]
+        age_max_ns = self._limits.age_max_ns
+        late = [k for k, p in self._partials.items() if now_ns - p.started_ns >= age_max_ns]
         for key in late:
             self._close(key)
         return len(late)
 
+    def take_gaps(self, now_ns: int, runs_max: int) -> list[Gaps]:
+        """What to ask for now; after expire(), when the deadline came."""
+        limits = self._limits
+        asked = []
+        for key, partial in self._partials.items():
+            if partial.ask_ns > now_ns or partial.asks >= limits.gap_asks_max:
+                continue
+            partial.asks += 1
+            partial.ask_ns = now_ns + (limits.gap_wait_ns << partial.asks)
+            runs = missing_runs(partial.pieces, partial.meta[3], runs_max)
+            asked.append(Gaps(key, partial.meta[1], partial.source, runs))
+        self._due_ns = min((self._needs_ns(p) for p in self._partials.values()), default=0)
+        return asked
+
     def deadline_ns(self) -> int | None:
-        """When the oldest unfinished message is given up."""
-        for partial in self._partials.values():
-            return partial.started_ns + self._limits.age_max_ns
-        return None
+        """When to call expire() and take_gaps()."""
+        return self._due_ns if self._partials else None
 
     def __len__(self) -> int:
         return len(self._partials)
@@ -96,19 +141,23 @@ class Assembler:
         """Bytes of all unfinished messages."""
         return self._bytes
 
-    def _horizon(self, now_ns: int) -> int:
-        return now_ns - self._limits.age_max_ns
+    def _needs_ns(self, partial: Partial) -> int:
+        end_ns = partial.started_ns + self._limits.age_max_ns
+        return end_ns if partial.asks >= self._limits.gap_asks_max else min(end_ns, partial.ask_ns)
 
-    def _open(self, key: Key, meta: Meta, now_ns: int) -> Partial:
+    def _open(self, key: Key, meta: Meta, source: Address, now_ns: int) -> Partial:
+        limits = self._limits
         of_sender = self._per_sender.get(key[0], 0)
         if (
-            len(self._partials) >= self._limits.messages_max
-            or of_sender >= self._limits.messages_per_sender_max
-            or meta[3] > self._limits.message_bytes_max
+            len(self._partials) >= limits.messages_max
+            or of_sender >= limits.messages_per_sender_max
+            or meta[3] > limits.message_bytes_max
         ):
             raise WireError("fragment_limit")
+        ask_ns = now_ns + limits.gap_wait_ns
+        self._due_ns = min(self._due_ns, ask_ns) if self._partials else ask_ns
         self._per_sender[key[0]] = of_sender + 1
-        made = self._partials[key] = Partial(meta, now_ns)
+        made = self._partials[key] = Partial(meta, source, now_ns, ask_ns)
         return made
 
     def _check_bytes(self, key: Key, partial: Partial) -> None:

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicast.machine import Address
 from replicast.wire.codec import WireError
-from replicast.wire.fragment import Assembler, FragmentLimits, Key, Meta, split
+from replicast.wire.fragment import Assembler, FragmentLimits, Key, Meta, missing_runs, split
 
 OPERATION = b"o" * 16
+HERE: Address = ("10.0.0.1", 1)
 
 
 def meta(count: int) -> Meta:
@@ -27,7 +29,7 @@ def test_split_and_add__any_order(body: bytes, room_bytes: int, rng: random.Rand
     order = list(enumerate(pieces))
     rng.shuffle(order)
     key, what = (1, 1, 1), meta(len(pieces))
-    outcomes = [assembler.add(key, index, what, piece, 0) for index, piece in order]
+    outcomes = [assembler.add(key, index, what, piece, HERE, 0) for index, piece in order]
     assert outcomes[-1] == body and not any(outcomes[:-1])
     assert (len(assembler), assembler.held_bytes) == (0, 0)
 
@@ -46,11 +48,12 @@ def test_add__never_holds_more_than_its_limits(seed: int) -> None:
         sender, counter, count = rng.randrange(5), rng.randrange(5), rng.randrange(2, 6)
         key: Key = (sender, 1, counter)
         try:
-            assembler.add(key, rng.randrange(count), meta(count), rng.randbytes(100), now_ns)
+            assembler.add(key, rng.randrange(count), meta(count), rng.randbytes(100), HERE, now_ns)
         except WireError as error:
             assert error.reason in ("fragment", "fragment_limit")
         if rng.random() < 0.1:
             assembler.expire(now_ns)
+            assembler.take_gaps(now_ns, 4)
         assert len(assembler) <= 8 and assembler.held_bytes <= 1500
     assembler.expire(now_ns + limits.age_max_ns)
     assert (len(assembler), assembler.held_bytes, assembler.deadline_ns()) == (0, 0, None)
@@ -58,9 +61,34 @@ def test_add__never_holds_more_than_its_limits(seed: int) -> None:
 
 def test_add__a_fragment_that_disagrees_is_refused() -> None:
     assembler = Assembler(FragmentLimits())
-    assembler.add((1, 1, 1), 0, meta(3), b"a", 0)
+    assembler.add((1, 1, 1), 0, meta(3), b"a", HERE, 0)
     for wrong in (meta(4), (41, OPERATION, 5, 3), (40, b"p" * 16, 5, 3), (40, OPERATION, 6, 3)):
         with pytest.raises(WireError, match="fragment"):
-            assembler.add((1, 1, 1), 1, wrong, b"b", 0)
+            assembler.add((1, 1, 1), 1, wrong, b"b", HERE, 0)
     with pytest.raises(WireError, match="fragment"):
-        assembler.add((1, 1, 1), 0, meta(3), b"a", 0)
+        assembler.add((1, 1, 1), 0, meta(3), b"a", HERE, 0)
+
+
+@settings(deadline=None, database=None)
+@given(st.sets(st.integers(0, 40)), st.integers(1, 50), st.integers(1, 5))
+def test_missing_runs__against_the_obvious(present: set[int], count: int, runs_max: int) -> None:
+    present = {index for index in present if index < count}
+    runs = missing_runs(present, count, 100)
+    covered = [index for start, end in runs for index in range(start, end)]
+    assert covered == [index for index in range(count) if index not in present]
+    assert missing_runs(present, count, runs_max) == runs[:runs_max]
+
+
+def test_take_gaps__asks_with_growing_patience_and_then_gives_up() -> None:
+    limits = FragmentLimits(gap_wait_ns=10, gap_asks_max=3, age_max_ns=1000)
+    assembler = Assembler(limits)
+    assembler.add((1, 1, 7), 1, meta(4), b"b", HERE, 0)
+    times = []
+    while len(assembler):
+        now_ns = assembler.deadline_ns()
+        assert now_ns is not None
+        assembler.expire(now_ns)
+        for gaps in assembler.take_gaps(now_ns, 5):
+            assert (gaps.key, gaps.runs) == ((1, 1, 7), ((0, 1), (2, 4)))
+            times.append(now_ns)
+    assert times == [10, 30, 70]
