@@ -1,0 +1,154 @@
+"""The bids of one attempt: who was asked, who answered what, who should win.
+
+Part of PutChunk (gateway/put.py). Knows nothing about time except through the
+memory in stats.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from replicast.flexhash.table import Table, VdevState
+from replicast.gateway.context import ChunkContext
+from replicast.gateway.copies import Copies
+from replicast.gateway.select import Offer, Weights, choose, rank
+from replicast.machine import NodeId
+from replicast.wire.chunk_messages import ALREADY_STORED, OFFER, REFUSED_BID, VdevBid
+from replicast.wire.reasons import Reason
+
+# Nothing that a short wait can change: the VDEV is not asked again in this put.
+LASTING = frozenset({Reason.NO_SPACE, Reason.FAULTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Whom to accept: holders have the chunk, winners get it."""
+
+    holders: tuple[int, ...]
+    winners: tuple[int, ...]
+    hosts: tuple[str, ...]  # with those that have a counted copy
+
+
+class Ballot:
+    """One proposal's answers. VDEVs speak only through the target that owns them."""
+
+    def __init__(
+        self, context: ChunkContext, table: Table, row: int, excluded: Collection[int]
+    ) -> None:
+        self._context, self._table = context, table
+        self.asked = [
+            v
+            for v in table.members(row)
+            if v not in excluded and table.vdevs[v].state == VdevState.UP
+        ]
+        self.nodes: dict[NodeId, tuple[int, ...]] = {}
+        for v in self.asked:
+            node = table.target_of(v).node_id
+            self.nodes[node] = (*self.nodes.get(node, ()), v)
+        self.answered: dict[NodeId, None] = {}
+        self.bids: dict[int, VdevBid] = {}
+        self.refused: dict[int, Reason] = {}
+
+    def add(self, node: NodeId, bids: tuple[VdevBid, ...]) -> None:
+        """A BID; what a target says about others' VDEVs is ignored."""
+        for bid in bids:
+            if bid.vdev_index not in self.nodes.get(node, ()):
+                continue
+            if bid.kind == REFUSED_BID:
+                self.refuse(bid.vdev_index, _reason(bid.reason))
+            else:
+                self.bids[bid.vdev_index] = bid
+                self.refused.pop(bid.vdev_index, None)
+        self.answered[node] = None
+
+    def refuse(self, vdev_index: int, reason: Reason) -> None:
+        """This VDEV will not take it in this attempt."""
+        self.bids.pop(vdev_index, None)
+        self.refused[vdev_index] = reason
+
+    def owner(self, vdev_index: int) -> NodeId:
+        """The target that speaks for a VDEV."""
+        return self._table.target_of(vdev_index).node_id
+
+    def silent_nodes(self) -> tuple[NodeId, ...]:
+        """Targets that have not answered."""
+        return tuple(n for n in self.nodes if n not in self.answered)
+
+    def all_in(self, now_ns: int) -> bool:
+        """Has everybody answered from whom an answer can be expected?"""
+        suspect = self._context.stats.suspect
+        return all(
+            all(suspect(v, now_ns) for v in self.nodes[node]) for node in self.silent_nodes()
+        )
+
+    def reachable_hosts(self, now_ns: int, *, trust_silent: bool) -> set[str]:
+        """Hosts that may still take a copy; without trust only those of silent members that
+        were not silent lately."""
+        hosts = set()
+        for node, vdevs in self.nodes.items():
+            for v in vdevs:
+                lasting = self.refused.get(v) in LASTING
+                silent = node not in self.answered
+                if not lasting and (
+                    trust_silent or not silent or not self._context.stats.suspect(v, now_ns)
+                ):
+                    hosts.add(self._table.host_of(v))
+        return hosts
+
+    def plan(
+        self, chid: bytes, copies: Copies, count: int, now_ns: int, skip: Collection[int] = ()
+    ) -> Plan:
+        """The best way from the counted copies to `count` hosts with what is on the table.
+
+        `skip`: VDEVs under way; their hosts are taken but not counted here."""
+        hosts = dict.fromkeys((*copies.hosts, *(self._table.host_of(v) for v in skip)))
+        free = {v: b for v, b in self.bids.items() if v not in skip and v not in copies.vdevs}
+        have = rank(chid, self._offers(free, ALREADY_STORED, now_ns), self._weights)
+        holders = []
+        for offer in have:
+            if offer.host not in hosts and len(hosts) < count:
+                hosts[offer.host] = None
+                holders.append(offer.vdev_index)
+        zones = [self._table.target_of(v).zone for v in (*copies.vdevs, *skip, *holders)]
+        winners = choose(
+            chid,
+            self._offers(free, OFFER, now_ns),
+            max(0, count - len(hosts)),
+            self._weights,
+            hosts_taken=hosts,
+            zones_taken=zones,
+        )
+        hosts.update(dict.fromkeys(o.host for o in winners))
+        return Plan(tuple(holders), tuple(o.vdev_index for o in winners), tuple(hosts))
+
+    @property
+    def _weights(self) -> Weights:
+        return self._context.settings.weights
+
+    def _offers(self, bids: dict[int, VdevBid], kind: int, now_ns: int) -> list[Offer]:
+        stats = self._context.stats
+        return [
+            self._offer(b, stats.vdev(v).excess_ns.get(now_ns))
+            for v, b in bids.items()
+            if b.kind == kind
+        ]
+
+    def _offer(self, bid: VdevBid, excess_ns: int) -> Offer:
+        target = self._table.target_of(bid.vdev_index)
+        return Offer(
+            bid.vdev_index,
+            target.host,
+            target.zone,
+            bid.start_ns,
+            bid.duration_ns,
+            bid.free_ppm,
+            excess_ns,
+        )
+
+
+def _reason(number: int) -> Reason:
+    try:
+        return Reason(number)
+    except ValueError:
+        return Reason.BUSY  # a reason of a later version: not now

@@ -1,0 +1,115 @@
+"""The copies that a put may count, and the events it ends with.
+
+A copy counts when CHUNK_STORED came for a VDEV that this attempt asked. Only
+distinct hosts make distinct copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from replicast.flexhash.table import Table
+from replicast.machine import Event
+from replicast.wire.chunk_messages import STORED
+from replicast.wire.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class NeedTable(Event):
+    """Fetch a table of at least `generation`, then table_changed()."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutDone(Event):
+    """The chunk is durable on `copies` distinct hosts. `short`: fewer than the policy wants."""
+
+    chid: bytes
+    size_bytes: int
+    vdevs: tuple[int, ...]
+    copies: int
+    stored_copies: int  # newly written; the rest were there and are held
+    sent_bytes: int  # payload that left this host, all receivers and resends
+    deduplicated: bool  # nothing had to be written
+    short: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PutFailed(Event):
+    """Too few copies; `reasons` says what each VDEV said last (None: nothing)."""
+
+    chid: bytes
+    reason: Reason
+    detail: str
+    reasons: tuple[tuple[int, Reason | None], ...]
+
+
+class Copies:
+    """Durable copies of one chunk, by VDEV, under the newest table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._kinds: dict[int, int] = {}
+        self._hosts: dict[str, None] = {}
+        self._zones: dict[str, None] = {}
+
+    def add(self, vdev_index: int, kind: int) -> bool:
+        """CHUNK_STORED for this VDEV; False when it was counted before."""
+        if vdev_index in self._kinds:
+            return False
+        self._kinds[vdev_index] = kind
+        self._place(vdev_index)
+        return True
+
+    def table_changed(self, table: Table, row: int) -> None:
+        """Copies outside the row's members no longer count."""
+        self._table = table
+        members = table.members(row)
+        self._kinds = {v: kind for v, kind in self._kinds.items() if v in members}
+        self._hosts, self._zones = {}, {}
+        for v in self._kinds:
+            self._place(v)
+
+    def _place(self, vdev_index: int) -> None:
+        target = self._table.target_of(vdev_index)
+        self._hosts[target.host] = None
+        self._zones[target.zone] = None
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Distinct hosts with a copy: their number is what counts."""
+        return tuple(self._hosts)
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        """Distinct zones with a copy."""
+        return tuple(self._zones)
+
+    @property
+    def vdevs(self) -> tuple[int, ...]:
+        """VDEVs with a copy, in the order they reported."""
+        return tuple(self._kinds)
+
+    def done(self, chid: bytes, size_bytes: int, sent_bytes: int) -> PutDone:
+        """The event for what is there now."""
+        stored = sum(kind == STORED for kind in self._kinds.values())
+        return PutDone(
+            chid=chid,
+            size_bytes=size_bytes,
+            vdevs=self.vdevs,
+            copies=len(self._hosts),
+            stored_copies=stored,
+            sent_bytes=sent_bytes,
+            deduplicated=stored == 0,
+            short=len(self._hosts) < self._table.policy.copies,
+        )
+
+
+def worst_reason(reasons: Iterable[Reason | None]) -> Reason:
+    """One reason for the caller out of many: what most members said; silence is NO_LEASE's kin."""
+    said = [r for r in reasons if r is not None]
+    if not said:
+        return Reason.NOT_READY
+    return max(said, key=lambda r: (said.count(r), -r))

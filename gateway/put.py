@@ -1,0 +1,534 @@
+"""Put one chunk by negotiation: the gateway's side; target/put.py is the other half.
+
+    gateway                                   negotiating group
+      | -- PUT_PROPOSE (group or fan-out) ---> |  1. offer chid and size
+      | <----------------------- BID x n ----- |  2. ballot.py gathers, select.py chooses
+      | -- PUT_ACCEPT (group or fan-out) ----> |  3. winners, holders; losers are free
+      | <-------------- PUT_ACCEPTED x n ----- |     credit; joined the rendezvous group?
+      | -- PAYLOAD (rendezvous or unicast) --> |  4. wave.py, replicast/transfer.py
+      | <-------------- PAYLOAD_GAPS --------- |  5. only gaps are sent again, by unicast
+      | <-------------- CHUNK_STORED x n ----- |  6. copies.py counts distinct hosts
+
+No sockets, no clock: gateway/chunks.py drives it. An attempt ends early when
+the table is stale (NeedTable, then a new attempt) or too few members can take
+the chunk now (a wait, then a new attempt for the missing copies only).
+
+Invariants: one PutDone or PutFailed; PutDone counts only CHUNK_STORED of VDEVs asked
+in the current attempt, or counted in an earlier one and still members.
+Limits: ends at `deadline_ns`; one attempt and at most members-many waves at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from replicast.flexhash.table import Table
+from replicast.gateway.ballot import LASTING, Ballot, Plan
+from replicast.gateway.context import (
+    OPERATION_BASE_BYTES,
+    Backoff,
+    ChunkContext,
+    rendezvous_number,
+)
+from replicast.gateway.copies import Copies, NeedTable, PutFailed, worst_reason
+from replicast.gateway.wave import Wave, Winner
+from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outgoing
+from replicast.transfer import BufferLike
+from replicast.units import MS, SECOND
+from replicast.wire.chunk_messages import (
+    NO_MULTICAST,
+    Bid,
+    ChunkStored,
+    PayloadGaps,
+    PutAccept,
+    PutAccepted,
+    PutPropose,
+    Refused,
+)
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
+
+RESEND_FIRST_NS = 25 * MS
+RESEND_MAX_NS = 400 * MS
+ACCEPT_SILENCE_NS = 1 * SECOND
+STALE = frozenset({Reason.STALE_GENERATION, Reason.NOT_MEMBER})
+FATAL = frozenset({Reason.UNAUTHORIZED, Reason.BAD_VERSION, Reason.BAD_REQUEST, Reason.TOO_OLD})
+MISMATCHES_MAX = 3
+
+
+class Phase(Enum):
+    """Where the put stands."""
+
+    PROPOSING = 1
+    TRANSFER = 2
+    PAUSE = 3  # a wait before the next attempt
+    TABLE = 4  # a newer table is on its way
+    ENDED = 5
+
+
+class PutChunk:
+    """One chunk, negotiated."""
+
+    def __init__(
+        self,
+        context: ChunkContext,
+        table: Table,
+        *,
+        chid: bytes,
+        hash_algorithm: int,
+        buffer: BufferLike,
+        size_bytes: int,
+        operation_base: bytes,
+        deadline_ns: int,
+        now_ns: int,
+        copies: Copies | None = None,
+        numbered_from: int = 0,
+        sent_bytes: int = 0,
+    ) -> None:
+        self._context, self._settings = context, context.settings
+        self._table = self._newest = table  # of the attempt; of the next attempt
+        self._chid, self._hash_algorithm = chid, hash_algorithm
+        self._buffer, self._size_bytes = buffer, size_bytes
+        self._base, self._number = operation_base, numbered_from
+        self._end_ns, self._started_ns = deadline_ns, now_ns
+        self._row = table.row_of_chunk(chid)
+        self._copies = copies or Copies(table)
+        self._backoff = Backoff(context.rng)
+        self._given_up: dict[int, Reason] = {}  # not asked again in this put
+        self._last_said: dict[int, Reason] = {}
+        self._mismatches = 0
+        self._sent_bytes = sent_bytes
+        self._outgoing: list[Outgoing] = []
+        self._events: list[Event] = []
+        self._propose(now_ns)
+
+    # -- inputs ---------------------------------------------------------------------
+
+    def receive(self, incoming: Incoming, now_ns: int) -> None:
+        """A reply; of another attempt: dropped."""
+        m, node = incoming.message, incoming.sender
+        if incoming.operation_id != self._attempt_id or self._phase is Phase.ENDED:
+            return
+        if isinstance(m, Bid):
+            self._on_bid(node, m, now_ns)
+        elif isinstance(m, Refused):
+            self._on_refused(node, m, now_ns)
+        elif self._phase is not Phase.TRANSFER:
+            return
+        elif isinstance(m, PutAccepted):
+            self._on_put_accepted(node, m)
+        elif isinstance(m, PayloadGaps):
+            self._on_payload_gaps(node, m)
+        elif isinstance(m, ChunkStored):
+            self._on_chunk_stored(node, m, now_ns)
+        self._pump()
+
+    def table_changed(self, table: Table, now_ns: int) -> None:
+        """A newer table: an attempt that waits for it starts anew, others may finish."""
+        if table.generation <= self._newest.generation:
+            return
+        self._newest = table
+        if self._phase in (Phase.TABLE, Phase.PAUSE):
+            self._propose(now_ns)
+
+    def payload_sent(self, transfer_id: bytes, token: int, now_ns: int) -> None:
+        """The shell executed a SendPayload."""
+        for wave in self._waves:
+            if wave.accept.transfer_id == transfer_id:
+                wave.sender.sent(token)
+
+    def expire(self, now_ns: int) -> None:
+        """Resend, close the bid window, replace stragglers, give up."""
+        if self._phase is Phase.ENDED:
+            return
+        if now_ns >= self._end_ns:
+            self._give_up(now_ns)
+        elif self._phase is Phase.PROPOSING:
+            self._expire_proposal(now_ns)
+        elif self._phase is Phase.TRANSFER:
+            self._expire_transfer(now_ns)
+        elif self._phase is Phase.PAUSE and now_ns >= self._resend_ns:
+            self._propose(now_ns)
+        self._pump()
+
+    # -- outputs --------------------------------------------------------------------
+
+    def deadline_ns(self) -> int | None:
+        """When to call expire(); None at the end."""
+        times = [self._end_ns, self._resend_ns]
+        if self._phase is Phase.ENDED:
+            return None
+        if self._phase is Phase.TABLE:
+            return self._end_ns
+        if self._phase is Phase.PROPOSING:
+            times += [t for t in (self._window_ns, self._patience_ns) if t > self._looked_ns]
+        if self._phase is Phase.TRANSFER:
+            times += [w.deadline_ns for wave in self._waves for w in wave.live()]
+            times += [w.unicast_from_ns for w in self._waves if w.waits_for_rendezvous]
+        return min(times)
+
+    def take_outgoing(self) -> list[Outgoing]:
+        taken, self._outgoing = self._outgoing, []
+        return taken
+
+    def take_events(self) -> list[Event]:
+        taken, self._events = self._events, []
+        return taken
+
+    # -- 1. PUT_PROPOSE ---------------------------------------------------------------
+
+    def _propose(self, now_ns: int) -> None:
+        self._number += 1
+        self._attempt_id = self._new_id()
+        self._phase = Phase.PROPOSING
+        self._waves: list[Wave] = []
+        self._table = self._newest
+        self._row = self._table.row_of_chunk(self._chid)
+        self._copies.table_changed(self._table, self._row)
+        excluded = (*self._copies.vdevs, *self._given_up)
+        self._ballot = Ballot(self._context, self._table, self._row, excluded)
+        self._proposed_ns = self._looked_ns = now_ns
+        self._window_ns = now_ns + self._bid_window_ns(now_ns)
+        self._interval_ns = RESEND_FIRST_NS
+        self._resend_ns = now_ns + self._interval_ns
+        self._send_put_propose(self._group_or(tuple(self._ballot.nodes)))
+        self._decide(now_ns)
+
+    def _send_put_propose(self, to: Iterable[Destination]) -> None:
+        proposal = PutPropose(
+            row=self._row,
+            chid=self._chid,
+            hash_algorithm=self._hash_algorithm,
+            size_bytes=self._size_bytes,
+            copies=self._table.policy.copies,
+            excluded=(*self._copies.vdevs, *self._given_up)[:64],
+        )
+        for destination in to:
+            self._send(proposal, destination)
+
+    def _bid_window_ns(self, now_ns: int) -> int:
+        vdevs = [v for vdevs in self._ballot.nodes.values() for v in vdevs]
+        usual_ns = self._context.stats.bid_wait_ns(vdevs, now_ns)
+        low_ns, high_ns = (
+            self._settings.bid_window_min_ms * MS,
+            self._settings.bid_window_max_ms * MS,
+        )
+        # Nothing known yet: the longest, so that a fresh gateway meets earlier copies.
+        return min(high_ns, max(low_ns, usual_ns or high_ns))
+
+    @property
+    def _patience_ns(self) -> int:
+        return self._started_ns + self._settings.patience_ms * MS
+
+    def _expire_proposal(self, now_ns: int) -> None:
+        self._looked_ns = now_ns
+        silent = self._ballot.silent_nodes()
+        if now_ns >= self._patience_ns and now_ns >= self._window_ns:
+            for node in silent:
+                for v in self._ballot.nodes[node]:
+                    self._context.stats.silent(v, now_ns)
+        if now_ns >= self._resend_ns:
+            self._interval_ns = min(RESEND_MAX_NS, self._interval_ns * 2)
+            self._resend_ns = now_ns + self._interval_ns
+            self._send_put_propose(silent)  # by unicast: perhaps the group is not heard there
+        self._decide(now_ns)
+
+    # -- 2. BID -----------------------------------------------------------------------
+
+    def _on_bid(self, node: NodeId, m: Bid, now_ns: int) -> None:
+        fresh = node not in self._ballot.answered
+        self._ballot.add(node, m.bids)
+        if not fresh:
+            return
+        stats = self._context.stats
+        for v in self._ballot.nodes.get(node, ()):
+            stats.answered(v, now_ns - self._proposed_ns, now_ns)
+            if v in self._ballot.refused:
+                self._note_refusal(v, self._ballot.refused[v], now_ns)
+            elif self._phase is Phase.TRANSFER and v in self._ballot.bids:
+                self._context.counters.count("bids", "late")
+        if self._phase is Phase.PROPOSING:
+            self._decide(now_ns)
+
+    def _decide(self, now_ns: int) -> None:
+        """Accept when enough hosts offer and nobody is worth waiting for."""
+        ballot, policy = self._ballot, self._table.policy
+        all_in = ballot.all_in(now_ns)
+        if not all_in and now_ns < self._window_ns:
+            return
+        plan = ballot.plan(self._chid, self._copies, policy.copies, now_ns)
+        goal = self._goal(now_ns)
+        if len(plan.hosts) >= goal:
+            if plan.holders or plan.winners:
+                self._accept(plan, now_ns)
+            else:
+                self._end_done(now_ns)
+        elif not ballot.silent_nodes():
+            self._retry_or_fail(now_ns)
+
+    def _goal(self, now_ns: int) -> int:
+        """Copies to go for: what the policy wants, or what can be had, never below min_copies."""
+        policy = self._table.policy
+        if now_ns >= self._patience_ns:
+            return policy.min_copies
+        # A moment's silence excuses nobody before the window has closed.
+        possible = self._ballot.reachable_hosts(now_ns, trust_silent=now_ns < self._window_ns)
+        possible |= set(self._copies.hosts)
+        return max(policy.min_copies, min(policy.copies, len(possible)))
+
+    def _retry_or_fail(self, now_ns: int) -> None:
+        """Everybody has answered and it is not enough: hopeless, or again after a wait."""
+        hosts = self._ballot.reachable_hosts(now_ns, trust_silent=True) | set(self._copies.hosts)
+        lasting = any(r in LASTING for r in self._given_up.values())
+        if len(hosts) < self._table.policy.min_copies and lasting:
+            self._fail(self._lasting_reason(), "too few VDEVs can take the chunk")
+            return
+        self._phase = Phase.PAUSE
+        self._resend_ns = now_ns + self._backoff.take_ns()
+
+    def _lasting_reason(self) -> Reason:
+        return worst_reason(r for r in self._given_up.values() if r in LASTING)
+
+    # -- 3. PUT_ACCEPT ------------------------------------------------------------------
+
+    def _accept(self, plan: Plan, now_ns: int) -> None:
+        """The first wave of the attempt; everybody who bid hears who won."""
+        context = self._context
+        context.counters.observe_ns("negotiation_seconds", elapsed_ns=now_ns - self._proposed_ns)
+        self._phase = Phase.TRANSFER
+        self._interval_ns = RESEND_FIRST_NS
+        self._resend_ns = now_ns + self._interval_ns
+        named = (*plan.holders, *plan.winners)
+        context.counters.count("bids", "won", by=len(named))
+        lost = sum(v not in named for v in self._ballot.bids)
+        if lost:
+            context.counters.count("bids", "lost", by=lost)
+        wave = self._new_wave(plan, self._settings.multicast, now_ns)
+        nodes = dict.fromkeys(self._node(v) for v in (*named, *self._ballot.bids))
+        for destination in self._group_or(tuple(nodes)):
+            self._send(wave.accept, destination)
+
+    def _new_wave(self, plan: Plan, multicast: bool, now_ns: int) -> Wave:
+        accept = PutAccept(
+            row=self._row,
+            chid=self._chid,
+            hash_algorithm=self._hash_algorithm,
+            size_bytes=self._size_bytes,
+            winners=plan.winners,
+            holders=plan.holders,
+            transfer_id=self._new_id(),
+            datagram_bytes=self._settings.datagram_bytes,
+            rendezvous=self._rendezvous(plan) if multicast else NO_MULTICAST,
+            authenticated=self._mismatches > 0,
+        )
+        wave = Wave(accept, self._buffer, self._ballot, self._settings, now_ns)
+        self._waves.append(wave)
+        return wave
+
+    def _rendezvous(self, plan: Plan) -> int:
+        nodes = {self._node(v) for v in plan.winners}
+        if len(nodes) < 2:
+            return NO_MULTICAST
+        return rendezvous_number(nodes, self._settings.rendezvous_groups)
+
+    def _on_put_accepted(self, node: NodeId, m: PutAccepted) -> None:
+        for wave in reversed(self._waves):  # the newest that this target is in
+            if any(w.node == node for w in wave.winners):
+                wave.accepted(node, m)
+                return
+
+    # -- 5. PAYLOAD_GAPS ------------------------------------------------------------------
+
+    def _on_payload_gaps(self, node: NodeId, m: PayloadGaps) -> None:
+        for wave in self._waves:
+            if wave.accept.transfer_id == m.transfer_id:
+                wave.gaps(node, m)
+
+    # -- 6. CHUNK_STORED --------------------------------------------------------------------
+
+    def _on_chunk_stored(self, node: NodeId, m: ChunkStored, now_ns: int) -> None:
+        if m.chid != self._chid:
+            return
+        for stored in m.vdevs:
+            wave, winner = self._find(node, stored.vdev_index)
+            if wave is None or winner is None:
+                continue
+            self._copies.add(stored.vdev_index, stored.kind)
+            took_ns = now_ns - winner.accepted_ns
+            memory = self._context.stats.vdev(stored.vdev_index)
+            memory.excess_ns.add(max(0, took_ns - winner.promised_ns), now_ns)
+            memory.free_ppm = stored.free_ppm
+            wave.drop(winner)
+        self._advance(now_ns)
+
+    def _find(self, node: NodeId, vdev_index: int) -> tuple[Wave | None, Winner | None]:
+        for wave in reversed(self._waves):
+            winner = wave.winner(vdev_index)
+            if winner is not None and winner.node == node:
+                return wave, winner
+        return None, None
+
+    def _advance(self, now_ns: int) -> None:
+        """Done, or replace who dropped out, or wait, or a new attempt for what is missing."""
+        wanted = self._table.policy.copies
+        if len(self._copies.hosts) >= wanted:
+            self._end_done(now_ns)
+            return
+        live = [w.vdev_index for wave in self._waves for w in wave.live()]
+        asked = {w.vdev_index for wave in self._waves for w in wave.winners}
+        for v in asked.difference(live):
+            self._ballot.bids.pop(v, None)
+        plan = self._ballot.plan(self._chid, self._copies, wanted, now_ns, skip=live)
+        if plan.holders or plan.winners:
+            wave = self._new_wave(plan, False, now_ns)
+            for node in dict.fromkeys(w.node for w in wave.winners):
+                self._send(wave.accept, node)
+        elif not live:
+            self._attempt_over(now_ns)
+
+    def _attempt_over(self, now_ns: int) -> None:
+        if len(self._copies.hosts) >= self._goal(now_ns):
+            self._end_done(now_ns)
+        else:
+            self._phase = Phase.PAUSE
+            self._resend_ns = now_ns + self._backoff.take_ns()
+
+    def _expire_transfer(self, now_ns: int) -> None:
+        for wave in self._waves:
+            if wave.waits_for_rendezvous and now_ns >= wave.unicast_from_ns:
+                wave.go_unicast()
+            for winner in wave.live():
+                unheard = not winner.heard and now_ns >= winner.accepted_ns + ACCEPT_SILENCE_NS
+                if unheard or now_ns >= winner.deadline_ns:
+                    winner.late = True
+                    self._context.stats.silent(winner.vdev_index, now_ns)
+        if now_ns >= self._resend_ns:
+            self._interval_ns = min(RESEND_MAX_NS, self._interval_ns * 2)
+            self._resend_ns = now_ns + self._interval_ns
+            self._send_accept_again()
+        self._advance(now_ns)
+
+    def _send_accept_again(self) -> None:
+        """To everybody whose word is missing: a lost PUT_ACCEPT or a lost reply, either is mended."""
+        for wave in self._waves:
+            for node in dict.fromkeys(w.node for w in wave.live()):
+                self._send(wave.accept, node)
+
+    # -- refusals: each has one reaction -------------------------------------------------------
+
+    def _on_refused(self, node: NodeId, m: Refused, now_ns: int) -> None:
+        try:
+            reason = Reason(m.reason)
+        except ValueError:
+            reason = Reason.BUSY
+        if reason in STALE and m.current_generation > self._table.generation:
+            self._on_stale(m.current_generation, now_ns)
+        elif reason in FATAL:
+            self._context.counters.count("refusals", reason.name.lower())
+            self._fail(reason, m.detail)
+        elif self._phase in (Phase.PROPOSING, Phase.TRANSFER):
+            self._on_member_refused(node, m, reason, now_ns)
+
+    def _on_stale(self, generation: int, now_ns: int) -> None:
+        """Counted once for the attempt, however many members say so."""
+        if self._phase is Phase.TABLE:
+            return
+        self._context.counters.count("refusals", Reason.STALE_GENERATION.name.lower())
+        self._phase = Phase.TABLE
+        if self._newest.generation >= generation:
+            self._propose(now_ns)
+        else:
+            self._events.append(NeedTable(generation))
+
+    def _on_member_refused(self, node: NodeId, m: Refused, reason: Reason, now_ns: int) -> None:
+        owned = self._ballot.nodes.get(node, ())
+        vdevs = tuple(v for v in m.vdevs if v in owned) or owned
+        for v in vdevs:
+            self._ballot.refuse(v, reason)
+            self._note_refusal(v, reason, now_ns)
+            wave, winner = self._find(node, v)
+            if wave is not None and winner is not None:
+                wave.drop(winner)
+        self._ballot.answered[node] = None
+        if self._phase is Phase.PROPOSING:
+            self._decide(now_ns)
+        elif reason == Reason.HASH_MISMATCH:
+            self._on_hash_mismatch(now_ns)
+        else:
+            self._advance(now_ns)
+
+    def _note_refusal(self, vdev_index: int, reason: Reason, now_ns: int) -> None:
+        self._last_said[vdev_index] = reason
+        if reason in LASTING:
+            self._given_up[vdev_index] = reason
+        self._context.stats.refused(vdev_index, reason, now_ns)
+        self._context.counters.count("refusals", reason.name.lower())
+        self._context.counters.count("bids", "refused")
+
+    def _on_hash_mismatch(self, now_ns: int) -> None:
+        """Somebody changed payload on the way: again, every datagram with a MAC."""
+        self._mismatches += 1
+        self._context.counters.count("hash_mismatches", "received")
+        if self._mismatches >= MISMATCHES_MAX:
+            self._fail(Reason.HASH_MISMATCH, "the bytes do not match the CHID, even with MACs")
+        else:
+            self._advance(now_ns)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _give_up(self, now_ns: int) -> None:
+        if len(self._copies.hosts) >= self._table.policy.min_copies:
+            self._end_done(now_ns)
+            return
+        members = self._table.members(self._row)
+        reason = worst_reason(self._last_said.get(v) for v in members)
+        up = len({self._table.host_of(v) for v in members if v in self._ballot.asked})
+        detail = (
+            f"{len(self._copies.hosts)} of at least {self._table.policy.min_copies} copies at the "
+            f"deadline; {up} hosts of the row were asked last"
+        )
+        self._fail(reason, detail)
+
+    def _fail(self, reason: Reason, detail: str) -> None:
+        members = self._table.members(self._row)
+        said = tuple((v, self._last_said.get(v)) for v in members)
+        self._phase = Phase.ENDED
+        self._outgoing.clear()
+        self._events.append(PutFailed(self._chid, reason, detail, said))
+
+    def _end_done(self, now_ns: int) -> None:
+        self._pump()
+        self._phase = Phase.ENDED
+        counters = self._context.counters
+        done = self._copies.done(self._chid, self._size_bytes, self._sent_bytes)
+        counters.count("chunks_put", "negotiated")
+        how = "sent" if done.sent_bytes else "deduplicated"
+        counters.count("chunk_put_bytes", how, by=self._size_bytes)
+        counters.observe_ns("put_seconds", "negotiated", elapsed_ns=now_ns - self._started_ns)
+        self._events.append(done)
+
+    # -- small things -----------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        for wave in self._waves:
+            for event in wave.sender.take():
+                self._sent_bytes += event.payload_bytes
+                if event.resend:
+                    self._context.counters.count("payload_resent_bytes", by=event.payload_bytes)
+                self._events.append(event)
+
+    def _new_id(self) -> bytes:
+        self._number += 1
+        return self._base + self._number.to_bytes(16 - OPERATION_BASE_BYTES, "little")
+
+    def _node(self, vdev_index: int) -> NodeId:
+        return self._table.target_of(vdev_index).node_id
+
+    def _group_or(self, nodes: tuple[NodeId, ...]) -> tuple[Destination, ...]:
+        if self._settings.multicast:
+            return (Group("negotiating", self._row % self._settings.multicast_groups),)
+        return nodes
+
+    def _send(self, message: Message, to: Destination) -> None:
+        self._outgoing.append(Outgoing(message, to, self._attempt_id, self._table.generation))

@@ -1,0 +1,139 @@
+"""One PUT_ACCEPT and what follows it: the winners of a wave and their payload.
+
+Part of PutChunk. The first wave has all winners; a winner that drops out is
+replaced by a wave of its own, always by unicast, with its own transfer id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicast.gateway.ballot import Ballot
+from replicast.gateway.context import ChunkSettings
+from replicast.machine import Group, NodeId
+from replicast.transfer import BufferLike, Sender
+from replicast.units import MS, SECOND
+from replicast.wire.chunk_messages import NO_MULTICAST, PayloadGaps, PutAccept, PutAccepted
+
+PROMISE_NS_MAX = 10 * SECOND
+
+
+@dataclass(slots=True)
+class Winner:
+    """One VDEV that was asked to store (or, `holder`, to hold) the chunk."""
+
+    vdev_index: int
+    node: NodeId
+    holder: bool
+    promised_ns: int
+    accepted_ns: int  # when we accepted its bid
+    deadline_ns: int
+    heard: bool = False  # PUT_ACCEPTED or PAYLOAD_GAPS came
+    late: bool = False  # replaced, still welcome
+
+
+class Wave:
+    """The transfer of one PUT_ACCEPT."""
+
+    def __init__(
+        self,
+        accept: PutAccept,
+        buffer: BufferLike,
+        ballot: Ballot,
+        settings: ChunkSettings,
+        now_ns: int,
+    ) -> None:
+        self.accept = accept
+        self.sender = Sender(
+            accept.transfer_id,
+            buffer,
+            accept.size_bytes,
+            accept.datagram_bytes,
+            authenticated=accept.authenticated,
+        )
+        straggler_ns = settings.straggler_ms * MS
+        self.winners = [
+            _winner(ballot, v, v in accept.holders, straggler_ns, now_ns)
+            for v in (*accept.holders, *accept.winners)
+        ]
+        self.unicast_from_ns = now_ns + settings.rendezvous_wait_ms * MS
+        self._rendezvous: Group | None = None
+        if accept.rendezvous != NO_MULTICAST:
+            self._rendezvous = Group("rendezvous", accept.rendezvous)
+        self._waiting: dict[NodeId, int] = {}  # accepted, credit; waits for the others
+
+    def live(self) -> list[Winner]:
+        """Winners whose word is awaited."""
+        return [w for w in self.winners if not w.late]
+
+    def winner(self, vdev_index: int) -> Winner | None:
+        """The winner with this index."""
+        return next((w for w in self.winners if w.vdev_index == vdev_index), None)
+
+    def payload_nodes(self) -> set[NodeId]:
+        """Targets that get the payload."""
+        return {w.node for w in self.winners if not w.holder}
+
+    def drop(self, winner: Winner) -> None:
+        """Stored, refused or hopeless: its target gets no more of this payload from us."""
+        self.winners.remove(winner)
+        if all(w.node != winner.node or w.holder for w in self.winners):
+            self.sender.remove(winner.node)
+            self._waiting.pop(winner.node, None)
+            self._start_multicast_if_complete()
+
+    def accepted(self, node: NodeId, message: PutAccepted) -> None:
+        """A target opened the transfer: send, or wait until all have joined the rendezvous."""
+        for winner in self.winners:
+            if winner.node == node:
+                winner.heard = True
+        if not message.vdevs or node not in self.payload_nodes() or node in self.sender.nodes():
+            return
+        if self._rendezvous is None:
+            self.sender.add(node, message.credit_bytes)
+            return
+        self._waiting[node] = message.credit_bytes
+        if not message.joined:
+            self.go_unicast()
+        else:
+            self._start_multicast_if_complete()
+
+    def gaps(self, node: NodeId, message: PayloadGaps) -> None:
+        """A receiver's report."""
+        for winner in self.winners:
+            if winner.node == node:
+                winner.heard = True
+        if node in self._waiting:
+            self._waiting[node] = max(self._waiting[node], message.credit_bytes)
+        elif node not in self.sender.nodes() and node in self.payload_nodes():
+            self.sender.add(node, 0)  # its PUT_ACCEPTED was lost: the report says as much
+        self.sender.gaps(node, message)
+
+    def go_unicast(self) -> None:
+        """Somebody is not reached by the rendezvous group: unicast for all that wait."""
+        if self._rendezvous is not None:
+            self._rendezvous = None
+            waiting, self._waiting = self._waiting, {}
+            for node, credit_bytes in waiting.items():
+                self.sender.add(node, credit_bytes)
+
+    @property
+    def waits_for_rendezvous(self) -> bool:
+        """Is payload held back for winners that have not joined yet?"""
+        return self._rendezvous is not None and bool(self._waiting)
+
+    def _start_multicast_if_complete(self) -> None:
+        group = self._rendezvous
+        if group is not None and self._waiting and self._waiting.keys() >= self.payload_nodes():
+            waiting, self._waiting, self._rendezvous = self._waiting, {}, None
+            self.sender.multicast(group, waiting)
+
+
+def _winner(
+    ballot: Ballot, vdev_index: int, holder: bool, straggler_ns: int, now_ns: int
+) -> Winner:
+    bid = ballot.bids[vdev_index]
+    promised_ns = min(bid.start_ns + bid.duration_ns, PROMISE_NS_MAX)
+    deadline_ns = now_ns + straggler_ns + 2 * promised_ns
+    node = ballot.owner(vdev_index)
+    return Winner(vdev_index, node, holder, promised_ns, now_ns, deadline_ns)
