@@ -36,6 +36,7 @@ ROW_STEP = 0x9E3779B1  # odd: walking rows by it meets each row once
 DRAWS = 16  # random draws before a search through all
 SWEEP_DRAWS = 4
 SWEEP_COUNT = 10
+FIRST_DRAW = 1  # the sweep before only brings VDEVs back to rows whose chunks they hold
 FIRST_SEARCH = 4
 FIRST_SPREAD = 6
 SLACK_SHIFT = 6  # the band around a quota is 1/64 of it
@@ -310,10 +311,10 @@ class Placement:
     # -- 3. balance ---------------------------------------------------------------------------
 
     def balance(self) -> None:
-        """Sweep until nobody is outside the band: by draws, then by search, then by spreading."""
+        """Sweep until nobody is outside the band: home first, then draws, search, spreading."""
         self.flag()
         for number in range(SWEEP_COUNT):
-            moved = self.sweep(number >= FIRST_SEARCH, number >= FIRST_SPREAD)
+            moved = self.sweep(number)
             if self.is_settled() or (number >= FIRST_SPREAD and moved == 0):
                 return
 
@@ -332,33 +333,36 @@ class Placement:
     def is_settled(self) -> bool:
         return self.needy.total == 0 and self.over_count == 0
 
-    def sweep(self, search: bool, spread: bool) -> int:
+    def sweep(self, number: int) -> int:
         """Meet each cell once, its last positions first (names do not move there)."""
         moved = 0
-        for number in range(self.row_count):
-            row = number * ROW_STEP & self.row_count - 1
+        for step in range(self.row_count):
+            row = step * ROW_STEP & self.row_count - 1
             for position in range(self.width - 1, -1, -1):
                 if self.is_settled():
                     return moved
                 slot = self.rows[row][position]
                 if slot == NO_VDEV or self.kinds[slot] != STAYING:
                     continue
-                if not spread and self.load[slot] <= self.quotas[slot]:
+                if number < FIRST_SPREAD and self.load[slot] <= self.quotas[slot]:
                     continue
                 if not self.may_leave(row, slot):
                     continue
-                new = self.partner(row, position, search, spread)
+                new = self.partner(row, position, number)
                 if new != NO_VDEV:
                     self.put(row, position, new)
                     moved += 1
         return moved
 
-    def partner(self, row: int, position: int, search: bool, spread: bool) -> int:
+    def partner(self, row: int, position: int, number: int) -> int:
         """Who may take this cell: anyone lacking if its holder is over, else only the needy."""
+        spread = number >= FIRST_SPREAD
         is_over = self.is_over[self.rows[row][position]]
         for slot in self.problem.holders[row]:
             if self.takes(row, position, slot, spread):
                 return slot
+        if number < FIRST_DRAW:
+            return NO_VDEV
         tickets = self.lacking if is_over else self.needy
         for _ in range(SWEEP_DRAWS):
             if tickets.total == 0:
@@ -366,7 +370,7 @@ class Placement:
             slot = tickets.draw(self.random(row) % tickets.total)
             if self.takes(row, position, slot, spread):
                 return slot
-        if search:
+        if number >= FIRST_SEARCH:
             for slot in self.slots if is_over else self.needy_slots:
                 if self.takes(row, position, slot, spread):
                     return slot

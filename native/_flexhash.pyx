@@ -20,6 +20,7 @@ cdef enum:
     DRAWS = 16
     SWEEP_DRAWS = 4
     SWEEP_COUNT = 10
+    FIRST_DRAW = 1
     FIRST_SEARCH = 4
     FIRST_SPREAD = 6
     SLACK_SHIFT = 6
@@ -333,7 +334,7 @@ cdef class Placement:
         cdef i64 number, moved
         self.flag()
         for number in range(SWEEP_COUNT):
-            moved = self.sweep(number >= FIRST_SEARCH, number >= FIRST_SPREAD)
+            moved = self.sweep(number)
             if self.is_settled() or (number >= FIRST_SPREAD and moved == 0):
                 return
 
@@ -356,33 +357,36 @@ cdef class Placement:
     cdef bint is_settled(self) noexcept nogil:
         return self.needy.total == 0 and self.over_count == 0
 
-    cdef i64 sweep(self, bint search, bint spread) noexcept nogil:
-        cdef i64 moved = 0, number, row, position, slot, new
-        for number in range(self.row_count):
-            row = <i64>((<u64>number * ROW_STEP) & <u64>(self.row_count - 1))
+    cdef i64 sweep(self, i64 number) noexcept nogil:
+        cdef i64 moved = 0, step, row, position, slot, new
+        for step in range(self.row_count):
+            row = <i64>((<u64>step * ROW_STEP) & <u64>(self.row_count - 1))
             for position in range(self.width - 1, -1, -1):
                 if self.is_settled():
                     return moved
                 slot = self.members[row, position]
                 if slot == NO_VDEV or self.kinds[slot] != STAYING:
                     continue
-                if not spread and self.load[slot] <= self.quotas[slot]:
+                if number < FIRST_SPREAD and self.load[slot] <= self.quotas[slot]:
                     continue
                 if not self.may_leave(row, slot):
                     continue
-                new = self.partner(row, position, search, spread)
+                new = self.partner(row, position, number)
                 if new != NO_VDEV:
                     self.put(row, position, new)
                     moved += 1
         return moved
 
-    cdef i64 partner(self, i64 row, i64 position, bint search, bint spread) noexcept nogil:
+    cdef i64 partner(self, i64 row, i64 position, i64 number) noexcept nogil:
+        cdef bint spread = number >= FIRST_SPREAD
         cdef bint is_over = self.is_over[self.members[row, position]]
         cdef i64 at, slot, total, candidates
         for at in range(self.holder_width):
             slot = self.holder_cells[row, at]
             if slot != NO_VDEV and self.takes(row, position, slot, spread):
                 return slot
+        if number < FIRST_DRAW:
+            return NO_VDEV
         for at in range(SWEEP_DRAWS):
             total = self.lacking.total if is_over else self.needy.total
             if total == 0:
@@ -393,7 +397,7 @@ cdef class Placement:
                 slot = self.needy.draw(<i64>(self.random(row) % <u64>total))
             if self.takes(row, position, slot, spread):
                 return slot
-        if search:
+        if number >= FIRST_SEARCH:
             candidates = self.slots_size if is_over else self.needy_size
             for at in range(candidates):
                 slot = self.slots[at] if is_over else self.needy_slots[at]
