@@ -360,6 +360,7 @@ cdef class NetThread:
 
     def stop(self):
         cdef job_t *job
+        cdef int place
         if self.epoll < 0:
             return
         self.stopping = True
@@ -375,6 +376,8 @@ cdef class NetThread:
         self.done_first = NULL
         self.done_last = &self.done_first
         release_jobs(job)
+        for place in range(SOCKETS_MAX):
+            self.sockets[place].fd = -1
         self.close_files()
 
     def fileno(self):

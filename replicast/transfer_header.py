@@ -13,7 +13,8 @@
     36      2     datagram_bytes  payload bytes of every datagram but the last
     38      2     length          payload bytes of this one
     40      8     sender          node id
-    48      8     mac             keyed BLAKE2b of bytes [0, 48) and the data, or zeros
+    48      8     mac             first 8 bytes of the KeyRing's MAC over bytes [0, 48), the
+                                  tag "PAYLOAD" + NUL and the data; zeros without one
     56      8     checksum        xxh3_64 of bytes [0, 56), seed 0
 
 Then `length` bytes of data, which belong at chunk offset index * datagram_bytes.
@@ -27,11 +28,12 @@ lives for seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from hmac import compare_digest
 from struct import Struct
 
 import xxhash
+
+from replicast.auth.keyring import KeyRing
 
 PAYLOAD_MAGIC = 0x59415052  # the bytes "RPAY"
 PAYLOAD_VERSION = 1
@@ -45,7 +47,8 @@ DATAGRAM_BYTES_MAX = 65_440
 
 _FIELDS = Struct("<IBBBB16sIIIHHQ")
 _TRAILER = Struct("<8sQ")
-_PERSON = b"replicastpayload"
+# In the place of a receiver: a transfer id has one receiver, or one set of them.
+_RECEIVER_TAG = b"PAYLOAD\0"
 NO_MAC = bytes(MAC_BYTES)
 
 
@@ -129,11 +132,11 @@ def parse_header(datagram: bytes | memoryview) -> PayloadHeader | None:
     """The header, or None when it is too short, has another magic or a wrong checksum."""
     if len(datagram) < HEADER_BYTES:
         return None
-    magic, *rest = _FIELDS.unpack_from(datagram)
     mac, checksum = _TRAILER.unpack_from(datagram, _FIELDS.size)
+    magic, *rest = (*_FIELDS.unpack_from(datagram), mac)
     if magic != PAYLOAD_MAGIC or checksum != xxhash.xxh3_64_intdigest(datagram[:56]):
         return None
-    return PayloadHeader(*rest, mac)
+    return PayloadHeader(*rest)
 
 
 def index_runs(
@@ -152,8 +155,7 @@ def index_runs(
 
 
 def sealed_datagrams(
-    key: bytes,
-    key_epoch: int,
+    keys: KeyRing,
     transfer_id: bytes,
     sender: int,
     data: bytes | memoryview,
@@ -167,25 +169,23 @@ def sealed_datagrams(
         for index in range(first, end):
             plain = header_for(transfer_id, index, len(view), datagram_bytes, sender)
             start = index * datagram_bytes
-            made.append(_seal(plain, key, key_epoch, view[start : start + plain.length]))
+            made.append(_seal(keys, plain, view[start : start + plain.length]))
     return made
 
 
-def _seal(plain: PayloadHeader, key: bytes, key_epoch: int, piece: memoryview) -> bytes:
-    open_header = replace(plain, flags=FLAG_MAC, key_epoch=key_epoch)
-    header = replace(open_header, mac=_mac(key, open_header, piece))
+def _seal(keys: KeyRing, plain: PayloadHeader, piece: memoryview) -> bytes:
+    open_header = replace(plain, flags=FLAG_MAC, key_epoch=keys.current)
+    header = replace(open_header, mac=_mac(keys, open_header, piece))
     return header.pack() + bytes(piece)
 
 
-def _mac(key: bytes, header: PayloadHeader, piece: bytes | memoryview) -> bytes:
-    state = blake2b(key=key, digest_size=MAC_BYTES, person=_PERSON)
-    state.update(header.fields())
-    state.update(piece)
-    return state.digest()
+def _mac(keys: KeyRing, header: PayloadHeader, piece: bytes | memoryview) -> bytes:
+    return keys.mac(header.key_epoch, header.fields(), _RECEIVER_TAG, piece)[:MAC_BYTES]
 
 
-def sealed_by(key: bytes, header: PayloadHeader, datagram: bytes) -> bool:
-    """Whether `datagram`, whose header is `header`, carries the right MAC under `key`."""
-    if not header.flags & FLAG_MAC:
+def sealed_by(keys: KeyRing, header: PayloadHeader, datagram: bytes) -> bool:
+    """Whether `datagram`, whose header is `header`, carries the right MAC under a valid key."""
+    if not header.flags & FLAG_MAC or not keys.has(header.key_epoch):
         return False
-    return compare_digest(_mac(key, header, memoryview(datagram)[HEADER_BYTES:]), header.mac)
+    mac = _mac(keys, header, memoryview(datagram)[HEADER_BYTES:])
+    return compare_digest(mac, header.mac)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from replicast.auth.keyring import KeyRing
 from replicast.native._net import NetThread as FastThread
 from replicast.native._reassembly import Reassembly as FastReassembly
 from replicast.transfer_header import header_for, parse_header, sealed_by, sealed_datagrams
@@ -22,6 +23,8 @@ from replicast.transport.reassembly import Reassembly as PureReassembly
 
 TWINS = {"cython": (FastThread, FastReassembly), "python": (PureThread, PureReassembly)}
 ID = b"transfer-id-0001"
+KEYS = KeyRing(b"c" * 16, 3, {3: b"k" * 32})
+OTHER_KEYS = KeyRing(b"c" * 16, 3, {3: b"x" * 32})
 PATIENCE_SECONDS = 20.0  # never waited for when all is well
 
 
@@ -186,8 +189,8 @@ def test_payload__sealed_ones_are_delivered_and_placed(make_node: MakeNode) -> N
     chunk = random.Random(5).randbytes(3000)
     sender, receiver = make_node(), make_node()
     receiver.reassembly.open(ID, len(chunk), 1024, True)
-    sealed = sealed_datagrams(b"k" * 32, 3, ID, 7, chunk, [(0, 3000)], 1024)
-    forged = sealed_datagrams(b"x" * 32, 3, ID, 7, chunk, [(0, 3000)], 1024)
+    sealed = sealed_datagrams(KEYS, ID, 7, chunk, [(0, 3000)], 1024)
+    forged = sealed_datagrams(OTHER_KEYS, ID, 7, chunk, [(0, 3000)], 1024)
     plain = header_for(ID, 0, 3000, 1024, 7).pack() + chunk[:1024]
     batch = [(0, datagram, receiver.address) for datagram in [*forged, plain, *sealed]]
     assert sender.net.send_control(batch) == 7
@@ -195,7 +198,7 @@ def test_payload__sealed_ones_are_delivered_and_placed(make_node: MakeNode) -> N
     for _, datagram, _ in receiver.controls:
         header = parse_header(datagram)
         assert header is not None and header.key_epoch == 3
-        if sealed_by(b"k" * 32, header, datagram):
+        if sealed_by(KEYS, header, datagram):
             receiver.reassembly.place(ID, header.index * 1024, memoryview(datagram)[64:])
     assert receiver.reassembly.take_completed() == [ID]
     assert receiver.reassembly.take(ID) == chunk

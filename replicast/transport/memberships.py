@@ -1,0 +1,88 @@
+"""The groups that a node hears: one socket each, handed to the NetThread under a tag.
+
+The kernel allows 20 memberships per socket, hence a socket per group. Negotiating groups
+are joined at start and kept; rendezvous groups are joined when a put asks for them and kept
+until `rendezvous_max` others were used more recently. A join that the kernel refuses is an
+answer (False), not an error: the sender then uses unicast.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import OrderedDict
+
+from replicast.machine import Group
+from replicast.transport.multicast import MulticastPlan
+from replicast.transport.net import NetThread
+from replicast.transport.sockets import PortTaken, open_group
+
+FIRST_TAG = 1  # 0 is the unicast socket
+
+
+class Memberships:
+    """All groups of one node on one interface."""
+
+    def __init__(
+        self, net: NetThread, plan: MulticastPlan, interface: str, rendezvous_max: int = 64
+    ) -> None:
+        self._net = net
+        self._plan = plan
+        self._interface = interface
+        self._rendezvous_max = rendezvous_max
+        self._kept: dict[Group, int] = {}
+        self._recent: OrderedDict[Group, int] = OrderedDict()
+        self._groups: dict[int, Group] = {}
+        self._sockets: dict[int, socket.socket] = {}
+        self._tag = FIRST_TAG
+
+    def join_negotiating(self) -> bool:
+        """Join all negotiating groups for good; False when one failed."""
+        for group in self._plan.negotiating_groups():
+            tag = self._open(group)
+            if tag is None:
+                return False
+            self._kept[group] = tag
+        return True
+
+    def join_rendezvous(self, group: Group) -> bool:
+        """Join, or mark as used; whether datagrams to the group arrive here from now on."""
+        if group in self._recent:
+            self._recent.move_to_end(group)
+            return True
+        tag = self._open(group)
+        if tag is None:
+            return False
+        self._recent[group] = tag
+        if len(self._recent) > self._rendezvous_max:
+            _, oldest = self._recent.popitem(last=False)
+            self._close(oldest)
+        return True
+
+    def group_of(self, tag: int) -> Group | None:
+        """Whose address a datagram with this tag came to; None for unicast."""
+        return self._groups.get(tag)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def close(self) -> None:
+        """Leave all groups."""
+        for tag in list(self._sockets):
+            self._close(tag)
+        self._kept.clear()
+        self._recent.clear()
+
+    def _open(self, group: Group) -> int | None:
+        try:
+            opened = open_group(*self._plan.address(group), self._interface)
+        except (OSError, PortTaken):
+            return None
+        tag, self._tag = self._tag, self._tag + 1
+        self._net.add_socket(opened.fileno(), tag)
+        self._groups[tag], self._sockets[tag] = group, opened
+        return tag
+
+    def _close(self, tag: int) -> None:
+        self._net.remove_socket(tag)
+        self._sockets.pop(tag).close()
+        del self._groups[tag]

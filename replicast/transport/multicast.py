@@ -1,0 +1,82 @@
+"""Which multicast address: pure arithmetic from cluster id, row and set of targets.
+
+A cluster has a block of addresses in 239.192.0.0/14 (organization-local) and one port, both
+from its id: first the negotiating groups, then the rendezvous groups, rounded up to
+a power of two.
+Clusters that fall on the same block hear each other's datagrams and drop them at the
+MAC; nothing else happens.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from ipaddress import IPv4Address
+
+from replicast.machine import Address, Group, NodeId
+
+NEGOTIATING, RENDEZVOUS = "negotiating", "rendezvous"
+BLOCK_FIRST = int(IPv4Address("239.192.0.0"))
+ADDRESSES = 1 << 18
+PORT_FIRST, PORTS = 21_000, 10_000  # below the ports that the kernel hands out
+
+
+def negotiating_number(row: int, groups: int) -> int:
+    """The number of the negotiating group on which this row's proposals go."""
+    return row % groups
+
+
+def rendezvous_number(targets: Iterable[NodeId], groups: int) -> int:
+    """The number of the rendezvous group of a set of targets, in whatever order."""
+    packed = b"".join(struct.pack("<Q", node_id) for node_id in sorted(set(targets)))
+    return int.from_bytes(blake2b(packed, digest_size=8).digest(), "little") % groups
+
+
+@dataclass(frozen=True, slots=True)
+class MulticastPlan:
+    """Addresses of one cluster. `port` 0 = from the cluster id."""
+
+    cluster_id: bytes
+    multicast_groups: int = 16
+    rendezvous_groups: int = 64
+    configured_port: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.multicast_groups, self.rendezvous_groups) < 1:
+            raise ValueError("at least one group of each kind")
+        if self.multicast_groups + self.rendezvous_groups > ADDRESSES:
+            raise ValueError(f"more than {ADDRESSES} groups")
+
+    def _draw(self) -> tuple[int, int]:
+        """(first address, port) from the cluster id."""
+        digest = blake2b(self.cluster_id, digest_size=16, person=b"multicast").digest()
+        block, port = struct.unpack("<QQ", digest)
+        size = 1 << (self.multicast_groups + self.rendezvous_groups - 1).bit_length()
+        return BLOCK_FIRST + block % (ADDRESSES // size) * size, PORT_FIRST + port % PORTS
+
+    @property
+    def port(self) -> int:
+        """The UDP port of all groups."""
+        return self.configured_port or self._draw()[1]
+
+    def negotiating(self, row: int) -> Group:
+        """The group of a row."""
+        return Group(NEGOTIATING, negotiating_number(row, self.multicast_groups))
+
+    def rendezvous(self, targets: Iterable[NodeId]) -> Group:
+        """The group of a set of winning targets."""
+        return Group(RENDEZVOUS, rendezvous_number(targets, self.rendezvous_groups))
+
+    def negotiating_groups(self) -> list[Group]:
+        """All of them: what every target joins at start."""
+        return [Group(NEGOTIATING, number) for number in range(self.multicast_groups)]
+
+    def address(self, group: Group) -> Address:
+        """Where a group's datagrams go. Raises ValueError for a group that is not in the plan."""
+        counts = {NEGOTIATING: self.multicast_groups, RENDEZVOUS: self.rendezvous_groups}
+        if not 0 <= group.number < counts.get(group.kind, 0):
+            raise ValueError(f"no such group: {group}")
+        offset = group.number + (self.multicast_groups if group.kind == RENDEZVOUS else 0)
+        return str(IPv4Address(self._draw()[0] + offset)), self.port

@@ -1,0 +1,253 @@
+"""UdpShell: the network of one daemon, between its asyncio loop and its cores.
+
+    NetThread -- datagrams --> Endpoint core -- messages --> on_incoming
+              -- transfers complete -----------------------> on_completed
+              -- payload jobs that have left --------------> on_sent
+    send(Outgoing), send_payload(SendPayload) <-- the daemon; then flush()
+
+Owns the unicast socket, the thread, the memberships and the endpoint's timer; it
+knows no protocol. Without a multicast plan a message to a Group goes by unicast to
+the nodes that `fan_out` names. A callback that raises is logged and counted, so
+that one bad message cannot stop the others of its batch.
+Limits: the NetThread's; payload jobs that do not fit wait here in order, and their
+number is bounded by the cores (two per receiver of an open transfer).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from replicast.auth.endpoint import Endpoint
+from replicast.auth.keyring import KeyRing
+from replicast.machine import Address, Group, Incoming, NodeId, Outgoing
+from replicast.metrics import Counters
+from replicast.transfer import SendPayload
+from replicast.transfer_header import is_payload, parse_header, sealed_by, sealed_datagrams
+from replicast.transport.memberships import Memberships
+from replicast.transport.multicast import MulticastPlan
+from replicast.transport.net import FeedCode, NetThread
+
+LOG = logging.getLogger(__name__)
+UNICAST_TAG = 0
+
+
+class UdpShell:
+    """Drives one endpoint. All methods are called from the loop's thread."""
+
+    def __init__(
+        self,
+        net: NetThread,
+        endpoint: Endpoint,
+        unicast: socket.socket,
+        keys: KeyRing,
+        counters: Counters,
+        *,
+        now_ns: Callable[[], int],
+        on_incoming: Callable[[Incoming, int], None],
+        on_completed: Callable[[list[bytes], int], None],
+        on_sent: Callable[[bytes, int, int], None],
+        fan_out: Callable[[Outgoing], Iterable[NodeId]],
+        plan: MulticastPlan | None = None,
+        memberships: Memberships | None = None,
+    ) -> None:
+        """on_sent gets (transfer_id, token, now_ns) of a SendPayload. `unicast` is closed here."""
+        self.endpoint, self.net, self.plan, self.memberships = endpoint, net, plan, memberships
+        self._socket, self._keys, self._counters = unicast, keys, counters
+        self._now_ns, self._fan_out = now_ns, fan_out
+        self._on_incoming, self._on_completed = on_incoming, on_completed
+        self._on_sent = on_sent
+        self._jobs: dict[int, SendPayload] = {}
+        self._waiting: deque[SendPayload] = deque()
+        self._ended: list[SendPayload] = []
+        self._next_job = 0
+        self._counted: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+        self._loop = asyncio.get_running_loop()
+
+    def start(self) -> None:
+        """Serve the sockets from the running loop."""
+        self.net.add_socket(self._socket.fileno(), UNICAST_TAG)
+        self.net.start()
+        self._loop.add_reader(self.net.fileno(), self._on_readable)
+
+    def close(self) -> None:
+        """Stop the thread and close all sockets; nothing is delivered afterwards."""
+        self._loop.remove_reader(self.net.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.memberships is not None:
+            self.memberships.close()
+        self.net.stop()
+        self._socket.close()
+
+    def set_keys(self, keys: KeyRing) -> None:
+        """Key rotation."""
+        self._keys = keys
+        self.endpoint.set_keys(keys)
+
+    # -- out ----------------------------------------------------------------------------
+    def send(self, outgoing: Outgoing, now_ns: int) -> None:
+        """Queue one message; it leaves with flush()."""
+        if isinstance(outgoing.to, Group) and self.plan is None:
+            self.endpoint.send_many(outgoing, self._fan_out(outgoing), now_ns)
+        else:
+            self.endpoint.send(outgoing, now_ns)
+
+    def flush(self) -> None:
+        """Hand all queued messages to the kernel and re-arm the endpoint's timer."""
+        queued = self.endpoint.take_datagrams()
+        if queued:
+            self.net.send_control([(UNICAST_TAG, d.payload, self._resolve(d.to)) for d in queued])
+        self._arm()
+
+    def send_payload(self, event: SendPayload) -> None:
+        """Execute a core's event; on_sent follows when the last datagram has left."""
+        self._waiting.append(event)
+        self._submit_waiting()
+
+    def _resolve(self, to: Address | Group) -> Address:
+        if not isinstance(to, Group):
+            return to
+        if self.plan is None:
+            raise ValueError(f"{to} has no address without a multicast plan")
+        return self.plan.address(to)
+
+    def _addresses(self, event: SendPayload) -> list[Address]:
+        if isinstance(event.to, Group):
+            return [self._resolve(event.to)]
+        known = [self.endpoint.address_of(node) for node in event.to]
+        return [address for address in known if address is not None]
+
+    def _submit_waiting(self) -> None:
+        while self._waiting and self._submit(self._waiting[0]):
+            self._waiting.popleft()
+
+    def _submit(self, event: SendPayload) -> bool:
+        """False: the thread has enough queued; again when a job has left."""
+        addresses = self._addresses(event)
+        if event.authenticated:
+            self._send_sealed(event, addresses)
+        if event.authenticated or not addresses:
+            if not self._ended:
+                self._loop.call_soon(self._report_ended)
+            self._ended.append(event)
+            return True
+        self._next_job += 1
+        node_id = self.endpoint.node_id
+        shape = (list(event.ranges), event.datagram_bytes, event.size_bytes, addresses)
+        job = (self._next_job, UNICAST_TAG, event.transfer_id, node_id, event.buffer)
+        if not self.net.submit_payload(*job, *shape):
+            return False
+        self._jobs[self._next_job] = event
+        return True
+
+    def _send_sealed(self, event: SendPayload, addresses: list[Address]) -> None:
+        made = sealed_datagrams(
+            self._keys,
+            event.transfer_id,
+            self.endpoint.node_id,
+            event.buffer,
+            list(event.ranges),
+            event.datagram_bytes,
+        )
+        self.net.send_control([(UNICAST_TAG, d, to) for d in made for to in addresses])
+
+    def _report_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        self._report(ended, self._now_ns())
+        self.flush()
+
+    def _report(self, events: list[SendPayload], now_ns: int) -> None:
+        for event in events:
+            self._guard(self._on_sent, event.transfer_id, event.token, now_ns)
+
+    # -- in -----------------------------------------------------------------------------
+    def _on_readable(self) -> None:
+        controls, completed, sent = self.net.take()
+        now_ns = self._now_ns()
+        for tag, datagram, source in controls:
+            if is_payload(datagram):
+                self._place_sealed(datagram)
+            else:
+                self._receive(tag, datagram, source, now_ns)
+        completed += self.net.reassembly.take_completed()
+        if completed:
+            self._guard(self._on_completed, completed, now_ns)
+        self._report([self._jobs.pop(job) for job in sent], now_ns)
+        self._submit_waiting()
+        self.flush()
+
+    def _receive(self, tag: int, datagram: bytes, source: Address, now_ns: int) -> None:
+        group = self.memberships.group_of(tag) if self.memberships is not None else None
+        if group is None and tag != UNICAST_TAG:
+            self._drop("left_group")
+            return
+        incoming = self.endpoint.receive(datagram, source, group, now_ns)
+        if incoming is not None:
+            self._guard(self._on_incoming, incoming, now_ns)
+
+    def _place_sealed(self, datagram: bytes) -> None:
+        """A payload datagram with a MAC: the thread checked its shape, the key is checked here."""
+        header = parse_header(datagram)
+        if header is None or not sealed_by(self._keys, header, datagram):
+            self._drop("payload_mac")
+            return
+        offset = header.index * header.datagram_bytes
+        try:
+            self.net.reassembly.place(header.transfer_id, offset, memoryview(datagram)[64:])
+        except (KeyError, ValueError):
+            self._drop("payload_unknown_transfer")  # closed since the thread looked
+
+    def _drop(self, reason: str) -> None:
+        self._counters.count("datagrams_dropped", reason)
+
+    def _guard(self, callback: Callable[..., None], *arguments: object) -> None:
+        try:
+            callback(*arguments)
+        except Exception:
+            LOG.exception("a handler failed")
+            self._drop("handler_failed")
+
+    # -- time and counts ----------------------------------------------------------------
+    def _arm(self) -> None:
+        """Have a timer that fires no later than the endpoint's deadline; early does no harm."""
+        deadline_ns = self.endpoint.deadline_ns()
+        if deadline_ns is None or (self._timer is not None and self._timer_ns <= deadline_ns):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_ns = max(0, deadline_ns - self._now_ns())
+        self._timer = self._loop.call_later(delay_ns / 1e9, self._expire, deadline_ns)
+        self._timer_ns = deadline_ns
+
+    def _expire(self, deadline_ns: int) -> None:
+        self._timer = None
+        # Timers may fire a little early; the core must not see time before its deadline.
+        self.endpoint.expire(max(deadline_ns, self._now_ns()))
+        self.flush()
+
+    def count_stats(self) -> None:
+        """Bring the thread's counters into the metrics; called before they are rendered."""
+        net = self.net.stats()
+        payload = self.net.reassembly.stats()
+        for kind in ("control", "payload"):
+            self._count_new("datagrams_received", kind, net[f"received_{kind}"])
+            self._count_new("datagrams_sent", kind, net[f"sent_{kind}"])
+        for reason in ("queue_full", "truncated", "unsent"):
+            self._count_new("datagrams_dropped", reason, net[f"dropped_{reason}"])
+        for code in FeedCode:
+            if code >= FeedCode.SHORT:
+                name = code.name.lower()
+                self._count_new("datagrams_dropped", f"payload_{name}", payload[name])
+
+    def _count_new(self, metric: str, label: str, total: int) -> None:
+        key = f"{metric} {label}"
+        new = total - self._counted.get(key, 0)
+        if new:
+            self._counters.count(metric, label, by=new)
+            self._counted[key] = total
