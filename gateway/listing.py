@@ -58,12 +58,14 @@ class _Asked:
 
 
 class ListOperation:
-    """Core of one page; `request.rows` must be all rows of the bucket."""
+    """Core of one page; `request.rows` must be all rows of the bucket. Its requests have
+    operation ids of `operation_base` (12 bytes) and a number."""
 
     def __init__(
         self,
         *,
         request: NameList,
+        operation_base: bytes,
         table: Table,
         deadline_ns: int,
         rng: random.Random,
@@ -71,7 +73,7 @@ class ListOperation:
         now_ns: int,
     ) -> None:
         self._request, self._table, self._end_ns = request, table, deadline_ns
-        self._rng, self._counters = rng, counters
+        self._base, self._number, self._counters = operation_base, 0, counters
         self._missing = set(request.rows)
         self._parts: list[_Part] = []
         self._asked: dict[NodeId, _Asked] = {}
@@ -84,10 +86,6 @@ class ListOperation:
         self._ask(now_ns)
 
     # -- inputs ---------------------------------------------------------------------
-
-    def operation_ids(self) -> list[bytes]:
-        """Ids of the requests that are out: replies to them belong here."""
-        return [asked.operation_id for asked in self._asked.values()]
 
     def receive(self, incoming: Incoming, now_ns: int) -> None:
         asked = self._asked.get(incoming.sender)
@@ -148,7 +146,8 @@ class ListOperation:
     def _send(self, target: NodeId, rows: tuple[int, ...]) -> None:
         # A page is a read: each request has an id of its own, so a late answer to other rows
         # cannot be taken for this one.
-        asked = _Asked(rows, self._rng.randbytes(16))
+        self._number += 1
+        asked = _Asked(rows, self._base + self._number.to_bytes(4, "little"))
         self._asked[target] = asked
         request = replace(self._request, rows=rows)
         self._outgoing.append(Outgoing(request, target, asked.operation_id, self._table.generation))

@@ -169,6 +169,7 @@ def listing(table, rows, limit=10):
     )
     return ListOperation(
         request=request,
+        operation_base=b"operation-id",
         table=table,
         deadline_ns=30 * SECOND,
         rng=random.Random(1),
