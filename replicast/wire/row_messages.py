@@ -1,1 +1,229 @@
-"""Replication of name rows between targets, over CURVE channels (DESIGN 9)."""
+"""Replication of name rows between targets, over CURVE channels (DESIGN 9), and what a row
+keeps in its log and view.
+
+Every message is a list of per-row items, so that one message per pair of processes
+carries all their rows. An item names the sending and the receiving VDEV (a target owns
+several) and the tenure that it belongs to: (epoch, tenure), `epoch` being the generation
+that installed the leader and `tenure` a number that the leader never uses twice. An entry
+is identified by (epoch, tenure, index) of the leader that made it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from replicast.wire.name_messages import (
+    BODY_BYTES_MAX,
+    Body,
+    BucketName,
+    ChidList,
+    ETag,
+    ObjectName,
+    TenantName,
+    VersionId,
+    VersionSummary,
+)
+from replicast.wire.schema import (
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Bytes16,
+    Hash,
+    Kind,
+    Message,
+    Struct,
+    message,
+    struct,
+)
+
+ITEMS_MAX = 65_535
+ENTRIES_MAX = 4096
+# A body, its list of chunks short of copies, and the fixed fields.
+ENTRY_BYTES_MAX = BODY_BYTES_MAX + 320 * 1024
+
+
+@struct
+class RowPosition(Struct):
+    """One entry's identity; all zero is the start of every log."""
+
+    epoch: U64
+    tenure: U64
+    index: U64
+
+
+@struct
+class RowEntry(Struct):
+    """One log entry as it is stored; `data` is an encoded RowOperation."""
+
+    epoch: U64
+    index: U64
+    data: Annotated[bytes, Kind("bytes", ENTRY_BYTES_MAX)]
+
+
+EntryList = Annotated[tuple[RowEntry, ...], Kind("list", ENTRIES_MAX, RowEntry)]
+
+
+@struct
+class AppendItem(Struct):
+    """Entries after `previous`, and how far the row is committed. `open_count` is the life of
+    the receiving VDEV that the leader talks to: what was meant for an earlier one is refused."""
+
+    row: U32
+    leader: U16
+    replica: U16
+    epoch: U64
+    tenure: U64
+    open_count: U64
+    committed_index: U64
+    previous: RowPosition
+    entries: EntryList
+
+
+@message(60)
+class RowAppend(Message):
+    """Leader -> replica."""
+
+    items: Annotated[tuple[AppendItem, ...], Kind("list", ITEMS_MAX, AppendItem)]
+
+
+ACCEPTED, MISMATCH, STALE = 0, 1, 2
+
+
+@struct
+class StatusItem(Struct):
+    """`outcome` MISMATCH: the entries do not follow what this replica has. STALE: it knows a
+    leader of `known_epoch`. `last` is the last durable entry; `acknowledged_index` the highest
+    durable one that is known to be the same as the leader's, without a gap."""
+
+    row: U32
+    replica: U16
+    leader: U16
+    epoch: U64
+    tenure: U64
+    open_count: U64
+    outcome: U8
+    known_epoch: U64
+    acknowledged_index: U64
+    committed_index: U64
+    last: RowPosition
+
+
+@message(61)
+class RowStatus(Message):
+    """Replica -> leader: an acknowledgement, or the answer to ROW_QUERY."""
+
+    items: Annotated[tuple[StatusItem, ...], Kind("list", ITEMS_MAX, StatusItem)]
+
+
+@struct
+class QueryItem(Struct):
+    """The replica promises to refuse older tenures and says where it stands."""
+
+    row: U32
+    leader: U16
+    replica: U16
+    epoch: U64
+    tenure: U64
+
+
+@message(62)
+class RowQuery(Message):
+    """Leader -> replica: taking over, or after silence."""
+
+    items: Annotated[tuple[QueryItem, ...], Kind("list", ITEMS_MAX, QueryItem)]
+
+
+@struct
+class FetchItem(Struct):
+    """Entries after `after_index` are wanted."""
+
+    row: U32
+    leader: U16
+    replica: U16
+    epoch: U64
+    tenure: U64
+    after_index: U64
+
+
+@message(63)
+class RowFetch(Message):
+    """Leader that takes over -> replica that knows more."""
+
+    items: Annotated[tuple[FetchItem, ...], Kind("list", ITEMS_MAX, FetchItem)]
+
+
+@struct
+class FetchedItem(Struct):
+    """As much as fits one message of what was asked for."""
+
+    row: U32
+    replica: U16
+    leader: U16
+    epoch: U64
+    tenure: U64
+    previous: RowPosition
+    entries: EntryList
+
+
+@message(64)
+class RowFetched(Message):
+    """Replica -> leader that takes over."""
+
+    items: Annotated[tuple[FetchedItem, ...], Kind("list", ITEMS_MAX, FetchedItem)]
+
+
+# -- formats in the log and in the view; never sent by themselves ------------------
+
+PUT, MARK_DELETED, REMOVE_VERSION, REFUSE = 1, 2, 3, 4
+
+
+@message(70)
+class RowOperation(Message):
+    """What an entry holds. PUT and MARK_DELETED add `version`; REMOVE_VERSION removes it;
+    REFUSE records a final refusal (`reason`), so that a retry gets the same answer.
+    `time_ns` is the row's cluster time, strictly increasing from entry to entry."""
+
+    tenure: U64  # first, so that an entry's identity needs no decoding
+    kind: U8
+    reason: U8
+    time_ns: I64
+    operation_id: Bytes16
+    tenant: TenantName
+    bucket: BucketName
+    bucket_incarnation: U64
+    name: ObjectName
+    version: VersionId
+    replaces: VersionId
+    logical_size: U64
+    etag: ETag
+    body_hash: Hash
+    short_of_copies: ChidList
+    body: Body
+
+
+@message(71)
+class RowVersion(Message):
+    """View value of one version; its body is in entry `index` of the row's log."""
+
+    index: U64
+    short_count: U16
+    summary: VersionSummary
+
+
+@message(72)
+class RowOutcome(Message):
+    """View value of one operation's result; reason 0 = done."""
+
+    time_ns: I64
+    reason: U8
+    summary: VersionSummary
+
+
+@message(73)
+class RowApplied(Message):
+    """View value: the last entry whose effects are in the view."""
+
+    time_ns: I64
+    position: RowPosition

@@ -1,0 +1,153 @@
+"""What rows know of the world around them: tables, lease, clock offset, buckets, failed VDEVs.
+
+`acting` is the one fence of everything that only a row's leader may do. It is checked with
+the `now_ns` of the call that commits or answers; the owner reads the clock after it took the
+request from the network, and nothing else changes a row's state within one call, so a
+read is ordered at that instant, inside its own interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from replicast.flexhash.table import Table, VdevState
+from replicast.machine import NodeId
+from replicast.metrics import Counters
+from replicast.target.names.limits import NameLimits
+
+
+class Lease(Protocol):
+    """This target's lease (flexhash/lease.py)."""
+
+    @property
+    def floor(self) -> int: ...
+    def valid(self, now_ns: int) -> bool: ...
+
+
+class Bucket(Protocol):
+    """A bucket's record; state 1 is active, 2 is being deleted."""
+
+    @property
+    def incarnation(self) -> int: ...
+    @property
+    def spread(self) -> int: ...
+    @property
+    def state(self) -> int: ...
+
+
+Buckets = Mapping[tuple[str, str], Bucket]
+
+
+class RowContext:
+    """Shared by all rows of a target; the service keeps it up to date."""
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        segment_id: int,
+        lease: Lease,
+        buckets: Buckets,
+        limits: NameLimits,
+        counters: Counters,
+    ) -> None:
+        self.node_id, self.segment_id = node_id, segment_id
+        self.lease, self.buckets, self.limits, self.counters = lease, buckets, limits, counters
+        self.table: Table | None = None
+        self.prepared: Table | None = None
+        self.open_counts: dict[int, int] = {}  # our VDEVs that are in use
+        self.clock_error_ns = 0  # our wall clock minus the Raft leader's
+        self._wall_offset_ns = 0
+        self._wanted: dict[int, tuple[int, ...]] = {}  # of the adopted table
+        self._add_wait: dict[int, tuple[int, int]] = {}
+
+    def set_wall(self, now_ns: int, wall_ns: int) -> None:
+        """Tell the time of day; between two calls it runs with now_ns."""
+        self._wall_offset_ns = wall_ns - now_ns
+
+    def wall_ns(self, now_ns: int) -> int:
+        """Time of day, ns since the Unix epoch."""
+        return now_ns + self._wall_offset_ns
+
+    def acting(self, row: int, vdev_index: int, now_ns: int) -> bool:
+        """May this VDEV commit and answer for the row right now?"""
+        table = self.table
+        return (
+            table is not None
+            and table.row_leader(row) == vdev_index
+            and self.lease.valid(now_ns)
+            and self.lease.floor >= table.leader_since(row)
+            and abs(self.clock_error_ns) <= self.limits.max_skew_ns
+            # A table from before our last start: additions of the former life may be in flight.
+            and self.open_counts.get(vdev_index) == table.vdevs[vdev_index].open_count
+        )
+
+    def name_replicas(self, row: int) -> tuple[int, ...]:
+        """The in-sync set of the adopted table."""
+        assert self.table is not None
+        return self.table.name_replicas(row)
+
+    def required(self, row: int) -> tuple[int, ...]:
+        """Who must have an entry before it is committed: also those of a table that we have
+        acknowledged and that may become active any moment."""
+        replicas = self.name_replicas(row)
+        if self.prepared is None:
+            return replicas
+        coming = self.prepared.name_replicas(row)
+        return replicas + tuple(v for v in coming if v not in replicas)
+
+    def is_up(self, vdev_index: int) -> bool:
+        """As the adopted table says."""
+        assert self.table is not None
+        vdev = self.table.vdevs.get(vdev_index)
+        return vdev is not None and vdev.state == VdevState.UP
+
+    def up_count(self, vdevs: Iterable[int]) -> int:
+        """How many of them are up."""
+        return sum(self.is_up(v) for v in vdevs)
+
+    def adopt(self, table: Table) -> None:
+        """Use this table from now on."""
+        self.table = table
+        self._wanted.clear()
+        if self.prepared is not None and self.prepared.generation <= table.generation:
+            self.prepared = None
+
+    def wanted(self, row: int) -> tuple[int, ...]:
+        """Who should be in sync: the candidates, and when too few are up, other members of
+        the row that are, on hosts of their own."""
+        found = self._wanted.get(row)
+        if found is None:
+            found = self._wanted[row] = self._make_wanted(row)
+        return found
+
+    def _make_wanted(self, row: int) -> tuple[int, ...]:
+        assert self.table is not None
+        wanted = list(self.table.name_candidates(row))
+        held = [v for v in self.name_replicas(row) if v not in wanted]
+        if self.up_count(wanted + held) >= self.table.policy.min_copies:
+            return tuple(wanted)
+        hosts = {self.table.host_of(v) for v in wanted if self.is_up(v)}
+        for v in self.table.members(row):
+            if v not in wanted and self.is_up(v) and self.table.host_of(v) not in hosts:
+                wanted.append(v)
+                hosts.add(self.table.host_of(v))
+        return tuple(wanted)
+
+    def node_of(self, vdev_index: int) -> NodeId | None:
+        """The target that owns a VDEV."""
+        assert self.table is not None
+        vdev = self.table.vdevs.get(vdev_index)
+        return None if vdev is None else vdev.target
+
+    def note_removal(self, vdev_index: int, now_ns: int) -> None:
+        """A replica was asked to be removed: the next addition waits, twice as long each time."""
+        wait_ns, until_ns = self._add_wait.get(vdev_index, (0, 0))
+        if now_ns >= until_ns:
+            limits = self.limits
+            wait_ns = min(max(2 * wait_ns, limits.add_wait_ns), limits.add_wait_max_ns)
+            self._add_wait[vdev_index] = (wait_ns, now_ns + wait_ns)
+
+    def may_add(self, vdev_index: int, now_ns: int) -> bool:
+        """A replica that keeps failing is not added again at once."""
+        return now_ns >= self._add_wait.get(vdev_index, (0, 0))[1]

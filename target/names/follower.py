@@ -1,0 +1,96 @@
+"""What a row's leader knows of one other replica: where it stands and what is on the way.
+
+`matched` means that the last status told an entry that both logs share; until then only
+questions are sent. `acknowledged_index` counts for commits: durable there, same history.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import IntEnum
+
+from replicast.target.names.log import LogEntry
+from replicast.target.names.position import Position
+
+
+class Role(IntEnum):
+    """Why the leader talks to a replica."""
+
+    IN_SYNC = 1  # counted in every commit
+    CATCHING_UP = 2  # a candidate that is being brought up to date
+    JOINING = 3  # its addition is submitted and undecided: waited for, not counted as a copy
+
+
+class Follower:
+    """One replica of one row, seen by the leader."""
+
+    __slots__ = (
+        "acknowledged_index",
+        "command_due_ns",
+        "command_seen",
+        "committed_index",
+        "committed_sent",
+        "flight",
+        "flight_bytes",
+        "heard",
+        "last",
+        "matched",
+        "node_id",
+        "open_count",
+        "query_due_ns",
+        "role",
+        "sent_index",
+        "vdev_index",
+        "waiting_since_ns",
+    )
+
+    def __init__(self, vdev_index: int, node_id: int, role: Role, now_ns: int) -> None:
+        self.vdev_index, self.node_id, self.role = vdev_index, node_id, role
+        self.open_count = 0
+        self.matched = self.heard = False
+        self.acknowledged_index = self.sent_index = 0
+        self.committed_index = self.committed_sent = 0
+        self.last = Position(0, 0, 0)
+        self.flight: deque[tuple[int, int]] = deque()  # (index, bytes) sent, not acknowledged
+        self.flight_bytes = 0
+        self.query_due_ns: int | None = now_ns
+        self.command_due_ns = 0
+        self.command_seen = 0  # generation that the last addition was submitted under
+        self.waiting_since_ns: int | None = now_ns
+
+    def sent(self, entry: LogEntry, now_ns: int) -> int:
+        """Note an entry on its way; returns the bytes that it occupies until acknowledged."""
+        size = len(entry.data) + 64
+        self.flight.append((entry.position.index, size))
+        self.flight_bytes += size
+        self.sent_index = entry.position.index
+        if self.waiting_since_ns is None:
+            self.waiting_since_ns = now_ns
+        return size
+
+    def acknowledge(self, index: int, now_ns: int) -> int:
+        """Everything up to `index` is durable there; returns the bytes that this frees."""
+        if index > self.acknowledged_index:
+            self.acknowledged_index = index
+            self.waiting_since_ns = now_ns
+        freed = 0
+        while self.flight and self.flight[0][0] <= index:
+            freed += self.flight.popleft()[1]
+        self.flight_bytes -= freed
+        if self.matched and not self.flight:
+            self.waiting_since_ns = None
+        return freed
+
+    def lost(self, query_at_ns: int, now_ns: int) -> int:
+        """What is on the way may be lost: ask where it stands. Returns the bytes freed."""
+        freed, self.flight_bytes = self.flight_bytes, 0
+        self.flight.clear()
+        self.matched = False
+        self.query_due_ns = query_at_ns
+        if self.waiting_since_ns is None:
+            self.waiting_since_ns = now_ns
+        return freed
+
+    def match(self, index: int) -> None:
+        """Both logs are known to be the same up to `index`: go on from there."""
+        self.matched, self.sent_index, self.query_due_ns = True, index, None

@@ -1,0 +1,543 @@
+"""The leadership of one row: take over, order operations, replicate, commit, answer.
+
+    WAITING   until the fence (context.acting) opens
+    ASKING    QUERY to all in-sync replicas: last entry and committed index of each
+    FETCHING  when another one has a longer history: any in-sync log holds all that is
+              committed, so the longest is taken (nothing prepared is lost, damage heals)
+    LEADING   entries go to all replicas; committed when every required one has them durable
+
+Invariants: an entry is committed only while the fence is open, and only when durable on every
+replica of the adopted table, of a table already acknowledged, and on every one whose addition
+is submitted and undecided. A removal counts when the adopted table says so. Answers leave
+after their entry is committed and applied. Entries of earlier leaderships keep their identity.
+Limits: entries and bytes undecided per row, bytes on the way per replica and per peer.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from replicast.machine import Incoming
+from replicast.target.names.context import RowContext
+from replicast.target.names.follower import Follower, Role
+from replicast.target.names.log import LogEntry
+from replicast.target.names.outbox import Outbox
+from replicast.target.names.position import from_wire, tenure_number, to_wire
+from replicast.target.names.replica import RowReplica
+from replicast.target.names.state import summary_of
+from replicast.target.names.undecided import Pending, Undecided
+from replicast.units import MS
+from replicast.wire.name_messages import NameResult, VersionId
+from replicast.wire.reasons import Reason
+from replicast.wire.row_messages import (
+    ACCEPTED,
+    STALE,
+    AppendItem,
+    FetchedItem,
+    FetchItem,
+    QueryItem,
+    RowOperation,
+    StatusItem,
+)
+
+POLL_NS = 25 * MS
+ADD_LAG_ENTRIES = 16  # a candidate this close behind is added; commits then wait for it
+
+
+class Phase(IntEnum):
+    """See the module header."""
+
+    WAITING = 1
+    ASKING = 2
+    FETCHING = 3
+    LEADING = 4
+
+
+class PeerWindows:
+    """Bytes sent to each peer process and not acknowledged, all rows together."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes: dict[int, int] = {}
+
+    def room(self, node_id: int) -> bool:
+        """May more be sent?"""
+        return self._bytes.get(node_id, 0) < self._bytes_max
+
+    def add(self, node_id: int, size: int) -> None:
+        """Sent (positive) or acknowledged (negative)."""
+        self._bytes[node_id] = self._bytes.get(node_id, 0) + size
+
+
+class Leadership:
+    """One stretch of leading one row by one VDEV; never revived after end()."""
+
+    def __init__(
+        self,
+        replica: RowReplica,
+        context: RowContext,
+        outbox: Outbox,
+        windows: PeerWindows,
+        now_ns: int,
+    ) -> None:
+        assert context.table is not None
+        replica.serial += 1
+        self.replica = replica
+        self.row, self.vdev_index = replica.row, replica.vdev_index
+        self.epoch = context.table.leader_since(replica.row)
+        self.tenure = tenure_number(replica.open_count, replica.serial)
+        replica.promise_self((self.epoch, self.tenure))
+        self.phase = Phase.WAITING
+        self.undecided = Undecided(replica.state)
+        self.followers: dict[int, Follower] = {}
+        self._context, self._outbox, self._windows = context, outbox, windows
+        self._phase_since_ns = now_ns
+        self._fetch: Follower | None = None
+        self._fetch_due_ns = 0
+        self._notice_due_ns = 0
+        self._tend_due_ns = 0
+        self._unsettled = True
+        self._time_ns = 0
+        self.on_table(now_ns)
+
+    # -- questions -------------------------------------------------------------
+
+    def acting(self, now_ns: int) -> bool:
+        """Is the fence open?"""
+        return self._context.acting(self.row, self.vdev_index, now_ns)
+
+    @property
+    def readable(self) -> bool:
+        """Taken over, and all that is known to be committed is applied."""
+        applied = self.replica.state.applied.index
+        return self.phase == Phase.LEADING and applied >= self.replica.committed_index
+
+    @property
+    def writable(self) -> bool:
+        """Enough replicas are up for an acknowledged write to survive."""
+        assert self._context.table is not None
+        replicas = self._context.name_replicas(self.row)
+        return self._context.up_count(replicas) >= self._context.table.policy.min_copies
+
+    @property
+    def full(self) -> bool:
+        """No more undecided entries are taken."""
+        limits = self._context.limits
+        too_many = len(self.undecided.entries) >= limits.row_entries_max
+        return too_many or self.undecided.bytes >= limits.row_bytes_max
+
+    @property
+    def copies(self) -> int:
+        """Replicas that have what is committed."""
+        return len(self._context.name_replicas(self.row))
+
+    # -- ordering --------------------------------------------------------------
+
+    def next_version(self, now_ns: int) -> VersionId:
+        """Above everything in the log: the row's hybrid logical clock."""
+        time_ns = max(self._context.wall_ns(now_ns), self._time_ns + 1)
+        return VersionId(time_ns=time_ns, segment_id=self._context.segment_id, sequence=0)
+
+    def order(self, operation: RowOperation, incoming: Incoming) -> None:
+        """Append an operation; the answer goes to `incoming` once it is committed."""
+        entry = self.replica.log.make(self.epoch, operation)
+        self._time_ns = operation.time_ns
+        self.undecided.add(entry).waiters[incoming.sender] = incoming
+
+    # -- what replicas say -----------------------------------------------------
+
+    def on_status(self, item: StatusItem, now_ns: int) -> None:
+        """An acknowledgement, an answer to a query, or a refusal."""
+        follower = self.followers.get(item.replica)
+        if follower is None or (item.epoch, item.tenure) != (self.epoch, self.tenure):
+            return
+        if item.outcome == STALE:
+            if item.known_epoch > self.epoch:
+                self._outbox.fetch_table(item.known_epoch)
+            return
+        follower.heard = True
+        follower.last = from_wire(item.last)
+        follower.committed_index = max(follower.committed_index, item.committed_index)
+        other_life = item.open_count != follower.open_count
+        follower.open_count = item.open_count
+        if item.outcome != ACCEPTED or (other_life and follower.matched):
+            self._release(follower, follower.lost(now_ns + POLL_NS, now_ns))
+        elif follower.matched:
+            self._release(follower, follower.acknowledge(item.acknowledged_index, now_ns))
+        elif self.phase == Phase.LEADING:
+            self._match(follower, now_ns)
+
+    def on_fetched(self, item: FetchedItem, now_ns: int) -> None:
+        """A part of the longer history."""
+        source = self._fetch
+        mine = (item.epoch, item.tenure) == (self.epoch, self.tenure)
+        if self.phase != Phase.FETCHING or source is None or not mine:
+            return
+        if item.replica != source.vdev_index:
+            return
+        if not self.replica.accept(from_wire(item.previous), item.entries):
+            self._ask_again(now_ns)
+            return
+        reached = item.previous.index + len(item.entries)
+        if not item.entries:
+            self._ask_again(now_ns)
+        elif reached >= source.last.index:
+            self._fetch = None
+            self._lead(now_ns)
+        else:
+            self._send_fetch(reached, now_ns)
+
+    def _match(self, follower: Follower, now_ns: int) -> None:
+        log = self.replica.log
+        last = follower.last
+        if follower.committed_index > log.last.index:
+            # An in-sync log ends below what was committed: never overwrite, ask again.
+            self._context.counters.count("row_conflicts")
+            self._ask_again(now_ns)
+            return
+        same = log.position_at(last.index) == last
+        index = last.index if same else min(follower.committed_index, last.index)
+        follower.match(index)
+        self._release(follower, follower.acknowledge(index, now_ns))
+
+    def _release(self, follower: Follower, freed_bytes: int) -> None:
+        if freed_bytes:
+            self._windows.add(follower.node_id, -freed_bytes)
+
+    # -- tables and outcomes -----------------------------------------------------
+
+    def on_table(self, now_ns: int) -> None:
+        """A table was adopted under which this VDEV still leads by the same epoch (or now does)."""
+        replicas = self._context.name_replicas(self.row)
+        assert self._context.table is not None
+        settled = self._context.table.names_since(self.row)
+        self._unsettled, self._tend_due_ns = True, now_ns
+        for vdev in replicas:
+            if vdev == self.vdev_index:
+                continue
+            follower = self.followers.get(vdev) or self._follow(vdev, Role.IN_SYNC, now_ns)
+            if follower is not None and follower.role != Role.IN_SYNC:
+                if follower.role == Role.JOINING:
+                    self._context.counters.count("row_catchups")
+                follower.role = Role.IN_SYNC
+        for vdev, follower in list(self.followers.items()):
+            if vdev in replicas:
+                continue
+            refused = follower.role == Role.JOINING and settled > follower.command_seen
+            if follower.role == Role.IN_SYNC or self._context.node_of(vdev) is None:
+                self._drop(follower)
+            elif refused:
+                follower.role = Role.CATCHING_UP
+
+    def on_change_refused(self, vdev_index: int) -> None:
+        """Raft refused an addition for certain."""
+        follower = self.followers.get(vdev_index)
+        if follower is not None and follower.role == Role.JOINING:
+            follower.role = Role.CATCHING_UP
+
+    def end(self) -> list[Pending]:
+        """Stop leading: returns what was undecided, whose askers must ask elsewhere."""
+        for follower in list(self.followers.values()):
+            self._drop(follower)
+        self.phase = Phase.WAITING
+        return self.undecided.clear()
+
+    def _follow(self, vdev: int, role: Role, now_ns: int) -> Follower | None:
+        node_id = self._context.node_of(vdev)
+        if node_id is None:
+            return None
+        self.followers[vdev] = Follower(vdev, node_id, role, now_ns)
+        return self.followers[vdev]
+
+    def _drop(self, follower: Follower) -> None:
+        self._release(follower, follower.flight_bytes)
+        del self.followers[follower.vdev_index]
+
+    # -- steps -----------------------------------------------------------------
+
+    def step(self, now_ns: int) -> int | None:
+        """Do what is due; returns when to come again (None: only when something arrives)."""
+        if not self.acting(now_ns):
+            return now_ns + POLL_NS
+        if self.phase == Phase.WAITING:
+            self._ask_again(now_ns)
+        if self.phase == Phase.ASKING:
+            self._ask(now_ns)
+        elif self.phase == Phase.FETCHING:
+            self._fetch_again(now_ns)
+        if self.phase == Phase.LEADING:
+            self._replicate(now_ns)
+            self._commit(now_ns)
+            if now_ns >= self._tend_due_ns:
+                self._tend_members(now_ns)
+        return self._next(now_ns)
+
+    def _next(self, now_ns: int) -> int | None:
+        busy = self.phase != Phase.LEADING or bool(self.undecided.entries) or not self.readable
+        for follower in self.followers.values():
+            behind = follower.committed_sent < self.replica.committed_index
+            busy = busy or not follower.matched or bool(follower.flight) or behind
+            busy = busy or follower.role != Role.IN_SYNC
+        busy = busy or self._unsettled
+        return now_ns + POLL_NS if busy else None
+
+    def _ask_again(self, now_ns: int) -> None:
+        """(Re)start taking over; not in a tight loop when it leads nowhere."""
+        query_ns = now_ns if self.phase == Phase.WAITING else now_ns + 4 * POLL_NS
+        self.phase, self._phase_since_ns = Phase.ASKING, now_ns
+        self.undecided.clear()
+        for follower in self.followers.values():
+            self._release(follower, follower.lost(query_ns, now_ns))
+            follower.heard = False
+            follower.waiting_since_ns = now_ns
+
+    # -- taking over ---------------------------------------------------------------
+
+    def _ask(self, now_ns: int) -> None:
+        waited_ns = now_ns - self._phase_since_ns
+        missing = False
+        for follower in self.followers.values():
+            if follower.role != Role.IN_SYNC or follower.heard:
+                continue
+            self._query(follower, now_ns)
+            missing = missing or self._context.is_up(follower.vdev_index)
+        if not missing or waited_ns >= self._context.limits.silence_ns:
+            self._choose_history(now_ns)
+
+    def _choose_history(self, now_ns: int) -> None:
+        log = self.replica.log
+        heard = [f for f in self.followers.values() if f.heard and f.role == Role.IN_SYNC]
+        committed = max([self.replica.committed_index, *(f.committed_index for f in heard)])
+        best = max(heard, key=lambda f: f.last, default=None)
+        if best is not None and best.last.index < committed:
+            best = max(heard, key=lambda f: f.last.index)
+        mine = log.last
+        if mine.index >= committed and (best is None or best.last <= mine):
+            self.replica.commit(committed)
+            self._lead(now_ns)
+        elif best is not None and best.last.index >= committed:
+            self._fetch = best
+            self._enter_fetching(now_ns)
+        else:
+            self._ask_again(now_ns)  # nobody heard has what was committed
+
+    def _enter_fetching(self, now_ns: int) -> None:
+        self.phase, self._phase_since_ns = Phase.FETCHING, now_ns
+        start = min(self.replica.committed_index, self.replica.log.last.index)
+        self._send_fetch(start, now_ns)
+
+    def _send_fetch(self, after_index: int, now_ns: int) -> None:
+        assert self._fetch is not None
+        self._fetch_due_ns = now_ns + self._context.limits.silence_ns
+        item = FetchItem(
+            row=self.row,
+            leader=self.vdev_index,
+            replica=self._fetch.vdev_index,
+            epoch=self.epoch,
+            tenure=self.tenure,
+            after_index=after_index,
+        )
+        self._outbox.item(self._fetch.node_id, item)
+
+    def _fetch_again(self, now_ns: int) -> None:
+        if now_ns >= self._fetch_due_ns:
+            self._ask_again(now_ns)
+
+    def _lead(self, now_ns: int) -> None:
+        """The history is chosen: complete what was prepared, then go on."""
+        replica = self.replica
+        heard = [f for f in self.followers.values() if f.heard]
+        known = max([replica.committed_index, *(f.committed_index for f in heard)])
+        replica.commit(min(known, replica.log.last.index))
+        self.phase, self._phase_since_ns = Phase.LEADING, now_ns
+        self._time_ns = replica.state.time_ns
+        self.undecided.inherited_index = replica.log.last.index
+        for index in range(replica.state.applied.index + 1, replica.log.last.index + 1):
+            entry = replica.log.get(index)
+            assert entry is not None, "entries not applied are at hand"
+            self.undecided.add(entry)
+            self._time_ns = max(self._time_ns, entry.operation.time_ns)
+        for follower in heard:
+            if self.phase == Phase.LEADING:
+                self._match(follower, now_ns)
+        self._context.counters.count("row_takeovers")
+
+    # -- replicating ---------------------------------------------------------------
+
+    def _replicate(self, now_ns: int) -> None:
+        for follower in self.followers.values():
+            if not self._context.is_up(follower.vdev_index):
+                if follower.waiting_since_ns is not None:
+                    follower.waiting_since_ns = now_ns  # silence counts from its return
+            elif not follower.matched:
+                self._query(follower, now_ns)
+            elif self._stuck(follower, now_ns):
+                self._release(follower, follower.lost(now_ns, now_ns))
+                self._query(follower, now_ns)
+            else:
+                self._push(follower, now_ns)
+
+    def _stuck(self, follower: Follower, now_ns: int) -> bool:
+        since_ns = follower.waiting_since_ns
+        resend_ns = self._context.limits.resend_ns
+        return bool(follower.flight) and since_ns is not None and now_ns - since_ns >= resend_ns
+
+    def _query(self, follower: Follower, now_ns: int) -> None:
+        if follower.query_due_ns is None or now_ns < follower.query_due_ns:
+            return
+        follower.query_due_ns = now_ns + self._context.limits.resend_ns
+        item = QueryItem(
+            row=self.row,
+            leader=self.vdev_index,
+            replica=follower.vdev_index,
+            epoch=self.epoch,
+            tenure=self.tenure,
+        )
+        self._outbox.item(follower.node_id, item)
+
+    def _push(self, follower: Follower, now_ns: int) -> None:
+        previous = self.replica.log.position_at(follower.sent_index)
+        assert previous is not None, "what was matched or sent is in the log"
+        entries = self._take_unsent(follower, now_ns)
+        committed = self.replica.committed_index
+        notice = follower.committed_sent < committed and now_ns >= self._notice_due_ns
+        if not entries and not (notice and not follower.flight):
+            return
+        follower.committed_sent = committed
+        item = AppendItem(
+            row=self.row,
+            leader=self.vdev_index,
+            replica=follower.vdev_index,
+            epoch=self.epoch,
+            tenure=self.tenure,
+            open_count=follower.open_count,
+            committed_index=committed,
+            previous=to_wire(previous),
+            entries=tuple(entry.wire() for entry in entries),
+        )
+        self._outbox.item(follower.node_id, item)
+
+    def _take_unsent(self, follower: Follower, now_ns: int) -> list[LogEntry]:
+        limits = self._context.limits
+        room = limits.replica_bytes_max - follower.flight_bytes
+        if room <= 0 or not self._windows.room(follower.node_id):
+            return []
+        if follower.sent_index >= self.replica.log.last.index:
+            return []
+        found = list(self.replica.entries_after(follower.sent_index, room))
+        for entry in found:
+            self._windows.add(follower.node_id, follower.sent(entry, now_ns))
+        return found
+
+    # -- committing ------------------------------------------------------------------
+
+    def _commit(self, now_ns: int) -> None:
+        target = min(self.replica.log.durable_index, self.replica.log.last.index)
+        joining = [f.vdev_index for f in self.followers.values() if f.role == Role.JOINING]
+        for vdev in (*self._context.required(self.row), *joining):
+            if vdev == self.vdev_index:
+                continue
+            follower = self.followers.get(vdev) or self._follow(vdev, Role.CATCHING_UP, now_ns)
+            target = min(target, follower.acknowledged_index if follower else 0)
+        if target > self.replica.committed_index:
+            self.replica.commit(target)
+            self._notice_due_ns = now_ns + self._context.limits.commit_notice_ns
+        self._settle()
+
+    def _settle(self) -> None:
+        applied = self.replica.state.applied.index
+        while self.undecided.entries:
+            index = next(iter(self.undecided.entries))
+            if index > applied:
+                return
+            pending = self.undecided.decided(index)
+            assert pending is not None
+            for incoming in pending.waiters.values():
+                self._answer(pending.entry, incoming)
+
+    def _answer(self, entry: LogEntry, incoming: Incoming) -> None:
+        reason = entry.operation.reason
+        if reason:
+            self._outbox.refuse(incoming, Reason(reason))
+            return
+        summary = summary_of(entry.operation)
+        self._outbox.reply(incoming, NameResult(summary=summary, copies=self.copies, body=b""))
+
+    # -- members -------------------------------------------------------------------
+
+    def _tend_members(self, now_ns: int) -> None:
+        wanted = self._context.wanted(self.row)
+        replicas = self._context.name_replicas(self.row)
+        self._unsettled = self._misplaced(wanted, replicas)
+        self._tend_due_ns = now_ns + (POLL_NS if self._unsettled else 4 * POLL_NS)
+        for vdev in wanted:
+            missing = vdev not in replicas and vdev not in self.followers
+            if missing and self._context.is_up(vdev) and self._context.may_add(vdev, now_ns):
+                self._follow(vdev, Role.CATCHING_UP, now_ns)
+        for follower in list(self.followers.values()):
+            if follower.role == Role.IN_SYNC:
+                self._tend_replica(follower, wanted, replicas, now_ns)
+            else:
+                self._tend_candidate(follower, wanted, now_ns)
+
+    def _tend_replica(
+        self, follower: Follower, wanted: tuple[int, ...], replicas: tuple[int, ...], now_ns: int
+    ) -> None:
+        assert self._context.table is not None
+        vdev, policy = follower.vdev_index, self._context.table.policy
+        if len(replicas) <= policy.min_copies or now_ns < follower.command_due_ns:
+            return
+        failing = not self._context.is_up(vdev) or self._silent(follower, now_ns)
+        if failing:
+            self._context.note_removal(vdev, now_ns)
+        if failing or self._surplus(vdev, wanted, replicas):
+            self._change(follower, False, now_ns)
+
+    def _silent(self, follower: Follower, now_ns: int) -> bool:
+        since_ns = follower.waiting_since_ns
+        return since_ns is not None and now_ns - since_ns >= self._context.limits.silence_ns
+
+    def _surplus(self, vdev: int, wanted: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
+        assert self._context.table is not None
+        placed = [v for v in replicas if v in wanted or v == self.vdev_index]
+        enough = self._context.up_count(placed) >= self._context.table.policy.copies
+        return vdev not in wanted and enough
+
+    def _misplaced(self, wanted: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
+        """Is there anything about the replica set that should change?"""
+        if any(v not in replicas and self._context.is_up(v) for v in wanted):
+            return True
+        assert self._context.table is not None
+        if len(replicas) <= self._context.table.policy.min_copies:
+            return False
+        return any(
+            not self._context.is_up(v) or self._surplus(v, wanted, replicas)
+            for v in replicas
+            if v != self.vdev_index
+        )
+
+    def _tend_candidate(self, follower: Follower, wanted: tuple[int, ...], now_ns: int) -> None:
+        vdev = follower.vdev_index
+        if follower.role == Role.JOINING:
+            if now_ns >= follower.command_due_ns:
+                self._change(follower, True, now_ns)
+            return
+        if vdev not in wanted or not self._context.is_up(vdev):
+            if vdev not in self._context.required(self.row):
+                self._drop(follower)
+            return
+        log, acknowledged = self.replica.log, follower.acknowledged_index
+        caught_up = follower.matched and acknowledged >= self.replica.committed_index
+        near = log.last.index - acknowledged <= ADD_LAG_ENTRIES
+        if caught_up and near and self._context.may_add(vdev, now_ns):
+            follower.role = Role.JOINING
+            self._change(follower, True, now_ns)
+
+    def _change(self, follower: Follower, add: bool, now_ns: int) -> None:
+        assert self._context.table is not None
+        follower.command_due_ns = now_ns + self._context.limits.command_retry_ns
+        seen = self._context.table.generation
+        if add:
+            follower.command_seen = seen
+        key = (add, follower.vdev_index, self.vdev_index, self.replica.open_count, seen)
+        self._outbox.change(key, self.row)

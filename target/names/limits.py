@@ -1,0 +1,34 @@
+"""What bounds name rows: times, counts and bytes in flight. The simulator varies them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicast.units import KIB, MIB, MS, SECOND
+
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameLimits:
+    """Defaults are the design's figures (DESIGN 9)."""
+
+    retry_window_ns: int = 15 * MINUTE
+    put_begun_max_ns: int = 12 * HOUR  # half the hold time
+    max_skew_ns: int = 5 * SECOND
+    silence_ns: int = 2 * SECOND  # a replica that does not acknowledge is removed
+    resend_ns: int = 300 * MS  # no progress: ask the replica where it stands
+    commit_notice_ns: int = 50 * MS  # an idle row tells its replicas what is committed
+    command_retry_ns: int = 1 * SECOND  # a row command without outcome is submitted again
+    add_wait_ns: int = 1 * SECOND  # before a removed replica is added again; doubles
+    add_wait_max_ns: int = 60 * SECOND
+    park_ns: int = 1500 * MS  # a request waits so long for table, take-over or a decision
+    parked_max: int = 8192
+    row_entries_max: int = 512  # undecided entries of one row
+    row_bytes_max: int = 16 * MIB
+    replica_bytes_max: int = 4 * MIB  # sent and not acknowledged, per replica of a row
+    peer_bytes_max: int = 32 * MIB  # the same, per peer process
+    message_bytes_max: int = 4 * MIB  # one message between targets
+    page_bytes_max: int = 256 * KIB  # one LIST page
+    touch_batch: int = 64  # rows brought up to date in the background at once

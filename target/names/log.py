@@ -1,0 +1,145 @@
+"""The log of one row on one VDEV: positions, the recent entries, and what is durable.
+
+Entries get their index without gaps. `last` may be ahead of `durable_index`; records to
+store collect in `records` until the owner takes them. Old entries are read back from the
+store. Entries at or below the applied index are committed and are never cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicast.target.names.position import ZERO, Position, entry_tenure
+from replicast.target.names.store import EntryRecord, RowRecord, RowStore, TruncateRecord
+from replicast.wire.codec import WireError, decode, encode
+from replicast.wire.row_messages import RowEntry, RowOperation
+
+TAIL_ENTRIES = 64  # applied entries kept in memory for replicas a little behind
+TAIL_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One entry; `data` is the encoded `operation`."""
+
+    position: Position
+    data: bytes
+    operation: RowOperation
+
+    def wire(self) -> RowEntry:
+        """As it is sent."""
+        return RowEntry(epoch=self.position.epoch, index=self.position.index, data=self.data)
+
+
+def read_entry(epoch: int, index: int, data: bytes) -> LogEntry:
+    """Decode what a peer sent or the store kept; raises WireError."""
+    operation = decode(RowOperation.TYPE, data)
+    if not isinstance(operation, RowOperation) or index < 1:
+        raise WireError("range")
+    return LogEntry(Position(epoch, entry_tenure(data), index), data, operation)
+
+
+class RowLog:
+    """`cuts` counts truncations: a store completion from before one says nothing any more."""
+
+    __slots__ = (
+        "_store",
+        "_tail",
+        "_tail_bytes",
+        "cuts",
+        "durable_index",
+        "last",
+        "records",
+        "row",
+    )
+
+    def __init__(self, row: int, store: RowStore, applied: Position) -> None:
+        self.row = row
+        self.records: list[RowRecord] = []
+        self.cuts = 0
+        self._store = store
+        self._tail: dict[int, LogEntry] = {}
+        self._tail_bytes = 0
+        self.last = ZERO
+        self.durable_index = store.last_entry(row)
+        for index in range(applied.index + 1, self.durable_index + 1):
+            entry = self._read(index)
+            if entry is None:
+                self.durable_index = index - 1
+                break
+            self._keep(entry)
+        self.last = self.position_at(self.durable_index) or ZERO
+        if self.last.index == applied.index:
+            self.last = applied
+
+    def get(self, index: int) -> LogEntry | None:
+        """Entry `index`, from memory or the store."""
+        entry = self._tail.get(index)
+        if entry is None and 1 <= index <= self.last.index:
+            entry = self._read(index)
+        return entry
+
+    def position_at(self, index: int) -> Position | None:
+        """Identity of entry `index`; None when this log does not reach or hold it."""
+        if index == 0:
+            return ZERO
+        if index == self.last.index:
+            return self.last
+        entry = self._tail.get(index)
+        if entry is not None:
+            return entry.position
+        raw = self._store.entry(self.row, index) if index <= self.durable_index else None
+        return None if raw is None else Position(raw[0], entry_tenure(raw[1]), index)
+
+    def append(self, entry: LogEntry) -> None:
+        """Add the next entry; it is durable when stored() says so."""
+        position = entry.position
+        assert position.index == self.last.index + 1, "a log has no gaps"
+        self._keep(entry)
+        self.last = position
+        self.records.append(EntryRecord(self.row, position.epoch, position.index, entry.data))
+
+    def make(self, epoch: int, operation: RowOperation) -> LogEntry:
+        """Append an operation of our own tenure."""
+        position = Position(epoch, operation.tenure, self.last.index + 1)
+        entry = LogEntry(position, encode(operation), operation)
+        self.append(entry)
+        return entry
+
+    def truncate(self, from_index: int) -> None:
+        """Drop the suffix that starts at `from_index`; the caller knows it is not committed."""
+        before = self.position_at(from_index - 1)
+        assert before is not None, "the entry before a conflict was compared"
+        for index in range(from_index, self.last.index + 1):
+            self._forget(index)
+        self.last = before
+        self.cuts += 1
+        self.durable_index = min(self.durable_index, from_index - 1)
+        self.records.append(TruncateRecord(self.row, from_index))
+
+    def stored(self, index: int, cuts: int) -> None:
+        """The store made everything up to `index` durable, as of truncation count `cuts`."""
+        if cuts == self.cuts and index > self.durable_index:
+            self.durable_index = index
+
+    def trim(self, applied_index: int) -> None:
+        """Forget old applied entries; the store has them."""
+        limit = min(applied_index, self.durable_index)
+        while self._tail and (len(self._tail) > TAIL_ENTRIES or self._tail_bytes > TAIL_BYTES):
+            first = next(iter(self._tail))
+            if first > limit:
+                return
+            self._forget(first)
+
+    def _read(self, index: int) -> LogEntry | None:
+        raw = self._store.entry(self.row, index)
+        return None if raw is None else read_entry(raw[0], index, raw[1])
+
+    def _keep(self, entry: LogEntry) -> None:
+        self._tail[entry.position.index] = entry
+        self._tail_bytes += len(entry.data)
+
+    def _forget(self, index: int) -> None:
+        entry = self._tail.pop(index, None)
+        if entry is not None:
+            self._tail_bytes -= len(entry.data)

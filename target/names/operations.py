@@ -1,0 +1,107 @@
+"""From a request to the log entry that it becomes: conditions, versions, final refusals.
+
+Pure. A condition that fails becomes an entry too (REFUSE): its answer then waits for
+everything that it was judged by, and a late duplicate of the request cannot succeed after
+the client was told that it failed.
+"""
+
+from __future__ import annotations
+
+from replicast.target.names.undecided import Undecided
+from replicast.wire.name_messages import (
+    ALWAYS,
+    IF_ABSENT,
+    IF_ETAG,
+    IF_NOT_ETAG,
+    IF_PRESENT,
+    IF_VERSION,
+    NO_VERSION,
+    OBJECT,
+    Condition,
+    NameDelete,
+    NamePut,
+    VersionId,
+    VersionSummary,
+)
+from replicast.wire.reasons import Reason
+from replicast.wire.row_messages import MARK_DELETED, PUT, REFUSE, REMOVE_VERSION, RowOperation
+
+NO_HASH = b"\0"
+CONDITIONS = (ALWAYS, IF_ABSENT, IF_PRESENT, IF_VERSION, IF_ETAG, IF_NOT_ETAG)
+
+
+def holds(condition: Condition, newest: VersionSummary | None) -> bool:
+    """Whether a condition holds for the newest version of a name."""
+    present = newest is not None and newest.kind == OBJECT
+    if condition.kind == ALWAYS:
+        return True
+    if condition.kind == IF_ABSENT:
+        return not present
+    if condition.kind == IF_PRESENT:
+        return present
+    if condition.kind == IF_VERSION:
+        return condition.version == (NO_VERSION if newest is None else newest.version)
+    same = present and newest is not None and newest.etag == condition.etag
+    return same if condition.kind == IF_ETAG else not same
+
+
+def make_operation(
+    request: NamePut | NameDelete,
+    undecided: Undecided,
+    prefix: bytes,
+    operation_id: bytes,
+    tenure: int,
+    version: VersionId,
+) -> RowOperation:
+    """The entry for a request, judged against everything ordered before it."""
+    newest = undecided.newest(prefix)
+    reason = _reason(request, undecided, prefix, newest)
+    kind = REFUSE if reason else _kind(request)
+    if kind == REMOVE_VERSION:
+        assert isinstance(request, NameDelete)
+        own = request.version
+    else:
+        own = NO_VERSION if reason else version
+    put = request if isinstance(request, NamePut) and not reason else None
+    return RowOperation(
+        tenure=tenure,
+        kind=kind,
+        reason=reason,
+        time_ns=version.time_ns,
+        operation_id=operation_id,
+        tenant=request.key.tenant,
+        bucket=request.key.bucket,
+        bucket_incarnation=request.key.bucket_incarnation,
+        name=request.key.name,
+        version=own,
+        replaces=NO_VERSION if newest is None or reason else newest.version,
+        logical_size=put.logical_size if put else 0,
+        etag=put.etag if put else "",
+        body_hash=put.body_hash if put else NO_HASH,
+        short_of_copies=put.short_of_copies if put else (),
+        body=put.body if put else b"",
+    )
+
+
+def _kind(request: NamePut | NameDelete) -> int:
+    if isinstance(request, NamePut):
+        return PUT
+    return MARK_DELETED if request.version == NO_VERSION else REMOVE_VERSION
+
+
+def _reason(
+    request: NamePut | NameDelete,
+    undecided: Undecided,
+    prefix: bytes,
+    newest: VersionSummary | None,
+) -> int:
+    """0, or the final refusal."""
+    if not holds(request.condition, newest):
+        return Reason.CONDITION_FAILED
+    if isinstance(request, NameDelete):
+        if request.version != NO_VERSION:
+            gone = undecided.find(prefix, request.version) is None
+        else:
+            gone = newest is None or newest.kind != OBJECT
+        return Reason.NO_SUCH_NAME if gone else 0
+    return 0

@@ -1,0 +1,134 @@
+"""Everything that leaves the rows of a target, gathered until the owner's wake-up ends.
+
+One message per peer process and kind carries the items of all rows; one AppendRecords
+per VDEV carries all records; one RowsChange per VDEV carries all rows. What is meant for a VDEV
+of this very target comes back through take_local().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.target.names.store import FetchTable, RowsChange, SendPeer
+from replicast.wire.chunk_messages import Refused
+from replicast.wire.reasons import Reason
+from replicast.wire.row_messages import (
+    AppendItem,
+    FetchedItem,
+    FetchItem,
+    QueryItem,
+    RowAppend,
+    RowFetch,
+    RowFetched,
+    RowQuery,
+    RowStatus,
+    StatusItem,
+)
+from replicast.wire.schema import Message
+
+Item = AppendItem | StatusItem | QueryItem | FetchItem | FetchedItem
+ITEM_BYTES = 96
+ITEMS_PER_MESSAGE_MAX = 8192
+
+MESSAGE_OF: dict[type[Any], Callable[..., Message]] = {
+    AppendItem: RowAppend,
+    StatusItem: RowStatus,
+    QueryItem: RowQuery,
+    FetchItem: RowFetch,
+    FetchedItem: RowFetched,
+}
+ChangeKey = tuple[bool, int, int, int, int]
+
+
+class Outbox:
+    """`generation` goes into the header of every reply."""
+
+    def __init__(self, node_id: NodeId, message_bytes_max: int) -> None:
+        self.generation = 0
+        self._node_id = node_id
+        self._bytes_max = message_bytes_max
+        self._items: dict[tuple[NodeId, type[Any]], list[Item]] = {}
+        self._local: list[Message] = []
+        self._replies: list[Outgoing] = []
+        self._events: list[Event] = []
+        self._changes: dict[ChangeKey, dict[int, None]] = {}
+        self._fetch_generation = 0
+
+    def item(self, node_id: NodeId | None, item: Item) -> None:
+        """One item for a peer; a VDEV without owner hears nothing."""
+        if node_id is not None:
+            self._items.setdefault((node_id, type(item)), []).append(item)
+
+    def reply(self, to: Incoming, message: Message) -> None:
+        """Answer a request."""
+        self._replies.append(Outgoing(message, to.sender, to.operation_id, self.generation))
+
+    def refuse(
+        self, to: Incoming, reason: Reason, *, retry_after_ns: int = 0, detail: str = ""
+    ) -> None:
+        """A typed refusal."""
+        refused = Refused(
+            reason=reason,
+            current_generation=self.generation,
+            vdevs=(),
+            retry_after_ns=retry_after_ns,
+            detail=detail,
+        )
+        self.reply(to, refused)
+
+    def change(self, key: ChangeKey, row: int) -> None:
+        """Ask Raft: key is (add, vdev_index, by, by_open_count, seen)."""
+        self._changes.setdefault(key, {})[row] = None
+
+    def fetch_table(self, generation: int) -> None:
+        """A newer table is known to exist."""
+        self._fetch_generation = max(self._fetch_generation, generation)
+
+    def event(self, event: Event) -> None:
+        """Anything else."""
+        self._events.append(event)
+
+    def take_local(self) -> list[Message]:
+        """Pack what waits; returns the messages of this target to itself."""
+        for (node_id, kind), items in self._items.items():
+            for message in self._pack(kind, items):
+                if node_id == self._node_id:
+                    self._local.append(message)
+                else:
+                    self._events.append(SendPeer(node_id, message))
+        self._items.clear()
+        local, self._local = self._local, []
+        return local
+
+    def take_outgoing(self) -> list[Outgoing]:
+        """Replies."""
+        replies, self._replies = self._replies, []
+        return replies
+
+    def take_events(self) -> list[Event]:
+        """Peer messages, records, row changes, wanted tables."""
+        for (add, vdev, by, open_count, seen), rows in self._changes.items():
+            self._events.append(RowsChange(add, vdev, by, open_count, seen, tuple(rows)))
+        self._changes.clear()
+        if self._fetch_generation:
+            self._events.append(FetchTable(self._fetch_generation))
+            self._fetch_generation = 0
+        events, self._events = self._events, []
+        return events
+
+    def _pack(self, kind: type[Any], items: list[Item]) -> Iterable[Message]:
+        batch: list[Item] = []
+        size = 0
+        for item in items:
+            item_bytes = ITEM_BYTES
+            if isinstance(item, (AppendItem, FetchedItem)):
+                item_bytes += sum(len(e.data) + 24 for e in item.entries)
+            full = size + item_bytes > self._bytes_max or len(batch) >= ITEMS_PER_MESSAGE_MAX
+            if batch and full:
+                yield MESSAGE_OF[kind](items=tuple(batch))
+                batch, size = [], 0
+            batch.append(item)
+            size += item_bytes
+        yield MESSAGE_OF[kind](items=tuple(batch))

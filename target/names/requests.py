@@ -1,0 +1,174 @@
+"""One named request at the row's leader: refuse, answer, order, or say that it must wait.
+
+judge() returns None when the request is done with (answered, refused or ordered), else the
+reason with which it is refused if it is still waiting at its deadline. Reads answer committed
+state: an operation that this leader has ordered and not committed was answered to nobody, so
+a read may come before it. One inherited from an earlier leader may have been answered, so
+reads of its name wait until it is decided.
+"""
+
+from __future__ import annotations
+
+from replicast.machine import Incoming
+from replicast.target.names.context import RowContext
+from replicast.target.names.leader import Leadership
+from replicast.target.names.operations import CONDITIONS, make_operation
+from replicast.target.names.outbox import Outbox
+from replicast.target.names.state import key_prefix
+from replicast.target.names.undecided import WAITERS_MAX
+from replicast.units import MS
+from replicast.wire.name_messages import (
+    DELETE_MARKER,
+    NO_VERSION,
+    NameDelete,
+    NameGet,
+    NameKey,
+    NamePut,
+    NameResult,
+    NameVersionList,
+    NameVersions,
+)
+from replicast.wire.reasons import Reason
+from replicast.wire.row_messages import RowOutcome
+
+VERSIONS_MAX = 4096
+RETRY_NS = 50 * MS
+BUCKET_ACTIVE = 1
+
+RowRequest = NamePut | NameDelete | NameGet | NameVersions
+ROW_REQUESTS = (NamePut, NameDelete, NameGet, NameVersions)
+
+
+def bucket_refusal(context: RowContext, key: NameKey, new_name: bool) -> tuple[Reason, bool] | None:
+    """(reason, whether waiting may help): our list of buckets may be behind the gateway's."""
+    bucket = context.buckets.get((key.tenant, key.bucket))
+    if bucket is None or bucket.incarnation < key.bucket_incarnation:
+        return Reason.NO_SUCH_BUCKET, True
+    if bucket.incarnation > key.bucket_incarnation:
+        return Reason.NO_SUCH_BUCKET, False
+    if new_name and bucket.state != BUCKET_ACTIVE:
+        return Reason.NO_SUCH_BUCKET, False
+    return None
+
+
+def well_formed(request: RowRequest) -> bool:
+    """What the wire format alone does not say."""
+    name = request.key.name
+    if not name or "\0" in name or not request.key.bucket_incarnation:
+        return False
+    if isinstance(request, (NamePut, NameDelete)):
+        return request.condition.kind in CONDITIONS
+    return True
+
+
+class Judge:
+    """Decides requests; one per target."""
+
+    def __init__(self, context: RowContext, outbox: Outbox) -> None:
+        self._context, self._outbox = context, outbox
+
+    def judge(
+        self, leadership: Leadership, incoming: Incoming, now_ns: int, names_full: bool
+    ) -> Reason | None:
+        """See the module header. The caller checked row, generation, leader and lease."""
+        if not leadership.acting(now_ns) or not leadership.readable:
+            return Reason.NOT_READY
+        request = incoming.message
+        if isinstance(request, NameGet):
+            return self._get(leadership, incoming, request)
+        if isinstance(request, NameVersions):
+            return self._versions(leadership, incoming, request)
+        assert isinstance(request, (NamePut, NameDelete))
+        self._write(leadership, incoming, request, now_ns, names_full)
+        return None
+
+    def _get(self, lead: Leadership, incoming: Incoming, request: NameGet) -> Reason | None:
+        prefix = key_prefix(request.key)
+        if lead.undecided.inherited(prefix):
+            return Reason.ROW_UNAVAILABLE
+        found = lead.replica.state.version(prefix, request.version)
+        newest_deleted = (
+            found is not None
+            and request.version == NO_VERSION
+            and found.summary.kind == DELETE_MARKER
+        )
+        if found is None or newest_deleted:
+            self._refuse(incoming, Reason.NO_SUCH_NAME)
+            return None
+        body = b""
+        if request.want_body:
+            entry = lead.replica.log.get(found.index)
+            assert entry is not None, "the log keeps every body that the view names"
+            body = entry.operation.body
+        self._outbox.reply(
+            incoming, NameResult(summary=found.summary, copies=lead.copies, body=body)
+        )
+        return None
+
+    def _versions(
+        self, lead: Leadership, incoming: Incoming, request: NameVersions
+    ) -> Reason | None:
+        prefix = key_prefix(request.key)
+        if lead.undecided.inherited(prefix):
+            return Reason.ROW_UNAVAILABLE
+        found = tuple(v.summary for v in lead.replica.state.versions(prefix, VERSIONS_MAX))
+        self._outbox.reply(incoming, NameVersionList(versions=found))
+        return None
+
+    def _write(
+        self,
+        lead: Leadership,
+        incoming: Incoming,
+        request: NamePut | NameDelete,
+        now_ns: int,
+        names_full: bool,
+    ) -> None:
+        pending = lead.undecided.of_operation(incoming.operation_id)
+        if pending is not None:
+            if len(pending.waiters) < WAITERS_MAX:
+                pending.waiters[incoming.sender] = incoming
+            return
+        outcome = lead.replica.state.outcome(incoming.operation_id)
+        if outcome is not None:
+            self._again(lead, incoming, outcome)
+            return
+        reason = self._refusal(lead, request, now_ns, names_full)
+        if reason is not None:
+            self._refuse(incoming, reason)
+            return
+        prefix, version = key_prefix(request.key), lead.next_version(now_ns)
+        operation = make_operation(
+            request, lead.undecided, prefix, incoming.operation_id, lead.tenure, version
+        )
+        lead.order(operation, incoming)
+
+    def _again(self, lead: Leadership, incoming: Incoming, outcome: RowOutcome) -> None:
+        """The answer that the operation got, or would have got, the first time."""
+        if outcome.reason:
+            self._refuse(incoming, Reason(outcome.reason))
+            return
+        self._outbox.reply(
+            incoming, NameResult(summary=outcome.summary, copies=lead.copies, body=b"")
+        )
+
+    def _refusal(
+        self, lead: Leadership, request: NamePut | NameDelete, now_ns: int, names_full: bool
+    ) -> Reason | None:
+        limits = self._context.limits
+        # The row's clock, not ours alone: its results are forgotten by that one.
+        clock_ns = lead.next_version(now_ns).time_ns
+        if clock_ns - request.time.first_sent_ns > limits.retry_window_ns:
+            return Reason.TOO_OLD
+        if clock_ns - request.time.begun_ns > limits.put_begun_max_ns:
+            return Reason.TOO_OLD
+        if request.time.first_sent_ns - clock_ns > 2 * limits.max_skew_ns:
+            return Reason.BAD_REQUEST  # sent in the future: it would outlive its own result
+        if names_full and isinstance(request, NamePut):
+            return Reason.NO_SPACE
+        if not lead.writable:
+            return Reason.ROW_UNAVAILABLE
+        return Reason.BUSY if lead.full else None
+
+    def _refuse(self, incoming: Incoming, reason: Reason) -> None:
+        self._context.counters.count("refusals", reason.name)
+        self._outbox.refuse(incoming, reason, retry_after_ns=RETRY_NS)

@@ -1,0 +1,493 @@
+"""The name service of one target: all its rows, as one core.
+
+    gateways --receive()--> rows led here --take_outgoing()--> replies
+    peers --receive_peer()--> replicas and leaders --SendPeer--> peers
+    rows --AppendRecords--> VDEV logs --stored()--> rows
+    rows --RowsChange--> Raft --adopt_table()--> rows
+
+The daemon (or the simulator) drives it: calls in, then take_outgoing() and take_events() once
+per wake-up; these gather everything, so each peer gets one message, each VDEV one append.
+adopt_table() gives up leaderships that the table takes away before it returns: call it
+before the adoption is reported. prepare_table() must be called before a prepared table is
+acknowledged. A row costs nothing here until somebody touches it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from replicast.flexhash.table import Table
+from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.metrics import Counters
+from replicast.target.names.context import Buckets, Lease, RowContext
+from replicast.target.names.leader import Leadership, PeerWindows
+from replicast.target.names.limits import NameLimits
+from replicast.target.names.listing import list_page
+from replicast.target.names.outbox import Outbox
+from replicast.target.names.parking import Parking
+from replicast.target.names.replica import RowReplica
+from replicast.target.names.requests import (
+    RETRY_NS,
+    ROW_REQUESTS,
+    Judge,
+    bucket_refusal,
+    well_formed,
+)
+from replicast.target.names.store import AppendRecords, RowsChange, RowStore, View
+from replicast.wire.name_messages import NameDelete, NameKey, NameList, NamePut
+from replicast.wire.reasons import Reason
+from replicast.wire.row_messages import (
+    STALE,
+    AppendItem,
+    FetchedItem,
+    FetchItem,
+    QueryItem,
+    StatusItem,
+)
+from replicast.wire.schema import Message
+
+RowKey = tuple[int, int]  # (row, vdev_index)
+LOCAL_ROUNDS_MAX = 16
+
+
+@dataclass(slots=True)
+class Flight:
+    """One AppendRecords under way: which logs it carries, and up to where."""
+
+    token: int
+    marks: list[tuple[RowReplica, int, int]]
+    done: bool = False
+
+
+class NameService:
+    """See the module header."""
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        segment_id: int,
+        lease: Lease,
+        buckets: Buckets,
+        counters: Counters,
+        limits: NameLimits | None = None,
+    ) -> None:
+        limits = limits or NameLimits()
+        self.context = RowContext(node_id, segment_id, lease, buckets, limits, counters)
+        self._outbox = Outbox(node_id, limits.message_bytes_max)
+        self._judge = Judge(self.context, self._outbox)
+        self._windows = PeerWindows(limits.peer_bytes_max)
+        self._parking = Parking(limits.parked_max)
+        self._stores: dict[int, RowStore] = {}
+        self._replicas: dict[RowKey, RowReplica] = {}
+        self._leaders: dict[int, Leadership] = {}  # by row
+        self._dirty: dict[RowKey, RowReplica] = {}
+        self._due: dict[int, int] = {}  # row -> when its leadership wants a step
+        self._to_touch: deque[int] = deque()
+        self._flights: dict[int, deque[Flight]] = {}
+        self._token = 0
+        self._now_ns = 0
+
+    # -- what the owner tells ----------------------------------------------------
+
+    def add_vdev(self, vdev_index: int, store: RowStore, now_ns: int) -> None:
+        """A VDEV is open and known to the cluster under this index."""
+        self._now_ns = now_ns
+        self._stores[vdev_index] = store
+        self._flights[vdev_index] = deque()
+        self.context.open_counts[vdev_index] = store.open_count
+        if self.context.table is not None:
+            self._plan(self.context.table)
+
+    def remove_vdev(self, vdev_index: int, now_ns: int) -> None:
+        """A VDEV failed or is being closed: it leads and acknowledges nothing any more."""
+        self._now_ns = now_ns
+        self._stores.pop(vdev_index, None)
+        self._flights.pop(vdev_index, None)
+        self.context.open_counts.pop(vdev_index, None)
+        for row in [r for r, lead in self._leaders.items() if lead.vdev_index == vdev_index]:
+            self._end(row)
+        for key in [key for key in self._replicas if key[1] == vdev_index]:
+            del self._replicas[key]
+            self._dirty.pop(key, None)
+
+    def set_clock(self, now_ns: int, wall_ns: int, error_ns: int = 0) -> None:
+        """Time of day, and how far it is off the Raft leader's (beyond max_skew: leads nothing)."""
+        self.context.set_wall(now_ns, wall_ns)
+        self.context.clock_error_ns = error_ns
+
+    def prepare_table(self, table: Table | None) -> None:
+        """A table that is about to be acknowledged (None: it was aborted)."""
+        self.context.prepared = table
+
+    def adopt_table(self, table: Table, now_ns: int) -> None:
+        """Use a newer table; leaderships that it takes away end before this returns."""
+        self._now_ns = now_ns
+        if self.context.table is not None and table.generation <= self.context.table.generation:
+            return
+        self.context.adopt(table)
+        self._outbox.generation = table.generation
+        for row, lead in list(self._leaders.items()):
+            same = table.row_leader(row) == lead.vdev_index
+            if not same or table.leader_since(row) != lead.epoch:
+                self._end(row)
+                continue
+            lead.on_table(now_ns)
+            self._due[row] = now_ns
+        self._plan(table)
+        self._parking.wake()
+
+    def buckets_changed(self, now_ns: int) -> None:
+        """The map of buckets has news: requests may wait for it."""
+        self._now_ns = now_ns
+        self._parking.wake()
+
+    def change_refused(self, change: RowsChange, now_ns: int) -> None:
+        """Raft refused a RowsChange for certain (not: no answer)."""
+        self._now_ns = now_ns
+        for row in change.rows if change.add else ():
+            lead = self._leaders.get(row)
+            if lead is not None and lead.vdev_index == change.by:
+                lead.on_change_refused(change.vdev_index)
+
+    def stored(self, vdev_index: int, token: int, ok: bool, now_ns: int) -> None:
+        """An AppendRecords is durable; or not, then nothing of this VDEV counts any more."""
+        self._now_ns = now_ns
+        flights = self._flights.get(vdev_index)
+        if flights is None:
+            return
+        if not ok:
+            self.remove_vdev(vdev_index, now_ns)
+            return
+        for flight in flights:
+            flight.done = flight.done or flight.token == token
+        while flights and flights[0].done:
+            for replica, index, cuts in flights.popleft().marks:
+                replica.stored(index, cuts)
+                self._touched(replica)
+
+    def stop(self, now_ns: int) -> None:
+        """Lead nothing any more (hand-over before the lease is given back)."""
+        self._now_ns = now_ns
+        for row in list(self._leaders):
+            self._end(row)
+        self._to_touch.clear()
+
+    # -- core calls ----------------------------------------------------------------
+
+    def receive(self, incoming: Incoming, now_ns: int) -> None:
+        """A named request from a gateway."""
+        self._now_ns = now_ns
+        if isinstance(incoming.message, (*ROW_REQUESTS, NameList)):
+            self._try(incoming, now_ns + self.context.limits.park_ns)
+
+    def receive_peer(self, message: Message, sender: NodeId, now_ns: int) -> None:
+        """A row message from another target; `sender` is who the channel's key belongs to."""
+        self._now_ns = now_ns
+        for item in getattr(message, "items", ()):
+            self._on_item(item, sender)
+
+    def expire(self, now_ns: int) -> None:
+        """Timers."""
+        self._now_ns = now_ns
+
+    def deadline_ns(self) -> int | None:
+        """When to call expire() next."""
+        due = [*self._due.values(), *self._parking.deadlines()]
+        if self._to_touch:
+            due.append(self._now_ns + RETRY_NS)
+        return min(due, default=None)
+
+    def take_outgoing(self) -> list[Outgoing]:
+        """Replies to gateways."""
+        self._flush()
+        return self._outbox.take_outgoing()
+
+    def take_events(self) -> list[Event]:
+        """SendPeer, AppendRecords, RowsChange, FetchTable."""
+        self._flush()
+        self._take_records()
+        return self._outbox.take_events()
+
+    # -- for status pages and background work ------------------------------------------
+
+    def rows_led(self) -> int:
+        """Rows whose leadership is at work here."""
+        return sum(lead.readable for lead in self._leaders.values())
+
+    def short_of_copies(self, limit: int) -> list[tuple[int, int, bytes]]:
+        """(row, entry index, key of the version) of versions whose chunks lack copies."""
+        found: list[tuple[int, int, bytes]] = []
+        for row, lead in sorted(self._leaders.items()):
+            if lead.readable and len(found) < limit:
+                more = lead.replica.state.short_of_copies(limit - len(found))
+                found += [(row, index, key) for index, key in more]
+        return found
+
+    # -- requests ------------------------------------------------------------------
+
+    def _try(self, incoming: Incoming, deadline_ns: int) -> None:
+        """Decide a request now, or park it until something changes or its deadline."""
+        request: Any = incoming.message
+        table = self.context.table
+        last = self._now_ns >= deadline_ns
+        if table is None or incoming.generation > table.generation:
+            self._outbox.fetch_table(incoming.generation)
+            row, wait = -1, Reason.NOT_READY
+        elif isinstance(request, NameList):
+            row = -1
+            wait_or_none = self._list(incoming, request, table, last)
+            if wait_or_none is None:
+                return
+            wait = wait_or_none
+        else:
+            row = request.key.row
+            wait_or_none = self._row_request(incoming, request.key, table)
+            if wait_or_none is None:
+                return
+            wait = wait_or_none
+        if last or not self._parking.park(row, deadline_ns, incoming):
+            reason = wait if last else Reason.BUSY
+            self._refuse(incoming, reason)
+
+    def _row_request(self, incoming: Incoming, key: NameKey, table: Table) -> Reason | None:
+        request: Any = incoming.message
+        row = key.row
+        reason = self._row_refusal(row, incoming.generation, table)
+        if row < table.policy.row_count and not well_formed(request):
+            reason = Reason.BAD_REQUEST
+        if reason is not None:
+            self._refuse(incoming, reason)
+            return None
+        refusal = bucket_refusal(self.context, key, isinstance(request, NamePut))
+        if refusal is not None:
+            if refusal[1]:
+                self._outbox.fetch_table(table.generation)
+                return refusal[0]
+            self._refuse(incoming, refusal[0])
+            return None
+        lead = self._touch(row)
+        if lead is None:
+            self._refuse(incoming, Reason.FAULTED)
+            return None
+        wait = self._judge.judge(lead, incoming, self._now_ns, self._full(lead))
+        if isinstance(request, (NamePut, NameDelete)):
+            self._touched(lead.replica)
+        return wait
+
+    def _row_refusal(self, row: int, generation: int, table: Table) -> Reason | None:
+        if row >= table.policy.row_count:
+            return Reason.BAD_REQUEST
+        if generation < table.names_since(row):
+            return Reason.STALE_GENERATION
+        leader = table.row_leader(row)
+        if leader is None:
+            return Reason.ROW_UNAVAILABLE
+        if self.context.node_of(leader) != self.context.node_id:
+            return Reason.NOT_LEADER
+        return None if self.context.lease.valid(self._now_ns) else Reason.NO_LEASE
+
+    def _list(
+        self, incoming: Incoming, request: NameList, table: Table, last: bool
+    ) -> Reason | None:
+        """Answer with all rows that are ready; wait a little for those that will be."""
+        ready: list[tuple[int, View]] = []
+        reason: Reason | None = None
+        waiting = False
+        for row in request.rows:
+            refusal = self._row_refusal(row, incoming.generation, table)
+            lead = self._touch(row) if refusal is None else None
+            if lead is None:
+                reason = reason or refusal or Reason.FAULTED
+            elif self._listable(lead):
+                ready.append((row, self._stores[lead.vdev_index]))
+            else:
+                waiting = True
+        if waiting and not last:
+            return Reason.NOT_READY
+        if not ready:
+            self._refuse(incoming, reason or Reason.NOT_READY)
+            return None
+        page = list_page(request, ready, self.context.limits.page_bytes_max)
+        self._outbox.reply(incoming, page)
+        return None
+
+    def _listable(self, lead: Leadership) -> bool:
+        open_now = lead.acting(self._now_ns) and lead.readable
+        return open_now and not lead.undecided.any_inherited()
+
+    def _full(self, lead: Leadership) -> bool:
+        return self._stores[lead.vdev_index].names_full()
+
+    def _refuse(self, incoming: Incoming, reason: Reason) -> None:
+        self.context.counters.count("refusals", reason.name)
+        self._outbox.refuse(incoming, reason, retry_after_ns=RETRY_NS)
+
+    # -- rows ----------------------------------------------------------------------
+
+    def _touch(self, row: int) -> Leadership | None:
+        """The leadership of a row that the table says is led here; None: its VDEV is not open."""
+        lead = self._leaders.get(row)
+        if lead is None:
+            assert self.context.table is not None
+            vdev = self.context.table.row_leader(row)
+            if vdev is None or vdev not in self._stores:
+                return None
+            replica = self._replica(row, vdev)
+            context, outbox = self.context, self._outbox
+            lead = Leadership(replica, context, outbox, self._windows, self._now_ns)
+            self._leaders[row] = lead
+            self._due[row] = self._now_ns
+        return lead
+
+    def _replica(self, row: int, vdev: int) -> RowReplica:
+        found = self._replicas.get((row, vdev))
+        if found is None:
+            found = RowReplica(row, vdev, self._stores[vdev], self.context.limits)
+            self._replicas[row, vdev] = found
+        return found
+
+    def _end(self, row: int) -> None:
+        """Give up a leadership; whoever waits for it asks the next leader."""
+        self._due.pop(row, None)
+        for pending in self._leaders.pop(row).end():
+            for incoming in pending.waiters.values():
+                self._refuse(incoming, Reason.NOT_LEADER)
+
+    def _touched(self, replica: RowReplica) -> None:
+        """Something happened: see at the end of the wake-up what follows from it."""
+        self._dirty[replica.row, replica.vdev_index] = replica
+        lead = self._leaders.get(replica.row)
+        if lead is not None and lead.replica is replica:
+            self._due[replica.row] = self._now_ns
+
+    def _plan(self, table: Table) -> None:
+        """Which rows led here want attention without being asked: those that hold records,
+        and those whose replica set is not what it should be."""
+        held = {row: None for store in self._stores.values() for row in store.rows()}
+        rows = [
+            row
+            for row in table.rows_led_by(self.context.node_id)
+            if row not in self._leaders and (row in held or self._incomplete(table, row))
+        ]
+        self._to_touch = deque(rows)
+
+    def _incomplete(self, table: Table, row: int) -> bool:
+        replicas = table.name_replicas(row)
+        missing = any(v not in replicas and self.context.is_up(v) for v in self.context.wanted(row))
+        return missing or (
+            len(replicas) > table.policy.min_copies
+            and self.context.up_count(replicas) < len(replicas)
+        )
+
+    # -- peers ---------------------------------------------------------------------
+
+    def _on_item(self, item: Any, sender: NodeId) -> None:
+        table = self.context.table
+        from_leader = isinstance(item, (AppendItem, QueryItem, FetchItem))
+        speaker, hearer = item.replica, item.leader
+        if from_leader:
+            speaker, hearer = hearer, speaker
+        if table is None or item.epoch > table.generation:
+            self._outbox.fetch_table(item.epoch)
+        if table is None or item.row >= table.policy.row_count or hearer not in self._stores:
+            return
+        if self.context.node_of(speaker) != sender:
+            self.context.counters.count("row_entries_refused", "sender")
+            return
+        if from_leader:
+            self._on_leader_item(item, self._replica(item.row, hearer), table)
+            return
+        lead = self._leaders.get(item.row)
+        if lead is None or lead.vdev_index != hearer:
+            return
+        if isinstance(item, StatusItem):
+            lead.on_status(item, self._now_ns)
+        elif isinstance(item, FetchedItem):
+            lead.on_fetched(item, self._now_ns)
+        self._touched(lead.replica)
+
+    def _on_leader_item(self, item: Any, replica: RowReplica, table: Table) -> None:
+        floor = table.leader_since(item.row)
+        answer: StatusItem | FetchedItem | None
+        if isinstance(item, QueryItem):
+            answer = replica.on_query(item, floor)
+        elif isinstance(item, AppendItem):
+            answer = replica.on_append(item, floor)
+        else:
+            answer = replica.fetched(item)
+        lead = self._leaders.get(item.row)
+        leading = lead is not None and lead.replica is replica
+        if lead is not None and leading and replica.promised > (lead.epoch, lead.tenure):
+            self._end(item.row)
+        if isinstance(answer, StatusItem) and answer.outcome:
+            why = "stale" if answer.outcome == STALE else "mismatch"
+            self.context.counters.count("row_entries_refused", why)
+        if answer is not None:
+            self._outbox.item(self.context.node_of(item.leader), answer)
+        self._touched(replica)
+
+    # -- the end of a wake-up ------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._touch_some()
+        for _ in range(LOCAL_ROUNDS_MAX):
+            self._step()
+            for incoming, deadline_ns in self._parking.take(self._now_ns, self._ready):
+                self._try(incoming, deadline_ns)
+            self._acknowledge()
+            local = self._outbox.take_local()
+            if not local:
+                break
+            for message in local:
+                self.receive_peer(message, self.context.node_id, self._now_ns)
+
+    def _touch_some(self) -> None:
+        room = self.context.limits.touch_batch
+        while self._to_touch and room:
+            row = self._to_touch.popleft()
+            table = self.context.table
+            if table is not None and table.row_leader(row) in self._stores:
+                self._touch(row)
+            room -= 1
+
+    def _step(self) -> None:
+        now_ns = self._now_ns
+        for row in [row for row, due_ns in self._due.items() if due_ns <= now_ns]:
+            lead = self._leaders[row]
+            due_ns = lead.step(now_ns)
+            del self._due[row]
+            if due_ns is not None:
+                self._due[row] = due_ns
+            if lead.replica.log.records:
+                self._dirty[row, lead.vdev_index] = lead.replica
+
+    def _ready(self, row: int) -> bool:
+        """May waiting requests of this row be tried again?"""
+        lead = self._leaders.get(row)
+        return lead is None or lead.readable
+
+    def _acknowledge(self) -> None:
+        for replica in self._dirty.values():
+            status = replica.take_status()
+            if status is not None:
+                self._outbox.item(self.context.node_of(status.leader), status)
+
+    def _take_records(self) -> None:
+        batches: dict[int, Flight] = {}
+        records: dict[int, list[Any]] = {}
+        for (_, vdev), replica in self._dirty.items():
+            log = replica.log
+            if not log.records:
+                continue
+            if vdev not in batches:
+                self._token += 1
+                batches[vdev] = Flight(self._token, [])
+            records.setdefault(vdev, []).extend(log.records)
+            log.records = []
+            batches[vdev].marks.append((replica, log.last.index, log.cuts))
+        self._dirty.clear()
+        for vdev, flight in batches.items():
+            self._flights[vdev].append(flight)
+            self._outbox.event(AppendRecords(vdev, flight.token, tuple(records[vdev])))

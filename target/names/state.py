@@ -1,0 +1,177 @@
+"""The state machine of one row: committed entries in, versions and results out. Pure.
+
+Keys of the view (integers big-endian, so that byte order is row, bucket, name, newest first):
+
+    row u32 | incarnation u64 | name | 00 | inverted version id   -> RowVersion
+    row u32 | ff x 8 | 'A'                                        -> RowApplied
+    row u32 | ff x 8 | 'R' | operation id                         -> RowOutcome
+    row u32 | ff x 8 | 'E' | time u64 | operation id              -> empty: expiry of 'R'
+    row u32 | ff x 8 | 'S' | index u64                            -> key of a version: repair work
+
+Every effect, expiry of results included, depends on the entries alone, so replicas that
+applied the same entries have the same keys. Bodies stay in the log.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from replicast.target.names.position import ZERO, Position, from_wire, to_wire
+from replicast.target.names.store import View
+from replicast.wire.codec import decode, encode
+from replicast.wire.name_messages import (
+    DELETE_MARKER,
+    NO_VERSION,
+    OBJECT,
+    NameKey,
+    VersionId,
+    VersionSummary,
+)
+from replicast.wire.row_messages import (
+    MARK_DELETED,
+    PUT,
+    REMOVE_VERSION,
+    RowApplied,
+    RowOperation,
+    RowOutcome,
+    RowVersion,
+)
+
+META = b"\xff" * 8
+EXPIRED_PER_ENTRY = 4
+VERSION_KEY = struct.Struct(">QQI")
+HEAD = struct.Struct(">IQ")
+U32_MAX, U64_MAX = (1 << 32) - 1, (1 << 64) - 1
+
+
+def name_prefix(row: int, incarnation: int, name: str) -> bytes:
+    """Start of the keys of all versions of one name."""
+    return HEAD.pack(row, incarnation) + name.encode() + b"\0"
+
+
+def version_suffix(version: VersionId) -> bytes:
+    """Sorts newest first."""
+    return VERSION_KEY.pack(
+        U64_MAX - version.time_ns, U64_MAX - version.segment_id, U32_MAX - version.sequence
+    )
+
+
+def key_prefix(key: NameKey) -> bytes:
+    """name_prefix of a request's key."""
+    return name_prefix(key.row, key.bucket_incarnation, key.name)
+
+
+def after(prefix: bytes) -> bytes:
+    """The first key behind all keys that start with a name_prefix (which ends in 00)."""
+    return prefix[:-1] + b"\x01"
+
+
+def summary_of(operation: RowOperation) -> VersionSummary:
+    """The summary of the version that an operation adds, removes or was refused for."""
+    return VersionSummary(
+        version=operation.version,
+        replaces=operation.replaces,
+        kind=DELETE_MARKER if operation.kind == MARK_DELETED else OBJECT,
+        logical_size=operation.logical_size,
+        etag=operation.etag,
+        operation_id=operation.operation_id,
+        body_hash=operation.body_hash,
+    )
+
+
+class RowState:
+    """One row's part of a VDEV's view. `applied` and `time_ns` are of the last applied entry."""
+
+    __slots__ = ("_meta", "_view", "applied", "retention_ns", "row", "time_ns")
+
+    def __init__(self, row: int, view: View, retention_ns: int) -> None:
+        self.row = row
+        self.retention_ns = retention_ns
+        self._view = view
+        self._meta = row.to_bytes(4, "big") + META
+        self.applied, self.time_ns = ZERO, 0
+        raw = view.view_get(self._meta + b"A")
+        if raw is not None:
+            known = decode(RowApplied.TYPE, raw)
+            assert isinstance(known, RowApplied)
+            self.applied = from_wire(known.position)
+            self.time_ns = known.time_ns
+
+    def apply(self, position: Position, operation: RowOperation) -> None:
+        """Apply the entry after `applied`."""
+        assert position.index == self.applied.index + 1, "entries are applied in order"
+        summary = summary_of(operation)
+        if operation.kind in (PUT, MARK_DELETED):
+            self._add(position.index, operation, summary)
+        elif operation.kind == REMOVE_VERSION:
+            self._remove(operation)
+        self._remember(operation, summary)
+        self._expire(operation.time_ns)
+        self.applied, self.time_ns = position, operation.time_ns
+        mark = RowApplied(time_ns=operation.time_ns, position=to_wire(position))
+        self._view.view_put(self._meta + b"A", encode(mark))
+
+    def _add(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
+        key = name_prefix(self.row, operation.bucket_incarnation, operation.name)
+        key += version_suffix(operation.version)
+        short = len(operation.short_of_copies)
+        value = RowVersion(index=index, short_count=short, summary=summary)
+        self._view.view_put(key, encode(value))
+        if short:
+            self._view.view_put(self._meta + b"S" + index.to_bytes(8, "big"), key)
+
+    def _remove(self, operation: RowOperation) -> None:
+        prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
+        held = self.version(prefix, operation.version)
+        if held is None:
+            return
+        self._view.view_delete(prefix + version_suffix(operation.version))
+        if held.short_count:
+            self._view.view_delete(self._meta + b"S" + held.index.to_bytes(8, "big"))
+
+    def _remember(self, operation: RowOperation, summary: VersionSummary) -> None:
+        outcome = RowOutcome(time_ns=operation.time_ns, reason=operation.reason, summary=summary)
+        self._view.view_put(self._meta + b"R" + operation.operation_id, encode(outcome))
+        when = operation.time_ns.to_bytes(8, "big")
+        self._view.view_put(self._meta + b"E" + when + operation.operation_id, b"")
+
+    def _expire(self, now_ns: int) -> None:
+        """Forget a few results older than the retention; more than one entry adds, so it keeps up."""
+        start = self._meta + b"E"
+        limit_ns = max(0, now_ns - self.retention_ns)
+        end = start + limit_ns.to_bytes(8, "big")
+        for key, _ in self._view.view_scan(start, end, EXPIRED_PER_ENTRY):
+            self._view.view_delete(key)
+            self._view.view_delete(self._meta + b"R" + key[-16:])
+
+    def outcome(self, operation_id: bytes) -> RowOutcome | None:
+        """What a committed operation answered, while it is remembered."""
+        raw = self._view.view_get(self._meta + b"R" + operation_id)
+        found = None if raw is None else decode(RowOutcome.TYPE, raw)
+        assert found is None or isinstance(found, RowOutcome)
+        return found
+
+    def version(self, prefix: bytes, version: VersionId) -> RowVersion | None:
+        """One version of a name, or its newest for NO_VERSION."""
+        if version == NO_VERSION:
+            return next(self.versions(prefix, 1), None)
+        raw = self._view.view_get(prefix + version_suffix(version))
+        return None if raw is None else _row_version(raw)
+
+    def versions(self, prefix: bytes, limit: int) -> Iterator[RowVersion]:
+        """Versions of a name, newest first."""
+        for _, raw in self._view.view_scan(prefix, after(prefix), limit):
+            yield _row_version(raw)
+
+    def short_of_copies(self, limit: int) -> list[tuple[int, bytes]]:
+        """Repair's work: (entry index, key of the version), oldest first."""
+        start = self._meta + b"S"
+        pairs = self._view.view_scan(start, self._meta + b"T", limit)
+        return [(int.from_bytes(key[len(start) :], "big"), value) for key, value in pairs]
+
+
+def _row_version(raw: bytes) -> RowVersion:
+    found = decode(RowVersion.TYPE, raw)
+    assert isinstance(found, RowVersion)
+    return found

@@ -1,0 +1,113 @@
+"""What a row's leader has ordered and not yet seen committed: by index, operation and name.
+
+Conditions are checked against everything ordered before, so the newest version of a name
+is what the view holds plus what is undecided. Replies wait here for their commit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from replicast.machine import Incoming
+from replicast.target.names.log import LogEntry
+from replicast.target.names.state import RowState, name_prefix, summary_of
+from replicast.wire.name_messages import VersionId, VersionSummary
+from replicast.wire.row_messages import MARK_DELETED, PUT, REFUSE, REMOVE_VERSION, RowOperation
+
+WAITERS_MAX = 4
+
+
+@dataclass(slots=True)
+class Pending:
+    """One undecided entry and who asked for it (the last few of its retries)."""
+
+    entry: LogEntry
+    waiters: dict[int, Incoming] = field(default_factory=dict)
+
+
+class Undecided:
+    """Undecided entries of one row in log order. `inherited_index`: the last one made before
+    this leadership; it may be committed and answered already without our knowing."""
+
+    __slots__ = ("_names", "_operations", "_state", "bytes", "entries", "inherited_index")
+
+    def __init__(self, state: RowState) -> None:
+        self._state = state
+        self._operations: dict[bytes, int] = {}
+        self._names: dict[bytes, list[int]] = {}
+        self.entries: dict[int, Pending] = {}
+        self.bytes = 0
+        self.inherited_index = 0
+
+    def add(self, entry: LogEntry) -> Pending:
+        """Order one more entry."""
+        index = entry.position.index
+        pending = self.entries[index] = Pending(entry)
+        self._operations[entry.operation.operation_id] = index
+        self._names.setdefault(self._key(entry.operation), []).append(index)
+        self.bytes += len(entry.data)
+        return pending
+
+    def decided(self, index: int) -> Pending | None:
+        """Take out an entry that is committed and applied."""
+        pending = self.entries.pop(index, None)
+        if pending is None:
+            return None
+        operation = pending.entry.operation
+        if self._operations.get(operation.operation_id) == index:
+            del self._operations[operation.operation_id]
+        key = self._key(operation)
+        self._names[key].remove(index)
+        if not self._names[key]:
+            del self._names[key]
+        self.bytes -= len(pending.entry.data)
+        return pending
+
+    def of_operation(self, operation_id: bytes) -> Pending | None:
+        """The undecided entry of an operation."""
+        index = self._operations.get(operation_id)
+        return None if index is None else self.entries[index]
+
+    def inherited(self, prefix: bytes) -> bool:
+        """True while an entry of an earlier leadership concerns the name."""
+        return any(index <= self.inherited_index for index in self._names.get(prefix, ()))
+
+    def any_inherited(self) -> bool:
+        """True while any entry of an earlier leadership is undecided."""
+        return bool(self.entries) and next(iter(self.entries)) <= self.inherited_index
+
+    def newest(self, prefix: bytes) -> VersionSummary | None:
+        """The newest version of a name with all undecided entries applied."""
+        operations = [self.entries[i].entry.operation for i in self._names.get(prefix, ())]
+        removed = [o.version for o in operations if o.kind == REMOVE_VERSION]
+        for operation in reversed(operations):
+            if operation.kind in (PUT, MARK_DELETED) and operation.version not in removed:
+                return summary_of(operation)
+        for version in self._state.versions(prefix, len(removed) + 1):
+            if version.summary.version not in removed:
+                return version.summary
+        return None
+
+    def find(self, prefix: bytes, version: VersionId) -> VersionSummary | None:
+        """One version of a name with all undecided entries applied."""
+        found: VersionSummary | None = None
+        held = self._state.version(prefix, version)
+        if held is not None:
+            found = held.summary
+        for index in self._names.get(prefix, ()):
+            operation = self.entries[index].entry.operation
+            if operation.version == version and operation.kind != REFUSE:
+                found = None if operation.kind == REMOVE_VERSION else summary_of(operation)
+        return found
+
+    def clear(self) -> list[Pending]:
+        """Forget everything (the leadership ended); returns what was undecided."""
+        dropped = list(self.entries.values())
+        self.entries.clear()
+        self._operations.clear()
+        self._names.clear()
+        self.bytes = 0
+        return dropped
+
+    def _key(self, operation: RowOperation) -> bytes:
+        return name_prefix(self._state.row, operation.bucket_incarnation, operation.name)
