@@ -152,6 +152,10 @@ class PutChunk:
             self._propose(now_ns)
         self._pump()
 
+    def cancel(self) -> None:
+        """Nobody waits for it any more; what the targets got is garbage for the audit."""
+        self._phase = Phase.ENDED
+
     # -- outputs --------------------------------------------------------------------
 
     def deadline_ns(self) -> int | None:
@@ -503,7 +507,7 @@ class PutChunk:
         counters = self._context.counters
         done = self._copies.done(self._chid, self._size_bytes, self._sent_bytes)
         counters.count("chunks_put", "negotiated")
-        how = "sent" if done.sent_bytes else "deduplicated"
+        how = "deduplicated" if done.deduplicated else "sent"
         counters.count("chunk_put_bytes", how, by=self._size_bytes)
         counters.observe_ns("put_seconds", "negotiated", elapsed_ns=now_ns - self._started_ns)
         self._events.append(done)

@@ -144,9 +144,13 @@ class SmallCredit:
         self._used_bytes += size_bytes
         return True
 
+    def cancel(self, size_bytes: int) -> None:
+        """Taken and not used."""
+        self._used_bytes = max(0, self._used_bytes - size_bytes)
+
     def give_back(self, size_bytes: int, *, lost: bool) -> None:
         """The put ended at this target: stored or refused, or (lost) no answer came in time."""
-        self._used_bytes = max(0, self._used_bytes - size_bytes)
+        self.cancel(size_bytes)
         if lost:
             self.window_bytes = max(CREDIT_MIN_BYTES, self.window_bytes // 2)
         else:

@@ -110,9 +110,14 @@ class Sender:
 
     def add(self, node: NodeId, credit_bytes: int) -> None:
         """A receiver that is reached by unicast; twice is once."""
-        if node not in self._peers:
-            self._admit(node, credit_bytes)
-            self._pump()
+        self.add_all((node,), credit_bytes)
+
+    def add_all(self, nodes: Sequence[NodeId], credit_bytes: int) -> None:
+        """Several receivers with the same credit: one job for all of them."""
+        for node in nodes:
+            if node not in self._peers:
+                self._admit(node, credit_bytes)
+        self._pump()
 
     def multicast(self, group: Group, credits: dict[NodeId, int]) -> None:
         """These receivers are reached by one group; their gaps are still mended by unicast."""

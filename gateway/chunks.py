@@ -1,0 +1,225 @@
+"""All chunk exchanges of one initiator, as one core: starts them, routes to them, times them.
+
+The gateway's shell and the simulator drive this; each put and get is a core of its
+own (put.py, small_put.py, get.py). Replies find theirs by the first 12 bytes
+of the operation or transfer id, which are random per operation.
+
+Limits: OPERATIONS_MAX at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from replicast.errors import Unavailable
+from replicast.flexhash.table import Table
+from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext
+from replicast.gateway.copies import PutDone, PutFailed
+from replicast.gateway.get import ChunkFailed, ChunkRead, GetChunk
+from replicast.gateway.put import PutChunk
+from replicast.gateway.small_put import SmallPut
+from replicast.machine import Event, Incoming, Outgoing
+from replicast.transfer import BufferLike
+
+OPERATIONS_MAX = 4096
+FINAL = (PutDone, PutFailed, ChunkRead, ChunkFailed)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkEvent(Event):
+    """An event of one operation: SendPayload, VerifyPayload, NeedTable, or its end, which is
+    PutDone, PutFailed, ChunkRead or ChunkFailed."""
+
+    operation: bytes
+    event: Event
+
+
+class ChunkExchange:
+    """The chunk side of an initiator."""
+
+    def __init__(self, context: ChunkContext, table: Table) -> None:
+        self._context, self._table = context, table
+        self._cores: dict[bytes, PutChunk | SmallPut | GetChunk] = {}
+        self._timers: list[tuple[int, bytes]] = []
+        self._due: dict[bytes, int] = {}
+        self._outgoing: list[Outgoing] = []
+        self._events: list[Event] = []
+
+    # -- operations -------------------------------------------------------------------
+
+    def put(
+        self,
+        *,
+        chid: bytes,
+        hash_algorithm: int,
+        buffer: BufferLike,
+        deadline_ns: int,
+        now_ns: int,
+        negotiate: bool = False,
+    ) -> bytes:
+        """Start a put; returns the operation that its events carry. `negotiate`: also if small."""
+        size_bytes = memoryview(buffer).nbytes
+        small = size_bytes <= self._context.settings.negotiate_above_bytes and not negotiate
+        operation = self._new_operation()
+        self._cores[operation] = (SmallPut if small else PutChunk)(
+            self._context,
+            self._table,
+            chid=chid,
+            hash_algorithm=hash_algorithm,
+            buffer=buffer,
+            size_bytes=size_bytes,
+            operation_base=operation,
+            deadline_ns=deadline_ns,
+            now_ns=now_ns,
+        )
+        self._collect(operation, now_ns)
+        return operation
+
+    def get(
+        self,
+        *,
+        chid: bytes,
+        hash_algorithm: int,
+        size_bytes: int,
+        deadline_ns: int,
+        now_ns: int,
+        hints: tuple[int, ...] = (),
+    ) -> bytes:
+        """Start a get; `hints`: VDEVs that are likely to have it, best first or not."""
+        operation = self._new_operation()
+        self._cores[operation] = GetChunk(
+            self._context,
+            self._table,
+            chid=chid,
+            hash_algorithm=hash_algorithm,
+            size_bytes=size_bytes,
+            operation_base=operation,
+            deadline_ns=deadline_ns,
+            now_ns=now_ns,
+            hints=hints,
+        )
+        self._collect(operation, now_ns)
+        return operation
+
+    def cancel(self, operation: bytes, now_ns: int) -> None:
+        """Nobody waits for it any more: close its transfers; no event follows."""
+        core = self._cores.get(operation)
+        if core is not None:
+            core.cancel()
+            self._outgoing += core.take_outgoing()
+            self._forget(operation)
+            self._grant(now_ns)
+
+    # -- inputs -----------------------------------------------------------------------
+
+    def receive(self, incoming: Incoming, now_ns: int) -> None:
+        """A reply; to an operation that has ended: dropped."""
+        core = self._cores.get(incoming.operation_id[:OPERATION_BASE_BYTES])
+        if core is not None:
+            core.receive(incoming, now_ns)
+            self._collect(incoming.operation_id[:OPERATION_BASE_BYTES], now_ns)
+
+    def table_changed(self, table: Table, now_ns: int) -> None:
+        """A newer table, for all that run and all that come."""
+        if table.generation <= self._table.generation:
+            return
+        self._table = table
+        self._context.stats.keep(table.vdevs, table.targets)
+        for operation, core in list(self._cores.items()):
+            core.table_changed(table, now_ns)
+            self._collect(operation, now_ns)
+
+    def transfer_completed(self, transfer_id: bytes, now_ns: int) -> None:
+        """All payload of a transfer has arrived."""
+        operation = transfer_id[:OPERATION_BASE_BYTES]
+        core = self._cores.get(operation)
+        if isinstance(core, GetChunk):
+            core.transfer_completed(transfer_id, now_ns)
+            self._collect(operation, now_ns)
+
+    def verified(self, transfer_id: bytes, ok: bool, now_ns: int) -> None:
+        """Answer to VerifyPayload."""
+        operation = transfer_id[:OPERATION_BASE_BYTES]
+        core = self._cores.get(operation)
+        if isinstance(core, GetChunk):
+            core.verified(transfer_id, ok, now_ns)
+            self._collect(operation, now_ns)
+
+    def payload_sent(self, transfer_id: bytes, token: int, now_ns: int) -> None:
+        """Answer to SendPayload."""
+        operation = transfer_id[:OPERATION_BASE_BYTES]
+        core = self._cores.get(operation)
+        if core is not None and not isinstance(core, GetChunk):
+            core.payload_sent(transfer_id, token, now_ns)
+
+    def expire(self, now_ns: int) -> None:
+        """Call the cores whose time has come."""
+        while self._timers and self._timers[0][0] <= now_ns:
+            due_ns, operation = heappop(self._timers)
+            core = self._cores.get(operation)
+            if core is not None and self._due.get(operation) == due_ns:
+                del self._due[operation]
+                core.expire(now_ns)
+                self._collect(operation, now_ns)
+
+    # -- outputs ----------------------------------------------------------------------
+
+    def deadline_ns(self) -> int | None:
+        """The earliest timer of all."""
+        while self._timers:
+            due_ns, operation = self._timers[0]
+            if self._due.get(operation) == due_ns:
+                return due_ns
+            heappop(self._timers)
+        return None
+
+    def take_outgoing(self) -> list[Outgoing]:
+        taken, self._outgoing = self._outgoing, []
+        return taken
+
+    def take_events(self) -> list[Event]:
+        """ChunkEvent only."""
+        taken, self._events = self._events, []
+        return taken
+
+    # -- inside -----------------------------------------------------------------------
+
+    def _new_operation(self) -> bytes:
+        if len(self._cores) >= OPERATIONS_MAX:
+            raise Unavailable(f"{OPERATIONS_MAX} chunk operations are in flight", reason="BUSY")
+        return self._context.rng.randbytes(OPERATION_BASE_BYTES)
+
+    def _collect(self, operation: bytes, now_ns: int) -> None:
+        """Take what a core has to say, set its timer, forget it at its end."""
+        core = self._cores[operation]
+        self._outgoing += core.take_outgoing()
+        ended = False
+        for event in core.take_events():
+            self._events.append(ChunkEvent(operation, event))
+            ended = ended or isinstance(event, FINAL)
+        if ended:
+            self._forget(operation)
+        else:
+            self._schedule(operation, core.deadline_ns())
+        self._grant(now_ns)
+
+    def _schedule(self, operation: bytes, due_ns: int | None) -> None:
+        if due_ns is None:
+            self._due.pop(operation, None)
+        elif self._due.get(operation) != due_ns:
+            self._due[operation] = due_ns
+            heappush(self._timers, (due_ns, operation))
+
+    def _forget(self, operation: bytes) -> None:
+        del self._cores[operation]
+        self._due.pop(operation, None)
+
+    def _grant(self, now_ns: int) -> None:
+        for transfer_id, credit_bytes in self._context.credit.take_granted():
+            operation = transfer_id[:OPERATION_BASE_BYTES]
+            core = self._cores.get(operation)
+            if isinstance(core, GetChunk):
+                core.credit_granted(transfer_id, credit_bytes, now_ns)
+                self._outgoing += core.take_outgoing()
+                self._schedule(operation, core.deadline_ns())

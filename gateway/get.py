@@ -1,0 +1,525 @@
+"""Get one chunk: the gateway's side; target/get.py is the other half.
+
+    gateway                                members of the row, draining included
+      | -- CHUNK_QUERY (group or fan-out) -> |  1. who has it?  (or 2. at once, with a hint)
+      | <------------- CHUNK_ANSWER x n ---- |
+      | -- CHUNK_SEND ---------------------> |  2. the best one is asked to send
+      | <--------------- PAYLOAD x n ------- |  3. a second one when it is later than promised
+      | -- PAYLOAD_GAPS -------------------> |
+      |    VerifyPayload -> verified()       |  4. the shell hashes off the loop
+      | -- PAYLOAD_DONE -------------------> |
+
+No sockets, no clock: gateway/chunks.py drives it.
+
+Invariants: ends in one ChunkRead (bytes that match the CHID) or one ChunkFailed. DATA_LOST only
+when in two rounds every listed VDEV, draining included, was up and proved its miss.
+Limits: two sources at a time; ends at `deadline_ns`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from replicast.flexhash.table import Table, VdevState
+from replicast.gateway.context import OPERATION_BASE_BYTES, Backoff, ChunkContext
+from replicast.gateway.copies import NeedTable
+from replicast.gateway.select import Offer, Weights, rank
+from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outgoing
+from replicast.transfer import BufferLike, Receiver
+from replicast.transport.reassembly import Full
+from replicast.units import MS, SECOND
+from replicast.wire.chunk_messages import (
+    HIT,
+    MISS,
+    UNSURE,
+    ChunkAnswer,
+    ChunkQuery,
+    ChunkSend,
+    ChunkVerify,
+    PayloadDone,
+    Refused,
+    VdevAnswer,
+)
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
+
+RESEND_FIRST_NS = 25 * MS
+RESEND_MAX_NS = 400 * MS
+PATIENCE_NS = 1 * SECOND
+HIT_WINDOW_NS = 5 * MS
+PROMISE_UNKNOWN_NS = 20 * MS
+PROMISE_NS_MAX = 2 * SECOND
+SOURCES_MAX = 2
+MISS_ROUNDS = 2
+READ_WEIGHTS = Weights(equal_ns=2 * MS)
+
+
+class Outcome(Enum):
+    """How a read fails."""
+
+    UNAVAILABLE = "unavailable"
+    DATA_LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyPayload(Event):
+    """Hash `buffer` off the loop; then verified(transfer_id, ok)."""
+
+    transfer_id: bytes
+    buffer: BufferLike
+    hash_algorithm: int
+    chid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRead(Event):
+    """Verified bytes. `bad_vdevs` sent wrong ones; they were told to check their copies."""
+
+    chid: bytes
+    buffer: BufferLike
+    vdev_index: int
+    bad_vdevs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFailed(Event):
+    """No verified bytes; `answers` says what each listed VDEV said last."""
+
+    chid: bytes
+    outcome: Outcome
+    answers: tuple[tuple[int, str], ...]
+
+
+@dataclass(slots=True)
+class _Source:
+    """One VDEV that was asked to send."""
+
+    vdev_index: int
+    node: NodeId
+    request: ChunkSend
+    receiver: Receiver
+    asked_ns: int
+    late_ns: int
+    late: bool = False  # later than its promise: another may be asked
+    complete: bool = False  # at the shell, to be verified
+    buffer: BufferLike | None = None
+
+
+class GetChunk:
+    """One chunk read."""
+
+    def __init__(
+        self,
+        context: ChunkContext,
+        table: Table,
+        *,
+        chid: bytes,
+        hash_algorithm: int,
+        size_bytes: int,
+        operation_base: bytes,
+        deadline_ns: int,
+        now_ns: int,
+        hints: tuple[int, ...] = (),
+    ) -> None:
+        self._context, self._table = context, table
+        self._chid, self._hash_algorithm, self._size_bytes = chid, hash_algorithm, size_bytes
+        self._base, self._number, self._asks = operation_base, 0, 0
+        self._started_ns, self._end_ns = now_ns, deadline_ns
+        self._backoff = Backoff(context.rng)
+        self._query_id: bytes | None = None
+        self._row = table.row_of_chunk(chid)
+        self._hits: dict[int, VdevAnswer | None] = {}  # not tried; None: only a hint
+        self._said: dict[int, str] = {}
+        self._bad: dict[int, None] = {}
+        self._sources: dict[bytes, _Source] = {}
+        self._asked: dict[NodeId, tuple[int, ...]] = {}
+        self._round: dict[NodeId, dict[int, int]] = {}  # answers of this round
+        self._miss_rounds = 0
+        self._wanted_generation = 0
+        self._first_hit_ns: int | None = None
+        self._next_ns = now_ns  # resend, or the end of a pause
+        self._ended = False
+        self._outgoing: list[Outgoing] = []
+        self._events: list[Event] = []
+        self._start(hints, now_ns)
+
+    def _start(self, hints: tuple[int, ...], now_ns: int) -> None:
+        stats = self._context.stats
+        for v in hints:
+            entry = self._table.vdevs.get(v)
+            if entry is not None and entry.state == VdevState.UP and not stats.suspect(v, now_ns):
+                self._hits[v] = None
+        if not self._ask_best(now_ns):
+            self._query(now_ns)
+
+    # -- inputs ---------------------------------------------------------------------
+
+    def receive(self, incoming: Incoming, now_ns: int) -> None:
+        """An answer to the current query, or a refusal of a source."""
+        m, node = incoming.message, incoming.sender
+        if self._ended:
+            return
+        source = self._sources.get(incoming.operation_id)
+        if source is not None and isinstance(m, Refused) and node == source.node:
+            self._on_source_refused(incoming.operation_id, source, m, now_ns)
+        elif incoming.operation_id != self._query_id or node not in self._asked:
+            return
+        elif isinstance(m, ChunkAnswer):
+            self._on_chunk_answer(node, m, now_ns)
+        elif isinstance(m, Refused):
+            self._on_query_refused(node, m, now_ns)
+
+    def table_changed(self, table: Table, now_ns: int) -> None:
+        """A newer table: if one was missing, ask its row anew."""
+        if table.generation <= self._table.generation or self._ended:
+            return
+        self._table = table
+        if self._wanted_generation and not self._sources:
+            self._query(now_ns)
+        self._wanted_generation = 0
+
+    def transfer_completed(self, transfer_id: bytes, now_ns: int) -> bool:
+        """All bytes of a transfer are there. False when it is none of ours."""
+        source = self._sources.get(transfer_id)
+        if source is None or source.complete:
+            return False
+        source.complete = True
+        source.buffer = self._context.buffers.take(transfer_id)
+        self._context.credit.release(transfer_id)
+        self._send(PayloadDone(transfer_id=transfer_id), source.node, transfer_id)
+        self._events.append(
+            VerifyPayload(transfer_id, source.buffer, self._hash_algorithm, self._chid)
+        )
+        return True
+
+    def credit_granted(self, transfer_id: bytes, credit_bytes: int, now_ns: int) -> None:
+        """The pool has room for a source that waited."""
+        source = self._sources.get(transfer_id)
+        if source is not None and not source.complete:
+            source.late_ns = max(source.late_ns, now_ns + self._patience_ns(None))
+            report = source.receiver.grant(credit_bytes, now_ns)
+            self._send(report, source.node, transfer_id)
+
+    def verified(self, transfer_id: bytes, ok: bool, now_ns: int) -> None:
+        """The shell's answer to VerifyPayload."""
+        source = self._sources.pop(transfer_id, None)
+        if source is None or self._ended:
+            return
+        if ok:
+            self._end_read(source, now_ns)
+            return
+        self._context.counters.count("hash_mismatches", "read")
+        self._bad[source.vdev_index] = None
+        self._said[source.vdev_index] = "wrong bytes"
+        # Its own check of the disk decides whether the copy is bad; a bad one is set aside.
+        verify = ChunkVerify(
+            chid=self._chid, hash_algorithm=self._hash_algorithm, vdev_index=source.vdev_index
+        )
+        self._send(verify, source.node, self._new_id())
+        self._go_on(now_ns)
+
+    def expire(self, now_ns: int) -> None:
+        """Resend, choose, ask a second source, start a new round, give up."""
+        if self._ended:
+            return
+        if now_ns >= self._end_ns:
+            self._end_failed(Outcome.UNAVAILABLE)
+            return
+        for transfer_id, source in list(self._sources.items()):
+            if not source.complete:
+                self._check(transfer_id, source, now_ns)
+        if now_ns >= self._next_ns and not self._on_time():
+            self._resend_or_query(now_ns)
+        self._choose(now_ns)
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more: close its transfers."""
+        self._end()
+
+    # -- outputs --------------------------------------------------------------------
+
+    def deadline_ns(self) -> int | None:
+        """When to call expire(); None at the end."""
+        if self._ended:
+            return None
+        times = [self._end_ns]
+        if not self._on_time():
+            times.append(self._next_ns)
+            if self._first_hit_ns is not None and self._hits:
+                times.append(self._first_hit_ns + HIT_WINDOW_NS)
+        for source in self._sources.values():
+            if not source.complete:
+                times += [source.receiver.deadline_ns(), source.late_ns]
+        return min(times)
+
+    def take_outgoing(self) -> list[Outgoing]:
+        taken, self._outgoing = self._outgoing, []
+        return taken
+
+    def take_events(self) -> list[Event]:
+        taken, self._events = self._events, []
+        return taken
+
+    # -- 1. CHUNK_QUERY ---------------------------------------------------------------
+
+    def _query(self, now_ns: int) -> None:
+        """A new round: all answers are asked for anew."""
+        self._query_id = self._new_id()
+        self._row = self._table.row_of_chunk(self._chid)
+        self._asked, self._round = {}, {}
+        for v in self._listed():
+            node = self._table.target_of(v).node_id
+            self._asked[node] = (*self._asked.get(node, ()), v)
+        self._first_hit_ns = None
+        self._queried_ns = now_ns
+        self._interval_ns = RESEND_FIRST_NS
+        self._next_ns = now_ns + self._interval_ns
+        multicast = self._context.settings.multicast
+        number = self._row % self._context.settings.multicast_groups
+        group: tuple[Destination, ...] = (Group("negotiating", number),)
+        self._send_query(group if multicast else tuple(self._asked))
+
+    def _send_query(self, to: tuple[Destination, ...]) -> None:
+        assert self._query_id is not None
+        for destination in to:
+            self._send(ChunkQuery(row=self._row, chid=self._chid), destination, self._query_id)
+
+    def _listed(self) -> tuple[int, ...]:
+        return (*self._table.members(self._row), *self._table.draining(self._row))
+
+    def _resend_or_query(self, now_ns: int) -> None:
+        silent = tuple(node for node in self._asked if node not in self._round)
+        if self._query_id is None or not silent:
+            self._query(now_ns)
+            return
+        if now_ns >= self._queried_ns + PATIENCE_NS:
+            for v in (v for node in silent for v in self._asked[node]):
+                self._context.stats.silent(v, now_ns)
+                self._said[v] = "no answer"
+            self._query(now_ns)
+            return
+        self._interval_ns = min(RESEND_MAX_NS, self._interval_ns * 2)
+        self._next_ns = now_ns + self._interval_ns
+        self._send_query(silent)
+
+    def _on_chunk_answer(self, node: NodeId, m: ChunkAnswer, now_ns: int) -> None:
+        fresh = node not in self._round
+        answers = self._round.setdefault(node, {})
+        owned = self._table.vdevs_of(node)
+        for answer in m.answers:
+            v = answer.vdev_index
+            if v in owned:
+                answers[v] = self._take_answer(answer, now_ns)
+        if fresh:
+            for v in answers:
+                self._context.stats.answered(v, now_ns - self._queried_ns, now_ns)
+        self._choose(now_ns)
+
+    def _take_answer(self, answer: VdevAnswer, now_ns: int) -> int:
+        v = answer.vdev_index
+        if answer.kind == HIT and answer.size_bytes != self._size_bytes:
+            self._said[v] = f"has {answer.size_bytes} bytes"
+            return UNSURE
+        self._said.setdefault(v, "")
+        if answer.kind == HIT and v not in self._bad:
+            self._said[v] = "hit"
+            self._hits[v] = answer
+            if self._first_hit_ns is None:
+                self._first_hit_ns = now_ns
+        elif answer.kind != HIT:
+            self._said[v] = "miss" if answer.kind == MISS else "unsure"
+        return answer.kind
+
+    def _on_query_refused(self, node: NodeId, m: Refused, now_ns: int) -> None:
+        self._round.setdefault(node, {})
+        reason = _reason(m.reason)
+        for v in self._asked[node]:
+            self._said[v] = reason.name.lower()
+        if reason in (Reason.STALE_GENERATION, Reason.NOT_MEMBER) and m.current_generation > max(
+            self._table.generation, self._wanted_generation
+        ):
+            self._wanted_generation = m.current_generation
+            self._context.counters.count("refusals", Reason.STALE_GENERATION.name.lower())
+            self._events.append(NeedTable(m.current_generation))
+        self._choose(now_ns)
+
+    # -- 2. CHUNK_SEND ------------------------------------------------------------------
+
+    def _choose(self, now_ns: int) -> None:
+        """Ask the best holder when all have answered, or the first hit has waited long enough."""
+        if self._ended or self._on_time():
+            return
+        waited = self._first_hit_ns is not None and now_ns >= self._first_hit_ns + HIT_WINDOW_NS
+        if self._hits and (waited or self._all_in(now_ns)):
+            self._ask_best(now_ns)
+        elif not self._hits and not self._sources and self._round_over():
+            self._conclude_round(now_ns)
+
+    def _on_time(self) -> bool:
+        """Is there a source that need not be helped?"""
+        return any(not s.late for s in self._sources.values())
+
+    def _all_in(self, now_ns: int) -> bool:
+        """Has everybody answered who is up and was not silent a moment ago?"""
+        stats, vdevs = self._context.stats, self._table.vdevs
+        return all(
+            node in self._round
+            or all(vdevs[v].state != VdevState.UP or stats.suspect(v, now_ns) for v in asked)
+            for node, asked in self._asked.items()
+        )
+
+    def _round_over(self) -> bool:
+        return self._query_id is not None and all(node in self._round for node in self._asked)
+
+    def _conclude_round(self, now_ns: int) -> None:
+        """Everybody has spoken and nobody has it: lost if all proved it, else again later."""
+        said = {v: kind for answers in self._round.values() for v, kind in answers.items()}
+        lost = all(
+            self._table.vdevs[v].state == VdevState.UP and said.get(v) == MISS
+            for v in self._listed()
+        )
+        self._miss_rounds = self._miss_rounds + 1 if lost else 0
+        if self._miss_rounds >= MISS_ROUNDS:
+            self._end_failed(Outcome.DATA_LOST)
+            return
+        # Answers of a round are used once; the next one starts after a wait.
+        self._query_id = None
+        self._next_ns = now_ns + self._backoff.take_ns()
+
+    def _ask_best(self, now_ns: int) -> bool:
+        """Open a transfer from the best holder that is not tried. False: there is none."""
+        if len(self._sources) >= SOURCES_MAX or not self._hits:
+            return False
+        best = rank(self._chid, [self._offer(v) for v in self._hits], READ_WEIGHTS)[0].vdev_index
+        transfer_id = self._new_id()
+        datagram_bytes = self._context.settings.datagram_bytes
+        try:
+            self._context.buffers.open(transfer_id, self._size_bytes, datagram_bytes)
+        except Full:
+            self._next_ns = now_ns + self._backoff.take_ns()
+            self._first_hit_ns = self._next_ns
+            return True
+        self._ask(best, self._hits.pop(best), transfer_id, now_ns)
+        return True
+
+    def _offer(self, vdev_index: int) -> Offer:
+        answer = self._hits[vdev_index]
+        start_ns, duration_ns = 0, PROMISE_UNKNOWN_NS
+        if answer is not None:
+            start_ns, duration_ns = answer.start_ns, answer.duration_ns
+        return Offer(vdev_index, "", "", start_ns, duration_ns, 0)
+
+    def _ask(
+        self, vdev_index: int, answer: VdevAnswer | None, transfer_id: bytes, now_ns: int
+    ) -> None:
+        self._asks += 1
+        credit_bytes = self._context.credit.request(transfer_id, self._size_bytes)
+        request = ChunkSend(
+            chid=self._chid,
+            vdev_index=vdev_index,
+            transfer_id=transfer_id,
+            datagram_bytes=self._context.settings.datagram_bytes,
+            credit_bytes=credit_bytes,
+        )
+        node = self._table.target_of(vdev_index).node_id
+        receiver = Receiver(self._context.buffers, transfer_id, node, credit_bytes, now_ns)
+        late_ns = now_ns + self._patience_ns(answer)
+        self._sources[transfer_id] = _Source(vdev_index, node, request, receiver, now_ns, late_ns)
+        self._send(request, node, transfer_id)
+
+    def _patience_ns(self, answer: VdevAnswer | None) -> int:
+        promised_ns = answer.start_ns + answer.duration_ns if answer else PROMISE_UNKNOWN_NS
+        return self._context.settings.second_source_ms * MS + 2 * min(promised_ns, PROMISE_NS_MAX)
+
+    def _check(self, transfer_id: bytes, source: _Source, now_ns: int) -> None:
+        """Gap report when due; company for a sender that is later than its promise."""
+        report = source.receiver.check(now_ns)
+        if report is not None:
+            if source.receiver.received_bytes == 0:
+                self._send(source.request, source.node, transfer_id)  # perhaps it was lost
+            self._send(report, source.node, transfer_id)
+        if now_ns < source.late_ns:
+            return
+        quiet_ns = self._context.settings.second_source_ms * MS
+        if now_ns < source.receiver.moved_ns + quiet_ns:
+            source.late_ns = source.receiver.moved_ns + quiet_ns
+            return
+        self._said[source.vdev_index] = "late"
+        if source.late:
+            self._drop_late(transfer_id, source, now_ns)
+            return
+        source.late, source.late_ns = True, now_ns + PATIENCE_NS
+        if not self._ask_best(now_ns) and self._query_id is None:
+            self._query(now_ns)
+
+    def _drop_late(self, transfer_id: bytes, source: _Source, now_ns: int) -> None:
+        """Quiet for a whole PATIENCE_NS: it makes room, and gets another go if nobody else has it."""
+        self._context.stats.silent(source.vdev_index, now_ns)
+        self._close(transfer_id)
+        self._go_on(now_ns)
+        if not self._sources:
+            self._hits.setdefault(source.vdev_index, None)
+            self._first_hit_ns = now_ns + self._backoff.take_ns()
+
+    def _on_source_refused(
+        self, transfer_id: bytes, source: _Source, m: Refused, now_ns: int
+    ) -> None:
+        reason = _reason(m.reason)
+        self._context.counters.count("refusals", reason.name.lower())
+        self._said[source.vdev_index] = reason.name.lower()
+        self._close(transfer_id)
+        self._go_on(now_ns)
+
+    def _go_on(self, now_ns: int) -> None:
+        """A source dropped out: another holder, or ask the row again."""
+        if self._on_time() or self._ask_best(now_ns):
+            return
+        if self._query_id is None or self._round_over():
+            self._query_id = None
+            self._next_ns = now_ns + self._backoff.take_ns()
+
+    def _close(self, transfer_id: bytes) -> None:
+        source = self._sources.pop(transfer_id)
+        if not source.complete:
+            self._context.buffers.close(transfer_id)
+            self._context.credit.release(transfer_id)
+            self._send(PayloadDone(transfer_id=transfer_id), source.node, transfer_id)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def _end_read(self, source: _Source, now_ns: int) -> None:
+        self._end()
+        counters = self._context.counters
+        counters.count("chunks_read", "verified" if self._asks == 1 else "second_source")
+        counters.observe_ns("get_seconds", elapsed_ns=now_ns - self._started_ns)
+        self._events.append(
+            ChunkRead(self._chid, source.buffer, source.vdev_index, tuple(self._bad))
+        )
+
+    def _end_failed(self, outcome: Outcome) -> None:
+        self._end()
+        self._context.counters.count("chunks_read", outcome.value)
+        answers = tuple((v, self._said.get(v) or "no answer") for v in self._listed())
+        self._events.append(ChunkFailed(self._chid, outcome, answers))
+
+    def _end(self) -> None:
+        self._ended = True
+        for transfer_id in list(self._sources):
+            self._close(transfer_id)
+
+    # -- small things -----------------------------------------------------------------------------
+
+    def _new_id(self) -> bytes:
+        self._number += 1
+        return self._base + self._number.to_bytes(16 - OPERATION_BASE_BYTES, "little")
+
+    def _send(self, message: Message, to: Destination, operation_id: bytes) -> None:
+        self._outgoing.append(Outgoing(message, to, operation_id, self._table.generation))
+
+
+def _reason(number: int) -> Reason:
+    try:
+        return Reason(number)
+    except ValueError:
+        return Reason.BUSY  # a reason of a later version: not now

@@ -1,0 +1,311 @@
+"""Put a small chunk at once: one round trip, no negotiation.
+
+    gateway                               `copies` members, in an order fixed by the chunk
+      | -- CHUNK_PUT (+ PAYLOAD) x n ---> |  opens the transfer, carries the first bytes
+      | <------------ PAYLOAD_GAPS ------ |  only after loss
+      | <------------ CHUNK_STORED x n -- |
+
+Equal content goes to the same members and meets its earlier copies there; passed
+over are only those known to be down, full or far slower than the rest. When one
+refuses or stays silent, gateway/put.py negotiates for the copies that are missing.
+
+Invariants: one PutDone or PutFailed; bytes under way to a target stay within the
+small-put credit of stats.py, which every ending gives back.
+Limits: ends at `deadline_ns`; at most ANSWER_NS is spent before the negotiation.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from replicast.flexhash.table import Table, VdevState
+from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext
+from replicast.gateway.copies import Copies, NeedTable
+from replicast.gateway.put import STALE, PutChunk
+from replicast.gateway.select import order_small
+from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.transfer import BufferLike, Sender
+from replicast.units import MS
+from replicast.wire.chunk_messages import ChunkPut, ChunkStored, PayloadGaps, Refused
+from replicast.wire.reasons import Reason
+
+CONTROL_ROOM_BYTES = 160  # what CHUNK_PUT needs in a datagram beyond payload and its header
+RESEND_NS = 60 * MS
+ANSWER_NS = 500 * MS
+CREDIT_POLL_NS = 2 * MS
+
+
+class Phase(Enum):
+    """Where the put stands."""
+
+    CREDIT = 1  # waits for small-put credit
+    SENT = 2
+    TABLE = 3
+    ENDED = 4
+
+
+class SmallPut:
+    """One small chunk."""
+
+    def __init__(
+        self,
+        context: ChunkContext,
+        table: Table,
+        *,
+        chid: bytes,
+        hash_algorithm: int,
+        buffer: BufferLike,
+        size_bytes: int,
+        operation_base: bytes,
+        deadline_ns: int,
+        now_ns: int,
+    ) -> None:
+        self._context, self._table = context, table
+        self._chid, self._hash_algorithm = chid, hash_algorithm
+        self._buffer, self._size_bytes = buffer, size_bytes
+        self._base, self._number = operation_base, 0
+        self._started_ns, self._end_ns = now_ns, deadline_ns
+        self._copies = Copies(table)
+        self._negotiation: PutChunk | None = None
+        self._asked: dict[int, NodeId] = {}  # no word from them yet
+        self._sent_bytes = 0
+        self._outgoing: list[Outgoing] = []
+        self._events: list[Event] = []
+        self._start(now_ns)
+
+    # -- inputs ---------------------------------------------------------------------
+
+    def receive(self, incoming: Incoming, now_ns: int) -> None:
+        """A reply to this attempt."""
+        if self._negotiation is not None:
+            self._negotiation.receive(incoming, now_ns)
+            return
+        m, node = incoming.message, incoming.sender
+        if self._phase is not Phase.SENT or incoming.operation_id != self._attempt_id:
+            return
+        if isinstance(m, ChunkStored):
+            self._on_chunk_stored(node, m, now_ns)
+        elif isinstance(m, PayloadGaps) and m.transfer_id == self._attempt_id:
+            self._sender.gaps(node, m)
+            self._pump()
+        elif isinstance(m, Refused):
+            self._on_refused(node, m, now_ns)
+
+    def table_changed(self, table: Table, now_ns: int) -> None:
+        """A newer table: start anew if the last one was stale."""
+        if self._negotiation is not None:
+            self._negotiation.table_changed(table, now_ns)
+        elif table.generation > self._table.generation:
+            if self._phase in (Phase.TABLE, Phase.CREDIT):
+                self._table = table
+                self._start(now_ns)
+
+    def payload_sent(self, transfer_id: bytes, token: int, now_ns: int) -> None:
+        """The shell executed a SendPayload."""
+        if self._negotiation is not None:
+            self._negotiation.payload_sent(transfer_id, token, now_ns)
+        elif self._phase is Phase.SENT and transfer_id == self._attempt_id:
+            self._sender.sent(token)
+
+    def expire(self, now_ns: int) -> None:
+        """Try for credit, resend, or negotiate."""
+        if self._negotiation is not None:
+            self._negotiation.expire(now_ns)
+        elif self._phase is Phase.ENDED or now_ns < self._next_ns:
+            return
+        elif now_ns >= self._end_ns or self._phase is Phase.TABLE:
+            self._negotiate(now_ns)  # it knows how to fail
+        elif self._phase is Phase.CREDIT:
+            self._send(now_ns)
+        elif now_ns >= self._sent_ns + ANSWER_NS:
+            for v in list(self._asked):
+                self._context.stats.silent(v, now_ns)
+                self._answered(v, lost=True)
+            self._negotiate(now_ns)
+        else:
+            self._next_ns = min(now_ns + 2 * RESEND_NS, self._sent_ns + ANSWER_NS)
+            self._send_chunk_put()
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        self._forget_asked()
+        self._phase = Phase.ENDED
+        if self._negotiation is not None:
+            self._negotiation.cancel()
+
+    # -- outputs --------------------------------------------------------------------
+
+    def deadline_ns(self) -> int | None:
+        """When to call expire(); None at the end."""
+        if self._negotiation is not None:
+            return self._negotiation.deadline_ns()
+        return None if self._phase is Phase.ENDED else min(self._next_ns, self._end_ns)
+
+    def take_outgoing(self) -> list[Outgoing]:
+        taken, self._outgoing = self._outgoing, []
+        return taken + (self._negotiation.take_outgoing() if self._negotiation else [])
+
+    def take_events(self) -> list[Event]:
+        taken, self._events = self._events, []
+        return taken + (self._negotiation.take_events() if self._negotiation else [])
+
+    # -- CHUNK_PUT ----------------------------------------------------------------------
+
+    def _start(self, now_ns: int) -> None:
+        self._row = self._table.row_of_chunk(self._chid)
+        self._copies.table_changed(self._table, self._row)
+        self._chosen = self._choose(now_ns)
+        if len(self._chosen) + len(self._copies.hosts) < self._table.policy.copies:
+            self._negotiate(now_ns)
+        else:
+            self._send(now_ns)
+
+    def _choose(self, now_ns: int) -> tuple[int, ...]:
+        """The first members in the chunk's order, on distinct hosts, that are fit."""
+        table, stats = self._table, self._context.stats
+        members = [v for v in table.members(self._row) if table.vdevs[v].state == VdevState.UP]
+        hosts = dict.fromkeys(self._copies.hosts)
+        missing = table.policy.copies - len(hosts)
+        chosen: list[int] = []
+        for v in order_small(self._chid, members):
+            unfit = stats.suspect(v, now_ns) or stats.full(v, now_ns)
+            if table.host_of(v) in hosts or unfit or stats.slow(v, members, now_ns):
+                continue
+            hosts[table.host_of(v)] = None
+            chosen.append(v)
+        return tuple(chosen[:missing])
+
+    def _send(self, now_ns: int) -> None:
+        """Everything at once, when all targets have credit for it."""
+        nodes = {v: self._table.target_of(v).node_id for v in self._chosen}
+        taken: list[NodeId] = []
+        for node in nodes.values():
+            if not self._context.stats.credit(node).take(self._size_bytes):
+                for other in taken:
+                    self._context.stats.credit(other).cancel(self._size_bytes)
+                self._phase, self._next_ns = Phase.CREDIT, now_ns + CREDIT_POLL_NS
+                return
+            taken.append(node)
+        self._number += 1
+        self._attempt_id = self._base + self._number.to_bytes(16 - OPERATION_BASE_BYTES, "little")
+        self._asked, self._phase = nodes, Phase.SENT
+        self._sent_ns, self._next_ns = now_ns, now_ns + RESEND_NS
+        self._send_chunk_put()
+        self._send_rest(tuple(nodes.values()))
+
+    def _send_chunk_put(self) -> None:
+        datagram_bytes = self._datagram_bytes
+        message = ChunkPut(
+            row=self._row,
+            chid=self._chid,
+            hash_algorithm=self._hash_algorithm,
+            size_bytes=self._size_bytes,
+            vdevs=self._chosen,
+            transfer_id=self._attempt_id,
+            datagram_bytes=datagram_bytes,
+            data=bytes(memoryview(self._buffer)[:datagram_bytes]),
+        )
+        for node in dict.fromkeys(self._asked.values()):
+            self._sent_bytes += len(message.data)
+            self._outgoing.append(Outgoing(message, node, self._attempt_id, self._table.generation))
+
+    @property
+    def _datagram_bytes(self) -> int:
+        return self._context.settings.datagram_bytes - CONTROL_ROOM_BYTES
+
+    def _send_rest(self, nodes: tuple[NodeId, ...]) -> None:
+        skip_bytes = min(self._size_bytes, self._datagram_bytes)
+        self._sender = Sender(
+            self._attempt_id,
+            self._buffer,
+            self._size_bytes,
+            self._datagram_bytes,
+            skip_bytes=skip_bytes,
+        )
+        self._sender.add_all(nodes, self._size_bytes)
+        self._pump()
+
+    def _pump(self) -> None:
+        for event in self._sender.take():
+            self._sent_bytes += event.payload_bytes
+            if event.resend:
+                self._context.counters.count("payload_resent_bytes", by=event.payload_bytes)
+            self._events.append(event)
+
+    # -- answers ------------------------------------------------------------------------
+
+    def _on_chunk_stored(self, node: NodeId, m: ChunkStored, now_ns: int) -> None:
+        if m.chid != self._chid:
+            return
+        for stored in m.vdevs:
+            v = stored.vdev_index
+            if self._asked.get(v) == node:
+                self._copies.add(v, stored.kind)
+                memory = self._context.stats.vdev(v)
+                memory.small_ns.add(now_ns - self._sent_ns, now_ns)
+                memory.failed_ns, memory.free_ppm = None, stored.free_ppm
+                self._answered(v, lost=False)
+        self._advance(now_ns)
+
+    def _on_refused(self, node: NodeId, m: Refused, now_ns: int) -> None:
+        try:
+            reason = Reason(m.reason)
+        except ValueError:
+            reason = Reason.BUSY
+        mine = [v for v, owner in self._asked.items() if owner == node]
+        self._context.counters.count("refusals", reason.name.lower())
+        for v in mine:
+            self._context.stats.refused(v, reason, now_ns)
+            self._answered(v, lost=False)
+        if reason in STALE and m.current_generation > self._table.generation:
+            self._forget_asked()
+            self._phase, self._next_ns = Phase.TABLE, self._end_ns
+            self._events.append(NeedTable(m.current_generation))
+        else:
+            self._advance(now_ns)
+
+    def _answered(self, vdev_index: int, *, lost: bool) -> None:
+        node = self._asked.pop(vdev_index)
+        self._context.stats.credit(node).give_back(self._size_bytes, lost=lost)
+        if node not in self._asked.values():
+            self._sender.remove(node)
+
+    def _forget_asked(self) -> None:
+        for v in list(self._asked):
+            self._answered(v, lost=False)
+
+    def _advance(self, now_ns: int) -> None:
+        if len(self._copies.hosts) >= self._table.policy.copies:
+            self._end_done(now_ns)
+        elif not self._asked:
+            self._negotiate(now_ns)
+
+    def _negotiate(self, now_ns: int) -> None:
+        """For the copies that are missing; those that are there keep counting."""
+        self._forget_asked()
+        self._phase = Phase.ENDED
+        self._negotiation = PutChunk(
+            self._context,
+            self._table,
+            chid=self._chid,
+            hash_algorithm=self._hash_algorithm,
+            buffer=self._buffer,
+            size_bytes=self._size_bytes,
+            operation_base=self._base,
+            deadline_ns=self._end_ns,
+            now_ns=now_ns,
+            copies=self._copies,
+            numbered_from=self._number,
+            sent_bytes=self._sent_bytes,
+        )
+
+    def _end_done(self, now_ns: int) -> None:
+        self._forget_asked()
+        self._phase = Phase.ENDED
+        counters = self._context.counters
+        done = self._copies.done(self._chid, self._size_bytes, self._sent_bytes)
+        counters.count("chunks_put", "immediate")
+        how = "deduplicated" if done.deduplicated else "sent"
+        counters.count("chunk_put_bytes", how, by=self._size_bytes)
+        counters.observe_ns("put_seconds", "immediate", elapsed_ns=now_ns - self._started_ns)
+        self._events.append(done)
