@@ -60,7 +60,8 @@ class SmallPut:
         deadline_ns: int,
         now_ns: int,
     ) -> None:
-        self._context, self._table = context, table
+        self._context = context
+        self._table = self._newest = table  # of the attempt; of the next attempt
         self._chid, self._hash_algorithm = chid, hash_algorithm
         self._buffer, self._size_bytes = buffer, size_bytes
         self._base, self._number = operation_base, 0
@@ -69,6 +70,7 @@ class SmallPut:
         self._negotiation: PutChunk | None = None
         self._asked: dict[int, NodeId] = {}  # no word from them yet
         self._sent_bytes = 0
+        self._sent_ns = self._next_ns = now_ns
         self._outgoing: list[Outgoing] = []
         self._events: list[Event] = []
         self._start(now_ns)
@@ -95,9 +97,9 @@ class SmallPut:
         """A newer table: start anew if the last one was stale."""
         if self._negotiation is not None:
             self._negotiation.table_changed(table, now_ns)
-        elif table.generation > self._table.generation:
+        elif table.generation > self._newest.generation:
+            self._newest = table
             if self._phase in (Phase.TABLE, Phase.CREDIT):
-                self._table = table
                 self._start(now_ns)
 
     def payload_sent(self, transfer_id: bytes, token: int, now_ns: int) -> None:
@@ -152,6 +154,7 @@ class SmallPut:
     # -- CHUNK_PUT ----------------------------------------------------------------------
 
     def _start(self, now_ns: int) -> None:
+        self._table = self._newest
         self._row = self._table.row_of_chunk(self._chid)
         self._copies.table_changed(self._table, self._row)
         self._chosen = self._choose(now_ns)
@@ -258,11 +261,18 @@ class SmallPut:
             self._context.stats.refused(v, reason, now_ns)
             self._answered(v, lost=False)
         if reason in STALE and m.current_generation > self._table.generation:
-            self._forget_asked()
-            self._phase, self._next_ns = Phase.TABLE, self._end_ns
-            self._events.append(NeedTable(m.current_generation))
+            self._on_stale(m.current_generation, now_ns)
         else:
             self._advance(now_ns)
+
+    def _on_stale(self, generation: int, now_ns: int) -> None:
+        """The first one ends the attempt, so that several members count once."""
+        self._forget_asked()
+        self._phase, self._next_ns = Phase.TABLE, self._end_ns
+        if self._newest.generation >= generation:
+            self._start(now_ns)
+        else:
+            self._events.append(NeedTable(generation))
 
     def _answered(self, vdev_index: int, *, lost: bool) -> None:
         node = self._asked.pop(vdev_index)
