@@ -117,6 +117,9 @@ class Follower:
         self.holder = holder
         self.table = table
         self.settings_version = 0
+        self.settings_floor = 0
+        self.settings_fresh_ns: int | None = None  # sending of the last answered question
+        self._settings_wanted_ns: int | None = None
         self.vouched: tuple[bytes, ...] | None = None  # no renewal before the owner says
         self._rng = rng
         self._counters = counters
@@ -213,6 +216,13 @@ class Follower:
             if now_ns - self._watch_ns[voter] >= HURRY_NS:
                 self._watch(voter, now_ns)
 
+    def hurry_settings(self, now_ns: int) -> None:
+        """Ask the leader now; done when settings_fresh_ns is no earlier than this call."""
+        self._settings_wanted_ns = now_ns
+        if not self._settings_fetch.operation_id:
+            self._source = self._leader
+        self._pursue(now_ns)
+
     def renew_now(self) -> None:
         """A leadership waits for a floor, or the vouched VDEVs changed: renew at the next tick."""
         self._renew_ns = None
@@ -253,6 +263,7 @@ class Follower:
             self._prepared, self._prepared_digest = m.prepared, m.prepared_digest
             self._source = voter
         self._settings_known = max(self._settings_known, m.settings_version)
+        self.settings_floor = max(self.settings_floor, m.settings_floor)
         if self.holder is not None:
             self.holder.raise_floor(m.floor, m.settings_floor)
         self._pursue(now_ns)
@@ -272,7 +283,8 @@ class Follower:
             ready = self._ready
             if ready is None or ready.digest != self._prepared_digest:
                 self._fetch_table(self._prepared, now_ns)
-        if self._settings_known > max(self.settings_version, self._settings_adopting):
+        behind = self._settings_known > max(self.settings_version, self._settings_adopting)
+        if behind or self._settings_wanted_ns is not None:
             get = cm.SettingsGet(have_version=self.settings_version)
             self._fetch_once(self._settings_fetch, get, now_ns)
 
@@ -324,6 +336,10 @@ class Follower:
         if operation_id != self._settings_fetch.operation_id:
             return
         self._settings_fetch.operation_id = b""
+        self.settings_fresh_ns = self._settings_fetch.since_ns
+        wanted_ns = self._settings_wanted_ns
+        if wanted_ns is not None and self.settings_fresh_ns >= wanted_ns:
+            self._settings_wanted_ns = None
         if not m.changed or m.version <= max(self.settings_version, self._settings_adopting):
             return
         self._settings_adopting = m.version
@@ -413,6 +429,7 @@ class Follower:
         now_ns: int, wall_ns: int,
     ) -> None:  # fmt: skip
         if self._command is not None and operation_id == self._command.operation_id:
+            self._leader = voter
             code = Code(m.code) if m.code in list(Code) else Code.BAD_COMMAND
             self._finish(code, m.value)
 

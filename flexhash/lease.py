@@ -128,6 +128,10 @@ class LeaseGranter:
         held = [r.settings_version for r in self.records.values() if r.lease_until_ns > now_ns]
         return min(held, default=self._settings)
 
+    def settled(self, now_ns: int) -> bool:
+        """Everybody who may act has adopted the active generation, or had its time to."""
+        return self.floor(now_ns) >= self._active or now_ns >= self._activated_ns + LAG_NS
+
     # -- renewing --------------------------------------------------------------------------
 
     def renew(

@@ -253,6 +253,8 @@ class ControlState:
             return Code.OK, self._covering_generation()  # a repeated report of the same open
         if m.damaged or m.open_count <= known.open_count or known.state == OUT:
             self._lost(index)
+        for edit in [e for e in self.edits if e.by == index]:
+            del self.edits[edit]  # its submitter has forgotten it
         self.vdevs[index] = replace(
             known,
             target=m.target,
@@ -312,9 +314,12 @@ class ControlState:
         vdev = self.vdevs.get(m.vdev)
         if m.kind not in list(EditKind):
             return Code.BAD_COMMAND, 0
-        if vdev is None or m.by not in self.vdevs:
+        by = self.vdevs.get(m.by)
+        if vdev is None or by is None:
             return Code.NO_SUCH, 0
-        same_open = vdev.open_count == m.open_count  # else what it caught up may be lost
+        if by.open_count != m.by_open_count:
+            return Code.CONFLICT, 0
+        same_open = vdev.open_count == m.open_count
         if m.kind == EditKind.ADD and not (same_open and vdev.state in (UP, DOWN)):
             return Code.CONFLICT, 0
         edits = [cm.RowEdit(row=r, vdev=m.vdev, kind=m.kind, seen=m.seen, by=m.by) for r in m.rows]

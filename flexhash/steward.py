@@ -198,7 +198,8 @@ class Steward:
             self._pending_ns = now_ns
         if now_ns < max(self._pending_ns + GATHER_NS, self._prepare_after_ns):
             return
-        if self._buildable() and not self._busy("prepare", now_ns):
+        settled = self.granter.settled(now_ns)
+        if settled and self._buildable() and not self._busy("prepare", now_ns):
             self._prepare_after_ns = now_ns + SPACING_NS
             self._pending_ns = None
             self._propose("prepare", cm.Prepare(generation=state.next_generation), now_ns)

@@ -58,14 +58,22 @@ class TableBook:
     def wanted(self) -> BuildJob | None:
         """The oldest generation that can and should be built now."""
         state = self._state
-        for generation, inputs in sorted(state.history.items()):
-            if generation in self.tables or generation in (*self.impossible, self.mismatch):
-                continue
-            if generation not in (state.active, state.prepared):
-                continue
-            previous = self.tables.get(inputs.previous)
-            if previous is not None or not inputs.previous:
-                return BuildJob(previous, inputs, state.policy)
+        for goal in (state.active, state.prepared):
+            inputs = self._first_missing(goal)
+            if inputs is not None:
+                return BuildJob(self.tables.get(inputs.previous), inputs, state.policy)
+        return None
+
+    def _first_missing(self, goal: int) -> cm.InputsInfo | None:
+        """Walk back from `goal` to the first table that can be built on one that is here."""
+        generation = goal
+        while generation not in self.tables:
+            inputs = self._state.history.get(generation)
+            if inputs is None or generation in (*self.impossible, self.mismatch):
+                return None
+            if not inputs.previous or inputs.previous in self.tables:
+                return inputs
+            generation = inputs.previous
         return None
 
     def failed(self, generation: int) -> None:

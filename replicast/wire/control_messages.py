@@ -190,11 +190,13 @@ class RowsChange(Message):
     """The acting leader `by` adds (kind 1) or removes (2) replica `vdev` of many rows.
 
     `seen` is the generation whose table the leader looked at: the change of a row is
-    dropped when its names_since is newer (DESIGN 9). `open_count` is the replica's in that
-    table: an addition is refused when it was opened again since.
+    dropped when its names_since is newer (DESIGN 9). The open counts are those of that
+    table: a leader that was opened again forgot what it submitted, a replica that was may
+    have lost what it had caught up.
     """
 
     by: U16
+    by_open_count: U64
     vdev: U16
     open_count: U64
     kind: U8

@@ -16,10 +16,10 @@ from collections.abc import Callable
 import pytest
 
 from replicast.flexhash import lease
-from replicast.flexhash.commands import Code, EditKind
+from replicast.flexhash.commands import Code, EditKind, Role
 from replicast.flexhash.follow import AdoptSettings, AdoptTable, CommandDone, Follower
 from replicast.flexhash.lease import LeaseGranter, LeaseHolder, Record
-from replicast.flexhash.server import ControlServer, Role, Sender, Standing
+from replicast.flexhash.server import ControlServer, Sender, Standing
 from replicast.flexhash.state import ControlState
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableBook
@@ -413,25 +413,24 @@ def always_floor(self: LeaseHolder, floor: int, settings_floor: int) -> None:
 
 
 CANARIES = [
-    (1, LeaseGranter, "begin", no_wait),
-    (5, LeaseHolder, "raise_floor", always_floor),
-    (7, LeaseGranter, "_lags", lambda self, m, now_ns: 0),
-    (7, lease, "stretched", lambda duration_ns: duration_ns * 8 // 10),
+    (LeaseGranter, "begin", no_wait),
+    (LeaseHolder, "raise_floor", always_floor),
+    (LeaseGranter, "_lags", lambda self, m, now_ns: 0),
+    (lease, "stretched", lambda duration_ns: duration_ns * 8 // 10),
 ]
 
 
-@pytest.mark.parametrize(("seed", "where", "what", "bug"), CANARIES)
-def test_canary(
-    monkeypatch: pytest.MonkeyPatch, seed: int, where: object, what: str, bug: object
-) -> None:
-    """A planted bug must be seen by the checker (change the seed when the model changes)."""
+@pytest.mark.parametrize(("where", "what", "bug"), CANARIES)
+def test_canary(monkeypatch: pytest.MonkeyPatch, where: object, what: str, bug: object) -> None:
+    """A planted bug must be seen by the checker, by one of the first seeds."""
     monkeypatch.setattr(where, what, bug)
-    world = World(seed)
     with pytest.raises(AssertionError, match="led by"):
-        world.run(3)
-        for _ in range(14):
-            world.fault()
-            world.run(world.rng.uniform(0.2, 4.0))
+        for seed in range(40):
+            world = World(seed)
+            world.run(3)
+            for _ in range(14):
+                world.fault()
+                world.run(world.rng.uniform(0.2, 4.0))
 
 
 def test_dead_target__its_rows_move_within_ten_seconds() -> None:
@@ -465,6 +464,7 @@ def test_addition_after_a_leader_change_is_refused() -> None:
     outside = next(i for i in table.members(row) if i not in old)
     late = cm.RowsChange(
         by=old[0],
+        by_open_count=table.vdevs[old[0]].open_count,
         vdev=outside,
         open_count=table.vdevs[outside].open_count,
         kind=EditKind.ADD,

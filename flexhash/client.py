@@ -1,0 +1,392 @@
+"""The control plane as targets and gateways use it: a Follower joined to CURVE, clock and disk.
+
+    client = TableClient(hub, key_pair, node_id, voters, ...)
+    await client.start()
+    table = await client.wait_table()          .table, .buckets, .settings_version
+    await client.refetch(generation)           many callers, one fetch
+    result = await client.command(BucketCreate(...))
+    await client.join(entry, opens)            targets: register, wait, vouch, hold the lease
+
+A target's owner gets give_up(table) before a table is persisted (it must stop acting for
+rows that it loses) and on_table(table) when it is adopted; then the lease is renewed. A
+gateway gives neither files nor give_up. Callbacks are quick and do not raise.
+Gateways ask the voters themselves; a relay by targets is not built.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from replicast.curve import ChannelClosed, CurveClient, CurveHub
+from replicast.errors import Unavailable
+from replicast.flexhash.commands import Code, EditKind
+from replicast.flexhash.entries import TargetEntry
+from replicast.flexhash.follow import AdoptSettings, AdoptTable, CommandDone, Follower
+from replicast.flexhash.inputs import target_info
+from replicast.flexhash.lease import LeaseHolder
+from replicast.flexhash.table import Table
+from replicast.flexhash.tables import TableFiles
+from replicast.keys import KeyPair
+from replicast.machine import Address, Event, NodeId
+from replicast.metrics import Counters
+from replicast.units import SECOND
+from replicast.wire import control_messages as cm
+from replicast.wire.codec import WireError
+from replicast.wire.frame import pack_frame, unpack_frame
+from replicast.wire.schema import Message
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.02
+REFETCH_SECONDS = 2.0
+COMMAND_SECONDS = 10.0
+JOIN_SECONDS = 60.0
+TABLES_KEEP = 4
+BucketRecord = cm.BucketInfo
+TableCallback = Callable[[Table], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Voter:
+    """Where a voter's control service listens."""
+
+    node_id: NodeId
+    address: Address
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class VdevOpen:
+    """One opened VDEV: `opener` is random per open, `damaged` when its row logs lost records."""
+
+    vdev_id: bytes
+    weight: int
+    open_count: int
+    opener: int
+    damaged: bool = False
+
+
+class TableClient:
+    """One per process. Make it inside the running event loop."""
+
+    def __init__(
+        self,
+        hub: CurveHub,
+        key_pair: KeyPair,
+        node_id: NodeId,
+        voters: Sequence[Voter],
+        *,
+        clock_ns: Callable[[], int],
+        wall_ns: Callable[[], int],
+        rng: random.Random,
+        counters: Counters,
+        lease: LeaseHolder | None = None,
+        files: TableFiles | None = None,
+        give_up: TableCallback | None = None,
+        on_table: TableCallback | None = None,
+        on_settings: Callable[[], None] | None = None,
+    ) -> None:
+        stored = files.load() if files is not None else []
+        self.lease = lease
+        self.core = Follower(
+            node_id,
+            tuple(v.node_id for v in voters),
+            rng,
+            counters,
+            holder=lease,
+            table=stored[-1] if stored else None,
+        )
+        self.buckets: dict[tuple[str, str], BucketRecord] = {}
+        self.settings: dict[str, str] = {}
+        self.wall_ns = wall_ns
+        self._clock_ns, self._counters = clock_ns, counters
+        self._files = files
+        self._give_up, self._on_table, self._on_settings = give_up, on_table, on_settings
+        self._channels: list[CurveClient] = [
+            hub.client("control", v.address, v.public_key, key_pair) for v in voters
+        ]
+        self._recent: dict[int, Table] = {t.generation: t for t in stored}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._adoption: asyncio.Task[None] | None = None
+        self._commands: dict[int, asyncio.Future[tuple[Code | None, int]]] = {}
+        self._changed = asyncio.Condition()
+        self._woken = asyncio.Event()
+
+    # -- life -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Watch the voters from now on. A stored table is announced by on_table at once."""
+        if self.core.table is not None and self._on_table is not None:
+            self._on_table(self.core.table)
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._tick())]
+        self._tasks += [loop.create_task(self._read(n)) for n in range(len(self._channels))]
+
+    async def stop(self) -> None:
+        """Give the lease back (the owner has handed over) and close."""
+        self.core.stop()
+        self._send()
+        await asyncio.sleep(0)  # lets the sockets take it
+        tasks = self._tasks + ([self._adoption] if self._adoption else [])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for channel in self._channels:
+            channel.close()
+        for future in self._commands.values():
+            if not future.done():
+                future.set_result((None, 0))
+
+    # -- what is known ------------------------------------------------------------------------
+
+    @property
+    def table(self) -> Table | None:
+        """The adopted table; None before the first."""
+        return self.core.table
+
+    @property
+    def settings_version(self) -> int:
+        """Of `buckets` and `settings`."""
+        return self.core.settings_version
+
+    @property
+    def settings_floor(self) -> int:
+        """The settings version that every target which may act has adopted."""
+        return self.core.settings_floor
+
+    def source_age_ns(self, now_ns: int) -> int:
+        """Age of the voter grant behind what is known here (huge before the first)."""
+        return self.core.age_ns(now_ns)
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    async def wait_table(self, timeout_seconds: float = JOIN_SECONDS) -> Table:
+        """The table, once there is one; raises Unavailable."""
+        await self._until(lambda: self.core.table is not None, timeout_seconds, "a table")
+        assert self.core.table is not None
+        return self.core.table
+
+    async def refetch(self, at_least_generation: int) -> Table:
+        """The table, at least that new; raises Unavailable when no voter has it in time."""
+        if self.core.generation < at_least_generation:
+            self._counters.count("table_refetches", "stale")
+            self.core.hurry(self._clock_ns())
+            self._woken.set()
+            await self._until(
+                lambda: self.core.generation >= at_least_generation,
+                REFETCH_SECONDS,
+                f"generation {at_least_generation}",
+            )
+        assert self.core.table is not None
+        return self.core.table
+
+    async def refetch_settings(self) -> None:
+        """Buckets and settings as the Raft leader has them now; raises Unavailable."""
+        asked_ns = self._clock_ns()
+        self.core.hurry_settings(asked_ns)
+        self._woken.set()
+        await self._until(
+            lambda: (self.core.settings_fresh_ns or -1) >= asked_ns,
+            REFETCH_SECONDS,
+            "the settings",
+        )
+
+    async def command(
+        self, message: Message, timeout_seconds: float = COMMAND_SECONDS
+    ) -> cm.CommandResult:
+        """Run a command, once, whatever is retried; raises Unavailable when nobody answers."""
+        until_ns = self._clock_ns() + int(timeout_seconds * SECOND)
+        token = self.core.submit(message, until_ns)
+        if token is None:
+            raise Unavailable("too many commands wait for the control plane")
+        future: asyncio.Future[tuple[Code | None, int]]
+        future = self._commands[token] = asyncio.get_running_loop().create_future()
+        self._woken.set()
+        code, value = await future
+        if code is None:
+            raise Unavailable(f"no voter confirmed {message.NAME} in time")
+        return cm.CommandResult(code=code, value=value)
+
+    async def status(self, timeout_seconds: float = 2.0) -> list[cm.StatusData | None]:
+        """What each voter says of the control plane; None for one that does not answer."""
+        ask = self._ask_status
+        return list(
+            await asyncio.gather(*(ask(n, timeout_seconds) for n in range(len(self._channels))))
+        )
+
+    async def _ask_status(self, number: int, timeout_seconds: float) -> cm.StatusData | None:
+        operation_id = random.randbytes(16)
+        frame = pack_frame(cm.StatusGet(detail=True), operation_id, self.core.generation)
+        try:
+            channel = self._channels[number]
+            reply = await channel.request(frame, timeout_seconds=timeout_seconds)
+            message, _, _ = unpack_frame(reply)
+        except (TimeoutError, ChannelClosed, WireError):
+            return None
+        return message if isinstance(message, cm.StatusData) else None
+
+    # -- targets --------------------------------------------------------------------------------------
+
+    async def join(
+        self, entry: TargetEntry, opens: Sequence[VdevOpen], timeout_seconds: float = JOIN_SECONDS
+    ) -> None:
+        """Register, wait for the table that knows of these opens, then vouch for the VDEVs.
+
+        No lease is asked for before: a VDEV that the cluster finds rolled back or damaged
+        must not act by a table that still trusts it.
+        """
+        commands: list[Message] = [cm.TargetJoin(target=target_info(entry, len(opens)))]
+        commands += [
+            cm.VdevJoin(
+                vdev_id=o.vdev_id,
+                target=entry.node_id,
+                weight=o.weight,
+                open_count=o.open_count,
+                opener=o.opener,
+                damaged=o.damaged,
+            )
+            for o in opens
+        ]
+        covering = 0
+        for command in commands:
+            result = await self.command(command, timeout_seconds)
+            if result.code != Code.OK:
+                raise Unavailable(f"the cluster refused {command.NAME}: {Code(result.code).name}")
+            if isinstance(command, cm.VdevJoin):
+                covering = max(covering, result.value)
+        await self._until(
+            lambda: self.core.generation >= covering, timeout_seconds, "the table with this target"
+        )
+        self.vouch(tuple(o.vdev_id for o in opens))
+
+    def vouch(self, vdev_ids: tuple[bytes, ...]) -> None:
+        """The VDEVs with a flush completed lately; call at every change. One left out must
+        have stopped serving before."""
+        if vdev_ids != self.core.vouched:
+            self.core.vouched = vdev_ids
+            self.renew_now()
+
+    def renew_now(self) -> None:
+        """A leadership waits for the floor: do not wait for the next second."""
+        self.core.renew_now()
+        self._woken.set()
+
+    async def change_rows(
+        self, *, add: bool, vdev: int, by: int, by_open_count: int, seen: int, rows: Sequence[int]
+    ) -> cm.CommandResult:
+        """The acting leader `by` asks to add or remove a replica; `seen` is its table's
+        generation. OK's value is the generation whose table shows the outcome."""
+        table = self._recent.get(seen)
+        if table is None or vdev not in table.vdevs:
+            return cm.CommandResult(code=Code.CONFLICT, value=0)
+        result = cm.CommandResult(code=Code.OK, value=seen)
+        for start in range(0, len(rows), cm.ROWS_PER_COMMAND_MAX):
+            result = await self.command(
+                cm.RowsChange(
+                    by=by,
+                    by_open_count=by_open_count,
+                    vdev=vdev,
+                    open_count=table.vdevs[vdev].open_count,
+                    kind=EditKind.ADD if add else EditKind.REMOVE,
+                    seen=seen,
+                    rows=tuple(rows[start : start + cm.ROWS_PER_COMMAND_MAX]),
+                )
+            )
+            if result.code != Code.OK:
+                break
+        return result
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    async def _until(self, reached: Callable[[], bool], timeout_seconds: float, what: str) -> None:
+        try:
+            async with asyncio.timeout(timeout_seconds), self._changed:
+                await self._changed.wait_for(reached)
+        except TimeoutError:
+            raise Unavailable(f"no voter gave {what} in time") from None
+
+    async def _tick(self) -> None:
+        while True:
+            self.core.tick(self._clock_ns(), self.wall_ns())
+            await self._turn()
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def _read(self, number: int) -> None:
+        channel = self._channels[number]
+        while True:
+            try:
+                frame: bytes | None = await channel.recv()
+            except ChannelClosed:
+                return
+            while frame is not None:
+                self._receive(number, frame)
+                frame = channel.recv_nowait()
+            await self._turn()
+
+    def _receive(self, number: int, frame: bytes) -> None:
+        try:
+            message, operation_id, _ = unpack_frame(frame)
+        except WireError as error:
+            self._counters.count("control_refused", error.reason)
+            return
+        self.core.receive(number, message, operation_id, self._clock_ns(), self.wall_ns())
+
+    async def _turn(self) -> None:
+        """Events first: what a renewal reports must have happened."""
+        for event in self.core.take_events():
+            self._handle(event)
+        self._send()
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _send(self) -> None:
+        for ask in self.core.take_asks():
+            frame = pack_frame(ask.message, ask.operation_id, ask.generation)
+            self._channels[ask.voter].send(frame)
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, AdoptTable):
+            if self._give_up is not None:
+                self._give_up(event.table)
+            self._adoption = asyncio.get_running_loop().create_task(self._adopt(event.table))
+        elif isinstance(event, AdoptSettings):
+            self.buckets, self.settings = event.buckets, event.settings
+            if self._on_settings is not None:
+                self._on_settings()
+            self.core.settings_adopted(event.version)
+            self._woken.set()
+        elif isinstance(event, CommandDone):
+            future = self._commands.pop(event.token, None)
+            if future is not None and not future.done():
+                future.set_result((event.code, event.value))
+
+    async def _adopt(self, table: Table) -> None:
+        """Persist, switch, report. A disk that fails costs the lease, not the process."""
+        if self._files is not None:
+            try:
+                await asyncio.to_thread(self._files.save, table)
+            except OSError:
+                log.exception("cannot store generation %d: not adopted", table.generation)
+                return
+        self._recent[table.generation] = table
+        for generation in sorted(self._recent)[:-TABLES_KEEP]:
+            del self._recent[generation]
+        self._counters.gauge("generation", value=table.generation & ((1 << 48) - 1))
+        # Whoever looks at on_table() time must find the new table here.
+        self.core.adopted(table, self._clock_ns())
+        if self._on_table is not None:
+            self._on_table(table)
+        self._woken.set()
+        async with self._changed:
+            self._changed.notify_all()

@@ -1,0 +1,205 @@
+"""A voter's control service: ControlServer and a Raft node, joined to CURVE and a clock.
+
+    service = ControlService(...)                          before Raft, which needs its state
+    node = RaftNode(..., apply=service.state.apply,
+                    snapshot=service.state.snapshot, restore=service.state.restore)
+    shell = RaftShell(node, ..., after_turn=service.turn)
+    service.start(node, shell.wake)
+
+Driven by RaftShell's turns (every 20 ms and after each message) and by its own reader.
+Tables are built in a worker thread, one at a time: a build must not stop heartbeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from replicast.curve import Allow, ChannelClosed, CurveHub, Received
+from replicast.flexhash.commands import Role
+from replicast.flexhash.lease import LeaseHolder
+from replicast.flexhash.raft.node import Outcome, RaftNode
+from replicast.flexhash.server import ControlServer, Sender, Standing
+from replicast.flexhash.state import ControlState
+from replicast.flexhash.table import Table
+from replicast.flexhash.tables import BuildJob, TableBook
+from replicast.keys import Identity, KeyPair
+from replicast.keys import Role as KeyRole
+from replicast.machine import Address, NodeId
+from replicast.metrics import Counters
+from replicast.wire import control_messages as cm
+from replicast.wire.codec import WireError
+from replicast.wire.frame import pack_frame, unpack_frame
+
+log = logging.getLogger(__name__)
+
+FRAMES_PER_TURN = 200
+
+
+class ControlService:
+    """One per voter process. `bootstrap` knows the keys of the formation document;
+    keys in the replicated state come first, a revoked one is shut out."""
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        hub: CurveHub,
+        key_pair: KeyPair,
+        bind: Address,
+        bootstrap: Allow,
+        *,
+        clock_ns: Callable[[], int],
+        wall_ns: Callable[[], int],
+        counters: Counters,
+        formation: cm.ClusterInit | None = None,
+        tables: Iterable[Table] = (),
+        holder: LeaseHolder | None = None,
+    ) -> None:
+        self.state = ControlState()
+        self.book = TableBook(self.state)
+        self.core = ControlServer(node_id, self.state, self.book, counters, formation)
+        self._bootstrap = bootstrap
+        self._clock_ns, self._wall_ns = clock_ns, wall_ns
+        self._counters = counters
+        self._holder = holder
+        self._node: RaftNode | None = None
+        self._voter_ids: dict[str, NodeId] = {}
+        self._wake: Callable[[], None] = lambda: None
+        self._building: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[None] | None = None
+        for table in tables:
+            self.book.put(table)
+        self.server = hub.server("control", bind, key_pair, self.allow)
+
+    def allow(self, public_key: str) -> Identity | None:
+        """Who stands behind a key; asked at handshakes and for every frame."""
+        known = self.state.keys.get(public_key)
+        if known is None:
+            return self._bootstrap(public_key)
+        if known.role == Role.REVOKED:
+            return None
+        return Identity(known.node_id, KeyRole(known.role))
+
+    def start(
+        self, node: RaftNode, wake: Callable[[], None], voter_ids: Mapping[str, NodeId]
+    ) -> None:
+        """Serve from now on; `voter_ids` are node ids by voter name."""
+        self._node, self._wake, self._voter_ids = node, wake, dict(voter_ids)
+        self._reader = asyncio.get_running_loop().create_task(self._read())
+
+    async def stop(self) -> None:
+        """Close the socket; the Raft shell is stopped by its owner."""
+        tasks = [t for t in (self._reader, self._building) if t is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.server.close()
+        self._node = None
+
+    def offer(self, table: Table) -> None:
+        """A table that the target in this process adopted; what the book lacks it takes."""
+        if table.generation not in self.book.tables:
+            self.book.put(table)
+
+    # -- turns -------------------------------------------------------------------------
+
+    def turn(self, now_ns: int) -> None:
+        """After each turn of the Raft shell."""
+        if self._node is None:
+            return
+        self.core.tick(now_ns, self._wall_ns(), self._standing(now_ns))
+        if self.book.mismatch and self._holder is not None and not self._holder.fenced:
+            log.error("this voter builds another table than the cluster: fenced")
+            self._holder.fenced = True
+        self._build()
+        self._flush(now_ns)
+
+    def _standing(self, now_ns: int) -> Standing:
+        node = self._node
+        assert node is not None
+        status = node.status()
+        connected = status["connected"]
+        own = node.settings.name
+        return Standing(
+            leading_term=node.term if node.is_leader else None,
+            leader=self._voter_ids.get(node.leader or "", 0),
+            term=node.term,
+            has_quorum=bool(status["has_quorum"]),
+            age_ns=self._holder.age_ns(now_ns) if self._holder else None,
+            voters=tuple(
+                cm.VoterStatus(node_id=i, name=n, connected=n == own or n in connected)
+                for n, i in self._voter_ids.items()
+            ),
+        )
+
+    def _flush(self, now_ns: int) -> None:
+        commands = self.core.take_commands()
+        for token, entry in commands:
+            self._submit(token, entry, now_ns)
+        for reply in self.core.take_replies():
+            frame = pack_frame(reply.message, reply.operation_id, reply.generation)
+            self.server.send(reply.peer, frame)
+        if commands:
+            self._wake()
+
+    def _submit(self, token: int, entry: bytes, now_ns: int) -> None:
+        assert self._node is not None
+
+        def done(result: bytes | None, outcome: Outcome) -> None:
+            if self._node is None:
+                return
+            done_ns = self._clock_ns()
+            self.core.standing = self._standing(done_ns)  # as of this very moment
+            applied = result if outcome is Outcome.APPLIED else None
+            self.core.command_done(token, applied, done_ns, self._wall_ns())
+
+        self._node.submit(entry, done, now_ns)
+
+    # -- building ---------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        if self._building is None and (job := self.book.wanted()) is not None:
+            self._building = asyncio.get_running_loop().create_task(self._run(job))
+
+    async def _run(self, job: BuildJob) -> None:
+        try:
+            table = await asyncio.to_thread(job.run)
+            if table is None:
+                log.error("generation %d cannot be built", job.inputs.generation)
+                self.book.failed(job.inputs.generation)
+            else:
+                self.book.put(table)
+        finally:
+            self._building = None
+            self._wake()
+
+    # -- reading -----------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                received = await self.server.recv()
+            except ChannelClosed:
+                return
+            now_ns = self._clock_ns()
+            for _ in range(FRAMES_PER_TURN):
+                self._receive(received, now_ns)
+                more = self.server.recv_nowait()
+                if more is None:
+                    break
+                received = more
+            self._flush(now_ns)
+
+    def _receive(self, received: Received, now_ns: int) -> None:
+        try:
+            message, operation_id, _ = unpack_frame(received.frame)
+        except WireError as error:
+            self._counters.count("control_refused", error.reason)
+            return
+        sender = Sender(received.peer, received.identity.node_id, Role(received.identity.role))
+        try:
+            self.core.receive(sender, message, operation_id, now_ns, self._wall_ns())
+        except Exception:  # the last resort of a shell: one request must not end the service
+            log.exception("a control request failed")
+            self._counters.count("control_refused", "internal")
