@@ -102,6 +102,12 @@ class RowContext:
         vdev = self.table.vdevs.get(vdev_index)
         return vdev is not None and vdev.state == VdevState.UP
 
+    def open_count(self, vdev_index: int) -> int:
+        """Life of a VDEV as the adopted table knows it."""
+        assert self.table is not None
+        vdev = self.table.vdevs.get(vdev_index)
+        return 0 if vdev is None else vdev.open_count
+
     def up_count(self, vdevs: Iterable[int]) -> int:
         """How many of them are up."""
         return sum(self.is_up(v) for v in vdevs)

@@ -29,13 +29,13 @@ class Follower:
         "command_due_ns",
         "command_seen",
         "committed_index",
-        "committed_sent",
         "flight",
         "flight_bytes",
         "heard",
         "last",
         "matched",
         "node_id",
+        "notice_due_ns",
         "open_count",
         "query_due_ns",
         "role",
@@ -49,7 +49,8 @@ class Follower:
         self.open_count = 0
         self.matched = self.heard = False
         self.acknowledged_index = self.sent_index = 0
-        self.committed_index = self.committed_sent = 0
+        self.committed_index = 0  # what it says it knows
+        self.notice_due_ns = 0  # when to tell it more, without entries
         self.last = Position(0, 0, 0)
         self.flight: deque[tuple[int, int]] = deque()  # (index, bytes) sent, not acknowledged
         self.flight_bytes = 0

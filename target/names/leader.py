@@ -94,7 +94,6 @@ class Leadership:
         self._phase_since_ns = now_ns
         self._fetch: Follower | None = None
         self._fetch_due_ns = 0
-        self._notice_due_ns = 0
         self._tend_due_ns = 0
         self._unsettled = True
         self._time_ns = 0
@@ -216,10 +215,14 @@ class Leadership:
             if vdev == self.vdev_index:
                 continue
             follower = self.followers.get(vdev) or self._follow(vdev, Role.IN_SYNC, now_ns)
-            if follower is not None and follower.role != Role.IN_SYNC:
-                if follower.role == Role.JOINING:
-                    self._context.counters.count("row_catchups")
-                follower.role = Role.IN_SYNC
+            if follower is None:
+                continue
+            if follower.role == Role.JOINING:
+                self._context.counters.count("row_catchups")
+            follower.role = Role.IN_SYNC
+            if follower.matched and follower.open_count < self._context.open_count(vdev):
+                # It was restarted: it may know less of what is committed, and we ask at once.
+                self._release(follower, follower.lost(now_ns, now_ns))
         for vdev, follower in list(self.followers.items()):
             if vdev in replicas:
                 continue
@@ -275,7 +278,7 @@ class Leadership:
     def _next(self, now_ns: int) -> int | None:
         busy = self.phase != Phase.LEADING or bool(self.undecided.entries) or not self.readable
         for follower in self.followers.values():
-            behind = follower.committed_sent < self.replica.committed_index
+            behind = follower.committed_index < self.replica.committed_index
             busy = busy or not follower.matched or bool(follower.flight) or behind
             busy = busy or follower.role != Role.IN_SYNC
         busy = busy or self._unsettled
@@ -400,10 +403,11 @@ class Leadership:
         assert previous is not None, "what was matched or sent is in the log"
         entries = self._take_unsent(follower, now_ns)
         committed = self.replica.committed_index
-        notice = follower.committed_sent < committed and now_ns >= self._notice_due_ns
+        notice = follower.committed_index < committed and now_ns >= follower.notice_due_ns
         if not entries and not (notice and not follower.flight):
             return
-        follower.committed_sent = committed
+        if not entries:
+            follower.notice_due_ns = now_ns + self._context.limits.resend_ns
         item = AppendItem(
             row=self.row,
             leader=self.vdev_index,
@@ -437,11 +441,12 @@ class Leadership:
         for vdev in (*self._context.required(self.row), *joining):
             if vdev == self.vdev_index:
                 continue
-            follower = self.followers.get(vdev) or self._follow(vdev, Role.CATCHING_UP, now_ns)
-            target = min(target, follower.acknowledged_index if follower else 0)
+            asked = self.followers.get(vdev) or self._follow(vdev, Role.CATCHING_UP, now_ns)
+            target = min(target, asked.acknowledged_index if asked else 0)
         if target > self.replica.committed_index:
             self.replica.commit(target)
-            self._notice_due_ns = now_ns + self._context.limits.commit_notice_ns
+            for follower in self.followers.values():
+                follower.notice_due_ns = now_ns + self._context.limits.commit_notice_ns
         self._settle()
 
     def _settle(self) -> None:

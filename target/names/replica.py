@@ -90,7 +90,7 @@ class RowReplica:
         if not self.accept(from_wire(item.previous), item.entries):
             return self._status(item, MISMATCH, epoch_floor)
         self.commit(min(item.committed_index, self._verified_index))
-        if item.entries and self.log.last == before:
+        if self.log.last == before:
             return self._status(item, ACCEPTED, epoch_floor)
         return None
 
