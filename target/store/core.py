@@ -133,6 +133,7 @@ class StoreCore:
     space: Space
     content_hash: ContentHash
     status: VdevStatus = VdevStatus.OK
+    segment_bytes_min: int = SEGMENT_BYTES_MIN  # tests make it small
     queue_bytes: int = 0
     _names: deque[Submission] = field(default_factory=deque)
     _chunks: deque[Submission] = field(default_factory=deque)
@@ -226,8 +227,8 @@ class StoreCore:
             else:
                 outcome = Outcome.STORED
                 self._publish(plan)
-        told = [(s.token, outcome) for s in plan.submissions if s.token is not None]
-        return plan.refused + told
+        ended = plan.refused + [(s.token, outcome) for s in plan.submissions]
+        return [(token, outcome) for token, outcome in ended if token is not None]
 
     def fail(self, error: OSError) -> None:
         """Something outside of a flush failed: no more writes."""
@@ -279,7 +280,7 @@ class StoreCore:
     def _next_segment(self, flush_size: int) -> SegmentHeader:
         # Segments grow with the log, and stay small beside a small capacity.
         wanted = min(2 * self.segment.size_bytes, self.space.total_bytes // 16, SEGMENT_BYTES_MAX)
-        size = max(to_block(wanted), SEGMENT_BYTES_MIN, BLOCK_BYTES + flush_size)
+        size = max(to_block(wanted), self.segment_bytes_min, BLOCK_BYTES + flush_size)
         at = self.position
         return SegmentHeader(at.incarnation + 1, size, at.flush_number, at.sequence)
 

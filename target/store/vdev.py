@@ -15,22 +15,19 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from replicast.disks import Lock, LockableDisk, RealDisk
 from replicast.hashing import content_hash as cluster_hash
-from replicast.target.store import index
 from replicast.target.store.core import ContentHash, Outcomes
 from replicast.target.store.engine import StoreEngine
-from replicast.target.store.errors import ReadError, RecordClass, VdevBusy, VdevError, VdevStatus
+from replicast.target.store.errors import ReadError, RecordClass, VdevBusy, VdevError
+from replicast.target.store.facts import VdevFacts, VdevStat
 from replicast.target.store.format import INDEX_NAME, count_open
-from replicast.target.store.index import ChunkInfo, EntryLocation
 from replicast.target.store.lmdb_checkpoint import LmdbCheckpoint
 from replicast.target.store.overlay import Checkpoint, CheckpointBroken
 from replicast.target.store.record import Record
-from replicast.target.store.views import Views
 
 log = logging.getLogger(__name__)
 
@@ -50,30 +47,7 @@ def boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-@dataclass(frozen=True, slots=True)
-class VdevStat:
-    """Figures for bids, metrics and status. total_bytes is the capacity in effect."""
-
-    total_bytes: int
-    used_bytes: int
-    queue_bytes: int
-    queue_count: int
-    flush_ns: int  # moving average of write and sync
-    flush_count: int
-    record_count: int
-
-    @property
-    def free_bytes(self) -> int:
-        """What is neither used nor promised to the queue."""
-        return max(0, self.total_bytes - self.used_bytes - self.queue_bytes)
-
-    @property
-    def free_ppm(self) -> int:
-        """Free millionths of the capacity."""
-        return self.free_bytes * 1_000_000 // max(1, self.total_bytes)
-
-
-class Vdev(Views):
+class Vdev(VdevFacts):
     """One open VDEV. Any thread may call it; close() ends its threads."""
 
     def __init__(
@@ -84,9 +58,7 @@ class Vdev(Views):
         clock_ns: Callable[[], int] = boot_ns,
         write_delay_ns: int = 0,
     ) -> None:
-        super().__init__(engine.kv)
-        self._engine = engine
-        self._core = engine.core
+        super().__init__(engine)
         self._lock = lock
         self._clock_ns = clock_ns
         self._write_delay_ns = write_delay_ns
@@ -146,35 +118,6 @@ class Vdev(Views):
 
     # -- facts ----------------------------------------------------------------------
 
-    @property
-    def vdev_id(self) -> bytes:
-        """Made by format, 16 bytes."""
-        return self._engine.header.vdev_id
-
-    @property
-    def open_count(self) -> int:
-        """How often it was opened; durable."""
-        return self._engine.header.open_count
-
-    @property
-    def path(self) -> Path:
-        """Its directory."""
-        return self._engine.path
-
-    @property
-    def status(self) -> VdevStatus:
-        """What it can still do."""
-        return self._core.status
-
-    @property
-    def damage(self) -> str:
-        """What acknowledged data is known to be lost, in words; empty when none."""
-        return (self._engine.kv.get(index.DAMAGE) or b"").decode()
-
-    def clear_damage(self) -> None:
-        """To be called once the cluster knows of the damage and no row counts on this VDEV."""
-        self._engine.clear_damage()
-
     def stat(self) -> VdevStat:
         """Figures as of now."""
         space, core = self._core.space, self._core
@@ -187,11 +130,6 @@ class Vdev(Views):
             self._flush_count,
             self._record_count,
         )
-
-    def fits(self, kind: RecordClass, size_bytes: int) -> bool:
-        """Would a submission of this class and size pass the gates now?"""
-        core = self._core
-        return core.writable and core.space.fits(kind, core.queue_bytes + size_bytes)
 
     def vouch(self, now_ns: int) -> bool:
         """Did a flush or a probe become durable within the last three seconds?"""
@@ -227,26 +165,6 @@ class Vdev(Views):
 
     # -- reading --------------------------------------------------------------------
 
-    def has(self, chid: bytes) -> bool:
-        """Is the chunk durable here?"""
-        return self.chunk(chid) is not None
-
-    def chunk(self, chid: bytes) -> ChunkInfo | None:
-        """Size, algorithm and place of a durable chunk."""
-        return index.chunk_info(self._engine.kv, chid)
-
-    def hold_until(self, chid: bytes) -> int:
-        """End of its newest hold in cluster time, 0 without."""
-        return index.hold_until(self._engine.kv, chid)
-
-    def iterate_chunks(self, after: bytes = b"", limit: int = 1000) -> list[ChunkInfo]:
-        """Chunks with a chid above `after`, by full hash."""
-        return index.chunks_after(self._engine.kv, after, limit)
-
-    def read_chunk(self, chid: bytes, *, direct: bool = False) -> bytes:
-        """Exactly the stored bytes, unverified; blocks. Raises ReadError kinds."""
-        return self._engine.find_and_read(chid, direct=direct)
-
     def submit_read(
         self, chid: bytes, token: object, done: ReadDone, *, direct: bool = False
     ) -> bool:
@@ -259,26 +177,6 @@ class Vdev(Views):
         except queue.Full:
             return False
         return True
-
-    def row_log(self, row: int, from_index: int = 0, limit: int = 1 << 30) -> list[EntryLocation]:
-        """Durable entries of a row's log from an index on, in order of index."""
-        return index.row_log(self._engine.kv, row, from_index, limit)
-
-    def row_entry(self, row: int, entry_index: int) -> EntryLocation | None:
-        """One durable entry."""
-        return index.row_entry(self._engine.kv, row, entry_index)
-
-    def read_entry(self, location: EntryLocation) -> bytes:
-        """Its body, checked; blocks for a page-cached read. Raises ReadError kinds."""
-        return self._engine.read_entry(location)
-
-    def row_state(self, row: int) -> bytes | None:
-        """The newest durable ROW_STATE of a row."""
-        return index.row_state(self._engine.kv, row)
-
-    def rows(self) -> Iterable[int]:
-        """Rows that have entries or state, ascending."""
-        return index.rows(self._engine.kv)
 
     # -- threads --------------------------------------------------------------------
 

@@ -1,0 +1,246 @@
+"""A disk in memory for tests and the simulator: it loses, tears, flips, fills up and fails.
+
+Everything is deterministic given the random source handed to power_loss(). What was
+not synced is kept or lost per 4 KiB block then, a kept block may be torn at a
+512-byte sector, and of unsynced directory changes a prefix survives. Without a
+random source all of it is lost.
+
+`fault` is called before each operation with its name and path and may raise OSError.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from replicast.disk import File
+from replicast.disks import Lock
+
+BLOCK_BYTES = 4096
+SECTOR_BYTES = 512
+Fault = Callable[[str, Path], None]
+
+
+def no_fault(operation: str, path: Path) -> None:
+    """Nothing goes wrong."""
+
+
+class Inode:
+    """Synced content, live content, and what was done since the sync."""
+
+    def __init__(self) -> None:
+        self.durable = bytearray()
+        self.live = bytearray()
+        self.writes: list[tuple[int, bytes | None]] = []  # None: truncated or grown to offset
+
+    def write(self, offset: int, data: bytes) -> None:
+        put(self.live, offset, data)
+        self.writes.append((offset, data))
+
+    def resize(self, size: int) -> None:
+        resize(self.live, size)
+        self.writes.append((size, None))
+
+    def sync(self) -> None:
+        self.durable = bytearray(self.live)
+        self.writes.clear()
+
+    def lose(self, rng: random.Random | None) -> None:
+        """Power was lost: some of what was not synced may have arrived."""
+        for offset, data in self.writes if rng is not None else ():
+            assert rng is not None
+            if data is None:
+                if rng.random() < 0.5:
+                    resize(self.durable, offset)
+                continue
+            for at, block in blocks_of(offset, data):
+                fate = rng.random()
+                if fate < 0.4:
+                    put(self.durable, at, block)
+                elif fate < 0.5:
+                    put(self.durable, at, block[: rng.randrange(0, len(block), SECTOR_BYTES)])
+        self.live = bytearray(self.durable)
+        self.writes.clear()
+
+
+def put(content: bytearray, offset: int, data: bytes) -> None:
+    """Write into `content`, zeros between its end and `offset`."""
+    if len(content) < offset:
+        content.extend(bytes(offset - len(content)))
+    content[offset : offset + len(data)] = data
+
+
+def resize(content: bytearray, size: int) -> None:
+    """Cut off or grow with zeros."""
+    del content[size:]
+    content.extend(bytes(size - len(content)))
+
+
+def blocks_of(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
+    """`data` cut at block boundaries of the file."""
+    at = 0
+    while at < len(data):
+        count = min(BLOCK_BYTES - (offset + at) % BLOCK_BYTES, len(data) - at)
+        yield offset + at, data[at : at + count]
+        at += count
+
+
+class MemoryFile:
+    """An open file; fails after a power loss."""
+
+    def __init__(self, disk: MemoryDisk, path: Path, inode: Inode) -> None:
+        self._disk = disk
+        self._path = path
+        self._inode = inode
+        self._boot = disk.boot
+
+    def read(self, offset: int, size: int) -> bytes:
+        self._check("read")
+        return bytes(self._inode.live[offset : offset + size])
+
+    def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
+        self._check("write")
+        data = b"".join(pieces)
+        self._disk.need(offset + len(data) - len(self._inode.live))
+        self._inode.write(offset, data)
+
+    def sync(self) -> None:
+        self._check("sync")
+        self._inode.sync()
+
+    def size(self) -> int:
+        return len(self._inode.live)
+
+    def allocate(self, size: int) -> None:
+        self._check("allocate")
+        self._disk.need(size - len(self._inode.live))
+        if size > len(self._inode.live):
+            self._inode.resize(size)
+
+    def truncate(self, size: int) -> None:
+        self._check("truncate")
+        self._inode.resize(size)
+
+    def drop_cache(self, offset: int, size: int) -> None:
+        """There is no cache."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _check(self, operation: str) -> None:
+        if self._boot != self._disk.boot:
+            raise OSError(errno.EIO, "power was lost")
+        self._disk.fault(operation, self._path)
+
+
+class MemoryLock:
+    """Claim of a directory."""
+
+    def __init__(self, held: dict[Path, MemoryLock], directory: Path) -> None:
+        self._held = held
+        self._directory = directory
+        held[directory] = self
+
+    def close(self) -> None:
+        if self._held.get(self._directory) is self:
+            del self._held[self._directory]
+
+
+class MemoryDisk:
+    """Names and files in memory; see the module header."""
+
+    def __init__(self, capacity_bytes: int = 1 << 40) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.fault: Fault = no_fault
+        self.boot = 0
+        self._durable: dict[Path, Inode] = {}
+        self._live: dict[Path, Inode] = {}
+        self._changes: list[tuple[Path, Path | None, Inode]] = []  # source, target or None
+        self._directories: dict[Path, bool] = {}
+        self._locks: dict[Path, MemoryLock] = {}
+
+    def open(self, path: Path, *, create: bool = False) -> File:
+        self.fault("open", path)
+        inode = self._live.get(path)
+        if inode is None:
+            if not create:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+            inode = self._live[path] = Inode()
+            self._changes.append((path, path, inode))
+        return MemoryFile(self, path, inode)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self.fault("rename", source)
+        self.open(source)
+        inode = self._live[target] = self._live.pop(source)
+        self._changes.append((source, target, inode))
+
+    def remove(self, path: Path) -> None:
+        self.fault("remove", path)
+        self.open(path)
+        self._changes.append((path, None, self._live.pop(path)))
+
+    def list(self, directory: Path) -> list[str]:
+        names = [path.name for path in self._live if path.parent == directory]
+        names += [path.name for path in self._directories if path.parent == directory]
+        if not names and directory not in self._directories:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory))
+        return sorted(names)
+
+    def make_directory(self, path: Path) -> None:
+        self.fault("make_directory", path)
+        self._directories[path] = True
+
+    def sync_directory(self, path: Path) -> None:
+        self.fault("sync_directory", path)
+        kept = []
+        for change in self._changes:
+            if change[0].parent == path:
+                self._apply(change)
+            else:
+                kept.append(change)
+        self._changes = kept
+
+    def free_bytes(self, path: Path) -> int:
+        return max(0, self.capacity_bytes - sum(len(i.live) for i in self._live.values()))
+
+    def lock(self, directory: Path) -> Lock:
+        if directory not in self._directories:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory))
+        if directory in self._locks:
+            raise BlockingIOError(errno.EAGAIN, "locked")
+        return MemoryLock(self._locks, directory)
+
+    def need(self, more_bytes: int) -> None:
+        """Raise ENOSPC when the disk has not so much left."""
+        if more_bytes > 0 and more_bytes > self.free_bytes(Path("/")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def power_loss(self, rng: random.Random | None = None) -> None:
+        """Lose what was not synced; open files fail from here on, locks are released."""
+        survivors = rng.randint(0, len(self._changes)) if rng is not None else 0
+        for change in self._changes[:survivors]:
+            self._apply(change)
+        self._changes.clear()
+        self._live = dict(self._durable)
+        for inode in self._live.values():
+            inode.lose(rng)
+        self._locks.clear()
+        self.boot += 1
+
+    def flip_bit(self, path: Path, offset: int, bit: int = 0) -> None:
+        """Rot: one bit of a file changes, synced or not."""
+        inode = self._live[path]
+        inode.live[offset] ^= 1 << bit
+        if offset < len(inode.durable):
+            inode.durable[offset] ^= 1 << bit
+
+    def _apply(self, change: tuple[Path, Path | None, Inode]) -> None:
+        source, target, inode = change
+        if source != target:
+            self._durable.pop(source, None)
+        if target is not None:
+            self._durable[target] = inode
