@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from replicast.errors import InvalidRequest
@@ -219,7 +220,7 @@ class ApiHandlers:
                     await self._report_chunk(finding, reply)
         await reply.json(_walked(walk))
 
-    async def _buckets_of(self, request: dict[str, Any]) -> list[str]:
+    async def _buckets_of(self, request: dict[str, Any]) -> Sequence[str]:
         if request.get("bucket"):
             return [request["bucket"]]
         return [record.bucket for record in await self._buckets.list()]

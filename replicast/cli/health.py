@@ -182,7 +182,7 @@ def _walk(context: click.Context, operation: str, target: str, as_json: bool) ->
 
 def _is_bad(operation: str, answer: dict[str, Any]) -> bool:
     if operation == "repair":
-        return answer.get("repair", "restored") != "restored"
+        return bool(answer.get("repair", "restored") != "restored")
     return "bad_copy" in answer or "below_copies" in answer
 
 

@@ -1,0 +1,442 @@
+"""The initiator of a process: drives the cores of gateway/ over one UDP shell and one table client.
+
+    put_chunk, get_chunk ------> ChunkExchange (chunks.py) --\\
+    named, list_page, survey --> a core each -----------------+--> UdpShell, TableClient
+
+Embedded in a client program (replicast.connect) and in replicast-gw alike. One
+asyncio loop; hashing leaves it for a thread pool. Every operation has a
+deadline, so nothing waits for ever; a cancelled caller cancels its core.
+
+Fence (DESIGN 6): no put and no named operation starts when the voter behind the
+table source has not been heard for SOURCE_AGE_NS_MAX; chunk reads go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from replicast.errors import (
+    ConditionFailed,
+    DataLost,
+    InvalidRequest,
+    NoSpace,
+    NotFound,
+    ReplicastError,
+    Unauthorized,
+    Unavailable,
+)
+from replicast.flexhash.table import Table
+from replicast.gateway.chunks import ChunkEvent, ChunkExchange
+from replicast.gateway.context import ChunkContext
+from replicast.gateway.copies import NeedTable as ChunkNeedTable
+from replicast.gateway.copies import PutDone, PutFailed
+from replicast.gateway.get import ChunkFailed, ChunkRead, Outcome, VerifyPayload
+from replicast.gateway.initiation import Block, BucketView, ChunkPlaced
+from replicast.gateway.listing import ListDone, ListOperation
+from replicast.gateway.names import NameDone, NamedOperation, NameFailed, NeedTable
+from replicast.gateway.requests import Request, RequestEvent, RequestExchange
+from replicast.gateway.status import status_report
+from replicast.gateway.survey import Survey, SurveyDone
+from replicast.hashing import HashAlgorithm, content_hash
+from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.native import IMPLEMENTATION
+from replicast.transfer import SendPayload
+from replicast.units import KIB, SECOND
+from replicast.wire.documents import Reference
+from replicast.wire.name_messages import NameList
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
+from replicast.wire.status_messages import TargetStatusQuery
+
+log = logging.getLogger("replicast.gateway")
+
+SOURCE_AGE_NS_MAX = 10 * SECOND
+OPERATION_DEADLINE_NS = 30 * SECOND
+SURVEY_DEADLINE_NS = 10 * SECOND
+STATUS_DEADLINE_NS = 2 * SECOND
+HASH_INLINE_BYTES_MAX = 64 * KIB
+HASH_THREADS = 2
+REMEMBERED_CHUNKS_MAX = 20_000
+
+
+class Link(Protocol):
+    """The network (replicast.transport.shell.UdpShell)."""
+
+    def send(self, outgoing: Outgoing, now_ns: int) -> None: ...
+    def send_payload(self, event: SendPayload) -> None: ...
+    def flush(self) -> None: ...
+
+
+class TableSource(Protocol):
+    """The control plane (replicast.flexhash.client.TableClient)."""
+
+    @property
+    def table(self) -> Table: ...
+    def source_age_ns(self, now_ns: int) -> int: ...
+    async def refetch(self, generation: int) -> None: ...
+
+
+BucketLookup = Callable[[str, str], Any]
+
+
+class UdpInitiator:
+    """See the module header; made by gateway/open.py."""
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        source: TableSource,
+        context: ChunkContext,
+        algorithm: HashAlgorithm,
+        rng: random.Random,
+        now_ns: Callable[[], int],
+        wall_ns: Callable[[], int],
+    ) -> None:
+        self._link, self._source, self._context = link, source, context
+        self._algorithm, self._rng = algorithm, rng
+        self._now_ns, self._wall_ns = now_ns, wall_ns
+        self._chunks = ChunkExchange(context, source.table)
+        self._requests = RequestExchange(rng)
+        self._futures: dict[bytes, asyncio.Future[Event]] = {}
+        self._remembered: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
+        self._hashers = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="hash")
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self.find_bucket: BucketLookup | None = None
+
+    def close(self) -> None:
+        """Fail what is in flight; the owner closes link and source."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._fetches:
+            task.cancel()
+        for future in self._futures.values():
+            if not future.done():
+                future.set_exception(Unavailable("the initiator is closing"))
+        self._hashers.shutdown(wait=False, cancel_futures=True)
+
+    # -- what the object layer asks (gateway/initiation.py) ---------------------------
+
+    @property
+    def table(self) -> Table:
+        """The newest adopted table."""
+        return self._source.table
+
+    @property
+    def algorithm(self) -> HashAlgorithm:
+        """The cluster's content hash."""
+        return self._algorithm
+
+    def wall_ns(self) -> int:
+        """Time of day."""
+        return self._wall_ns()
+
+    async def bucket(self, tenant: str, bucket: str) -> BucketView:
+        """The bucket's record; raises NotFound."""
+        assert self.find_bucket is not None
+        return await self.find_bucket(tenant, bucket)  # type: ignore[no-any-return]
+
+    async def put_chunk(self, data: Block) -> ChunkPlaced:
+        """Store one chunk on `copies` hosts, durable; raises Unavailable, NoSpace, ..."""
+        self._fence()
+        chid = await self._hash(data)
+        now_ns = self._now_ns()
+        operation = self._chunks.put(
+            chid=chid,
+            hash_algorithm=int(self._algorithm),
+            buffer=data,
+            deadline_ns=now_ns + OPERATION_DEADLINE_NS,
+            now_ns=now_ns,
+        )
+        event = await self._chunk_outcome(operation)
+        if isinstance(event, PutFailed):
+            raise _put_error(event, self.table)
+        assert isinstance(event, PutDone)
+        self._remember(chid, event.vdevs)
+        return ChunkPlaced(
+            chid=chid,
+            size_bytes=event.size_bytes,
+            copies=event.copies,
+            vdevs=event.vdevs,
+            sent_bytes=event.sent_bytes,
+            stored_copies=event.stored_copies,
+        )
+
+    async def get_chunk(self, reference: Reference) -> Block:
+        """The verified bytes of a chunk; raises Unavailable or DataLost, never short or wrong."""
+        now_ns = self._now_ns()
+        operation = self._chunks.get(
+            chid=reference.chid,
+            hash_algorithm=reference.hash_algorithm,
+            size_bytes=reference.stored_bytes,
+            deadline_ns=now_ns + OPERATION_DEADLINE_NS,
+            now_ns=now_ns,
+            hints=self._remembered.get(reference.chid, ()),
+        )
+        event = await self._chunk_outcome(operation)
+        if isinstance(event, ChunkFailed):
+            self._remembered.pop(reference.chid, None)
+            raise _get_error(event, self.table)
+        assert isinstance(event, ChunkRead)
+        for index in event.bad_vdevs:
+            log.error("VDEV %d sent wrong bytes for chunk %s", index, reference.chid.hex())
+        return memoryview(event.buffer)
+
+    async def named(self, request: Message, row: int) -> Message:
+        """One named operation at the row's leader; raises by what the caller can do about it."""
+        self._fence()
+        now_ns = self._now_ns()
+        base = self._requests.new_base()
+        core = NamedOperation(
+            request=request,
+            row=row,
+            operation_id=base + bytes(4),
+            table=self.table,
+            deadline_ns=now_ns + OPERATION_DEADLINE_NS,
+            rng=self._rng,
+            counters=self._context.counters,
+            now_ns=now_ns,
+        )
+        event = await self._request_outcome(base, core)
+        if isinstance(event, NameFailed):
+            raise _name_error(event)
+        assert isinstance(event, NameDone)
+        return event.reply
+
+    async def list_page(self, request: NameList) -> ListDone:
+        """One whole page; raises Unavailable when a row does not answer."""
+        self._fence()
+        now_ns = self._now_ns()
+        base = self._requests.new_base()
+        core = ListOperation(
+            request=request,
+            operation_base=base,
+            table=self.table,
+            deadline_ns=now_ns + OPERATION_DEADLINE_NS,
+            rng=self._rng,
+            counters=self._context.counters,
+            now_ns=now_ns,
+        )
+        event = await self._request_outcome(base, core)
+        if isinstance(event, NameFailed):
+            raise _name_error(event)
+        assert isinstance(event, ListDone)
+        return event
+
+    async def survey(
+        self, requests: dict[NodeId, Message], deadline_ns: int = SURVEY_DEADLINE_NS
+    ) -> SurveyDone:
+        """One question to each of several targets."""
+        now_ns = self._now_ns()
+        base = self._requests.new_base()
+        core = Survey(
+            requests=requests,
+            generation=self.table.generation,
+            operation_id=base + bytes(4),
+            deadline_ns=now_ns + deadline_ns,
+            rng=self._rng,
+            now_ns=now_ns,
+        )
+        event = await self._request_outcome(base, core)
+        assert isinstance(event, SurveyDone)
+        return event
+
+    async def status(self) -> dict[str, Any]:
+        """The report of `replicast status`."""
+        asked: dict[NodeId, Message] = {node: TargetStatusQuery() for node in self.table.targets}
+        done = await self.survey(asked, STATUS_DEADLINE_NS)
+        return status_report(
+            self.table,
+            done.answers,
+            transport=self._context.settings.transport,
+            implementation=IMPLEMENTATION,
+        )
+
+    # -- what the shells below report -------------------------------------------------
+
+    def on_incoming(self, incoming: Incoming, now_ns: int) -> None:
+        """A message from a target."""
+        if not self._requests.receive(incoming, now_ns):
+            self._chunks.receive(incoming, now_ns)
+        self._pump_soon()
+
+    def on_completed(self, transfer_ids: list[bytes], now_ns: int) -> None:
+        """Payloads that have arrived whole."""
+        for transfer_id in transfer_ids:
+            self._chunks.transfer_completed(transfer_id, now_ns)
+        self._pump_soon()
+
+    def on_sent(self, transfer_id: bytes, token: int, now_ns: int) -> None:
+        """A payload job has left."""
+        self._chunks.payload_sent(transfer_id, token, now_ns)
+        self._pump_soon()
+
+    def on_table(self, table: Table) -> None:
+        """A newer table was adopted."""
+        now_ns = self._now_ns()
+        self._chunks.table_changed(table, now_ns)
+        self._requests.table_changed(table, now_ns)
+        self._pump()
+
+    # -- inside -----------------------------------------------------------------------
+
+    def _fence(self) -> None:
+        if self._source.source_age_ns(self._now_ns()) > SOURCE_AGE_NS_MAX:
+            raise Unavailable(
+                "no voter has been heard for 10 s: nothing is written and no name is read "
+                "until one is",
+                reason="NO_VOTER",
+            )
+
+    async def _hash(self, data: Block) -> bytes:
+        if len(data) <= HASH_INLINE_BYTES_MAX:
+            return content_hash(self._algorithm, data)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._hashers, content_hash, self._algorithm, data)
+
+    async def _chunk_outcome(self, operation: bytes) -> Event:
+        try:
+            return await self._outcome(operation)
+        except asyncio.CancelledError:
+            self._chunks.cancel(operation, self._now_ns())
+            self._pump()
+            raise
+
+    async def _request_outcome(self, base: bytes, core: Request) -> Event:
+        self._requests.start(base, core)
+        try:
+            return await self._outcome(base)
+        except asyncio.CancelledError:
+            self._requests.cancel(base)
+            raise
+
+    async def _outcome(self, operation: bytes) -> Event:
+        future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._futures[operation] = future
+        try:
+            self._pump()
+            return await future
+        finally:
+            del self._futures[operation]
+
+    def _settle(self, operation: bytes, event: Event) -> None:
+        future = self._futures.get(operation)
+        if future is not None and not future.done():
+            future.set_result(event)
+
+    def _remember(self, chid: bytes, vdevs: tuple[int, ...]) -> None:
+        self._remembered[chid] = vdevs
+        self._remembered.move_to_end(chid)
+        if len(self._remembered) > REMEMBERED_CHUNKS_MAX:
+            self._remembered.popitem(last=False)
+
+    def _pump_soon(self) -> None:
+        """Once per wake-up, after the shell has delivered its whole batch."""
+        if not self._pumping:
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Carry out what the cores want; re-arm the timer."""
+        self._pumping = False
+        now_ns = self._now_ns()
+        for outgoing in (*self._chunks.take_outgoing(), *self._requests.take_outgoing()):
+            self._link.send(outgoing, now_ns)
+        for event in (*self._chunks.take_events(), *self._requests.take_events()):
+            self._on_event(event)
+        self._link.flush()
+        self._arm()
+
+    def _on_event(self, wrapped: Event) -> None:
+        assert isinstance(wrapped, ChunkEvent | RequestEvent)
+        event = wrapped.event
+        if isinstance(event, SendPayload):
+            self._link.send_payload(event)
+        elif isinstance(event, VerifyPayload):
+            self._verify(event)
+        elif isinstance(event, ChunkNeedTable | NeedTable):
+            self._fetch(event.generation)
+        elif isinstance(wrapped, ChunkEvent):
+            self._settle(wrapped.operation, event)
+        else:
+            self._settle(wrapped.base, event)
+
+    def _verify(self, event: VerifyPayload) -> None:
+        def check() -> bool:
+            return content_hash(HashAlgorithm(event.hash_algorithm), event.buffer) == event.chid
+
+        def checked(done: asyncio.Future[bool]) -> None:
+            ok = not done.cancelled() and done.exception() is None and done.result()
+            self._chunks.verified(event.transfer_id, ok, self._now_ns())
+            self._pump()
+
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._hashers, check).add_done_callback(checked)
+
+    def _fetch(self, generation: int) -> None:
+        async def fetch() -> None:
+            try:
+                await self._source.refetch(generation)
+            except ReplicastError as error:
+                log.warning("table %d: %s", generation, error)
+
+        task = asyncio.ensure_future(fetch())
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+
+    def _arm(self) -> None:
+        times = [self._chunks.deadline_ns(), self._requests.deadline_ns()]
+        due_ns = min((t for t in times if t is not None), default=None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due_ns is not None:
+            delay_ns = max(0, due_ns - self._now_ns())
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(delay_ns / 1e9, self._expire, due_ns)
+
+    def _expire(self, due_ns: int) -> None:
+        # Timers may fire a little early; the cores must not see time before their deadline.
+        now_ns = max(due_ns, self._now_ns())
+        self._chunks.expire(now_ns)
+        self._requests.expire(now_ns)
+        self._pump()
+
+
+def _put_error(event: PutFailed, table: Table) -> ReplicastError:
+    said = ", ".join(
+        f"VDEV {v}: {reason.name if reason else 'no answer'}" for v, reason in event.reasons
+    )
+    text = f"chunk {event.chid.hex()[:16]} not stored on enough hosts: {event.detail} ({said})"
+    if event.reason is Reason.NO_SPACE:
+        return NoSpace(text)
+    if event.reason is Reason.UNAUTHORIZED:
+        return Unauthorized(text)
+    return Unavailable(text, reason=event.reason.name)
+
+
+def _get_error(event: ChunkFailed, table: Table) -> ReplicastError:
+    said = ", ".join(f"VDEV {index}: {answer}" for index, answer in event.answers)
+    text = f"chunk {event.chid.hex()} cannot be read: {said}"
+    return DataLost(text) if event.outcome is Outcome.DATA_LOST else Unavailable(text)
+
+
+def _name_error(event: NameFailed) -> ReplicastError:
+    texts: dict[Reason, ReplicastError] = {
+        Reason.CONDITION_FAILED: ConditionFailed("the condition does not hold"),
+        Reason.NO_SUCH_NAME: NotFound("there is no such object", reason="NO_SUCH_NAME"),
+        Reason.NO_SUCH_BUCKET: NotFound("there is no such bucket", reason="NO_SUCH_BUCKET"),
+        Reason.NO_SPACE: NoSpace(f"no space for names: {event.detail}"),
+        Reason.BAD_REQUEST: InvalidRequest(f"refused: {event.detail}", reason="BAD_REQUEST"),
+        Reason.UNAUTHORIZED: Unauthorized("this gateway may not do that"),
+    }
+    other = Unavailable(f"{event.reason.name}: {event.detail}", reason=event.reason.name)
+    return texts.get(event.reason, other)

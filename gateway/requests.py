@@ -1,0 +1,117 @@
+"""Named operations, listings and surveys of one initiator, as one core: routes and times them.
+
+The gateway's shell and the simulator drive this beside chunks.py. Replies find
+their core by the first 12 bytes of the operation id, random per request.
+Limits: REQUESTS_MAX at a time.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from replicast.errors import Unavailable
+from replicast.flexhash.table import Table
+from replicast.gateway.context import OPERATION_BASE_BYTES
+from replicast.gateway.listing import ListDone, ListOperation
+from replicast.gateway.names import NameDone, NamedOperation, NameFailed
+from replicast.gateway.survey import Survey, SurveyDone
+from replicast.machine import Event, Incoming, Outgoing
+
+REQUESTS_MAX = 4096
+FINAL = (NameDone, NameFailed, ListDone, SurveyDone)
+Request = NamedOperation | ListOperation | Survey
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEvent(Event):
+    """An event of one request: NeedTable, or its end."""
+
+    base: bytes
+    event: Event
+
+
+class RequestExchange:
+    """The name side of an initiator."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._cores: dict[bytes, Request] = {}
+        self._timers: list[tuple[int, bytes]] = []
+        self._due: dict[bytes, int] = {}
+        self._outgoing: list[Outgoing] = []
+        self._events: list[Event] = []
+
+    def new_base(self) -> bytes:
+        """12 bytes for the operation ids of the next request; raises Unavailable when full."""
+        if len(self._cores) >= REQUESTS_MAX:
+            raise Unavailable(f"{REQUESTS_MAX} requests are in flight", reason="BUSY")
+        return self._rng.randbytes(OPERATION_BASE_BYTES)
+
+    def start(self, base: bytes, core: Request) -> None:
+        """Run a core that was made with operation ids under `base`."""
+        self._cores[base] = core
+        self._collect(base, core)
+
+    def cancel(self, base: bytes) -> None:
+        """Nobody waits for it any more."""
+        self._cores.pop(base, None)
+        self._due.pop(base, None)
+
+    def receive(self, incoming: Incoming, now_ns: int) -> bool:
+        """A reply; False when it belongs to none of these requests."""
+        base = incoming.operation_id[:OPERATION_BASE_BYTES]
+        core = self._cores.get(base)
+        if core is None:
+            return False
+        core.receive(incoming, now_ns)
+        self._collect(base, core)
+        return True
+
+    def table_changed(self, table: Table, now_ns: int) -> None:
+        """A newer table."""
+        for base, core in list(self._cores.items()):
+            if not isinstance(core, Survey):
+                core.table_changed(table, now_ns)
+                self._collect(base, core)
+
+    def expire(self, now_ns: int) -> None:
+        """Call the cores whose time has come."""
+        while self._timers and self._timers[0][0] <= now_ns:
+            due_ns, base = heappop(self._timers)
+            if self._due.get(base) == due_ns:
+                del self._due[base]
+                core = self._cores[base]
+                core.expire(now_ns)
+                self._collect(base, core)
+
+    def deadline_ns(self) -> int | None:
+        """The earliest timer of all."""
+        while self._timers:
+            due_ns, base = self._timers[0]
+            if self._due.get(base) == due_ns:
+                return due_ns
+            heappop(self._timers)
+        return None
+
+    def take_outgoing(self) -> list[Outgoing]:
+        taken, self._outgoing = self._outgoing, []
+        return taken
+
+    def take_events(self) -> list[Event]:
+        """RequestEvent only."""
+        taken, self._events = self._events, []
+        return taken
+
+    def _collect(self, base: bytes, core: Request) -> None:
+        self._outgoing += core.take_outgoing()
+        for event in core.take_events():
+            self._events.append(RequestEvent(base, event))
+            if isinstance(event, FINAL):
+                self.cancel(base)
+                return
+        due_ns = core.deadline_ns()
+        if due_ns is not None and self._due.get(base) != due_ns:
+            self._due[base] = due_ns
+            heappush(self._timers, (due_ns, base))
