@@ -26,12 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from replicast.flexhash.entries import NO_VDEV
+from replicast.flexhash.tickets import Tickets, mix64
 
 Cells = npt.NDArray[np.uint16]
 
 GONE, LEAVING, STAYING = 0, 1, 2
 
-MASK64 = (1 << 64) - 1
 ROW_STEP = 0x9E3779B1  # odd: walking rows by it meets each row once
 DRAWS = 16  # random draws before a search through all
 SWEEP_DRAWS = 4
@@ -65,54 +65,11 @@ class Problem:
     fresh: bool
 
 
-def mix64(value: int) -> int:
-    """The finalizer of splitmix64: a bijection of u64 that looks random."""
-    value = (value + 0x9E3779B97F4A7C15) & MASK64
-    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & MASK64
-    value = (value ^ value >> 27) * 0x94D049BB133111EB & MASK64
-    return value ^ value >> 31
-
-
 def helps(excess: int, lack: int, spread: bool) -> bool:
     """Whether a cell should move from one with this excess to one with this lack."""
     if spread:
         return excess + lack >= 2
     return excess > 0 and lack > 0
-
-
-class Tickets:
-    """Draw a slot with probability in proportion to its count (a Fenwick tree)."""
-
-    __slots__ = ("_counts", "_size", "_tree", "total")
-
-    def __init__(self, slot_count: int) -> None:
-        self._size = 1
-        while self._size < slot_count:
-            self._size *= 2
-        self._tree = [0] * (self._size + 1)
-        self._counts = [0] * slot_count
-        self.total = 0
-
-    def set(self, slot: int, count: int) -> None:
-        change = count - self._counts[slot]
-        if change == 0:
-            return
-        self._counts[slot] = count
-        self.total += change
-        node = slot + 1
-        while node <= self._size:
-            self._tree[node] += change
-            node += node & -node
-
-    def draw(self, ticket: int) -> int:
-        """The slot that owns `ticket`, 0 <= ticket < total."""
-        node, half = 0, self._size
-        while half:
-            if node + half <= self._size and self._tree[node + half] <= ticket:
-                node += half
-                ticket -= self._tree[node]
-            half //= 2
-        return node
 
 
 class Placement:
@@ -149,6 +106,7 @@ class Placement:
     def run(self) -> None:
         self.clean()
         self.fill()
+        self.refine()
         self.balance()
         for line in self.rows:
             self.mend_prefix(line)
@@ -308,6 +266,22 @@ class Placement:
                 best, best_lack = slot, lack
         return best
 
+    def refine(self) -> None:
+        """Pass cells given out just now on to VDEVs that lack some: no chunk is there yet."""
+        for number in (FIRST_DRAW, FIRST_SEARCH):
+            for row in range(self.row_count):
+                for position in range(self.width):
+                    if self.lacking.total == 0:
+                        return
+                    slot = self.rows[row][position]
+                    if slot == NO_VDEV or slot in self.problem.holders[row]:
+                        continue
+                    if self.load[slot] <= self.quotas[slot]:
+                        continue
+                    new = self.partner(row, position, number, True)
+                    if new != NO_VDEV:
+                        self.put(row, position, new)
+
     # -- 3. balance ---------------------------------------------------------------------------
 
     def balance(self) -> None:
@@ -348,42 +322,41 @@ class Placement:
                     continue
                 if not self.may_leave(row, slot):
                     continue
-                new = self.partner(row, position, number)
+                new = self.partner(row, position, number, self.is_over[slot])
                 if new != NO_VDEV:
                     self.put(row, position, new)
                     moved += 1
         return moved
 
-    def partner(self, row: int, position: int, number: int) -> int:
-        """Who may take this cell: anyone lacking if its holder is over, else only the needy."""
+    def partner(self, row: int, position: int, number: int, to_any: bool) -> int:
+        """Who may take this cell: anyone lacking, or only the needy."""
         spread = number >= FIRST_SPREAD
-        is_over = self.is_over[self.rows[row][position]]
         for slot in self.problem.holders[row]:
-            if self.takes(row, position, slot, spread):
+            if self.takes(row, position, slot, spread, to_any):
                 return slot
         if number < FIRST_DRAW:
             return NO_VDEV
-        tickets = self.lacking if is_over else self.needy
+        tickets = self.lacking if to_any else self.needy
         for _ in range(SWEEP_DRAWS):
             if tickets.total == 0:
                 break
             slot = tickets.draw(self.random(row) % tickets.total)
-            if self.takes(row, position, slot, spread):
+            if self.takes(row, position, slot, spread, to_any):
                 return slot
         if number >= FIRST_SEARCH:
-            for slot in self.slots if is_over else self.needy_slots:
-                if self.takes(row, position, slot, spread):
+            for slot in self.slots if to_any else self.needy_slots:
+                if self.takes(row, position, slot, spread, to_any):
                     return slot
         return NO_VDEV
 
-    def takes(self, row: int, position: int, slot: int, spread: bool) -> bool:
+    def takes(self, row: int, position: int, slot: int, spread: bool, to_any: bool) -> bool:
         """Whether the cell should go to `slot`, and the row keeps its zones and hosts.
 
         Spreading also passes a lack on to another VDEV when that evens out the two.
         """
         line = self.rows[row]
         old = line[position]
-        if self.kinds[slot] != STAYING or not (self.is_over[old] or self.is_needy[slot]):
+        if self.kinds[slot] != STAYING or not (to_any or self.is_needy[slot]):
             return False
         excess = self.load[old] - self.quotas[old]
         lack = self.quotas[slot] - self.load[slot]

@@ -7,6 +7,10 @@ makes every array and sizes them by the largest vdev_index.
 
 import numpy as np
 
+from replicast.native._domains cimport (
+    contains, distinct, has_domain, helps, is_double, keeps, mix64,
+)
+
 ctypedef unsigned short u16
 ctypedef unsigned char u8
 ctypedef unsigned long long u64
@@ -27,19 +31,6 @@ cdef enum:
     PREFIX_SLACK_SHIFT = 5
 
 cdef u64 ROW_STEP = 0x9E3779B1
-
-
-cdef inline u64 mix64(u64 value) noexcept nogil:
-    value += <u64>0x9E3779B97F4A7C15
-    value = (value ^ (value >> 30)) * <u64>0xBF58476D1CE4E5B9
-    value = (value ^ (value >> 27)) * <u64>0x94D049BB133111EB
-    return value ^ (value >> 31)
-
-
-cdef inline bint helps(i64 excess, i64 lack, bint spread) noexcept nogil:
-    if spread:
-        return excess + lack >= 2
-    return excess > 0 and lack > 0
 
 
 cdef class Tickets:
@@ -73,53 +64,6 @@ cdef class Tickets:
                 ticket -= self.tree[node]
             half >>= 1
         return node
-
-
-cdef inline bint contains(u16* line, i64 size, i64 slot) noexcept nogil:
-    cdef i64 at
-    for at in range(size):
-        if line[at] == slot:
-            return True
-    return False
-
-
-cdef inline bint has_domain(u16* line, i64 size, i32 domain, i32* domains) noexcept nogil:
-    cdef i64 at
-    for at in range(size):
-        if line[at] != NO_VDEV and domains[line[at]] == domain:
-            return True
-    return False
-
-
-cdef inline bint is_double(u16* line, i64 size, i64 position, i32* domains) noexcept nogil:
-    cdef i64 at
-    cdef i32 domain = domains[line[position]]
-    for at in range(size):
-        if at != position and line[at] != NO_VDEV and domains[line[at]] == domain:
-            return True
-    return False
-
-
-cdef inline bint keeps(u16* line, i64 size, i64 position, i64 slot, i32* domains) noexcept nogil:
-    cdef i32 domain = domains[slot]
-    if domain == domains[line[position]] or not has_domain(line, size, domain, domains):
-        return True
-    return is_double(line, size, position, domains)
-
-
-cdef inline i64 distinct(u16* line, i64 size, i32* domains) noexcept nogil:
-    cdef i64 at, before, count = 0
-    cdef bint is_new
-    for at in range(size):
-        if line[at] == NO_VDEV:
-            continue
-        is_new = True
-        for before in range(at):
-            if line[before] != NO_VDEV and domains[line[before]] == domains[line[at]]:
-                is_new = False
-                break
-        count += is_new
-    return count
 
 
 cdef class Placement:
@@ -172,6 +116,8 @@ cdef class Placement:
         cdef i64 row
         self.clean()
         self.fill()
+        self.refine(FIRST_DRAW)
+        self.refine(FIRST_SEARCH)
         self.balance()
         for row in range(self.row_count):
             self.mend_prefix(&self.members[row, 0])
@@ -328,6 +274,21 @@ cdef class Placement:
                 best_lack = lack
         return best
 
+    cdef void refine(self, i64 number) noexcept nogil:
+        cdef i64 row, position, slot, new
+        for row in range(self.row_count):
+            for position in range(self.width):
+                if self.lacking.total == 0:
+                    return
+                slot = self.members[row, position]
+                if slot == NO_VDEV or self.load[slot] <= self.quotas[slot]:
+                    continue
+                if self.holds(row, slot):
+                    continue
+                new = self.partner(row, position, number, True)
+                if new != NO_VDEV:
+                    self.put(row, position, new)
+
     # -- 3. balance ---------------------------------------------------------------------------
 
     cdef void balance(self) noexcept nogil:
@@ -371,45 +332,48 @@ cdef class Placement:
                     continue
                 if not self.may_leave(row, slot):
                     continue
-                new = self.partner(row, position, number)
+                new = self.partner(row, position, number, self.is_over[slot])
                 if new != NO_VDEV:
                     self.put(row, position, new)
                     moved += 1
         return moved
 
-    cdef i64 partner(self, i64 row, i64 position, i64 number) noexcept nogil:
+    cdef i64 partner(
+        self, i64 row, i64 position, i64 number, bint to_any
+    ) noexcept nogil:
         cdef bint spread = number >= FIRST_SPREAD
-        cdef bint is_over = self.is_over[self.members[row, position]]
         cdef i64 at, slot, total, candidates
         for at in range(self.holder_width):
             slot = self.holder_cells[row, at]
-            if slot != NO_VDEV and self.takes(row, position, slot, spread):
+            if slot != NO_VDEV and self.takes(row, position, slot, spread, to_any):
                 return slot
         if number < FIRST_DRAW:
             return NO_VDEV
         for at in range(SWEEP_DRAWS):
-            total = self.lacking.total if is_over else self.needy.total
+            total = self.lacking.total if to_any else self.needy.total
             if total == 0:
                 break
-            if is_over:
+            if to_any:
                 slot = self.lacking.draw(<i64>(self.random(row) % <u64>total))
             else:
                 slot = self.needy.draw(<i64>(self.random(row) % <u64>total))
-            if self.takes(row, position, slot, spread):
+            if self.takes(row, position, slot, spread, to_any):
                 return slot
         if number >= FIRST_SEARCH:
-            candidates = self.slots_size if is_over else self.needy_size
+            candidates = self.slots_size if to_any else self.needy_size
             for at in range(candidates):
-                slot = self.slots[at] if is_over else self.needy_slots[at]
-                if self.takes(row, position, slot, spread):
+                slot = self.slots[at] if to_any else self.needy_slots[at]
+                if self.takes(row, position, slot, spread, to_any):
                     return slot
         return NO_VDEV
 
-    cdef bint takes(self, i64 row, i64 position, i64 slot, bint spread) noexcept nogil:
+    cdef bint takes(
+        self, i64 row, i64 position, i64 slot, bint spread, bint to_any
+    ) noexcept nogil:
         cdef u16* line = &self.members[row, 0]
         cdef i64 old = line[position]
         cdef i64 excess, lack
-        if self.kinds[slot] != STAYING or not (self.is_over[old] or self.is_needy[slot]):
+        if self.kinds[slot] != STAYING or not (to_any or self.is_needy[slot]):
             return False
         excess = self.load[old] - self.quotas[old]
         lack = self.quotas[slot] - self.load[slot]
@@ -522,17 +486,8 @@ cdef class Placement:
 
 
 def place_cells(
-    members,
-    holders,
-    kinds,
-    hosts,
-    zones,
-    quotas,
-    prefix_quotas,
-    lead_quotas,
-    copies,
-    drain_max,
-    fresh,
+    members, holders, kinds, hosts, zones, quotas, prefix_quotas, lead_quotas,
+    copies, drain_max, fresh,
 ):
     """Rearrange `members` in place."""
     cdef Placement placement = Placement(
