@@ -16,6 +16,7 @@ Gateways ask the voters themselves; a relay by targets is not built.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -46,6 +47,7 @@ TICK_SECONDS = 0.02
 REFETCH_SECONDS = 2.0
 COMMAND_SECONDS = 10.0
 JOIN_SECONDS = 60.0
+STOP_SECONDS = 0.5
 TABLES_KEEP = 4
 BucketRecord = cm.BucketInfo
 TableCallback = Callable[[Table], None]
@@ -130,9 +132,13 @@ class TableClient:
 
     async def stop(self) -> None:
         """Give the lease back (the owner has handed over) and close."""
+        self.core.take_asks()
         self.core.stop()
-        self._send()
-        await asyncio.sleep(0)  # lets the sockets take it
+        for ask in self.core.take_asks():
+            # Waits for the answer: what a closed socket still held would be lost.
+            frame = pack_frame(ask.message, ask.operation_id, ask.generation)
+            with contextlib.suppress(TimeoutError, ChannelClosed):
+                await self._channels[ask.voter].request(frame, timeout_seconds=STOP_SECONDS)
         tasks = self._tasks + ([self._adoption] if self._adoption else [])
         for task in tasks:
             task.cancel()

@@ -86,7 +86,7 @@ class Node:
         self.leading_term: int | None = None
         self.state = ControlState()
         self.applied = 0
-        self.results: dict[int, bytes] = {}
+        self.led_rows: dict[int, list[int]] = {}
         self.server: ControlServer | None = None
         if node in VOTERS:
             self.book = TableBook(self.state)
@@ -120,16 +120,22 @@ class Node:
     def up(self) -> bool:
         return self.world.time_ns >= self.paused_until_ns
 
-    def may_lead(self, row: int) -> bool:
-        """Whether this node would act as the row's leader at this instant."""
+    def acts_for(self) -> list[int]:
+        """The rows for which this node would act as leader at this instant."""
         table = self.follower.table
         if table is None or not self.holder.valid(self.now_ns()):
-            return False
-        for seen in (table, self.giving_up or table):
-            leader = seen.row_leader(row)
-            if leader is None or seen.vdevs[leader].target != self.node:
-                return False
-        return self.holder.floor >= table.leader_since(row)
+            return []
+        rows = self.led(table)
+        if self.giving_up is not None:
+            kept = self.led(self.giving_up)
+            rows = [r for r in rows if r in kept]
+        return [r for r in rows if self.holder.floor >= table.leader_since(r)]
+
+    def led(self, table: Table) -> list[int]:
+        rows = self.led_rows.get(table.generation)
+        if rows is None:
+            rows = self.led_rows[table.generation] = list(table.rows_led_by(self.node))
+        return rows
 
     # -- steps ----------------------------------------------------------------------
 
@@ -260,11 +266,17 @@ class World:
                 self.check()
         self.time_ns = until_ns
 
+    def acting(self) -> dict[int, list[int]]:
+        """By row, the nodes that would act as its leader."""
+        acting: dict[int, list[int]] = {}
+        for node in self.nodes.values():
+            for row in node.acts_for():
+                acting.setdefault(row, []).append(node.node)
+        return acting
+
     def check(self) -> None:
-        holders = [n for n in self.nodes.values() if n.holder.valid(n.now_ns())]
-        for row in range(ROWS):
-            acting = [n.node for n in holders if n.may_lead(row)]
-            assert len(acting) <= 1, f"row {row} led by {acting} at {self.time_ns / 1e9:.3f}"
+        for row, nodes in self.acting().items():
+            assert len(nodes) <= 1, f"row {row} led by {nodes} at {self.time_ns / 1e9:.3f}"
 
     def linked(self, a: int, b: int) -> bool:
         return (a in self.cut) == (b in self.cut)
@@ -364,8 +376,7 @@ class World:
     def settled(self) -> bool:
         """Everybody has a lease, one generation, and every row exactly one acting leader."""
         generations = {n.follower.generation for n in self.nodes.values()}
-        led = [[n.node for n in self.nodes.values() if n.may_lead(r)] for r in range(ROWS)]
-        return len(generations) == 1 and all(len(acting) == 1 for acting in led)
+        return len(generations) == 1 and len(self.acting()) == ROWS
 
 
 def test_a_new_cluster_forms_and_every_row_gets_one_leader() -> None:
@@ -438,8 +449,8 @@ def test_dead_target__its_rows_move_within_ten_seconds() -> None:
     world.run(4)
     world.nodes[5].paused_until_ns = 1 << 62
     world.run(9)
-    acting = [[n.node for n in world.nodes.values() if n.may_lead(r)] for r in range(ROWS)]
-    assert all(len(a) == 1 and a != [5] for a in acting)
+    acting = world.acting()
+    assert len(acting) == ROWS and [5] not in acting.values()
 
 
 def test_dead_raft_leader__rows_move_within_fifteen_seconds() -> None:
@@ -449,8 +460,8 @@ def test_dead_raft_leader__rows_move_within_fifteen_seconds() -> None:
     world.run(1.2)
     world.elect(2)
     world.run(11)
-    acting = [[n.node for n in world.nodes.values() if n.may_lead(r)] for r in range(ROWS)]
-    assert all(len(a) == 1 and a != [1] for a in acting)
+    acting = world.acting()
+    assert len(acting) == ROWS and [1] not in acting.values()
 
 
 def test_addition_after_a_leader_change_is_refused() -> None:

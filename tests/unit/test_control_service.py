@@ -1,0 +1,255 @@
+"""flexhash/service.py and client.py: three voters, four targets and a gateway on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from replicast.curve import CurveHub
+from replicast.disks import RealDisk
+from replicast.errors import Unavailable
+from replicast.flexhash.client import TableClient, VdevOpen, Voter
+from replicast.flexhash.commands import BucketState, Code
+from replicast.flexhash.entries import TargetEntry
+from replicast.flexhash.lease import LeaseHolder
+from replicast.flexhash.raft.node import RaftNode, RaftSettings
+from replicast.flexhash.raft.shell import RaftShell, VoterAddress
+from replicast.flexhash.service import ControlService
+from replicast.flexhash.table import Table
+from replicast.flexhash.tables import TableFiles
+from replicast.keys import AllowList, Identity, Role, make_key_pair
+from replicast.metrics import Counters
+from replicast.wire import control_messages as cm
+
+MS = 1_000_000
+TARGETS = (1, 2, 3, 4)
+VOTERS = (1, 2, 3)
+GATEWAY, STRANGER = 9, 10
+KEYS = {node: make_key_pair() for node in (*TARGETS, GATEWAY, STRANGER)}
+CLUSTER = b"c" * 16
+INIT = cm.ClusterInit(
+    cluster_id=CLUSTER,
+    segment_id=1,
+    recovery_epoch=0,
+    expected_targets=4,
+    policy=cm.PolicyInfo(row_count=64, group_size=8, copies=3, min_copies=2, algorithm=1),
+)
+
+
+def now_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def free_addresses(count: int) -> list[tuple[str, int]]:
+    hub = CurveHub()
+    servers = [hub.server("free", ("127.0.0.1", 0), KEYS[1], AllowList()) for _ in range(count)]
+    addresses = [server.address for server in servers]
+    hub.close()
+    return addresses
+
+
+def entry(node: int) -> TargetEntry:
+    return TargetEntry(
+        node_id=node,
+        name=f"t{node}",
+        host=f"h{node}",
+        zone="",
+        udp=("127.0.0.1", 1),
+        peer=("127.0.0.1", 2),
+        control=("127.0.0.1", 3),
+        public_key=KEYS[node].public,
+        metrics=("127.0.0.1", 4),
+    )
+
+
+class Cluster:
+    """Everything in one event loop."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        addresses = free_addresses(6)
+        self.raft = {f"t{n}": VoterAddress(n, addresses[n - 1], KEYS[n].public) for n in VOTERS}
+        self.voters = [Voter(n, addresses[2 + n], KEYS[n].public) for n in VOTERS]
+        identities = {KEYS[n].public: Identity(n, Role.TARGET) for n in TARGETS}
+        identities[KEYS[GATEWAY].public] = Identity(GATEWAY, Role.GATEWAY)
+        self.bootstrap = AllowList(identities)
+        self.hubs = {n: CurveHub() for n in KEYS}
+        self.counters = {n: Counters() for n in KEYS}
+        self.holders = {n: LeaseHolder(1) for n in TARGETS}
+        self.services = {n: self.make_service(n) for n in VOTERS}
+        self.clients = {n: self.make_client(n) for n in TARGETS}
+        self.shells: dict[int, RaftShell] = {}
+        self.adopted: list[tuple[int, int]] = []
+        self.gave_up: list[tuple[int, int]] = []
+
+    def make_service(self, node: int) -> ControlService:
+        return ControlService(
+            node,
+            self.hubs[node],
+            KEYS[node],
+            self.voters[node - 1].address,
+            self.bootstrap,
+            clock_ns=now_ns,
+            wall_ns=time.time_ns,
+            counters=self.counters[node],
+            formation=INIT,
+            holder=self.holders[node],
+        )
+
+    def make_client(self, node: int) -> TableClient:
+        def adopted(table: Table) -> None:
+            self.adopted.append((node, table.generation))
+
+        def give_up(table: Table) -> None:
+            self.gave_up.append((node, table.generation))
+
+        target = node in TARGETS
+        return TableClient(
+            self.hubs[node],
+            KEYS[node],
+            node,
+            self.voters,
+            clock_ns=now_ns,
+            wall_ns=time.time_ns,
+            rng=random.Random(node),
+            counters=self.counters[node],
+            lease=self.holders.get(node),
+            files=TableFiles(RealDisk(), self.path / f"tables{node}") if target else None,
+            give_up=give_up if target else None,
+            on_table=adopted,
+        )
+
+    async def start(self) -> None:
+        for node, service in self.services.items():
+            settings = RaftSettings(
+                name=f"t{node}",
+                voters=[f"t{n}" for n in VOTERS],
+                voter_epoch=1,
+                cluster_id=CLUSTER,
+                directory=self.path / f"raft{node}",
+                new_voter=True,
+                election_min_ns=150 * MS,
+                election_max_ns=400 * MS,
+                append_period_ns=30 * MS,
+            )
+            raft = RaftNode(
+                settings,
+                disk=RealDisk(),
+                apply=service.state.apply,
+                snapshot=service.state.snapshot,
+                restore=service.state.restore,
+                rng=random.Random(node),
+                now_ns=now_ns(),
+            )
+            shell = self.shells[node] = RaftShell(
+                raft, self.hubs[node], KEYS[node], self.raft, now_ns, service.turn
+            )
+            shell.start()
+            service.start(raft, shell.wake, {f"t{n}": n for n in VOTERS})
+        for client in self.clients.values():
+            await client.start()
+
+    async def join(self) -> None:
+        opens = {n: [VdevOpen(bytes([n]) * 16, 10, 1, 77 + n)] for n in TARGETS}
+        await asyncio.gather(*(self.clients[n].join(entry(n), opens[n], 20) for n in TARGETS))
+
+    async def stop(self) -> None:
+        for client in self.clients.values():
+            await client.stop()
+        for service in self.services.values():
+            await service.stop()
+        for shell in self.shells.values():
+            await shell.stop()
+        for hub in self.hubs.values():
+            hub.close()
+
+
+async def until(reached: Callable[[], bool], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not reached():
+            await asyncio.sleep(0.01)
+
+
+def run(path: Path, scenario: Callable[[Cluster], Awaitable[None]]) -> None:
+    async def main() -> None:
+        cluster = Cluster(path)
+        await cluster.start()
+        try:
+            await cluster.join()
+            await scenario(cluster)
+        finally:
+            await cluster.stop()
+
+    asyncio.run(main())
+
+
+def test_formation__all_targets_get_table_and_lease_and_gateways_buckets(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await until(lambda: all(h.valid(now_ns()) for h in cluster.holders.values()))
+        tables = [c.table for c in cluster.clients.values()]
+        assert all(t is not None and t.digest == tables[0].digest for t in tables if tables[0])
+        # What was adopted is on disk, and was given up for before.
+        stored = TableFiles(RealDisk(), cluster.path / "tables4").load()
+        assert stored[-1].digest == tables[3].digest if tables[3] else False
+        assert set(cluster.adopted) <= set(cluster.gave_up)
+
+        gateway = cluster.clients[GATEWAY] = cluster.make_client(GATEWAY)
+        await gateway.start()
+        await gateway.wait_table(10)
+        made = await gateway.command(
+            cm.BucketCreate(
+                tenant="default", bucket="b", spread=8, inline_max_bytes=16384, created_ns=1
+            )
+        )
+        assert (made.code, made.value) == (Code.OK, 1)
+        await gateway.refetch_settings()
+        assert gateway.buckets["default", "b"].state == BucketState.ACTIVE
+        begin = await gateway.command(cm.BucketDeleteBegin(tenant="default", bucket="b"))
+        await until(lambda: gateway.settings_floor >= begin.value)
+        states = [c.buckets["default", "b"].state for c in cluster.clients.values()]
+        assert states == [BucketState.DELETING] * 5
+        assert gateway.source_age_ns(now_ns()) < 5_000_000_000
+
+        refused = await gateway.command(cm.RowsEmptied(vdev=1, seen=1, rows=(1,)))
+        assert refused.code == Code.FORBIDDEN
+        with pytest.raises(Unavailable):
+            await gateway.refetch(1 << 40)
+        answers = await gateway.status()
+        leaders = [a for a in answers if a is not None and a.leases]
+        assert len(leaders) == 1 and len(leaders[0].leases) == 4
+
+    run(tmp_path, scenario)
+
+
+def test_returned_lease__the_target_is_down_at_once(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await until(lambda: all(h.valid(now_ns()) for h in cluster.holders.values()))
+        leaving = cluster.clients.pop(4)
+        watcher = cluster.clients[1]
+        assert watcher.table is not None
+        index = next(i for i, v in watcher.table.vdevs.items() if v.target == 4)
+        await leaving.stop()
+        assert not cluster.holders[4].valid(now_ns())
+        await until(lambda: watcher.table is not None and watcher.table.vdevs[index].state == 2, 5)
+
+    run(tmp_path, scenario)
+
+
+def test_stranger__is_refused_at_the_handshake(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        stranger = cluster.clients[STRANGER] = cluster.make_client(STRANGER)
+        await stranger.start()
+        await until(
+            lambda: (
+                any(cluster.counters[n].total("curve_refused") for n in VOTERS)
+                or any(cluster.hubs[n].counters.total("curve_refused") for n in VOTERS)
+            )
+        )
+        assert stranger.table is None
+
+    run(tmp_path, scenario)
