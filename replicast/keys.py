@@ -31,6 +31,7 @@ class KeyFileError(Exception):
 class Role(IntEnum):
     """What a public key may ask for; it follows from the key, never from a message."""
 
+    STRANGER = 0  # has proved a key and nothing else: founders hear such, nobody else does
     TARGET = 1
     GATEWAY = 2
     ADMIN = 3
@@ -120,15 +121,31 @@ def load_key_pair(path: Path) -> KeyPair:
     return KeyPair(public, secret)
 
 
+def format_cluster_keys(keys: ClusterKeys) -> str:
+    """The keys as TOML."""
+    lines = [f'{epoch} = "{key.hex()}"' for epoch, key in sorted(keys.keys.items())]
+    return f"current = {keys.current}\n\n[keys]\n" + "\n".join(lines) + "\n"
+
+
 def save_cluster_keys(path: Path, keys: ClusterKeys) -> None:
     """Write `path` (0600)."""
-    lines = [f'{epoch} = "{key.hex()}"' for epoch, key in sorted(keys.keys.items())]
-    write_private(path, f"current = {keys.current}\n\n[keys]\n" + "\n".join(lines) + "\n")
+    write_private(path, format_cluster_keys(keys))
 
 
 def load_cluster_keys(path: Path) -> ClusterKeys:
     """Read the cluster's MAC keys; raises KeyFileError."""
-    values = _read_toml(path)
+    return _cluster_keys(path, _read_toml(path))
+
+
+def parse_cluster_keys(text: str, where: Path) -> ClusterKeys:
+    """The keys in a text that came from elsewhere; raises KeyFileError."""
+    try:
+        return _cluster_keys(where, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise KeyFileError(f"{where}: not valid TOML: {error}") from None
+
+
+def _cluster_keys(path: Path, values: Mapping[str, Any]) -> ClusterKeys:
     current, table = values.get("current"), values.get("keys")
     if not isinstance(current, int) or not isinstance(table, dict):
         raise KeyFileError(f"{path}: needs current and [keys]")
