@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from replicast.machine import Address, Group
+from replicast.machine import Address
 from replicast.native import IMPLEMENTATION
 from replicast.transport.memberships import Memberships
 from replicast.transport.multicast import MulticastPlan
@@ -32,8 +32,8 @@ class LoopbackNode:
         self.net.add_socket(self.socket.fileno(), 0)
         self.net.start()
 
-    def join(self, group: Group) -> None:
-        assert self.memberships.join_rendezvous(group)
+    def join(self, number: int) -> None:
+        assert self.memberships.join_rendezvous(number)
 
     def submit(
         self,

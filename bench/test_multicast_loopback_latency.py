@@ -31,7 +31,7 @@ RETRY_SECONDS = 0.2
 
 def respond(node: Any, ready_fd: int) -> None:
     """A responder's process: answer every request until told to stop."""
-    node.join(GROUP)
+    node.join(GROUP.number)
     os.write(ready_fd, f"{node.address[1]}\n".encode())
     while True:
         select.select([node.net.fileno()], [], [])
@@ -101,7 +101,7 @@ def test_payload_to_three(
 ) -> None:
     sender, *receivers = [make_node() for _ in range(1 + RESPONDERS)]
     for receiver in receivers:
-        receiver.join(GROUP)
+        receiver.join(GROUP.number)
     unicast = [receiver.address for receiver in receivers]
     to = unicast if how == "unicast" else [sender.plan.address(GROUP)]
     chunk = random.Random(1).randbytes(CHUNK_BYTES)

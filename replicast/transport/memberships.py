@@ -3,16 +3,18 @@
 The kernel allows 20 memberships per socket, hence a socket per group. Negotiating groups
 are joined at start and kept; rendezvous groups are joined when a put asks for them and kept
 until `rendezvous_max` others were used more recently. A join that the kernel refuses is an
-answer (False), not an error: the sender then uses unicast.
+answer (False), not an error: the sender then uses unicast. `on_left` hears the number of each
+rendezvous group that made room for another.
 """
 
 from __future__ import annotations
 
 import socket
 from collections import OrderedDict
+from collections.abc import Callable
 
 from replicast.machine import Group
-from replicast.transport.multicast import MulticastPlan
+from replicast.transport.multicast import RENDEZVOUS, MulticastPlan
 from replicast.transport.net import NetThread
 from replicast.transport.sockets import PortTaken, open_group
 
@@ -23,39 +25,43 @@ class Memberships:
     """All groups of one node on one interface."""
 
     def __init__(
-        self, net: NetThread, plan: MulticastPlan, interface: str, rendezvous_max: int = 64
+        self,
+        net: NetThread,
+        plan: MulticastPlan,
+        interface: str,
+        *,
+        rendezvous_max: int = 64,
+        on_left: Callable[[int], None] = lambda number: None,
     ) -> None:
         self._net = net
         self._plan = plan
         self._interface = interface
         self._rendezvous_max = rendezvous_max
-        self._kept: dict[Group, int] = {}
-        self._recent: OrderedDict[Group, int] = OrderedDict()
+        self._on_left = on_left
+        self._recent: OrderedDict[int, int] = OrderedDict()  # rendezvous number -> tag
         self._groups: dict[int, Group] = {}
         self._sockets: dict[int, socket.socket] = {}
         self._tag = FIRST_TAG
 
     def join_negotiating(self) -> bool:
-        """Join all negotiating groups for good; False when one failed."""
-        for group in self._plan.negotiating_groups():
-            tag = self._open(group)
-            if tag is None:
-                return False
-            self._kept[group] = tag
-        return True
+        """Join all negotiating groups for good, at start; False when one failed."""
+        return all(self._open(group) is not None for group in self._plan.negotiating_groups())
 
-    def join_rendezvous(self, group: Group) -> bool:
+    def join_rendezvous(self, number: int) -> bool:
         """Join, or mark as used; whether datagrams to the group arrive here from now on."""
-        if group in self._recent:
-            self._recent.move_to_end(group)
+        if number in self._recent:
+            self._recent.move_to_end(number)
             return True
-        tag = self._open(group)
+        if not 0 <= number < self._plan.rendezvous_groups:
+            return False  # an initiator with other settings
+        tag = self._open(Group(RENDEZVOUS, number))
         if tag is None:
             return False
-        self._recent[group] = tag
+        self._recent[number] = tag
         if len(self._recent) > self._rendezvous_max:
-            _, oldest = self._recent.popitem(last=False)
-            self._close(oldest)
+            oldest, oldest_tag = self._recent.popitem(last=False)
+            self._close(oldest_tag)
+            self._on_left(oldest)
         return True
 
     def group_of(self, tag: int) -> Group | None:
@@ -69,7 +75,6 @@ class Memberships:
         """Leave all groups."""
         for tag in list(self._sockets):
             self._close(tag)
-        self._kept.clear()
         self._recent.clear()
 
     def _open(self, group: Group) -> int | None:

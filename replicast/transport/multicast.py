@@ -1,37 +1,26 @@
-"""Which multicast address: pure arithmetic from cluster id, row and set of targets.
+"""Which multicast address a group has: pure arithmetic from the cluster id.
 
 A cluster has a block of addresses in 239.192.0.0/14 (organization-local) and one port, both
 from its id: first the negotiating groups, then the rendezvous groups, rounded up to
 a power of two.
 Clusters that fall on the same block hear each other's datagrams and drop them at the
-MAC; nothing else happens.
+MAC; nothing else happens. Which group a row or a set of targets uses, the initiator says
+(gateway/put.py).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from ipaddress import IPv4Address
 
-from replicast.machine import Address, Group, NodeId
+from replicast.machine import Address, Group
 
 NEGOTIATING, RENDEZVOUS = "negotiating", "rendezvous"
 BLOCK_FIRST = int(IPv4Address("239.192.0.0"))
 ADDRESSES = 1 << 18
 PORT_FIRST, PORTS = 21_000, 10_000  # below the ports that the kernel hands out
-
-
-def negotiating_number(row: int, groups: int) -> int:
-    """The number of the negotiating group on which this row's proposals go."""
-    return row % groups
-
-
-def rendezvous_number(targets: Iterable[NodeId], groups: int) -> int:
-    """The number of the rendezvous group of a set of targets, in whatever order."""
-    packed = b"".join(struct.pack("<Q", node_id) for node_id in sorted(set(targets)))
-    return int.from_bytes(blake2b(packed, digest_size=8).digest(), "little") % groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +49,6 @@ class MulticastPlan:
     def port(self) -> int:
         """The UDP port of all groups."""
         return self.configured_port or self._draw()[1]
-
-    def negotiating(self, row: int) -> Group:
-        """The group of a row."""
-        return Group(NEGOTIATING, negotiating_number(row, self.multicast_groups))
-
-    def rendezvous(self, targets: Iterable[NodeId]) -> Group:
-        """The group of a set of winning targets."""
-        return Group(RENDEZVOUS, rendezvous_number(targets, self.rendezvous_groups))
 
     def negotiating_groups(self) -> list[Group]:
         """All of them: what every target joins at start."""

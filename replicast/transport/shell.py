@@ -49,12 +49,12 @@ class UdpShell:
         now_ns: Callable[[], int],
         on_incoming: Callable[[Incoming, int], None],
         on_completed: Callable[[list[bytes], int], None],
-        on_sent: Callable[[bytes, int, int], None],
+        on_sent: Callable[[SendPayload, int], None],
         fan_out: Callable[[Outgoing], Iterable[NodeId]],
         plan: MulticastPlan | None = None,
         memberships: Memberships | None = None,
     ) -> None:
-        """on_sent gets (transfer_id, token, now_ns) of a SendPayload. `unicast` is closed here."""
+        """`unicast` comes from open_unicast() and is closed here."""
         self.endpoint, self.net, self.plan, self.memberships = endpoint, net, plan, memberships
         self._socket, self._keys, self._counters = unicast, keys, counters
         self._now_ns, self._fan_out = now_ns, fan_out
@@ -164,7 +164,7 @@ class UdpShell:
 
     def _report(self, events: list[SendPayload], now_ns: int) -> None:
         for event in events:
-            self._guard(self._on_sent, event.transfer_id, event.token, now_ns)
+            self._guard(self._on_sent, event, now_ns)
 
     # -- in -----------------------------------------------------------------------------
     def _on_readable(self) -> None:

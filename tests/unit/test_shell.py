@@ -55,7 +55,7 @@ class Daemon:
             now_ns=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
             on_incoming=self.on_incoming,
             on_completed=lambda ids, now_ns: self.note(self.completed.extend, ids),
-            on_sent=lambda transfer, token, now_ns: self.note(self.sent.append, (transfer, token)),
+            on_sent=lambda e, now_ns: self.note(self.sent.append, (e.transfer_id, e.token)),
             fan_out=lambda outgoing: self.peers,
             plan=plan,
             memberships=self.memberships,
@@ -138,7 +138,7 @@ def test_send__group_with_a_plan_is_multicast() -> None:
     async def story(a: Daemon, b: Daemon, c: Daemon) -> None:
         for one in (b, c):
             assert one.memberships is not None and one.memberships.join_negotiating()
-        a.say(query(plan.negotiating(3)))
+        a.say(query(Group("negotiating", 1)))
         for one in (b, c):
             await one.wait(lambda d=one: bool(d.incoming))  # type: ignore[misc]
             group = one.incoming[0].group
@@ -166,9 +166,9 @@ def test_send_payload__by_rendezvous_group() -> None:
     chunk = random.Random(2).randbytes(30_000)
 
     async def story(a: Daemon, b: Daemon, c: Daemon) -> None:
-        group = plan.rendezvous([b.id, c.id])
+        group = Group("rendezvous", 2)
         for one in (b, c):
-            assert one.memberships is not None and one.memberships.join_rendezvous(group)
+            assert one.memberships is not None and one.memberships.join_rendezvous(2)
             one.shell.net.reassembly.open(ID, len(chunk), 1024)
         a.shell.send_payload(payload(chunk, group))
         for one in (b, c):

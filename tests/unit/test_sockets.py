@@ -13,7 +13,7 @@ import pytest
 from replicast.machine import Group
 from replicast.transfer_header import HEADER_BYTES
 from replicast.transport.memberships import Memberships
-from replicast.transport.multicast import MulticastPlan, negotiating_number, rendezvous_number
+from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import NetThread, Reassembly
 from replicast.transport.sockets import (
     PortTaken,
@@ -86,14 +86,6 @@ def test_multicast_plan__largest_and_wrong() -> None:
         MulticastPlan(b"c", multicast_groups=0)
 
 
-def test_rendezvous_number__is_a_function_of_the_set() -> None:
-    plan = MulticastPlan(b"c")
-    assert rendezvous_number([3, 1, 2], 64) == rendezvous_number([1, 2, 3, 3], 64)
-    assert plan.rendezvous([1, 2]) == Group("rendezvous", rendezvous_number([2, 1], 64))
-    assert plan.negotiating(17) == Group("negotiating", negotiating_number(17, 16))
-    assert len({rendezvous_number([n, n + 1], 64) for n in range(500)}) == 64
-
-
 @pytest.fixture
 def net() -> Iterator[NetThread]:
     thread = NetThread(Reassembly(1 << 20, 8))
@@ -108,21 +100,21 @@ def plan_of_this_run() -> MulticastPlan:
 
 def test_memberships__hear_their_groups_and_forget_the_oldest(net: NetThread) -> None:
     plan = plan_of_this_run()
-    memberships = Memberships(net, plan, "127.0.0.1", rendezvous_max=2)
+    left: list[int] = []
+    memberships = Memberships(net, plan, "127.0.0.1", rendezvous_max=2, on_left=left.append)
     assert memberships.join_negotiating()
     groups = [Group("rendezvous", number) for number in range(3)]
-    assert memberships.join_rendezvous(groups[0]) and memberships.join_rendezvous(groups[1])
-    assert memberships.join_rendezvous(groups[0])
-    assert memberships.join_rendezvous(groups[2])  # forgets groups[1]
-    assert len(memberships) == 18
+    negotiating = Group("negotiating", 3)
+    assert all(memberships.join_rendezvous(number) for number in (0, 1, 0, 2))
+    assert left == [1] and len(memberships) == 18
     with open_unicast("127.0.0.1", 0) as sender:
-        for group in (groups[1], groups[0], groups[2], plan.negotiating(3)):
+        for group in (groups[1], groups[0], groups[2], negotiating):
             sender.sendto(repr(group).encode(), plan.address(group))
         heard: list[tuple[Group | None, bytes]] = []
         while len(heard) < 3:
             assert select.select([net.fileno()], [], [], PATIENCE_SECONDS)[0]
             heard += [(memberships.group_of(tag), data) for tag, data, _ in net.take()[0]]
-    expected = {groups[0], groups[2], plan.negotiating(3)}
+    expected = {groups[0], groups[2], negotiating}
     assert {group for group, _ in heard} == expected
     assert all(data == repr(group).encode() for group, data in heard)
     memberships.close()
@@ -131,13 +123,14 @@ def test_memberships__hear_their_groups_and_forget_the_oldest(net: NetThread) ->
 
 def test_memberships__a_refused_join_is_an_answer(net: NetThread) -> None:
     memberships = Memberships(net, plan_of_this_run(), "192.0.2.77")
-    assert not memberships.join_rendezvous(Group("rendezvous", 1))
+    assert not memberships.join_rendezvous(1)
+    assert not memberships.join_rendezvous(64)
     assert not memberships.join_negotiating()
 
 
 def test_open_group__two_members_on_one_host_and_no_strangers() -> None:
     plan = plan_of_this_run()
-    (one, port), (other, _) = plan.address(plan.negotiating(0)), plan.address(plan.negotiating(1))
+    (one, port), (other, _) = (plan.address(group) for group in plan.negotiating_groups()[:2])
     with (
         open_group(one, port, "127.0.0.1") as first,
         open_group(one, port, "127.0.0.1") as second,
