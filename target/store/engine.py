@@ -7,6 +7,7 @@ Reading needs no lock and may be done by any thread.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from collections import OrderedDict
@@ -265,11 +266,13 @@ class StoreEngine:
             file.close()
 
     def _leave_segment(self, incarnation: int, end: int) -> None:
-        """Give back what was allocated and not used."""
-        file = self._disk.open(self._log / segment_name(incarnation))
-        file.truncate(end)
-        file.sync()
-        file.close()
+        """Give back what was allocated and not used; a lost segment has nothing to give."""
+        with contextlib.suppress(FileNotFoundError):
+            file = self._disk.open(self._log / segment_name(incarnation))
+            if end < file.size():
+                file.truncate(end)
+                file.sync()
+            file.close()
 
     # -- opening --------------------------------------------------------------------
 

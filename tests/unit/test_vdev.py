@@ -1,0 +1,233 @@
+"""The Vdev of the daemons: threads, the operating system's disk, LMDB, kill and power loss."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from replicast.disks import ForgetfulDisk, LockableDisk, RealDisk
+from replicast.hashing import content_hash
+from replicast.target.store.core import Outcomes
+from replicast.target.store.errors import ChunkMissing, Outcome, ReadError, VdevBusy, VdevStatus
+from replicast.target.store.format import format_vdev
+from replicast.target.store.record import Chunk, Record, RowEntry, RowState
+from replicast.target.store.vdev import VOUCH_NS, Vdev, boot_ns
+
+CLUSTER = b"cluster-16-bytes"
+WAIT_SECONDS = 60
+
+
+class Waiter:
+    """Collects outcomes and waits for them."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[object, Outcome] = {}
+        self.batches = 0
+        self._changed = threading.Condition()
+
+    def done(self, outcomes: Outcomes) -> None:
+        with self._changed:
+            self.batches += 1
+            self.outcomes.update(outcomes)
+            self._changed.notify()
+
+    def wait(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.outcomes) >= count, WAIT_SECONDS)
+
+
+def run(vdev: Vdev, *records: Record) -> Outcome:
+    waiter = Waiter()
+    vdev.submit(records, 1, waiter.done)
+    waiter.wait(1)
+    return waiter.outcomes[1]
+
+
+def chunks_of(seed: int, count: int, size: int) -> list[Chunk]:
+    rng = random.Random(seed)
+    payloads = [rng.randbytes(size) for _ in range(count)]
+    return [Chunk(content_hash(1, payload), 1, payload) for payload in payloads]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    format_vdev(RealDisk(), tmp_path / "vdev", CLUSTER, None, random.Random(1))
+    return tmp_path / "vdev"
+
+
+@pytest.fixture
+def vdev(path: Path) -> Iterator[Vdev]:
+    vdev = Vdev.open(RealDisk(), path, CLUSTER)
+    yield vdev
+    vdev.close()
+
+
+def test_submit__one_callback_per_flush(vdev: Vdev) -> None:
+    waiter = Waiter()
+    chunks = chunks_of(1, 500, 4096)
+    for chunk in chunks:
+        vdev.submit([chunk], chunk.chid, waiter.done)
+    waiter.wait(500)
+    assert set(waiter.outcomes.values()) == {Outcome.STORED}
+    assert waiter.batches == vdev.stat().flush_count < 100
+    for chunk in chunks:
+        assert vdev.read_chunk(chunk.chid) == chunk.payload
+        assert vdev.read_chunk(chunk.chid, direct=True) == chunk.payload
+
+
+def test_submit_read__in_a_thread_with_errors(vdev: Vdev) -> None:
+    (chunk,) = chunks_of(2, 1, 100_000)
+    assert run(vdev, chunk) == Outcome.STORED
+    results: dict[object, bytes | ReadError] = {}
+    ready = threading.Semaphore(0)
+
+    def done(batch: list[tuple[object, bytes | ReadError]]) -> None:
+        results.update(batch)
+        ready.release()
+
+    assert vdev.submit_read(chunk.chid, "there", done)
+    assert vdev.submit_read(b"x" * 32, "missing", done, direct=True)
+    assert ready.acquire(timeout=WAIT_SECONDS) and ready.acquire(timeout=WAIT_SECONDS)
+    assert results["there"] == chunk.payload
+    assert isinstance(results["missing"], ChunkMissing)
+
+
+def test_reopen__all_is_there(path: Path) -> None:
+    vdev = Vdev.open(RealDisk(), path, CLUSTER)
+    chunks = chunks_of(3, 20, 70_000)
+    assert run(vdev, *chunks) == Outcome.STORED
+    assert run(vdev, RowEntry(5, 1, 1, b"one"), RowState(6, b"state")) == Outcome.STORED
+    vdev.view_write([(b"k" * 1000, b"v"), (b"gone", None)])
+    vdev.close()
+    vdev = Vdev.open(RealDisk(), path, CLUSTER)
+    assert vdev.open_count == 2 and vdev.status == VdevStatus.OK
+    assert [info.chid for info in vdev.iterate_chunks()] == sorted(c.chid for c in chunks)
+    assert vdev.read_entry(vdev.row_log(5)[0]) == b"one"
+    assert list(vdev.rows()) == [5, 6] and vdev.row_state(6) == b"state"
+    assert vdev.view_get(b"k" * 1000) == b"v"
+    vdev.close()
+
+
+@pytest.mark.parametrize("broken", ["removed", "overwritten"])
+def test_lost_index__is_rebuilt_from_the_log(path: Path, broken: str) -> None:
+    vdev = Vdev.open(RealDisk(), path, CLUSTER)
+    chunks = chunks_of(4, 20, 5000)
+    assert run(vdev, *chunks) == Outcome.STORED
+    vdev.close()
+    data = path / "index" / "data.mdb"
+    if broken == "removed":
+        data.unlink()
+    else:
+        data.write_bytes(random.Random(1).randbytes(data.stat().st_size))
+    vdev = Vdev.open(RealDisk(), path, CLUSTER)
+    assert vdev.status == VdevStatus.OK
+    assert all(vdev.read_chunk(chunk.chid) == chunk.payload for chunk in chunks)
+    vdev.close()
+
+
+def test_open__twice_is_refused(vdev: Vdev, path: Path) -> None:
+    with pytest.raises(VdevBusy):
+        Vdev.open(RealDisk(), path, CLUSTER)
+
+
+def test_vouch__needs_a_recent_flush(path: Path) -> None:
+    stopped_ns = [boot_ns()]  # the VDEV's own clock stands still: it never probes
+    vdev = Vdev.open(RealDisk(), path, CLUSTER, clock_ns=lambda: stopped_ns[0])
+    assert vdev.vouch(stopped_ns[0] + VOUCH_NS)
+    assert not vdev.vouch(stopped_ns[0] + VOUCH_NS + 1)
+    stopped_ns[0] += 10
+    assert run(vdev, RowState(1, b"")) == Outcome.STORED
+    assert vdev.vouch(stopped_ns[0] + VOUCH_NS)
+    vdev.close()
+
+
+def test_empty_vdev__is_small(vdev: Vdev, path: Path) -> None:
+    assert run(vdev, RowState(1, b"first")) == Outcome.STORED
+    vdev._engine.checkpoint()
+    used = sum(file.stat().st_blocks * 512 for file in path.rglob("*"))
+    assert used < 8 << 20
+
+
+def test_submissions_from_many_threads(vdev: Vdev) -> None:
+    waiters = [Waiter() for _ in range(4)]
+
+    def submit(number: int) -> None:
+        for chunk in chunks_of(10 + number, 50, 2000):
+            vdev.submit([chunk], chunk.chid, waiters[number].done)
+
+    threads = [threading.Thread(target=submit, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for waiter in waiters:
+        waiter.wait(50)
+        assert set(waiter.outcomes.values()) == {Outcome.STORED}
+    assert len(vdev.iterate_chunks(limit=1000)) == 200
+
+
+def test_forgetful_disk__power_loss_keeps_what_was_acknowledged(tmp_path: Path) -> None:
+    disk = ForgetfulDisk()
+    format_vdev(disk, tmp_path / "vdev", CLUSTER, None, random.Random(1))
+    kept: list[Chunk] = []
+    for turn in range(3):
+        vdev = Vdev.open(disk, tmp_path / "vdev", CLUSTER)
+        assert vdev.status == VdevStatus.OK
+        assert all(vdev.read_chunk(chunk.chid) == chunk.payload for chunk in kept)
+        chunks = chunks_of(20 + turn, 30, 40_000)
+        assert run(vdev, *chunks) == Outcome.STORED
+        kept += chunks
+        disk.power_loss()
+        vdev.close()
+
+
+CHILD = """
+import random, sys
+from pathlib import Path
+from replicast.disks import disk_named
+from replicast.hashing import content_hash
+from replicast.target.store.record import Chunk
+from replicast.target.store.vdev import Vdev
+
+vdev = Vdev.open(disk_named(sys.argv[2]), Path(sys.argv[1]), b"cluster-16-bytes")
+rng = random.Random(int(sys.argv[3]))
+
+def done(outcomes):
+    for token, outcome in outcomes:
+        assert outcome == 1
+        sys.stdout.write(token.hex() + "\\n")
+    sys.stdout.flush()
+
+while True:
+    payload = rng.randbytes(rng.randrange(1, 50_000))
+    chid = content_hash(1, payload)
+    while vdev.stat().queue_count > 64:
+        pass
+    vdev.submit([Chunk(chid, 1, payload)], chid, done)
+"""
+
+
+@pytest.mark.parametrize("disk", ["real", "forgetful"])
+def test_kill_9__keeps_what_was_acknowledged(path: Path, disk: str) -> None:
+    command = [sys.executable, "-c", CHILD, str(path), disk, "1"]
+    acknowledged = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        for _ in range(200):
+            acknowledged.append(bytes.fromhex(child.stdout.readline().decode()))
+        child.send_signal(signal.SIGKILL)
+        rest = child.stdout.read().decode().splitlines(keepends=True)
+    acknowledged += [bytes.fromhex(line) for line in rest if line.endswith("\n")]
+    real: LockableDisk = RealDisk()
+    vdev = Vdev.open(real, path, CLUSTER)
+    assert vdev.status == VdevStatus.OK, vdev.damage
+    for chid in acknowledged:
+        assert content_hash(1, vdev.read_chunk(chid)) == chid
+    vdev.close()
