@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import random
 from pathlib import Path
 
 import pytest
 
 from replicast.disks import (
+    BLOCK_BYTES,
     DirectoryLock,
     ForgetfulDisk,
     LockableDisk,
@@ -143,3 +145,31 @@ def test_disk_named__unknown() -> None:
     assert isinstance(disk_named("forgetful"), ForgetfulDisk)
     with pytest.raises(ValueError):
         disk_named("floppy")
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_large_writes__from_aligned_and_ragged_pieces(tmp_path: Path, direct: bool) -> None:
+    file = RealDisk(direct=direct).open(tmp_path / "a", create=True)
+    rng = random.Random(3)
+    aligned = memoryview(mmap.mmap(-1, 300_000))
+    aligned[:] = rng.randbytes(300_000)
+    odd = memoryview(bytearray(rng.randbytes(100_001)))
+    head, small = rng.randbytes(BLOCK_BYTES), rng.randbytes(77)
+    gap = bytes(-(300_000 + 77) % BLOCK_BYTES)
+    end = bytes(-100_001 % BLOCK_BYTES)
+    pieces: list[bytes | memoryview] = [
+        head,
+        aligned,
+        small,
+        gap,
+        odd[:50_000],
+        odd[50_000:],
+        end,
+        b"",
+    ]
+    for offset in (0, 10 * BLOCK_BYTES, 5):
+        file.write(offset, pieces)
+        file.sync()
+        want = b"".join(pieces)
+        assert file.read(offset, len(want)) == want
+    assert file.size() == 10 * BLOCK_BYTES + len(want)
