@@ -116,6 +116,9 @@ declare(
 declare(
     "row_entries_refused", "counter", ("why",), "Row items from peers refused: stale, mismatch."
 )
+declare(
+    "row_entries_unreadable", "counter", (), "Log entries of a row that could not be read back."
+)
 declare("rows_led", "gauge", (), "Rows led by this target.")
 # -- control plane ----------------------------------------------------------------
 declare("generation", "gauge", (), "Counter part of the adopted generation.")

@@ -156,8 +156,9 @@ class Leadership:
             return
         follower.heard = True
         follower.last = from_wire(item.last)
-        follower.committed_index = max(follower.committed_index, item.committed_index)
         other_life = item.open_count != follower.open_count
+        known = 0 if other_life else follower.committed_index
+        follower.committed_index = max(known, item.committed_index)
         follower.open_count = item.open_count
         if item.outcome != ACCEPTED or (other_life and follower.matched):
             self._release(follower, follower.lost(now_ns + POLL_NS, now_ns))
@@ -400,7 +401,9 @@ class Leadership:
 
     def _push(self, follower: Follower, now_ns: int) -> None:
         previous = self.replica.log.position_at(follower.sent_index)
-        assert previous is not None, "what was matched or sent is in the log"
+        if previous is None:
+            self._context.counters.count("row_entries_unreadable")
+            return
         entries = self._take_unsent(follower, now_ns)
         committed = self.replica.committed_index
         notice = follower.committed_index < committed and now_ns >= follower.notice_due_ns
@@ -481,32 +484,22 @@ class Leadership:
                 self._follow(vdev, Role.CATCHING_UP, now_ns)
         for follower in list(self.followers.values()):
             if follower.role == Role.IN_SYNC:
-                self._tend_replica(follower, wanted, replicas, now_ns)
+                self._tend_replica(follower, replicas, now_ns)
             else:
                 self._tend_candidate(follower, wanted, now_ns)
 
-    def _tend_replica(
-        self, follower: Follower, wanted: tuple[int, ...], replicas: tuple[int, ...], now_ns: int
-    ) -> None:
+    def _tend_replica(self, follower: Follower, replicas: tuple[int, ...], now_ns: int) -> None:
         assert self._context.table is not None
         vdev, policy = follower.vdev_index, self._context.table.policy
         if len(replicas) <= policy.min_copies or now_ns < follower.command_due_ns:
             return
-        failing = not self._context.is_up(vdev) or self._silent(follower, now_ns)
-        if failing:
+        if not self._context.is_up(vdev) or self._silent(follower, now_ns):
             self._context.note_removal(vdev, now_ns)
-        if failing or self._surplus(vdev, wanted, replicas):
             self._change(follower, False, now_ns)
 
     def _silent(self, follower: Follower, now_ns: int) -> bool:
         since_ns = follower.waiting_since_ns
         return since_ns is not None and now_ns - since_ns >= self._context.limits.silence_ns
-
-    def _surplus(self, vdev: int, wanted: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
-        assert self._context.table is not None
-        placed = [v for v in replicas if v in wanted or v == self.vdev_index]
-        enough = self._context.up_count(placed) >= self._context.table.policy.copies
-        return vdev not in wanted and enough
 
     def _misplaced(self, wanted: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
         """Is there anything about the replica set that should change?"""
@@ -515,11 +508,7 @@ class Leadership:
         assert self._context.table is not None
         if len(replicas) <= self._context.table.policy.min_copies:
             return False
-        return any(
-            not self._context.is_up(v) or self._surplus(v, wanted, replicas)
-            for v in replicas
-            if v != self.vdev_index
-        )
+        return any(not self._context.is_up(v) for v in replicas)
 
     def _tend_candidate(self, follower: Follower, wanted: tuple[int, ...], now_ns: int) -> None:
         vdev = follower.vdev_index
@@ -544,5 +533,6 @@ class Leadership:
         seen = self._context.table.generation
         if add:
             follower.command_seen = seen
-        key = (add, follower.vdev_index, self.vdev_index, self.replica.open_count, seen)
-        self._outbox.change(key, self.row)
+        vdev, own = follower.vdev_index, self.replica.open_count
+        life = follower.open_count if add else self._context.open_count(vdev)
+        self._outbox.change((add, vdev, life, self.vdev_index, own, seen), self.row)

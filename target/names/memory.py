@@ -7,7 +7,8 @@ The view survives as of the last checkpoint(), which comes with the log, as in t
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from replicast.target.names.store import EntryRecord, RowRecord
 
@@ -42,6 +43,11 @@ class MemoryView:
         keys = self._keys[first : first + limit]
         return [(key, self.values[key]) for key in keys if key < end]
 
+    @contextmanager
+    def view_batch(self) -> Iterator[None]:
+        """Nothing else runs meanwhile."""
+        yield
+
     def replace(self, values: dict[bytes, bytes]) -> None:
         """Become exactly `values`."""
         self.values = dict(values)
@@ -63,10 +69,11 @@ class MemoryRowStore(MemoryView):
         """Rows that hold entries."""
         return [row for row, log in self._log.items() if log]
 
-    def last_entry(self, row: int) -> int:
-        """Highest index without a gap."""
+    def span(self, row: int) -> tuple[int, int]:
+        """Highest index without a gap, highest index."""
         log = self._log.get(row, {})
-        return next((i - 1 for i in range(1, len(log) + 2) if i not in log), 0)
+        gapless = next((i - 1 for i in range(1, len(log) + 2) if i not in log), 0)
+        return gapless, max(log, default=0)
 
     def entry(self, row: int, index: int) -> tuple[int, bytes] | None:
         """(epoch, data)."""

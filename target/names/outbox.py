@@ -39,7 +39,7 @@ MESSAGE_OF: dict[type[Any], Callable[..., Message]] = {
     FetchItem: RowFetch,
     FetchedItem: RowFetched,
 }
-ChangeKey = tuple[bool, int, int, int, int]
+ChangeKey = tuple[bool, int, int, int, int, int]
 
 
 class Outbox:
@@ -79,7 +79,7 @@ class Outbox:
         self.reply(to, refused)
 
     def change(self, key: ChangeKey, row: int) -> None:
-        """Ask Raft: key is (add, vdev_index, by, by_open_count, seen)."""
+        """Ask Raft: key is (add, vdev_index, open_count, by, by_open_count, seen)."""
         self._changes.setdefault(key, {})[row] = None
 
     def fetch_table(self, generation: int) -> None:
@@ -109,8 +109,8 @@ class Outbox:
 
     def take_events(self) -> list[Event]:
         """Peer messages, records, row changes, wanted tables."""
-        for (add, vdev, by, open_count, seen), rows in self._changes.items():
-            self._events.append(RowsChange(add, vdev, by, open_count, seen, tuple(rows)))
+        for key, rows in self._changes.items():
+            self._events.append(RowsChange(*key, tuple(rows)))
         self._changes.clear()
         if self._fetch_generation:
             self._events.append(FetchTable(self._fetch_generation))

@@ -98,7 +98,10 @@ class Judge:
         body = b""
         if request.want_body:
             entry = lead.replica.log.get(found.index)
-            assert entry is not None, "the log keeps every body that the view names"
+            if entry is None:
+                self._context.counters.count("row_entries_unreadable")
+                self._refuse(incoming, Reason.FAULTED)
+                return None
             body = entry.operation.body
         self._outbox.reply(
             incoming, NameResult(summary=found.summary, copies=lead.copies, body=body)

@@ -35,7 +35,15 @@ from replicast.target.names.requests import (
     bucket_refusal,
     well_formed,
 )
-from replicast.target.names.store import AppendRecords, RowsChange, RowStore, View
+from replicast.target.names.store import (
+    AppendRecords,
+    RowRecord,
+    RowsChange,
+    RowStore,
+    StoreOutcome,
+    View,
+)
+from replicast.units import MS
 from replicast.wire.name_messages import NameDelete, NameKey, NameList, NamePut
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
@@ -49,6 +57,7 @@ from replicast.wire.row_messages import (
 from replicast.wire.schema import Message
 
 RowKey = tuple[int, int]  # (row, vdev_index)
+AGAIN_NS = 20 * MS
 LOCAL_ROUNDS_MAX = 16
 
 
@@ -58,7 +67,9 @@ class Flight:
 
     token: int
     marks: list[tuple[RowReplica, int, int]]
+    records: tuple[RowRecord, ...] = ()
     done: bool = False
+    again_ns: int | None = None  # nothing was taken: when to hand it out again
 
 
 class NameService:
@@ -151,17 +162,20 @@ class NameService:
             if lead is not None and lead.vdev_index == change.by:
                 lead.on_change_refused(change.vdev_index)
 
-    def stored(self, vdev_index: int, token: int, ok: bool, now_ns: int) -> None:
-        """An AppendRecords is durable; or not, then nothing of this VDEV counts any more."""
+    def stored(self, vdev_index: int, token: int, outcome: StoreOutcome, now_ns: int) -> None:
+        """What became of an AppendRecords; after FAILED nothing of this VDEV counts any more."""
         self._now_ns = now_ns
         flights = self._flights.get(vdev_index)
         if flights is None:
             return
-        if not ok:
+        if outcome == StoreOutcome.FAILED:
             self.remove_vdev(vdev_index, now_ns)
             return
         for flight in flights:
+            if flight.token == token and outcome == StoreOutcome.AGAIN:
+                flight.again_ns = now_ns + AGAIN_NS
             flight.done = flight.done or flight.token == token
+            flight.done = flight.done and flight.again_ns is None
         while flights and flights[0].done:
             for replica, index, cuts in flights.popleft().marks:
                 replica.stored(index, cuts)
@@ -195,6 +209,7 @@ class NameService:
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
         due = [*self._due.values(), *self._parking.deadlines()]
+        due += [f.again_ns for fs in self._flights.values() for f in fs if f.again_ns is not None]
         if self._to_touch:
             due.append(self._now_ns + RETRY_NS)
         return min(due, default=None)
@@ -475,10 +490,14 @@ class NameService:
                 self._outbox.item(self.context.node_of(status.leader), status)
 
     def _take_records(self) -> None:
+        blocked = [vdev for vdev in self._flights if not self._hand_out_again(vdev)]
         batches: dict[int, Flight] = {}
-        records: dict[int, list[Any]] = {}
-        for (_, vdev), replica in self._dirty.items():
+        records: dict[int, list[RowRecord]] = {}
+        for (row, vdev), replica in list(self._dirty.items()):
             log = replica.log
+            if log.records and vdev in blocked:
+                continue  # order: behind what waits
+            del self._dirty[row, vdev]
             if not log.records:
                 continue
             if vdev not in batches:
@@ -487,7 +506,17 @@ class NameService:
             records.setdefault(vdev, []).extend(log.records)
             log.records = []
             batches[vdev].marks.append((replica, log.last.index, log.cuts))
-        self._dirty.clear()
         for vdev, flight in batches.items():
+            flight.records = tuple(records[vdev])
             self._flights[vdev].append(flight)
-            self._outbox.event(AppendRecords(vdev, flight.token, tuple(records[vdev])))
+            self._outbox.event(AppendRecords(vdev, flight.token, flight.records))
+
+    def _hand_out_again(self, vdev: int) -> bool:
+        """What the store did not take is due again; False: it still waits."""
+        waiting = [f for f in self._flights[vdev] if f.again_ns is not None]
+        if any((f.again_ns or 0) > self._now_ns for f in waiting):
+            return False
+        for flight in waiting:
+            flight.again_ns = None
+            self._outbox.event(AppendRecords(vdev, flight.token, flight.records))
+        return True

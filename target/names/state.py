@@ -101,6 +101,11 @@ class RowState:
     def apply(self, position: Position, operation: RowOperation) -> None:
         """Apply the entry after `applied`."""
         assert position.index == self.applied.index + 1, "entries are applied in order"
+        with self._view.view_batch():
+            self._apply(position, operation)
+        self.applied, self.time_ns = position, operation.time_ns
+
+    def _apply(self, position: Position, operation: RowOperation) -> None:
         summary = summary_of(operation)
         if operation.kind in (PUT, MARK_DELETED):
             self._add(position.index, operation, summary)
@@ -108,7 +113,6 @@ class RowState:
             self._remove(operation)
         self._remember(operation, summary)
         self._expire(operation.time_ns)
-        self.applied, self.time_ns = position, operation.time_ns
         mark = RowApplied(time_ns=operation.time_ns, position=to_wire(position))
         self._view.view_put(self._meta + b"A", encode(mark))
 

@@ -9,7 +9,9 @@ key `applied` (state.py) is among them, so a checkpoint is always consistent.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
 from replicast.machine import Event, NodeId
@@ -17,21 +19,25 @@ from replicast.wire.schema import Message
 
 
 class View(Protocol):
-    """An ordered map of bytes; scan is by key, start <= key < end, at most `limit` pairs."""
+    """An ordered map of bytes; scan is by key, start <= key < end, at most `limit` pairs.
+    No checkpoint falls between the changes made within one view_batch()."""
 
     def view_get(self, key: bytes) -> bytes | None: ...
     def view_put(self, key: bytes, value: bytes) -> None: ...
     def view_delete(self, key: bytes) -> None: ...
     def view_scan(self, start: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]: ...
+    def view_batch(self) -> AbstractContextManager[None]: ...
 
 
 class RowStore(View, Protocol):
-    """One VDEV. `last_entry` is the highest index without a gap from 1 on (0: no entries)."""
+    """One VDEV. `span` is (highest index without a gap from 1 on, highest index): they differ
+    after a crash between two appends of which only the second had room. `entry` gives
+    (epoch, data), None also for one that cannot be read."""
 
     @property
     def open_count(self) -> int: ...
     def rows(self) -> Iterable[int]: ...
-    def last_entry(self, row: int) -> int: ...
+    def span(self, row: int) -> tuple[int, int]: ...
     def entry(self, row: int, index: int) -> tuple[int, bytes] | None: ...
     def names_full(self) -> bool: ...
 
@@ -57,9 +63,18 @@ class TruncateRecord:
 RowRecord = EntryRecord | TruncateRecord
 
 
+class StoreOutcome(IntEnum):
+    """What became of an AppendRecords."""
+
+    STORED = 1  # durable
+    AGAIN = 2  # nothing was taken (queue or disk full): it comes again
+    FAILED = 3  # the VDEV writes no more
+
+
 @dataclass(frozen=True, slots=True)
 class AppendRecords(Event):
-    """Make these durable in this order, then call stored(vdev_index, token, ok, now_ns)."""
+    """Make these durable in this order, then call stored(vdev_index, token, outcome, now_ns).
+    Leaders keep to the gate for new names themselves, so these pass as what frees space."""
 
     vdev_index: int
     token: int
@@ -88,10 +103,12 @@ class RowsChange(Event):
     It must be refused for a row whose names_since is newer than `seen`, and altogether when
     `by` is no longer at `by_open_count`: a leader that restarted has forgotten that it
     submitted an addition, so nothing sent in its earlier life may take effect late.
+    `open_count` is the life of the replica that the leader talked to.
     """
 
     add: bool
     vdev_index: int
+    open_count: int
     by: int
     by_open_count: int
     seen: int

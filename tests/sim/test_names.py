@@ -14,7 +14,7 @@ import heapq
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,7 +28,7 @@ from replicast.metrics import Counters
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.memory import MemoryRowStore
 from replicast.target.names.service import NameService
-from replicast.target.names.store import AppendRecords, RowsChange, SendPeer
+from replicast.target.names.store import AppendRecords, RowsChange, SendPeer, StoreOutcome
 from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import Refused
 from replicast.wire.name_messages import (
@@ -224,13 +224,18 @@ class World:
 
     def _write(self, node: Node, event: AppendRecords) -> None:
         life = node.life
+        if self.rng.random() < self.loss / 4:  # the queue is full
+            full = StoreOutcome.AGAIN
+            assert node.service is not None
+            node.service.stored(event.vdev_index, event.token, full, self.now_ns)
+            return
         node.store.append(event.records)
 
         def synced() -> None:
             if node.service is None or node.life != life:
                 return
             node.store.sync(len(event.records))
-            node.service.stored(event.vdev_index, event.token, True, self.now_ns)
+            node.service.stored(event.vdev_index, event.token, StoreOutcome.STORED, self.now_ns)
             self.drain(node)
             if self.rng.random() < 0.05:
                 node.store.checkpoint()
@@ -256,7 +261,9 @@ class World:
         since = np.ones(ROWS, dtype=np.uint64)
         return self._make(1, members, names, since.copy(), since.copy())
 
-    def _make(self, generation: int, members: Any, names: Any, names_since: Any, leader: Any) -> Table:
+    def _make(
+        self, generation: int, members: Any, names: Any, names_since: Any, leader: Any
+    ) -> Table:
         ends = [("127.0.0.1", 1)] * 4
         targets = {
             node_of(v): TargetEntry(
@@ -295,6 +302,10 @@ class World:
                 elif not edit.add and edit.vdev_index in names[row]:
                     if len(names[row]) > self.policy.min_copies:
                         names[row].remove(edit.vdev_index)
+        for row, line in enumerate(names):
+            best = old.name_candidates(row)
+            if all(v in line and self.states[v] == VdevState.UP for v in best):
+                names[row] = [v for v in line if v in best]
         self.edits = []
         cells = np.full_like(old.rows.names, NO_VDEV)
         for row, line in enumerate(names):
