@@ -246,7 +246,8 @@ class GetChunk:
         times = [self._end_ns]
         if not self._on_time():
             times.append(self._next_ns)
-            if self._first_hit_ns is not None and self._hits:
+            room = len(self._sources) < SOURCES_MAX
+            if self._first_hit_ns is not None and self._hits and room:
                 times.append(self._first_hit_ns + HIT_WINDOW_NS)
         for source in self._sources.values():
             if not source.complete:

@@ -97,7 +97,8 @@ class PutChunk:
         self._backoff = Backoff(context.rng)
         self._given_up: dict[int, Reason] = {}  # not asked again in this put
         self._last_said: dict[int, Reason] = {}
-        self._mismatches = 0
+        self._authenticated = False
+        self._mismatches = 0  # although authenticated
         self._sent_bytes = sent_bytes
         self._outgoing: list[Outgoing] = []
         self._events: list[Event] = []
@@ -324,7 +325,7 @@ class PutChunk:
             transfer_id=self._new_id(),
             datagram_bytes=self._settings.datagram_bytes,
             rendezvous=self._rendezvous(plan) if multicast else NO_MULTICAST,
-            authenticated=self._mismatches > 0,
+            authenticated=self._authenticated,
         )
         wave = Wave(accept, self._buffer, self._ballot, self._settings, now_ns)
         self._waves.append(wave)
@@ -454,6 +455,7 @@ class PutChunk:
             wave, winner = self._find(node, v)
             if wave is not None and winner is not None:
                 wave.drop(winner)
+                self._mismatches += reason == Reason.HASH_MISMATCH and wave.accept.authenticated
         self._ballot.answered[node] = None
         if self._phase is Phase.PROPOSING:
             self._decide(now_ns)
@@ -472,7 +474,7 @@ class PutChunk:
 
     def _on_hash_mismatch(self, now_ns: int) -> None:
         """Somebody changed payload on the way: again, every datagram with a MAC."""
-        self._mismatches += 1
+        self._authenticated = True
         self._context.counters.count("hash_mismatches", "received")
         if self._mismatches >= MISMATCHES_MAX:
             self._fail(Reason.HASH_MISMATCH, "the bytes do not match the CHID, even with MACs")
