@@ -1,0 +1,320 @@
+"""flexhash/state.py, commands.py, snapshot.py: the replicated state machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicast.flexhash.commands import (
+    ALLOWED,
+    BucketState,
+    Code,
+    Command,
+    EditKind,
+    Role,
+    decode_result,
+    encode_command,
+)
+from replicast.flexhash.state import DOWN, DRAINING, OUT, UP, ControlState
+from replicast.wire import control_messages as cm
+from replicast.wire.codec import WireError
+from replicast.wire.schema import Message
+
+POLICY = cm.PolicyInfo(row_count=64, group_size=8, copies=3, min_copies=2, algorithm=1)
+PLACE = cm.Place(host="h", port=1)
+
+
+def init(targets: int = 2) -> cm.ClusterInit:
+    return cm.ClusterInit(
+        cluster_id=b"c" * 16,
+        segment_id=1,
+        recovery_epoch=0,
+        expected_targets=targets,
+        policy=POLICY,
+    )
+
+
+def target(node: int, key: str = "", vdevs: int = 1) -> cm.TargetJoin:
+    return cm.TargetJoin(
+        target=cm.TargetInfo(
+            node_id=node,
+            name=f"t{node}",
+            host=f"h{node}",
+            zone="",
+            udp=PLACE,
+            peer=PLACE,
+            control=PLACE,
+            metrics=PLACE,
+            public_key=key,
+            vdev_count=vdevs,
+        )
+    )
+
+
+def vdev(node: int, opens: int = 1, opener: int = 0, damaged: bool = False) -> cm.VdevJoin:
+    return cm.VdevJoin(
+        vdev_id=bytes([node]) * 16,
+        target=node,
+        weight=5,
+        open_count=opens,
+        opener=opener or opens,
+        damaged=damaged,
+    )
+
+
+def bucket(name: str, spread: int = 8) -> cm.BucketCreate:
+    return cm.BucketCreate(
+        tenant="default", bucket=name, spread=spread, inline_max_bytes=1, created_ns=1
+    )
+
+
+def add(row: int, index: int = 2, opens: int = 1, by_opens: int = 1) -> cm.RowsChange:
+    return cm.RowsChange(
+        by=1,
+        by_open_count=by_opens,
+        vdev=index,
+        open_count=opens,
+        kind=EditKind.ADD,
+        seen=1,
+        rows=(row,),
+    )
+
+
+def do(state: ControlState, message: Message, client: int = 0, sequence: int = 0) -> Code:
+    return decode_result(state.apply(encode_command(message, client, sequence)))[0]
+
+
+def formed() -> ControlState:
+    """Two targets with one VDEV each, generation 1 active."""
+    state = ControlState()
+    for message in (init(), target(1), target(2), vdev(1), vdev(2)):
+        assert do(state, message) == Code.OK
+    generation(state)
+    return state
+
+
+def generation(state: ControlState) -> int:
+    number = state.next_generation
+    assert do(state, cm.Prepare(generation=number)) == Code.OK
+    assert do(state, cm.Seal(generation=number, digest=b"d" * 32)) == Code.OK
+    assert do(state, cm.Activate(generation=number)) == Code.OK
+    return number
+
+
+def test_apply__bytes_that_are_no_command_change_nothing() -> None:
+    state = formed()
+    before = state.snapshot()
+    entries = (b"", b"\xff" * 40, encode_command(bucket("b"))[:-1], b"\x14" + bytes(60))
+    for entry in (*entries, encode_command(bucket("x")) + b"0"):
+        assert decode_result(state.apply(entry))[0] == Code.BAD_COMMAND
+    assert state.snapshot() == before
+
+
+def test_run__a_retried_command_takes_effect_once() -> None:
+    state = formed()
+    assert do(state, bucket("a"), 7, 1) == Code.OK
+    assert do(state, bucket("a"), 7, 1) == Code.OK  # the first answer, not EXISTS
+    assert do(state, bucket("b"), 7, 2) == Code.OK
+    assert do(state, bucket("a"), 7, 1) == Code.OLD_SEQUENCE
+    assert do(state, bucket("a"), 8, 1) == Code.EXISTS
+
+
+def test_cluster_init__once_and_only_a_possible_policy() -> None:
+    state = ControlState()
+    bad = cm.PolicyInfo(row_count=63, group_size=8, copies=3, min_copies=2, algorithm=1)
+    wrong = cm.ClusterInit(
+        cluster_id=bytes(16), segment_id=1, recovery_epoch=0, expected_targets=1, policy=bad
+    )
+    assert do(state, wrong) == Code.BAD_COMMAND
+    assert do(state, init()) == Code.OK
+    assert do(state, init()) == Code.OK  # each voter that comes to lead may propose it
+    assert do(state, wrong) == Code.EXISTS
+
+
+def test_prepare__waits_for_all_expected_vdevs() -> None:
+    state = ControlState()
+    do(state, init())
+    do(state, target(1))
+    do(state, target(2, vdevs=2))
+    do(state, vdev(1))
+    do(state, vdev(2))
+    assert do(state, cm.Prepare(generation=state.next_generation)) == Code.NOT_FORMED
+    second = cm.VdevJoin(
+        vdev_id=b"z" * 16, target=2, weight=1, open_count=1, opener=1, damaged=False
+    )
+    do(state, second)
+    assert do(state, cm.Prepare(generation=state.next_generation)) == Code.OK
+
+
+def test_generations__count_up_and_are_used_once() -> None:
+    state = formed()
+    assert state.active == 1 and not state.pending
+    assert do(state, cm.Prepare(generation=2)) == Code.CONFLICT  # nothing to do
+    do(state, vdev(1, 2))
+    assert do(state, cm.Prepare(generation=3)) == Code.CONFLICT
+    assert do(state, cm.Prepare(generation=2)) == Code.OK
+    assert do(state, cm.Prepare(generation=3)) == Code.CONFLICT  # one at a time
+    assert do(state, cm.Activate(generation=2)) == Code.CONFLICT  # not sealed
+    assert do(state, cm.Seal(generation=2, digest=b"a" * 32)) == Code.OK
+    assert do(state, cm.Seal(generation=2, digest=b"b" * 32)) == Code.CONFLICT
+    assert do(state, cm.Abort(generation=2)) == Code.OK
+    assert state.active == 1 and state.pending and state.next_generation == 3
+    assert generation(state) == 3
+
+
+def test_recovery_epoch__is_the_high_part() -> None:
+    state = ControlState()
+    message = cm.ClusterInit(
+        cluster_id=bytes(16), segment_id=1, recovery_epoch=2, expected_targets=1, policy=POLICY
+    )
+    do(state, message)
+    assert state.next_generation == (2 << 48) + 1
+
+
+def test_abort__keeps_the_row_changes_for_the_next() -> None:
+    state = formed()
+    assert do(state, add(3)) == Code.OK
+    do(state, cm.Prepare(generation=2))
+    assert not state.edits
+    do(state, cm.Abort(generation=2))
+    assert [e.row for e in state.edits] == [3]
+
+
+def test_vdev_join__value_is_the_generation_that_knows() -> None:
+    state = formed()
+    first = decode_result(state.apply(encode_command(vdev(1, 2))))
+    assert first == (Code.OK, 2)
+    assert decode_result(state.apply(encode_command(vdev(1, 2)))) == (Code.OK, 2)
+    assert generation(state) == 2
+    assert decode_result(state.apply(encode_command(vdev(1, 2)))) == (Code.OK, 2)
+    assert not state.pending
+
+
+@pytest.mark.parametrize(
+    "join", [vdev(2, 1, opener=99), vdev(2, 5, damaged=True)], ids=["rolled back", "damaged"]
+)
+def test_vdev_join__lost_ones_leave_every_set(join: cm.VdevJoin) -> None:
+    state = formed()
+    assert do(state, add(3, index=2)) == Code.OK
+    assert do(state, join) == Code.OK
+    assert list(state.damaged) == [2] and not state.edits
+    do(state, cm.Prepare(generation=2))
+    assert state.history[2].damaged == (2,) and not state.damaged
+    do(state, cm.Abort(generation=2))
+    assert list(state.damaged) == [2]  # not forgotten with the number
+
+
+def test_vdev_join__known_higher_open_stays_in_sync() -> None:
+    state = formed()
+    change = cm.VdevChange(index=2, open_count=1, state=DOWN)
+    do(state, cm.VdevStates(changes=(change,)))
+    assert do(state, vdev(2, 4)) == Code.OK
+    assert state.vdevs[2].state == UP and not state.damaged
+
+
+def test_vdev_states__only_of_the_same_open() -> None:
+    state = formed()
+    down = cm.VdevStates(changes=(cm.VdevChange(index=2, open_count=1, state=DOWN),))
+    do(state, vdev(2, 2))
+    assert do(state, down) == Code.CONFLICT
+    assert state.vdevs[2].state == UP
+    for goal in (DRAINING, OUT):
+        step = cm.VdevChange(index=2, open_count=2, state=goal)
+        assert do(state, cm.VdevStates(changes=(step,))) == Code.OK
+    back = cm.VdevStates(changes=(cm.VdevChange(index=2, open_count=2, state=UP),))
+    assert do(state, back) == Code.CONFLICT  # out is for good
+    assert do(state, vdev(2, 3)) == Code.OK
+    assert list(state.damaged) == [2]  # its loss was declared
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (add(3), Code.OK),
+        (add(64), Code.BAD_COMMAND),
+        (add(3, index=9), Code.NO_SUCH),
+        (add(3, opens=2), Code.CONFLICT),
+        (add(3, by_opens=2), Code.CONFLICT),
+    ],
+)
+def test_rows_change__fenced_by_open_counts(change: cm.RowsChange, code: Code) -> None:
+    assert do(formed(), change) == code
+
+
+def test_rows_change__a_leader_that_reopened_has_forgotten_it() -> None:
+    state = formed()
+    do(state, add(3))
+    do(state, vdev(1, 2))
+    assert not state.edits
+
+
+def test_buckets__two_step_delete_and_incarnations() -> None:
+    state = formed()
+    assert do(state, bucket("b", spread=3)) == Code.BAD_COMMAND
+    assert do(state, bucket("b", spread=4096)) == Code.OK
+    assert state.buckets["default", "b"].spread == 64  # never more than rows
+    key = {"tenant": "default", "bucket": "b"}
+    end = cm.BucketDeleteEnd(**key, incarnation=1, remove=True)
+    assert do(state, end) == Code.CONFLICT
+    assert do(state, cm.BucketDeleteBegin(**key)) == Code.OK
+    assert state.buckets["default", "b"].state == BucketState.DELETING
+    assert do(state, bucket("b")) == Code.EXISTS
+    assert do(state, end) == Code.OK
+    assert do(state, bucket("b")) == Code.OK
+    assert state.buckets["default", "b"].incarnation == 2
+    assert do(state, end) == Code.NO_SUCH  # an end of the earlier life
+    assert do(state, cm.BucketDeleteBegin(tenant="x", bucket="b")) == Code.NO_SUCH
+
+
+def test_tokens__one_use_by_one_role() -> None:
+    state = formed()
+    key = cm.KeyInfo(public_key="k" * 40, node_id=5, role=Role.GATEWAY, name="g")
+    use = cm.TokenUse(token_hash=b"t" * 32, key=key)
+    assert do(state, use) == Code.NO_SUCH
+    assert do(state, cm.TokenAdd(token_hash=b"t" * 32, role=Role.TARGET)) == Code.OK
+    assert do(state, use) == Code.NO_SUCH  # bound to another role
+    assert do(state, cm.TokenAdd(token_hash=b"u" * 32, role=Role.GATEWAY)) == Code.OK
+    use = cm.TokenUse(token_hash=b"u" * 32, key=key)
+    assert do(state, use) == Code.OK
+    assert do(state, use) == Code.CONFLICT
+    assert do(state, cm.KeyRevoke(public_key="k" * 40)) == Code.OK
+    assert state.keys["k" * 40].role == Role.REVOKED
+
+
+def test_freeze__bounded_and_remembered_when_ended_early() -> None:
+    state = formed()
+    long = cm.Freeze(until_wall_ns=10**15, now_wall_ns=1)
+    assert do(state, long) == Code.BAD_COMMAND
+    assert do(state, cm.Freeze(until_wall_ns=200, now_wall_ns=100)) == Code.OK
+    assert do(state, cm.Freeze(until_wall_ns=0, now_wall_ns=150)) == Code.OK
+    assert (state.freeze_until_wall_ns, state.lease_bound_wall_ns) == (0, 200)
+
+
+def test_snapshot__restores_everything() -> None:
+    state = formed()
+    messages = (bucket("b"), add(3), vdev(2, 1, opener=9), target(3, key="k" * 40))
+    for number, message in enumerate(messages):
+        do(state, message, 5, number + 1)
+    do(state, cm.TokenAdd(token_hash=b"t" * 32, role=Role.TARGET))
+    do(state, cm.SettingSet(setting=cm.Setting(key="a", value="b")))
+    other = ControlState()
+    other.restore(state.snapshot())
+    assert vars(other) == vars(state)
+    assert other.snapshot() == state.snapshot()
+    with pytest.raises(WireError):
+        other.restore(state.snapshot()[:-1])
+
+
+def test_allowed__nobody_sends_the_stewards_commands() -> None:
+    for role, commands in ALLOWED.items():
+        assert cm.Activate not in commands, role
+        assert cm.Noop not in commands
+    assert cm.RowsChange not in ALLOWED[Role.GATEWAY]
+    assert not ALLOWED[Role.REVOKED]
+
+
+def test_remember__clients_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replicast.flexhash.state.CLIENTS_MAX", 3)
+    state = formed()
+    for client in range(1, 9):
+        state.run(Command(client, 1, bucket(f"b{client}")))
+    assert list(state.clients) == [6, 7, 8]
