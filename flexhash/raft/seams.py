@@ -13,6 +13,7 @@ from typing import Any
 
 import pysyncobj.journal
 import pysyncobj.pickle
+import pysyncobj.serializer
 import pysyncobj.syncobj
 from pysyncobj.node import Node
 from pysyncobj.version import VERSION
@@ -35,15 +36,7 @@ REPLACED = {
     ),
 }
 REACHED = ("_SyncObj__loadDumpFile", "_isLeader", "_getLeader", "_applyCommand")
-JOURNAL_METHODS = tuple(n for n in vars(pysyncobj.journal.Journal) if callable(getattr(Journal, n)))
-SERIALIZER_METHODS = (
-    "checkSerializing",
-    "serialize",
-    "deserialize",
-    "getTransmissionData",
-    "setTransmissionData",
-    "cancelTransmisstion",
-)
+STOOD_IN_FOR = ((pysyncobj.journal.Journal, Journal), (pysyncobj.serializer.Serializer, Snapshots))
 
 
 class SeamError(Exception):
@@ -78,10 +71,10 @@ def check() -> None:
     for name in REACHED:
         if not hasattr(pysyncobj.syncobj.SyncObj, name):
             raise SeamError(f"SyncObj has no {name}")
-    original = vars(pysyncobj.serializer.Serializer)
-    for name in SERIALIZER_METHODS:
-        if name not in original:
-            raise SeamError(f"Serializer has no {name}")
+    for theirs, ours in STOOD_IN_FOR:
+        for name in vars(theirs):
+            if not hasattr(ours, name) and f"_{theirs.__name__}__" not in name:
+                raise SeamError(f"our {ours.__name__} has no {name}")
 
 
 def _journal(_file: Any = None) -> Journal:

@@ -34,6 +34,7 @@ from replicast.wire.raft_messages import RaftEnvelope
 SIGN_OF_LIFE_NS = 100_000_000
 SILENCE_NS = 1_500_000_000
 OUTGOING_MAX = 4000
+NUMBER_MAX = 1 << 62  # terms and indexes: what is counted on from here still has a codec
 REGULAR, NO_OP = 0, 1  # pysyncobj's command types; no other enters a journal of ours
 
 FIELDS: dict[str, dict[str, type[int | bytes]]] = {
@@ -178,6 +179,8 @@ class Links(Transport):  # type: ignore[misc]
         term = self._journal.getCurrentTerm()
         if kind == "next_node_idx" and envelope.term != term:
             raise _Dropped("other_term")
+        if kind == "next_node_idx" and message["next_node_idx"] > self._journal.last_index + 1:
+            raise _Dropped("malformed")
         if kind == "response_vote":
             if link.voted_term >= message["term"]:
                 raise _Dropped("voted_before")
@@ -238,7 +241,7 @@ def parse(payload: bytes) -> dict[str, Any]:
         raise _Dropped("unknown_type")
     for name, kind in fields.items():
         value = message.get(name)
-        if type(value) is not kind or (isinstance(value, int) and value < 0):
+        if type(value) is not kind or (isinstance(value, int) and not 0 <= value < NUMBER_MAX):
             raise _Dropped("malformed")
     check = _CHECKS.get(message["type"])
     if check is not None and not check(message):
