@@ -1,0 +1,1 @@
+"""Nothing for Python: used by native/_net.pyx alone."""
