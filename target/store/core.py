@@ -252,11 +252,14 @@ class StoreCore:
         return Outcome.FAULTED if self.status == VdevStatus.FAULTED else Outcome.READ_ONLY
 
     def _hashes_match(self, submission: Submission) -> bool:
-        return all(
-            self.content_hash(record.algorithm, record.payload) == record.chid
-            for record in submission.records
-            if isinstance(record, Chunk) and record.verify
-        )
+        try:
+            return all(
+                self.content_hash(record.algorithm, record.payload) == record.chid
+                for record in submission.records
+                if isinstance(record, Chunk) and record.verify
+            )
+        except ValueError:  # an algorithm that this release does not know
+            return False
 
     def _needed(self, submission: Submission, present: dict[bytes, bool]) -> list[Record]:
         """The records less chunks that are durable already or in this flush already."""

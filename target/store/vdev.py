@@ -11,6 +11,7 @@ Limits: the queue's (core.py); READS_MAX reads waiting.
 
 from __future__ import annotations
 
+import errno
 import logging
 import queue
 import threading
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from replicast.disks import Lock, LockableDisk, RealDisk
 from replicast.hashing import content_hash as cluster_hash
+from replicast.metrics import Counters
 from replicast.target.store.core import ContentHash, Outcomes
 from replicast.target.store.engine import StoreEngine
 from replicast.target.store.errors import ReadError, RecordClass, VdevBusy, VdevError
@@ -64,6 +66,7 @@ class Vdev(VdevFacts):
         self._write_delay_ns = write_delay_ns
         self._durable_ns = clock_ns()
         self._flush_ns = self._flush_count = self._record_count = self._flying_bytes = 0
+        self.counters = Counters()  # changed by the commit thread only
         self._wake = threading.Condition()
         self._idle = self._stopping = False
         self._checkpoint_wake = threading.Event()
@@ -184,7 +187,7 @@ class Vdev(VdevFacts):
         while True:
             self._await_work()
             if self._core.has_work:
-                self._flush()
+                self._flush_or_fault()
             elif self._stopping:
                 return
             if self._clock_ns() - self._durable_ns >= PROBE_NS and self._engine.probe():
@@ -198,6 +201,13 @@ class Vdev(VdevFacts):
             if not self._core.has_work and not self._stopping:
                 self._wake.wait(PROBE_NS / 1e9)
             self._idle = False
+
+    def _flush_or_fault(self) -> None:
+        try:
+            self._flush()
+        except Exception:
+            log.exception("%s: flush failed in a way nobody expected", self.path)
+            self._core.fail(OSError(errno.EIO, "internal error"))
 
     def _flush(self) -> None:
         started_ns = self._clock_ns()
@@ -222,6 +232,9 @@ class Vdev(VdevFacts):
             self._durable_ns = now_ns
             self._flush_count += 1
             self._record_count += record_count
+            name = self.vdev_id.hex()
+            self.counters.observe_ns("flush_seconds", name, elapsed_ns=taken_ns)
+            self.counters.count("flush_records", name, by=record_count)
 
     def _tell(self, outcomes: Outcomes) -> None:
         batches: dict[Done, Outcomes] = {}

@@ -276,6 +276,10 @@ def test_wrong_hash__fails_that_submission_only(bench: Bench) -> None:
     assert not bench.vdev.has(bad.chid)
 
 
+def test_unknown_hash_algorithm__is_a_mismatch(bench: Bench) -> None:
+    assert bench.run(replace(bench.chunk(), algorithm=99)) == Outcome.HASH_MISMATCH
+
+
 def test_same_chunk_twice__is_written_once_and_held_longest(bench: Bench) -> None:
     chunk = bench.chunk(100_000, hold_until_ns=5)
     for token, until in ((1, 5), (2, 9), (3, 7)):

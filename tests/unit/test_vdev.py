@@ -77,6 +77,7 @@ def test_submit__one_callback_per_flush(vdev: Vdev) -> None:
     waiter.wait(500)
     assert set(waiter.outcomes.values()) == {Outcome.STORED}
     assert waiter.batches == vdev.stat().flush_count < 100
+    assert vdev.counters.get("flush_records", vdev.vdev_id.hex()) == 500
     for chunk in chunks:
         assert vdev.read_chunk(chunk.chid) == chunk.payload
         assert vdev.read_chunk(chunk.chid, direct=True) == chunk.payload
