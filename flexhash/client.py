@@ -9,7 +9,8 @@
 
 A target's owner gets give_up(table) before a table is persisted (it must stop acting for
 rows that it loses) and on_table(table) when it is adopted; then the lease is renewed. A
-gateway gives neither files nor give_up. Callbacks are quick and do not raise.
+gateway gives neither files nor give_up. Callbacks are quick and do not raise. `rng` must be
+seeded by the operating system: it makes the client id that tells one start from the next.
 Gateways ask the voters themselves; a relay by targets is not built.
 """
 
@@ -320,6 +321,7 @@ class TableClient:
     async def _tick(self) -> None:
         while True:
             self.core.tick(self._clock_ns(), self.wall_ns())
+            self._show_lease()
             await self._turn()
             self._woken.clear()
             try:
@@ -327,6 +329,16 @@ class TableClient:
                     await self._woken.wait()
             except TimeoutError:
                 continue
+
+    def _show_lease(self) -> None:
+        if self.lease is None:
+            return
+        now_ns = self._clock_ns()
+        age_ns = self.lease.age_ns(now_ns)
+        valid = self.lease.valid(now_ns) and age_ns is not None
+        self._counters.gauge("lease_valid", value=int(valid))
+        age_seconds = (age_ns or 0) / SECOND if valid else -1
+        self._counters.gauge("lease_age_seconds", value=age_seconds)
 
     async def _read(self, number: int) -> None:
         channel = self._channels[number]

@@ -4,7 +4,7 @@
     node = RaftNode(..., apply=service.state.apply,
                     snapshot=service.state.snapshot, restore=service.state.restore)
     shell = RaftShell(node, ..., after_turn=service.turn)
-    service.start(node, shell.wake)
+    service.start(node, shell.wake, node_ids_by_voter_name)
 
 Driven by RaftShell's turns (every 20 ms and after each message) and by its own reader.
 Tables are built in a worker thread, one at a time: a build must not stop heartbeats.
@@ -28,6 +28,7 @@ from replicast.keys import Identity, KeyPair
 from replicast.keys import Role as KeyRole
 from replicast.machine import Address, NodeId
 from replicast.metrics import Counters
+from replicast.units import SECOND
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError
 from replicast.wire.frame import pack_frame, unpack_frame
@@ -35,6 +36,7 @@ from replicast.wire.frame import pack_frame, unpack_frame
 log = logging.getLogger(__name__)
 
 FRAMES_PER_TURN = 200
+LOOK_NS = SECOND
 
 
 class ControlService:
@@ -66,6 +68,9 @@ class ControlService:
         self._node: RaftNode | None = None
         self._voter_ids: dict[str, NodeId] = {}
         self._wake: Callable[[], None] = lambda: None
+        self._looked_ns = -LOOK_NS
+        self._has_quorum = False
+        self._voters: tuple[cm.VoterStatus, ...] = ()
         self._building: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         for table in tables:
@@ -118,19 +123,26 @@ class ControlService:
     def _standing(self, now_ns: int) -> Standing:
         node = self._node
         assert node is not None
-        status = node.status()
-        connected = status["connected"]
-        own = node.settings.name
+        if now_ns - self._looked_ns >= LOOK_NS:
+            self._looked_ns = now_ns
+            self._look(node)
         return Standing(
             leading_term=node.term if node.is_leader else None,
             leader=self._voter_ids.get(node.leader or "", 0),
             term=node.term,
-            has_quorum=bool(status["has_quorum"]),
+            has_quorum=self._has_quorum,
             age_ns=self._holder.age_ns(now_ns) if self._holder else None,
-            voters=tuple(
-                cm.VoterStatus(node_id=i, name=n, connected=n == own or n in connected)
-                for n, i in self._voter_ids.items()
-            ),
+            voters=self._voters,
+        )
+
+    def _look(self, node: RaftNode) -> None:
+        """What only people ask for; costs more than the rest of a turn."""
+        status = node.status()
+        self._has_quorum = bool(status["has_quorum"])
+        here = (*status["connected"], node.settings.name)
+        self._voters = tuple(
+            cm.VoterStatus(node_id=i, name=n, connected=n in here)
+            for n, i in self._voter_ids.items()
         )
 
     def _flush(self, now_ns: int) -> None:

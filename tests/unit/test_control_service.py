@@ -70,8 +70,8 @@ def entry(node: int) -> TargetEntry:
 class Cluster:
     """Everything in one event loop."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, boot: int = 1) -> None:
+        self.path, self.boot = path, boot
         addresses = free_addresses(6)
         self.raft = {f"t{n}": VoterAddress(n, addresses[n - 1], KEYS[n].public) for n in VOTERS}
         self.voters = [Voter(n, addresses[2 + n], KEYS[n].public) for n in VOTERS]
@@ -80,7 +80,7 @@ class Cluster:
         self.bootstrap = AllowList(identities)
         self.hubs = {n: CurveHub() for n in KEYS}
         self.counters = {n: Counters() for n in KEYS}
-        self.holders = {n: LeaseHolder(1) for n in TARGETS}
+        self.holders = {n: LeaseHolder(boot) for n in TARGETS}
         self.services = {n: self.make_service(n) for n in VOTERS}
         self.clients = {n: self.make_client(n) for n in TARGETS}
         self.shells: dict[int, RaftShell] = {}
@@ -98,6 +98,7 @@ class Cluster:
             wall_ns=time.time_ns,
             counters=self.counters[node],
             formation=INIT,
+            tables=TableFiles(RealDisk(), self.path / f"tables{node}").load(),
             holder=self.holders[node],
         )
 
@@ -116,7 +117,7 @@ class Cluster:
             self.voters,
             clock_ns=now_ns,
             wall_ns=time.time_ns,
-            rng=random.Random(node),
+            rng=random.Random(node + 100 * self.boot),
             counters=self.counters[node],
             lease=self.holders.get(node),
             files=TableFiles(RealDisk(), self.path / f"tables{node}") if target else None,
@@ -132,7 +133,7 @@ class Cluster:
                 voter_epoch=1,
                 cluster_id=CLUSTER,
                 directory=self.path / f"raft{node}",
-                new_voter=True,
+                new_voter=self.boot == 1,
                 election_min_ns=150 * MS,
                 election_max_ns=400 * MS,
                 append_period_ns=30 * MS,
@@ -143,7 +144,7 @@ class Cluster:
                 apply=service.state.apply,
                 snapshot=service.state.snapshot,
                 restore=service.state.restore,
-                rng=random.Random(node),
+                rng=random.Random(node + 100 * self.boot),
                 now_ns=now_ns(),
             )
             shell = self.shells[node] = RaftShell(
@@ -155,7 +156,8 @@ class Cluster:
             await client.start()
 
     async def join(self) -> None:
-        opens = {n: [VdevOpen(bytes([n]) * 16, 10, 1, 77 + n)] for n in TARGETS}
+        boot = self.boot
+        opens = {n: [VdevOpen(bytes([n]) * 16, 10, boot, 77 + boot)] for n in TARGETS}
         await asyncio.gather(*(self.clients[n].join(entry(n), opens[n], 20) for n in TARGETS))
 
     async def stop(self) -> None:
@@ -175,9 +177,9 @@ async def until(reached: Callable[[], bool], seconds: float = 20) -> None:
             await asyncio.sleep(0.01)
 
 
-def run(path: Path, scenario: Callable[[Cluster], Awaitable[None]]) -> None:
+def run(path: Path, scenario: Callable[[Cluster], Awaitable[None]], boot: int = 1) -> None:
     async def main() -> None:
-        cluster = Cluster(path)
+        cluster = Cluster(path, boot)
         await cluster.start()
         try:
             await cluster.join()
@@ -188,7 +190,9 @@ def run(path: Path, scenario: Callable[[Cluster], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-def test_formation__all_targets_get_table_and_lease_and_gateways_buckets(tmp_path: Path) -> None:
+def test_formation__all_targets_get_table_and_lease_and_gateways_buckets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario(cluster: Cluster) -> None:
         await until(lambda: all(h.valid(now_ns()) for h in cluster.holders.values()))
         tables = [c.table for c in cluster.clients.values()]
@@ -217,9 +221,10 @@ def test_formation__all_targets_get_table_and_lease_and_gateways_buckets(tmp_pat
 
         refused = await gateway.command(cm.RowsEmptied(vdev=1, seen=1, rows=(1,)))
         assert refused.code == Code.FORBIDDEN
+        monkeypatch.setattr("replicast.flexhash.client.REFETCH_SECONDS", 0.2)
         with pytest.raises(Unavailable):
             await gateway.refetch(1 << 40)
-        answers = await gateway.status()
+        answers = await gateway.status(10)
         leaders = [a for a in answers if a is not None and a.leases]
         assert len(leaders) == 1 and len(leaders[0].leases) == 4
 
@@ -253,3 +258,26 @@ def test_stranger__is_refused_at_the_handshake(tmp_path: Path) -> None:
         assert stranger.table is None
 
     run(tmp_path, scenario)
+
+
+def test_restart__state_and_tables_survive(tmp_path: Path) -> None:
+    generations: list[int] = []
+
+    async def scenario(cluster: Cluster) -> None:
+        await until(lambda: all(h.valid(now_ns()) for h in cluster.holders.values()))
+        gateway = cluster.clients[GATEWAY] = cluster.make_client(GATEWAY)
+        await gateway.start()
+        await gateway.command(
+            cm.BucketCreate(
+                tenant="default", bucket="b", spread=8, inline_max_bytes=16384, created_ns=1
+            )
+        )
+        await gateway.refetch_settings()
+        assert gateway.buckets["default", "b"].incarnation == 1
+        table = await gateway.wait_table()
+        assert all(len(table.name_replicas(row)) == 3 for row in range(64))
+        generations.append(table.generation)
+
+    run(tmp_path, scenario)
+    run(tmp_path, scenario, boot=2)
+    assert generations[1] > generations[0]

@@ -1,0 +1,115 @@
+"""flexhash/state.py under random logs: deterministic, restorable, generations never go back."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicast.flexhash.commands import Code, decode_result, encode_command
+from replicast.flexhash.state import ControlState
+from replicast.wire import control_messages as cm
+from replicast.wire.schema import Message
+
+PLACE = cm.Place(host="h", port=1)
+POLICY = cm.PolicyInfo(row_count=8, group_size=4, copies=2, min_copies=1, algorithm=1)
+SMALL = st.integers(0, 3)
+FLAGS = st.booleans()
+INIT = cm.ClusterInit(
+    cluster_id=bytes(16), segment_id=1, recovery_epoch=0, expected_targets=1, policy=POLICY
+)
+
+
+def target(node: int, zone: int) -> cm.TargetJoin:
+    return cm.TargetJoin(
+        target=cm.TargetInfo(
+            node_id=node,
+            name="t",
+            host=f"h{node}",
+            zone=str(zone),
+            udp=PLACE,
+            peer=PLACE,
+            control=PLACE,
+            metrics=PLACE,
+            public_key="",
+            vdev_count=1,
+        )
+    )
+
+
+def vdev(number: int, node: int, opens: int, opener: int, damaged: bool) -> cm.VdevJoin:
+    return cm.VdevJoin(
+        vdev_id=bytes([number]) * 16,
+        target=node,
+        weight=1,
+        open_count=opens,
+        opener=opener,
+        damaged=damaged,
+    )
+
+
+def change(by: int, index: int, opens: int, kind: int, seen: int, row: int) -> cm.RowsChange:
+    return cm.RowsChange(
+        by=by, by_open_count=opens, vdev=index, open_count=opens, kind=kind, seen=seen, rows=(row,)
+    )
+
+
+def state_of(index: int, opens: int, state: int) -> cm.VdevStates:
+    return cm.VdevStates(changes=(cm.VdevChange(index=index, open_count=opens, state=state),))
+
+
+def bucket(number: int) -> cm.BucketCreate:
+    return cm.BucketCreate(
+        tenant="d", bucket=str(number), spread=4, inline_max_bytes=1, created_ns=1
+    )
+
+
+COMMANDS: st.SearchStrategy[Message] = st.one_of(
+    st.builds(target, SMALL, SMALL),
+    st.builds(vdev, SMALL, SMALL, SMALL, SMALL, FLAGS),
+    st.builds(change, SMALL, SMALL, SMALL, SMALL, SMALL, st.integers(0, 9)),
+    st.builds(state_of, SMALL, SMALL, st.integers(0, 5)),
+    st.builds(bucket, SMALL),
+    st.builds(lambda n: cm.BucketDeleteBegin(tenant="d", bucket=str(n)), SMALL),
+    st.builds(
+        lambda n, i, r: cm.BucketDeleteEnd(tenant="d", bucket=str(n), incarnation=i, remove=r),
+        SMALL,
+        SMALL,
+        FLAGS,
+    ),
+    st.builds(lambda g: cm.Prepare(generation=g), st.integers(1, 6)),
+    st.builds(lambda g, d: cm.Seal(generation=g, digest=bytes([d]) * 32), st.integers(1, 6), SMALL),
+    st.builds(lambda g: cm.Activate(generation=g), st.integers(1, 6)),
+    st.builds(lambda g: cm.Abort(generation=g), st.integers(1, 6)),
+)
+LOG = st.lists(st.tuples(COMMANDS, SMALL, st.integers(0, 9)), max_size=40)
+
+
+@settings(max_examples=150, deadline=None)
+@given(LOG, st.integers(0, 40))
+def test_replicas_agree_and_generations_only_grow(
+    log: list[tuple[Message, int, int]], restart_at: int
+) -> None:
+    one, two = ControlState(), ControlState()
+    digests: dict[int, bytes] = {}
+    for number, (message, client, sequence) in enumerate([(INIT, 0, 0), *log]):
+        entry = encode_command(message, client, sequence)
+        before = one.active
+        if number == restart_at:
+            restored = ControlState()
+            restored.restore(two.snapshot())
+            two = restored
+        assert one.apply(entry) == two.apply(entry)
+        assert one.snapshot() == two.snapshot()
+        assert before <= one.active <= one.last_generation
+        for generation, inputs in one.history.items():
+            if inputs.digest:
+                assert digests.setdefault(generation, inputs.digest) == inputs.digest
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200), st.integers(90, 115))
+def test_any_bytes_are_answered(body: bytes, kind: int) -> None:
+    state = ControlState()
+    for entry in (body, bytes([kind]) + bytes(16) + body):
+        code, _ = decode_result(state.apply(entry))
+        assert code in list(Code)
