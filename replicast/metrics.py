@@ -124,7 +124,7 @@ declare("rows_led", "gauge", (), "Rows led by this target.")
 declare("generation", "gauge", (), "Counter part of the adopted generation.")
 declare("lease_age_seconds", "gauge", (), "Age of the current lease's grant; -1 without a lease.")
 declare("lease_valid", "gauge", (), "1 while the lease is valid.")
-declare("raft_state", "gauge", ("state",), "1 for follower, candidate or leader.")
+declare("raft_state", "gauge", ("state",), "1 for follower, candidate, leader or failed.")
 declare("table_refetches", "counter", ("why",), "Table fetches: watch, stale, poll.")
 declare("control_refused", "counter", ("reason",), "Control-plane requests refused, by reason.")
 # -- channels and Raft ------------------------------------------------------------

@@ -120,6 +120,8 @@ class RaftNode:
         self.settings = settings
         self.counters = counters or Counters()
         self.failed: str | None = None
+        self._state = 0
+        self._shown_state = ""
         self._apply_command = apply
         self._submitted: dict[int, _Submitted] = {}
         self._submitted_count = 0
@@ -132,8 +134,9 @@ class RaftNode:
         self._links = Links(voter, peers, self._journal, self.counters)
         self._here = clock.Surroundings(rng, self._journal, self._snapshots, now_ns)
         clock.enter(self._here, now_ns)
+        conf = _conf(settings, self._state_changed)
         self._raft = _Raft(
-            self._apply, VoterNode(settings.name), peers, _conf(settings), transport=self._links
+            self._apply, VoterNode(settings.name), peers, conf, transport=self._links
         )
         self._load_snapshot()
         self._journal.sync()
@@ -151,6 +154,7 @@ class RaftNode:
         """Elections, heartbeats, commits, time-outs. Every 10 to 20 ms, and after receive()."""
         self._run(now_ns, self._tick)
         self._expire(now_ns)
+        self._show()
         self._hand_out_answers()
 
     def receive(self, peer: str, frame: bytes, now_ns: int) -> None:
@@ -223,11 +227,10 @@ class RaftNode:
 
     def status(self) -> dict[str, Any]:
         """For people and metrics."""
-        state = self._raft.getStatus()["state"]
         return {
             "name": self.settings.name,
             "voter_epoch": self.settings.voter_epoch,
-            "state": "failed" if self.failed else STATES[state],
+            "state": self._state_name(),
             "failed": self.failed,
             "leader": self.leader,
             "has_quorum": bool(self._raft.hasQuorum),
@@ -286,6 +289,21 @@ class RaftNode:
         for number in late:
             self._answers.append((self._submitted.pop(number).callback, None, Outcome.UNKNOWN))
 
+    def _state_name(self) -> str:
+        return "failed" if self.failed else STATES[self._state]
+
+    def _state_changed(self, _old: int, new: int) -> None:
+        self._state = new
+
+    def _show(self) -> None:
+        state = self._state_name()
+        if state != self._shown_state:
+            self._shown_state = state
+            for name in (*STATES, "failed"):
+                self.counters.gauge("raft_state", name, value=int(name == state))
+        self.counters.gauge("raft_term", value=self.term)
+        self.counters.gauge("raft_journal_entries", value=len(self._journal))
+
     def _hand_out_answers(self) -> None:
         # Outside of pysyncobj: there, a raising callback would apply its command twice.
         answers, self._answers = self._answers, []
@@ -314,9 +332,10 @@ def _open_journal(settings: RaftSettings, disk: Disk, voter: Voter, salt: int) -
     )
 
 
-def _conf(settings: RaftSettings) -> SyncObjConf:
+def _conf(settings: RaftSettings, state_changed: Callable[[int, int], None]) -> SyncObjConf:
     return SyncObjConf(
         autoTick=False,
+        onStateChanged=state_changed,
         raftMinTimeout=settings.election_min_ns / 1e9,
         raftMaxTimeout=settings.election_max_ns / 1e9,
         appendEntriesPeriod=settings.append_period_ns / 1e9,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from replicast.curve import CurveHub
-from replicast.disks import RealDisk
+from replicast.disks import ForgetfulDisk, RealDisk
 from replicast.flexhash.raft.node import Outcome, RaftNode, RaftSettings
 from replicast.flexhash.raft.shell import RaftShell, VoterAddress
 from replicast.keys import AllowList, KeyPair, make_key_pair
@@ -107,3 +107,52 @@ def test_three_voters__elect_commit_and_shut_out_a_stranger(tmp_path: Path) -> N
             await test()
 
     asyncio.run(bounded())
+
+
+def test_one_voter__power_loss_takes_nothing_that_was_answered(tmp_path: Path) -> None:
+    def start(disk: ForgetfulDisk, new_voter: bool) -> tuple[RaftNode, list[bytes]]:
+        applied: list[bytes] = []
+
+        def apply(command: bytes) -> bytes:
+            applied.append(command)
+            return b""
+
+        settings = RaftSettings(
+            name="a",
+            voters=["a"],
+            voter_epoch=1,
+            cluster_id=bytes(16),
+            directory=tmp_path / "raft",
+            new_voter=new_voter,
+            compact_entries=12,
+        )
+        node = RaftNode(
+            settings,
+            disk=disk,
+            apply=apply,
+            snapshot=lambda: b" ".join(applied),
+            restore=lambda state: applied.extend(state.split()),
+            rng=random.Random(1),
+            now_ns=0,
+        )
+        return node, applied
+
+    answered: list[bytes] = []
+    for round_number in range(6):
+        disk = ForgetfulDisk()
+        node, applied = start(disk, new_voter=round_number == 0)
+        for tick in range(1, 200):
+            node.tick(tick * 20 * MS)
+            node.take_outgoing()
+            if node.is_leader and tick % 4 == 0:
+                command = b"%d.%d" % (round_number, tick)
+
+                def answer(_: bytes | None, outcome: Outcome, command: bytes = command) -> None:
+                    if outcome is Outcome.APPLIED:
+                        answered.append(command)
+
+                node.submit(command, answer, tick * 20 * MS)
+        assert set(answered) <= set(applied) and len(applied) == len(set(applied))
+        assert node.counters.get("raft_state", "leader") == 1
+        disk.power_loss()
+    assert len(answered) > 100
