@@ -2,7 +2,7 @@
 
 The cost of a VDEV is its expected completion (start + duration as bid, plus
 what this initiator measured beyond earlier promises), lengthened as its free
-fraction falls below the mean of the group, and spread by a factor between 1 and 2
+fraction falls below the mean of the group, and spread by a factor between 1 and 3
 that depends on chunk and VDEV only: VDEVs that are about equal share the load,
 and equal content meets its earlier copies.
 
@@ -39,7 +39,7 @@ class Weights:
 
     latency_percent: int = 100
     free_percent: int = 100
-    equal_ns: int = 10 * MS
+    equal_ns: int = 20 * MS
 
 
 def spread(chid: bytes, vdev_index: int) -> int:
@@ -65,7 +65,7 @@ def cost(chid: bytes, offer: Offer, mean_free_ppm: int, weights: Weights) -> int
     lengthened = (weights.equal_ns + completion_ns) * (
         100 * PPM + weights.free_percent * deficit_ppm
     )
-    return lengthened * (PPM + (spread(chid, offer.vdev_index) * PPM >> 64))
+    return lengthened * (PPM + (spread(chid, offer.vdev_index) * 2 * PPM >> 64))
 
 
 def rank(chid: bytes, offers: Sequence[Offer], weights: Weights) -> list[Offer]:

@@ -259,13 +259,17 @@ class Cluster:
 
     def _send_payload(self, sender: int, e: SendPayload, sent: Callable[[], None]) -> None:
         group = e.to if isinstance(e.to, Group) else None
-        nodes = [n for n, t in self.targets.items() if group.number in t.groups] if group else e.to
+        if isinstance(e.to, Group):
+            number = e.to.number
+            nodes = tuple(n for n, t in self.targets.items() if number in t.groups)
+        else:
+            nodes = e.to
         if sender == GATEWAY:
             self.payload_sent_bytes += e.payload_bytes
             self.multicast_bytes += e.payload_bytes if group else 0
         for first, end in index_runs(list(e.ranges), e.size_bytes, e.datagram_bytes):
             for index in range(first, end):
-                self._send_datagram(sender, e, index, tuple(nodes))
+                self._send_datagram(sender, e, index, nodes)
         self.at(20 * US, sent)
 
     def _send_datagram(
@@ -409,7 +413,7 @@ class Cluster:
         def stored() -> None:
             vdev.queued -= len(data)
             if content_hash(event.hash_algorithm, data) != event.chid:
-                outcome = Reason.HASH_MISMATCH
+                outcome: Reason | None = Reason.HASH_MISMATCH
             else:
                 outcome = Reason.FAULTED if fails else None
             if outcome is None:

@@ -1,0 +1,177 @@
+"""Sender, Receiver and CreditPool, without cores around them."""
+
+import random
+
+import pytest
+
+from replicast.hashing import HashAlgorithm, content_hash, fits_algorithm
+from replicast.machine import Group
+from replicast.transfer import GAP_WAIT_NS, CreditPool, Receiver, Sender
+from replicast.transport.reassembly import Reassembly
+from replicast.units import KIB, MIB, MS
+from replicast.wire.chunk_messages import ByteRange, PayloadGaps
+
+ID = bytes(range(16))
+SIZE = 10_000
+DATA = random.Random(1).randbytes(SIZE)
+RENDEZVOUS = Group("rendezvous", 3)
+
+
+def sender(**more: int) -> Sender:
+    return Sender(ID, DATA, SIZE, 1000, **more)  # type: ignore[arg-type]
+
+
+def report(received: int, credit: int, *ranges: tuple[int, int]) -> PayloadGaps:
+    wire = tuple(ByteRange(start=a, end=b) for a, b in ranges)
+    return PayloadGaps(transfer_id=ID, received_bytes=received, credit_bytes=credit, ranges=wire)
+
+
+def test_sender__one_job_for_receivers_with_the_same_credit() -> None:
+    s = sender()
+    s.add_all((1, 2, 3), SIZE)
+    (event,) = s.take()
+    assert event.to == (1, 2, 3) and event.ranges == ((0, SIZE),)
+    assert event.payload_bytes == 3 * SIZE == s.sent_bytes
+
+
+def test_sender__stays_within_the_credit_rounded_up_to_a_datagram() -> None:
+    s = sender()
+    s.add(1, 2500)
+    assert [e.ranges for e in s.take()] == [((0, 3000),)]
+    s.gaps(1, report(2000, 2500))
+    assert [e.ranges for e in s.take()] == [((3000, 5000),)]
+
+
+def test_sender__without_credit_sends_nothing() -> None:
+    s = sender()
+    s.add(1, 0)
+    assert s.take() == []
+
+
+def test_sender__resends_only_what_was_sent_and_has_left() -> None:
+    s = sender()
+    s.add(1, 5000)
+    (first,) = s.take()
+    s.gaps(1, report(3000, 2000, (1000, 2000), (4000, 9000)))
+    assert s.take() == [], "the first job is still under way"
+    s.sent(first.token)
+    s.gaps(1, report(3000, 2000, (1000, 2000), (4000, 9000)))
+    (again,) = s.take()
+    assert again.resend and again.ranges == ((1000, 2000), (4000, 5000)) and again.to == (1,)
+    assert s.resent_bytes == 2000
+
+
+def test_sender__multicast_waits_for_the_slowest_credit_and_mends_by_unicast() -> None:
+    s = sender()
+    s.multicast(RENDEZVOUS, {1: SIZE, 2: 4000})
+    (first,) = s.take()
+    assert first.to == RENDEZVOUS and first.ranges == ((0, 4000),)
+    s.sent(first.token)
+    s.gaps(2, report(4000, SIZE))
+    (second,) = s.take()
+    assert second.to == RENDEZVOUS and second.ranges == ((4000, SIZE),)
+    s.sent(second.token)
+    s.gaps(1, report(9000, SIZE, (1000, 2000)))
+    (mended,) = s.take()
+    assert mended.to == (1,) and mended.resend
+
+
+def test_sender__a_receiver_that_drops_out_holds_nobody_back() -> None:
+    s = sender()
+    s.multicast(RENDEZVOUS, {1: SIZE, 2: 1000})
+    s.take()
+    s.remove(2)
+    assert [e.ranges for e in s.take()] == [((1000, SIZE),)]
+
+
+def test_sender__skipped_bytes_went_another_way() -> None:
+    s = sender(skip_bytes=3000)
+    s.add(1, SIZE)
+    assert [e.ranges for e in s.take()] == [((3000, SIZE),)]
+
+
+@pytest.mark.parametrize("ranges", [((5, 5),), ((9000, 1),), ((2**32 - 2, 2**32 - 1),)])
+def test_sender__nonsense_from_a_peer_sends_nothing(ranges: tuple[tuple[int, int], ...]) -> None:
+    s = sender()
+    s.add(1, SIZE)
+    s.sent(s.take()[0].token)
+    s.gaps(1, report(2**32 - 1, 2**32 - 1, *ranges))
+    s.gaps(77, report(0, SIZE, (0, SIZE)))
+    assert s.take() == []
+
+
+def opened() -> Reassembly:
+    buffers = Reassembly(MIB, 4)
+    buffers.open(ID, SIZE, 1000)
+    return buffers
+
+
+def test_receiver__reports_gaps_after_silence_and_backs_off() -> None:
+    buffers = opened()
+    receiver = Receiver(buffers, ID, 1, SIZE, 0)
+    buffers.place(ID, 0, DATA[:4000])
+    assert receiver.check(GAP_WAIT_NS - 1) is None
+    assert receiver.check(GAP_WAIT_NS) is None, "bytes came"
+    due = receiver.deadline_ns()
+    first = receiver.check(due)
+    assert first is not None and first.ranges == (ByteRange(start=4000, end=SIZE),)
+    assert first.received_bytes == 4000 and first.credit_bytes == SIZE
+    assert receiver.deadline_ns() - due == 2 * GAP_WAIT_NS
+
+
+def test_receiver__slides_a_partial_credit() -> None:
+    buffers = opened()
+    receiver = Receiver(buffers, ID, 1, 4000, 0)
+    buffers.place(ID, 0, DATA[:1000])
+    assert receiver.check(receiver.deadline_ns()) is None, "a quarter of it is used"
+    buffers.place(ID, 1000, DATA[1000:3000])
+    message = receiver.check(receiver.deadline_ns())
+    assert message is not None and message.ranges == () and message.received_bytes == 3000
+
+
+def test_receiver__grant_speaks_at_once() -> None:
+    receiver = Receiver(opened(), ID, 1, 0, 0)
+    message = receiver.grant(SIZE, MS)
+    assert message.credit_bytes == SIZE and message.received_bytes == 0
+
+
+def test_credit_pool__first_come_first_served() -> None:
+    pool = CreditPool(100 * KIB)
+    assert pool.request(b"a", 60 * KIB) == 60 * KIB
+    assert pool.request(b"b", 60 * KIB) == 0 and pool.waiting(b"b")
+    assert pool.request(b"c", 10 * KIB) == 0, "nobody overtakes"
+    assert pool.take_granted() == []
+    pool.release(b"a")
+    assert pool.take_granted() == [(b"b", 60 * KIB), (b"c", 10 * KIB)]
+    pool.release(b"b")
+    pool.release(b"b")
+    pool.release(b"c")
+    assert pool.granted_bytes == 0
+
+
+def test_credit_pool__a_large_transfer_gets_the_whole_pool() -> None:
+    pool = CreditPool(100 * KIB)
+    assert pool.request(b"a", MIB) == 100 * KIB
+
+
+def test_credit_pool__one_that_gave_up_is_not_granted() -> None:
+    pool = CreditPool(100 * KIB)
+    pool.request(b"a", 100 * KIB)
+    pool.request(b"b", 100 * KIB)
+    pool.release(b"a")
+    pool.release(b"b")
+    assert pool.take_granted() == [] and pool.granted_bytes == 0
+
+
+def test_content_hash__known_values() -> None:
+    assert content_hash(HashAlgorithm.SHA256, b"").hex().startswith("e3b0c44298fc1c14")
+    assert content_hash(HashAlgorithm.SHA3_256, b"").hex().startswith("a7ffc6f8bf1ed766")
+    assert content_hash(HashAlgorithm.BLAKE3_256, b"").hex().startswith("af1349b9f5f9a1a6")
+    for algorithm in HashAlgorithm:
+        assert fits_algorithm(algorithm, content_hash(algorithm, memoryview(b"abc")))
+
+
+def test_content_hash__unknown_algorithm() -> None:
+    with pytest.raises(ValueError, match="unknown hash algorithm 9"):
+        content_hash(9, b"")
+    assert not fits_algorithm(9, bytes(32)) and not fits_algorithm(1, bytes(31))
