@@ -5,16 +5,16 @@ synced; leases run out; leaders move. Checked: every acknowledged write is in th
 exactly once, real time is respected (linearizable names), conditions held, replicas converge.
 
 Fair: the control plane keeps its rules (leases, floor, prepare/acknowledge/activate), a synced
-record survives. Replay one seed: SIM_SEED=7 pytest tests/sim/test_names.py
+record survives. test_histories.py draws faults at random, test_interleavings.py arranges them.
 """
 
 from __future__ import annotations
 
 import heapq
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +33,7 @@ from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import Refused
 from replicast.wire.name_messages import (
     ALWAYS,
+    DELETE_MARKER,
     IF_ABSENT,
     IF_VERSION,
     NO_VERSION,
@@ -50,7 +51,6 @@ from replicast.wire.name_messages import (
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
-SEEDS = [int(os.environ["SIM_SEED"])] if "SIM_SEED" in os.environ else list(range(60))
 WALL_NS = 1_800_000_000 * SECOND
 LEASE_NS = 600 * MS
 ROWS = 4
@@ -83,6 +83,7 @@ class Node:
     table: Table | None = None
     service: NameService | None = None
     life: int = 0
+    busy_ns: int = 0
     cut: bool = False  # off the peer network
     deaf: bool = False  # off the control plane
     counters: Counters = field(default_factory=Counters)
@@ -90,7 +91,7 @@ class Node:
 
 @dataclass
 class Operation:
-    """One client operation as the checker sees it."""
+    """One client operation as the checker sees it; `found` is the answer to "versions"."""
 
     kind: str
     name: str
@@ -101,6 +102,7 @@ class Operation:
     version: VersionId | None = None
     reason: int = 0
     condition: Condition | None = None
+    found: tuple[Any, ...] = ()
 
 
 class World:
@@ -203,14 +205,14 @@ class World:
         service = node.service
         assert service is not None
         for out in service.take_outgoing():
-            self.send(lambda o=out: self._answered(o.operation_id, o.message))
+            self.send(partial(self._answered, out.operation_id, out.message))
         for event in service.take_events():
             if isinstance(event, SendPeer):
                 self._peer(node, event)
             elif isinstance(event, AppendRecords):
                 self._write(node, event)
             elif isinstance(event, RowsChange):
-                self.at(self.rng.randrange(MS, 30 * MS), lambda e=event: self._command(e))
+                self.at(self.rng.randrange(MS, 30 * MS), partial(self._command, event))
 
     def _peer(self, node: Node, event: SendPeer) -> None:
         target = self.nodes[event.node_id - 100]
@@ -241,9 +243,8 @@ class World:
                 node.store.checkpoint()
 
         # One after the other, as a commit thread does.
-        node.busy_ns = max(getattr(node, "busy_ns", 0), self.now_ns)  # type: ignore[attr-defined]
-        node.busy_ns += self.rng.randrange(200_000, 3 * MS)  # type: ignore[attr-defined]
-        self.at(node.busy_ns - self.now_ns, synced)  # type: ignore[attr-defined]
+        node.busy_ns = max(node.busy_ns, self.now_ns) + self.rng.randrange(200_000, 3 * MS)
+        self.at(node.busy_ns - self.now_ns, synced)
 
     # -- the control plane's model ---------------------------------------------------------
 
@@ -299,9 +300,10 @@ class World:
                     continue
                 if edit.add and edit.vdev_index not in names[row]:
                     names[row].append(edit.vdev_index)
-                elif not edit.add and edit.vdev_index in names[row]:
-                    if len(names[row]) > self.policy.min_copies:
-                        names[row].remove(edit.vdev_index)
+                elif edit.add or edit.vdev_index not in names[row]:
+                    continue
+                elif len(names[row]) > self.policy.min_copies:
+                    names[row].remove(edit.vdev_index)
         for row, line in enumerate(names):
             best = old.name_candidates(row)
             if all(v in line and self.states[v] == VdevState.UP for v in best):
@@ -324,9 +326,9 @@ class World:
 
     def _control(self) -> None:
         for v, node in self.nodes.items():
-            if self.possible_lease[v] < self.now_ns and self.states[v] == VdevState.UP:
-                if self.adopted[v]:
-                    self.states[v], self.dirty = VdevState.DOWN, True
+            ended = self.adopted[v] and self.possible_lease[v] < self.now_ns
+            if ended and self.states[v] == VdevState.UP:
+                self.states[v], self.dirty = VdevState.DOWN, True
             if node.service is not None and not node.deaf:
                 self._renew(v, node)
         if self.prepared is None and (self.dirty or self.edits):
@@ -380,19 +382,20 @@ class World:
     def _spread(self) -> None:
         table = self.prepared
         assert table is not None
-        for v, node in self.nodes.items():
-            if v not in self.acks and not node.deaf:
-                self.send(lambda v=v, n=node, life=node.life: prepare(v, n, life))
-        waited = [v for v in self.nodes if self.possible_lease[v] >= self.now_ns]
-        if all(v in self.acks for v in waited):
-            self.table, self.prepared, self.activated_ns = table, None, self.now_ns
-            self.trace.append((self.now_ns, f"generation {table.generation}"))
 
         def prepare(v: int, node: Node, life: int) -> None:
             if node.service is not None and node.life == life and not node.deaf:
                 if node.table is None or node.table.generation < table.generation:
                     node.service.prepare_table(table)
                 self.send(lambda: self.acks.add(v) if self.prepared is table else None)
+
+        for v, node in self.nodes.items():
+            if v not in self.acks and not node.deaf:
+                self.send(partial(prepare, v, node, node.life))
+        waited = [v for v in self.nodes if self.possible_lease[v] >= self.now_ns]
+        if all(v in self.acks for v in waited):
+            self.table, self.prepared, self.activated_ns = table, None, self.now_ns
+            self.trace.append((self.now_ns, f"generation {table.generation}"))
 
     # -- clients ---------------------------------------------------------------------------
 
@@ -422,7 +425,7 @@ class World:
     def versions(self, name: str) -> list[Any]:
         operation = self.operate("versions", name, NameVersions(key=key_of(name)))
         self.until(lambda: operation.end_ns is not None)
-        return list(getattr(operation, "found"))  # noqa: B009
+        return list(operation.found)
 
     def operate(
         self, kind: str, name: str, message: Message, condition: Condition | None = None
@@ -470,7 +473,7 @@ class World:
             operation.version = message.summary.version
         else:
             assert isinstance(message, NameVersionList)
-            operation.found = message.versions  # type: ignore[attr-defined]
+            operation.found = message.versions
         del self.waiting[operation_id]
         operation.end_ns = self.now_ns
         self.trace.append((self.now_ns, f"{operation.kind} {operation.name} {operation.reason}"))
@@ -487,44 +490,51 @@ def key_of(name: str) -> NameKey:
 def check_name(history: list[Operation], order: list[Any]) -> None:
     """`order`: summaries of all versions, oldest first: the one order that must explain all."""
     place = {s.operation_id: i for i, s in enumerate(order)}
-    by_version = {s.version: i for i, s in enumerate(order)}
     assert len(place) == len(order), "an operation took effect twice"
-    writes = [o for o in history if o.kind in ("put", "delete")]
-    for o in writes:
-        if o.end_ns is not None and not o.reason:
-            assert o.operation_id in place, f"acknowledged {o.kind} of {o.name} is lost"
-            assert order[place[o.operation_id]].version == o.version
-        if o.reason:
-            assert o.operation_id not in place, "refused and yet done"
-    started = {place[o.operation_id]: o.start_ns for o in writes if o.operation_id in place}
-    bounds = [(o, *_interval(o, place, by_version, order)) for o in history if o.end_ns is not None]
-    bounds = [(o, low, high) for o, low, high in bounds if high is not None]
-    for o, low, high in bounds:
-        if high >= 0:
-            assert started[high] <= (o.end_ns or 0), "saw what had not begun"
-        for p, _low, other in bounds:
-            if p.end_ns is not None and p.end_ns < o.start_ns:
-                floor = other
-                assert low is None or low >= floor or o is p, f"{o.kind} missed a finished {p.kind}"
-    for o in writes:
-        if o.operation_id in place and o.condition is not None and o.condition.kind == IF_VERSION:
-            i = place[o.operation_id]
-            before = order[i - 1].version if i else NO_VERSION
-            assert before == o.condition.version, "condition did not hold"
-        if o.operation_id in place and o.condition is not None and o.condition.kind == IF_ABSENT:
-            i = place[o.operation_id]
-            assert i == 0 or order[i - 1].kind == 2, "overwrote what existed"
+    for o in history:
+        if o.kind in ("put", "delete"):
+            check_write(o, place.get(o.operation_id), order)
+    check_real_time(history, place, order)
 
 
-def _interval(
-    o: Operation, place: dict[bytes, int], by_version: dict[Any, int], order: list[Any]
-) -> tuple[int | None, int | None]:
-    """Position in the order that a finished operation saw or made: (it, it); None: unknown."""
-    if o.kind == "get" and o.version is not None:
-        return by_version[o.version], by_version[o.version]
-    if o.operation_id in place:
-        return place[o.operation_id], place[o.operation_id]
-    return None, None
+def check_write(o: Operation, at: int | None, order: list[Any]) -> None:
+    """An acknowledged write is there, a refused one is not, a condition held."""
+    if o.reason:
+        assert at is None, "refused and yet done"
+    elif o.end_ns is not None:
+        assert at is not None, f"acknowledged {o.kind} of {o.name} is lost"
+        assert order[at].version == o.version
+    if at is None or o.condition is None:
+        return
+    before = order[at - 1] if at else None
+    if o.condition.kind == IF_VERSION:
+        held = before.version if before else NO_VERSION
+        assert held == o.condition.version, "condition did not hold"
+    if o.condition.kind == IF_ABSENT:
+        assert before is None or before.kind == DELETE_MARKER, "overwrote what existed"
+
+
+def check_real_time(history: list[Operation], place: dict[bytes, int], order: list[Any]) -> None:
+    """What finished before something began is seen by it; nothing is seen before it began."""
+    by_version = {s.version: i for i, s in enumerate(order)}
+    begun = {place[o.operation_id]: o.start_ns for o in history if o.operation_id in place}
+    seen: list[tuple[int, int, int, Operation]] = []
+    for o in history:
+        at = place.get(o.operation_id)
+        if o.kind == "get" and o.end_ns is not None:
+            at = by_version[o.version] if o.version is not None else gone_at(o, order)
+        if at is not None and o.end_ns is not None:
+            seen.append((o.start_ns, o.end_ns, at, o))
+            assert at < 0 or begun[at] <= o.end_ns, "saw what had not begun"
+    for start_ns, _, at, o in seen:
+        for _, end_ns, other, p in seen:
+            assert end_ns >= start_ns or at >= other, f"{o.kind} missed a finished {p.kind}"
+
+
+def gone_at(o: Operation, order: list[Any]) -> int | None:
+    """NotFound is explained by the absence before the first version, when nothing was deleted."""
+    deleted = any(s.kind == DELETE_MARKER for s in order)
+    return None if o.reason != Reason.NO_SUCH_NAME or deleted else -1
 
 
 def check(world: World, names: list[str]) -> None:
@@ -550,68 +560,9 @@ def converged(world: World) -> bool:
     return full and all(views(world, r).count(views(world, r)[0]) == 3 for r in range(ROWS))
 
 
-# -- random histories ----------------------------------------------------------------------
-
-
-def run_random(seed: int) -> World:
-    """A few names, many operations, faults for a while; then peace and the checks."""
-    rng = random.Random(seed + 1_000_003)
-    world = World(seed, count=rng.choice((3, 4, 4, 5)), loss=rng.choice((0.0, 0.02, 0.1)))
-    names = ["a", "b", "bb"]
-    world.until(lambda: world.table.generation > 0 and world.nodes[1].table is not None)
-    for _ in range(rng.randrange(20, 60)):
-        world.run_for(rng.randrange(1, 120) * MS)
-        client(world, rng, rng.choice(names))
-        if rng.random() < 0.25:
-            disturb(world, rng)
-    heal(world)
-    world.until(lambda: not world.waiting, 30 * SECOND)
-    world.until(lambda: converged(world), 60 * SECOND)
-    check(world, names)
-    return world
-
-
-def client(world: World, rng: random.Random, name: str) -> None:
-    dice = rng.random()
-    seen = [o.version for o in world.operations if o.name == name and o.version is not None]
-    if dice < 0.35:
-        world.put(name, body=rng.randbytes(rng.choice((8, 3000))))
-    elif dice < 0.5:
-        version = rng.choice(seen) if seen else NO_VERSION
-        world.put(name, Condition(kind=IF_VERSION, version=version, etag=""))
-    elif dice < 0.6:
-        world.put(name, Condition(kind=IF_ABSENT, version=NO_VERSION, etag=""))
-    elif dice < 0.7:
-        world.delete(name)
-    else:
-        world.get(name)
-
-
-def disturb(world: World, rng: random.Random) -> None:
-    node = world.nodes[rng.choice(list(world.nodes))]
-    dice = rng.random()
-    if dice < 0.5:
-        world.crash(node.vdev, rng.choice((10, 100, 1500)) * MS)
-    elif dice < 0.7:
-        node.cut = not node.cut
-    elif dice < 0.85:
-        node.deaf = not node.deaf
-    else:
-        node.store.checkpoint()
-
-
-def heal(world: World) -> None:
-    world.loss = 0.0
-    for node in world.nodes.values():
-        node.cut = node.deaf = False
-        world.start(node.vdev)
-
-
-def test_same_seed_same_trace() -> None:
-    assert run_random(3).trace == run_random(3).trace
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_names_are_linearizable_and_durable(seed: int) -> None:
-    print(f"replay: SIM_SEED={seed} pytest tests/sim/test_names.py")
-    run_random(seed)
+@pytest.fixture(scope="session")
+def sim() -> Any:
+    """What the tests here use."""
+    return SimpleNamespace(
+        World=World, check=check, check_name=check_name, converged=converged, ROWS=ROWS
+    )

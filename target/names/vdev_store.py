@@ -1,0 +1,81 @@
+"""The RowStore of a real VDEV (target/store), and its records from ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+from replicast.target.names.store import EntryRecord, RowRecord, StoreOutcome
+from replicast.target.store.errors import Outcome, ReadError, RecordClass
+from replicast.target.store.facts import VdevFacts
+from replicast.target.store.record import Record, RowEntry, RowTruncate
+
+ENTRY_BYTES = 4096  # a usual entry
+AGAIN = (Outcome.BUSY, Outcome.NO_SPACE)
+
+
+class VdevRowStore:
+    """What name rows want from an open VDEV."""
+
+    def __init__(self, vdev: VdevFacts) -> None:
+        self._vdev = vdev
+        self.view_get = vdev.view_get
+        self.view_put = vdev.view_put
+        self.view_delete = vdev.view_delete
+        self.view_scan = vdev.view_scan
+
+    @property
+    def open_count(self) -> int:
+        """Durable count of opens."""
+        return self._vdev.open_count
+
+    def view_batch(self) -> AbstractContextManager[None]:
+        """No checkpoint inside."""
+        return self._vdev.view_batch()
+
+    def rows(self) -> Iterable[int]:
+        """Rows that hold entries."""
+        return self._vdev.rows()
+
+    def span(self, row: int) -> tuple[int, int]:
+        """Highest index without a gap, highest index."""
+        found = self._vdev.row_log(row)
+        if not found:
+            return 0, 0
+        gapless = 0
+        for location in found:
+            if location.index != gapless + 1:
+                break
+            gapless = location.index
+        return gapless, found[-1].index
+
+    def entry(self, row: int, index: int) -> tuple[int, bytes] | None:
+        """(epoch, data); None also for a record that cannot be read."""
+        location = self._vdev.row_entry(row, index)
+        if location is None:
+            return None
+        try:
+            return location.epoch, self._vdev.read_entry(location)
+        except ReadError:
+            return None
+
+    def names_full(self) -> bool:
+        """No new names: the VDEV is past that gate."""
+        return not self._vdev.fits(RecordClass.NAME, ENTRY_BYTES)
+
+
+def to_records(records: Iterable[RowRecord]) -> list[Record]:
+    """For Vdev.submit(..., kind=RecordClass.FREEING)."""
+    return [
+        RowEntry(r.row, r.epoch, r.index, r.data)
+        if isinstance(r, EntryRecord)
+        else RowTruncate(r.row, r.from_index)
+        for r in records
+    ]
+
+
+def to_outcome(outcome: Outcome) -> StoreOutcome:
+    """For NameService.stored()."""
+    if outcome == Outcome.STORED:
+        return StoreOutcome.STORED
+    return StoreOutcome.AGAIN if outcome in AGAIN else StoreOutcome.FAILED

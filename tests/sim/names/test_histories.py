@@ -1,0 +1,81 @@
+"""Random histories of named operations under faults; see conftest.py for what is checked.
+
+Replay one seed: SIM_SEED=7 pytest tests/sim/names/test_histories.py
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import pytest
+
+from replicast.units import MS, SECOND
+from replicast.wire.name_messages import IF_ABSENT, IF_VERSION, NO_VERSION, Condition
+
+SEEDS = [int(os.environ["SIM_SEED"])] if "SIM_SEED" in os.environ else list(range(60))
+
+
+def run_random(sim: Any, seed: int) -> Any:
+    """A few names, many operations, faults for a while; then peace and the checks."""
+    rng = random.Random(seed + 1_000_003)
+    world = sim.World(seed, count=rng.choice((3, 4, 4, 5)), loss=rng.choice((0.0, 0.02, 0.1)))
+    names = ["a", "b", "bb"]
+    world.until(lambda: world.table.generation > 0 and world.nodes[1].table is not None)
+    for _ in range(rng.randrange(20, 60)):
+        world.run_for(rng.randrange(1, 120) * MS)
+        client(world, rng, rng.choice(names))
+        if rng.random() < 0.25:
+            disturb(world, rng)
+    heal(world)
+    world.until(lambda: not world.waiting, 30 * SECOND)
+    world.until(lambda: sim.converged(world), 60 * SECOND)
+    sim.check(world, names)
+    return world
+
+
+def client(world: Any, rng: random.Random, name: str) -> None:
+    dice = rng.random()
+    seen = [o.version for o in world.operations if o.name == name and o.version is not None]
+    if dice < 0.35:
+        world.put(name, body=rng.randbytes(rng.choice((8, 3000))))
+    elif dice < 0.5:
+        version = rng.choice(seen) if seen else NO_VERSION
+        world.put(name, Condition(kind=IF_VERSION, version=version, etag=""))
+    elif dice < 0.6:
+        world.put(name, Condition(kind=IF_ABSENT, version=NO_VERSION, etag=""))
+    elif dice < 0.7:
+        world.delete(name)
+    else:
+        world.get(name)
+
+
+def disturb(world: Any, rng: random.Random) -> None:
+    node = world.nodes[rng.choice(list(world.nodes))]
+    dice = rng.random()
+    if dice < 0.5:
+        world.crash(node.vdev, rng.choice((10, 100, 1500)) * MS)
+    elif dice < 0.7:
+        node.cut = not node.cut
+    elif dice < 0.85:
+        node.deaf = not node.deaf
+    else:
+        node.store.checkpoint()
+
+
+def heal(world: Any) -> None:
+    world.loss = 0.0
+    for node in world.nodes.values():
+        node.cut = node.deaf = False
+        world.start(node.vdev)
+
+
+def test_same_seed_same_trace(sim: Any) -> None:
+    assert run_random(sim, 3).trace == run_random(sim, 3).trace
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_names_are_linearizable_and_durable(sim: Any, seed: int) -> None:
+    print(f"replay: SIM_SEED={seed} pytest tests/sim/names/test_histories.py")
+    run_random(sim, seed)

@@ -1,0 +1,446 @@
+"""target/names on a real store (in memory): what gateways ask and get, restart included."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from replicast.flexhash.entries import Policy, TargetEntry, VdevEntry, VdevState
+from replicast.flexhash.table import Rows, Table
+from replicast.machine import Incoming
+from replicast.memory_disk import MemoryDisk
+from replicast.metrics import Counters
+from replicast.target.names.service import NameService
+from replicast.target.names.store import AppendRecords, FetchTable
+from replicast.target.names.vdev_store import VdevRowStore, to_outcome, to_records
+from replicast.target.store.errors import RecordClass
+from replicast.target.store.memory import MemoryVdev
+from replicast.target.store.overlay import MemoryCheckpoint
+from replicast.units import MS, SECOND
+from replicast.wire.chunk_messages import Refused
+from replicast.wire.name_messages import (
+    ALWAYS,
+    DELETE_MARKER,
+    IF_ABSENT,
+    IF_ETAG,
+    IF_NOT_ETAG,
+    IF_PRESENT,
+    IF_VERSION,
+    NO_VERSION,
+    Condition,
+    NameDelete,
+    NameEntries,
+    NameGet,
+    NameKey,
+    NameList,
+    NamePut,
+    NameResult,
+    NameVersionList,
+    NameVersions,
+    OperationTime,
+    VersionId,
+)
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
+
+WALL_NS = 1_800_000_000 * SECOND
+ME = 500
+ROWS = 4
+
+
+def make_table(generation: int, open_count: int, state: VdevState = VdevState.UP) -> Table:
+    """One target, one VDEV, which has all rows alone."""
+    cells = np.full((ROWS, 1), 1, dtype=np.uint16)
+    since = np.ones(ROWS, dtype=np.uint64)
+    rows = Rows(
+        members=cells, draining=np.full_like(cells, 0xFFFF), names=cells.copy(),
+        members_since=since, names_since=since, leader_since=since,
+    )  # fmt: skip
+    at = ("127.0.0.1", 1)
+    target = TargetEntry(ME, "t", "h", "z", at, at, at, "k" * 40, at)
+    vdev = VdevEntry(1, bytes(16), ME, 1, state, open_count)
+    policy = Policy(row_count=ROWS, group_size=1, copies=1, min_copies=1)
+    return Table(generation, policy, {ME: target}, {1: vdev}, rows)
+
+
+class Desk:
+    """A gateway's view of one target whose VDEV loses power at will."""
+
+    def __init__(self) -> None:
+        self.rng = random.Random(5)
+        self.disk, self.checkpoint = MemoryDisk(), MemoryCheckpoint()
+        MemoryVdev.format(self.disk, b"c" * 16, self.rng)
+        self.lease_until_ns = 1 << 62
+        self.lease = SimpleNamespace(floor=1, valid=lambda now_ns: now_ns < self.lease_until_ns)
+        self.buckets: Any = {("t", "b"): SimpleNamespace(incarnation=1, spread=4, state=1)}
+        self.generation = 1
+        self.now_ns = SECOND
+        self.events: list[Any] = []
+        self.open()
+
+    def open(self) -> None:
+        self.vdev = MemoryVdev.open(self.disk, self.checkpoint, b"c" * 16)
+        self.counters = Counters()
+        self.names = NameService(ME, 77, self.lease, self.buckets, self.counters)
+        self.names.set_clock(self.now_ns, WALL_NS + self.now_ns)
+        self.names.add_vdev(1, VdevRowStore(self.vdev), self.now_ns)
+        self.names.adopt_table(make_table(self.generation, self.vdev.open_count), self.now_ns)
+
+    def restart(self) -> None:
+        """Power loss: nothing closed, nothing flushed."""
+        self.vdev.crash()
+        self.generation += 1
+        self.open()
+
+    def submit(self, message: Message, operation_id: bytes, generation: int | None = None) -> None:
+        known = self.generation if generation is None else generation
+        self.names.receive(Incoming(message, 9, operation_id, known), self.now_ns)
+
+    def replies(self) -> list[Any]:
+        """Everything that leaves until nothing is under way."""
+        out: list[Any] = []
+        for _ in range(6):
+            out += self.names.take_outgoing()
+            for event in self.names.take_events():
+                self.events.append(event)
+                if isinstance(event, AppendRecords):
+                    records = to_records(event.records)
+                    self.vdev.submit(records, event.token, self._done, RecordClass.FREEING)
+            self.now_ns = self.vdev.run_all(self.now_ns + 30 * MS)
+            self.names.expire(self.now_ns)
+        return out
+
+    def _done(self, outcomes: list[tuple[object, Any]]) -> None:
+        for token, outcome in outcomes:
+            assert isinstance(token, int)
+            self.names.stored(1, token, to_outcome(outcome), self.now_ns)
+
+    def ask(self, message: Message, operation_id: bytes | None = None) -> Any:
+        self.submit(message, operation_id or self.rng.randbytes(16))
+        (reply,) = self.replies()
+        return reply.message
+
+    def put(self, name: str, **fields: Any) -> Any:
+        operation_id = fields.pop("operation_id", None)
+        return self.ask(self.put_message(name, **fields), operation_id)
+
+    def put_message(self, name: str, **fields: Any) -> NamePut:
+        wall_ns = WALL_NS + self.now_ns
+        message = NamePut(
+            key=key(name), time=OperationTime(first_sent_ns=wall_ns, begun_ns=wall_ns),
+            condition=condition(ALWAYS), logical_size=3, etag="e", body_hash=b"h" * 32,
+            body=name.encode(), short_of_copies=(),
+        )  # fmt: skip
+        return replace(message, **fields)
+
+    def delete(self, name: str, version: VersionId = NO_VERSION) -> Any:
+        wall_ns = WALL_NS + self.now_ns
+        time = OperationTime(first_sent_ns=wall_ns, begun_ns=wall_ns)
+        ask = NameDelete(key=key(name), time=time, condition=condition(ALWAYS), version=version)
+        return self.ask(ask)
+
+    def get(self, name: str, version: VersionId = NO_VERSION) -> Any:
+        return self.ask(NameGet(key=key(name), version=version, want_body=True))
+
+    def versions(self, name: str) -> list[Any]:
+        reply = self.ask(NameVersions(key=key(name)))
+        assert isinstance(reply, NameVersionList)
+        return list(reply.versions)
+
+    def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Any:
+        return self.ask(
+            NameList(
+                rows=tuple(range(ROWS)), tenant="t", bucket="b", bucket_incarnation=1,
+                prefix=prefix, after=after, limit=limit,
+            )
+        )  # fmt: skip
+
+
+def key(name: str) -> NameKey:
+    row = sum(name.encode()) % ROWS
+    return NameKey(row=row, tenant="t", bucket="b", bucket_incarnation=1, name=name)
+
+
+def condition(kind: int, version: VersionId = NO_VERSION, etag: str = "") -> Condition:
+    return Condition(kind=kind, version=version, etag=etag)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def reason(reply: Any) -> Reason:
+    assert isinstance(reply, Refused), reply
+    return Reason(reply.reason)
+
+
+def test_put_get__the_body_and_its_summary(desk: Desk) -> None:
+    done = desk.put("a.jpg")
+    assert isinstance(done, NameResult) and done.copies == 1
+    found = desk.get("a.jpg")
+    assert (found.summary, found.body) == (done.summary, b"a.jpg")
+    assert reason(desk.get("b.jpg")) == Reason.NO_SUCH_NAME
+
+
+def test_versions__newest_first_each_naming_the_one_before(desk: Desk) -> None:
+    made = [desk.put("a").summary for _ in range(5)]
+    found = desk.versions("a")
+    assert found == list(reversed(made))
+    assert [s.replaces for s in made] == [NO_VERSION, *(s.version for s in made[:-1])]
+    assert desk.get("a", made[1].version).summary == made[1]
+
+
+def test_delete__a_marker_then_the_older_version_comes_back(desk: Desk) -> None:
+    first = desk.put("a").summary
+    marker = desk.delete("a").summary
+    assert marker.kind == DELETE_MARKER
+    assert reason(desk.get("a")) == Reason.NO_SUCH_NAME
+    assert reason(desk.delete("a")) == Reason.NO_SUCH_NAME
+    assert not isinstance(desk.delete("a", marker.version), Refused)
+    assert desk.get("a").summary == first
+    assert reason(desk.delete("a", marker.version)) == Reason.NO_SUCH_NAME
+
+
+@pytest.mark.parametrize(
+    ("kind", "etag", "absent", "present"),
+    [
+        (IF_ABSENT, "", True, False),
+        (IF_PRESENT, "", False, True),
+        (IF_ETAG, "e", False, True),
+        (IF_ETAG, "other", False, False),
+        (IF_NOT_ETAG, "e", True, False),
+        (IF_NOT_ETAG, "other", True, True),
+    ],
+)
+def test_conditions(desk: Desk, kind: int, etag: str, absent: bool, present: bool) -> None:
+    wanted = condition(kind, etag=etag)
+    assert isinstance(desk.put("new", condition=wanted), NameResult) == absent
+    desk.put("old")
+    assert isinstance(desk.put("old", condition=wanted), NameResult) == present
+
+
+def test_condition__version(desk: Desk) -> None:
+    first = desk.put("a", condition=condition(IF_VERSION)).summary
+    assert reason(desk.put("a", condition=condition(IF_VERSION))) == Reason.CONDITION_FAILED
+    follow = condition(IF_VERSION, first.version)
+    assert isinstance(desk.put("a", condition=follow), NameResult)
+    assert reason(desk.put("a", condition=follow)) == Reason.CONDITION_FAILED
+
+
+def test_conditions__are_judged_against_everything_ordered_before(desk: Desk) -> None:
+    desk.put("warm")
+    for number in range(4):  # all on their way together, nothing committed between them
+        message = desk.put_message("a", condition=condition(IF_ABSENT), body=bytes([number]))
+        desk.submit(message, bytes([number]) * 16)
+    replies = [reply.message for reply in desk.replies()]
+    assert [isinstance(reply, NameResult) for reply in replies].count(True) == 1
+    assert len(desk.versions("a")) == 1
+
+
+def test_exactly_once__a_retry_gets_the_first_answer(desk: Desk) -> None:
+    first = desk.put("a", operation_id=b"1" * 16)
+    desk.put("a")
+    assert desk.put("a", operation_id=b"1" * 16) == first
+    assert len(desk.versions("a")) == 2
+
+
+def test_exactly_once__a_retry_while_undecided_waits_for_the_same_entry(desk: Desk) -> None:
+    desk.put("warm")
+    for _ in range(3):
+        desk.submit(desk.put_message("a"), b"1" * 16)
+    assert len(desk.replies()) == 1  # one sender: one answer
+    assert len(desk.versions("a")) == 1
+
+
+def test_exactly_once__a_refusal_stays_a_refusal(desk: Desk) -> None:
+    desk.put("a")
+    ask = desk.put_message("a", condition=condition(IF_ABSENT))
+    assert reason(desk.ask(ask, b"2" * 16)) == Reason.CONDITION_FAILED
+    desk.delete("a")
+    assert reason(desk.ask(ask, b"2" * 16)) == Reason.CONDITION_FAILED
+
+
+def test_exactly_once__after_power_loss(desk: Desk) -> None:
+    first = desk.put("a", operation_id=b"1" * 16)
+    desk.restart()
+    assert desk.put("a", operation_id=b"1" * 16) == first
+    assert len(desk.versions("a")) == 1
+
+
+def test_too_old__never_executed(desk: Desk) -> None:
+    wall_ns = WALL_NS + desk.now_ns
+    old = OperationTime(first_sent_ns=wall_ns - 901 * SECOND, begun_ns=wall_ns)
+    assert reason(desk.put("a", time=old)) == Reason.TOO_OLD
+    begun = OperationTime(first_sent_ns=wall_ns, begun_ns=wall_ns - 13 * 3600 * SECOND)
+    assert reason(desk.put("a", time=begun)) == Reason.TOO_OLD
+    future = OperationTime(first_sent_ns=wall_ns + 60 * SECOND, begun_ns=wall_ns)
+    assert reason(desk.put("a", time=future)) == Reason.BAD_REQUEST
+    assert desk.versions("a") == []
+
+
+def test_results__are_forgotten_after_the_window_and_then_refused(desk: Desk) -> None:
+    message = desk.put_message("a")
+    assert isinstance(desk.ask(message, b"1" * 16), NameResult)
+    for _ in range(3):
+        desk.now_ns += 500 * SECOND
+        desk.put("a")
+    assert reason(desk.ask(message, b"1" * 16)) == Reason.TOO_OLD
+    assert len(desk.versions("a")) == 4
+
+
+def test_power_loss__acknowledged_versions_are_back(desk: Desk) -> None:
+    made = {f"n{i}": desk.put(f"n{i}").summary for i in range(20)}
+    desk.restart()
+    assert {name: desk.get(name).summary for name in made} == made
+    after = desk.put("n0").summary
+    assert after.version.time_ns > made["n0"].version.time_ns
+
+
+def test_clock__a_wall_clock_that_went_back_does_not_reorder(desk: Desk) -> None:
+    first = desk.put("a").summary
+    desk.names.set_clock(desk.now_ns, WALL_NS - 3 * SECOND)
+    second = desk.put("a").summary
+    assert second.version.time_ns > first.version.time_ns
+    assert desk.versions("a") == [second, first]
+
+
+def test_lease__nothing_is_answered_without(desk: Desk) -> None:
+    desk.put("a")
+    desk.lease_until_ns = desk.now_ns
+    assert reason(desk.get("a")) == Reason.NO_LEASE
+    assert reason(desk.put("a")) == Reason.NO_LEASE
+    assert reason(desk.list()) == Reason.NO_LEASE
+
+
+def test_lease__that_ends_before_the_commit_holds_the_answer_back(desk: Desk) -> None:
+    desk.put("warm")
+    desk.submit(desk.put_message("a"), b"1" * 16)
+    desk.lease_until_ns = desk.now_ns + 1
+    assert desk.replies() == []
+    desk.lease_until_ns = 1 << 62
+    (reply,) = desk.replies()
+    assert isinstance(reply.message, NameResult)
+
+
+def test_floor_skew_and_open_count__keep_a_leader_waiting(desk: Desk) -> None:
+    desk.lease.floor = 0
+    desk.submit(desk.put_message("a"), b"1" * 16)
+    assert desk.replies() == []
+    desk.lease.floor = 1
+    assert len(desk.replies()) == 1
+    desk.names.set_clock(desk.now_ns, WALL_NS + desk.now_ns, error_ns=6 * SECOND)
+    desk.submit(NameGet(key=key("a"), version=NO_VERSION, want_body=False), b"2" * 16)
+    assert desk.replies() == []
+    desk.names.set_clock(desk.now_ns, WALL_NS + desk.now_ns)
+    assert len(desk.replies()) == 1
+
+
+def test_generations__older_than_the_row_is_stale_newer_fetches_first(desk: Desk) -> None:
+    ask = NameGet(key=key("a"), version=NO_VERSION, want_body=False)
+    desk.submit(ask, b"1" * 16, generation=0)
+    (reply,) = desk.replies()
+    assert reason(reply.message) == Reason.STALE_GENERATION
+    desk.submit(ask, b"2" * 16, generation=2)
+    assert desk.replies() == []
+    assert FetchTable(2) in desk.events
+    desk.names.adopt_table(make_table(2, desk.vdev.open_count), desk.now_ns)
+    (reply,) = desk.replies()
+    assert reason(reply.message) == Reason.NO_SUCH_NAME
+
+
+def test_buckets__unknown_deleted_and_being_deleted(desk: Desk) -> None:
+    desk.put("a")
+    desk.buckets["t", "b"].state = 2
+    assert reason(desk.put("b")) == Reason.NO_SUCH_BUCKET
+    assert isinstance(desk.get("a"), NameResult)
+    desk.buckets["t", "b"].incarnation = 2
+    assert reason(desk.get("a")) == Reason.NO_SUCH_BUCKET
+    desk.buckets.clear()
+    desk.submit(desk.put_message("c"), b"1" * 16)
+    assert desk.replies() == []  # the gateway may know more than we do
+    desk.buckets["t", "b"] = SimpleNamespace(incarnation=1, spread=4, state=1)
+    desk.names.buckets_changed(desk.now_ns)
+    (reply,) = desk.replies()
+    assert isinstance(reply.message, NameResult)
+
+
+def test_bad_requests(desk: Desk) -> None:
+    assert reason(desk.put("")) == Reason.BAD_REQUEST
+    assert reason(desk.put("a\0b")) == Reason.BAD_REQUEST
+    assert reason(desk.put("a", key=replace(key("a"), row=ROWS))) == Reason.BAD_REQUEST
+    assert reason(desk.put("a", condition=condition(9))) == Reason.BAD_REQUEST
+
+
+def test_full__busy_before_anything_is_ordered(desk: Desk) -> None:
+    desk.put("warm")
+    names = [n for n in (f"x{i}" for i in range(4000)) if key(n).row == 0][:600]
+    for number, name in enumerate(names):
+        desk.submit(desk.put_message(name), number.to_bytes(16, "big"))
+    replies = [reply.message for reply in desk.replies()]
+    assert len(replies) == 600
+    refused = [reply for reply in replies if isinstance(reply, Refused)]
+    assert {Reason(r.reason) for r in refused} == {Reason.BUSY}
+    assert len(refused) == 600 - 512
+
+
+def test_list__pages_in_byte_order_from_all_rows(desk: Desk) -> None:
+    names = [f"d{i % 7}/é{i:03}" for i in range(60)]
+    for name in names:
+        desk.put(name)
+        desk.put(name)
+    desk.delete(names[3])
+    expected = sorted((n for n in names if n != names[3]), key=str.encode)
+    page = desk.list()
+    assert [e.name for e in page.entries] == expected
+    assert not page.more and page.rows == tuple(range(ROWS))
+    seen: list[str] = []
+    while True:
+        page = desk.list(after=seen[-1] if seen else "", limit=7)
+        seen += [e.name for e in page.entries]
+        if not page.more:
+            break
+        assert len(page.entries) == 7
+    assert seen == expected
+    assert [e.name for e in desk.list(prefix="d3/").entries] == [
+        n for n in expected if n.startswith("d3/")
+    ]
+
+
+def test_list__a_prefix_of_another_name_and_many_versions(desk: Desk) -> None:
+    for _ in range(30):
+        desk.put("a")
+    for name in ("a\x01", "a/b", "ab", "b"):
+        desk.put(name)
+    page = desk.list()
+    assert [e.name for e in page.entries] == ["a", "a\x01", "a/b", "ab", "b"]
+    assert isinstance(page, NameEntries)
+    assert [e.name for e in desk.list(after="a").entries] == ["a\x01", "a/b", "ab", "b"]
+    assert [e.name for e in desk.list(prefix="a", after="a/b").entries] == ["ab"]
+
+
+def test_short_of_copies__is_listed_for_repair_until_the_version_is_gone(desk: Desk) -> None:
+    made = desk.put("a", short_of_copies=(b"c" * 32,)).summary
+    assert [row for row, _, _ in desk.names.short_of_copies(10)] == [key("a").row]
+    desk.delete("a", made.version)
+    assert desk.names.short_of_copies(10) == []
+
+
+def test_stop__waiting_requests_are_sent_to_the_next_leader(desk: Desk) -> None:
+    desk.put("warm")
+    desk.submit(desk.put_message("a"), b"1" * 16)
+    desk.names.take_events()
+    desk.names.stop(desk.now_ns)
+    (reply,) = desk.names.take_outgoing()
+    assert reason(reply.message) == Reason.NOT_LEADER
+
+
+def test_failed_vdev__leads_nothing_any_more(desk: Desk) -> None:
+    desk.put("a")
+    desk.names.remove_vdev(1, desk.now_ns)
+    assert reason(desk.get("a")) == Reason.FAULTED
