@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from replicast.keys import Role, is_public_key, write_private
+from replicast.keys import Identity, Role, is_public_key, write_private
 from replicast.machine import Address, NodeId
 
 FORMAT = 1
@@ -112,6 +112,11 @@ class ClusterFile:
     voters: tuple[Member, ...]  # id, name, host, zone, key and control address only
 
 
+def identities(formation: Formation) -> dict[str, Identity]:
+    """Public key -> who holds it, for a channel's allow-list until the Raft state has its own."""
+    return {m.public_key: Identity(m.node_id, m.role) for m in formation.members}
+
+
 def voter_name(node_id: NodeId) -> str:
     """The name of a voter in Raft."""
     return f"{node_id:016x}"
@@ -147,7 +152,7 @@ def format_formation(formation: Formation) -> str:
         "voters = [" + ", ".join(f'"{v:016x}"' for v in formation.voters) + "]",
         "",
         "[parameters]",
-        *_pairs(asdict(formation.parameters)),
+        *toml_pairs(asdict(formation.parameters)),
     ]
     for member in formation.members:
         lines += ["", "[[members]]", *_member_lines(member)]
@@ -221,9 +226,9 @@ def format_cluster_file(formation: Formation, node_id: NodeId, *, keys_in: Path 
         f'segment_id = "{formation.segment_id:016x}"',
         f'node_id = "{node_id:016x}"',
         f'role = "{me.role.name.lower()}"',
-        *_pairs({k: getattr(parameters, k) for k in _CLUSTER_PARAMETERS}),
-        *_pairs({"node_key": str(keys_in / NODE_KEY_FILE)}),
-        *_pairs({"cluster_key": str(keys_in / CLUSTER_KEY_FILE)}),
+        *toml_pairs({k: getattr(parameters, k) for k in _CLUSTER_PARAMETERS}),
+        *toml_pairs({"node_key": str(keys_in / NODE_KEY_FILE)}),
+        *toml_pairs({"cluster_key": str(keys_in / CLUSTER_KEY_FILE)}),
     ]
     for voter in formation.voter_members():
         bare = replace(voter, udp=NOWHERE, peer=NOWHERE, raft=NOWHERE, metrics=NOWHERE)
@@ -268,7 +273,7 @@ def _member_lines(member: Member) -> list[str]:
         host, port = getattr(member, what)
         if port:
             values[what] = f"{host}:{port}"
-    return _pairs(values)
+    return toml_pairs(values)
 
 
 def _member(values: Mapping[str, Any]) -> Member:
@@ -293,12 +298,10 @@ def _parameters(values: Mapping[str, Any]) -> Parameters:
     return Parameters(**values)
 
 
-def _pairs(values: Mapping[str, Any]) -> list[str]:
-    # A JSON string is a TOML string.
-    return [
-        f"{k} = {json.dumps(v, ensure_ascii=False) if isinstance(v, str) else v}"
-        for k, v in values.items()
-    ]
+def toml_pairs(values: Mapping[str, Any]) -> list[str]:
+    """`key = value` lines: strings, numbers, truth values and lists of them."""
+    # A JSON string is a TOML string, and so are JSON's numbers, booleans and lists of these.
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
 
 
 def _address(text: str) -> Address:

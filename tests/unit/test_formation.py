@@ -13,6 +13,7 @@ from replicast.formation import (
     Parameters,
     choose_voters,
     format_formation,
+    identities,
     load_cluster_file,
     load_formation,
     parse_formation,
@@ -20,7 +21,7 @@ from replicast.formation import (
     voter_name,
 )
 from replicast.founding import FormationCore, FoundingState, load_state, save_state
-from replicast.keys import Role, make_cluster_keys, make_key_pair
+from replicast.keys import Identity, Role, make_cluster_keys, make_key_pair
 from replicast.metrics import Counters
 from replicast.tokens import Token, TokenError, format_token, make_token, parse_token
 from replicast.wire.formation_messages import (
@@ -214,6 +215,7 @@ def test_files__round_trip(tmp_path: Path) -> None:
     join_all(core)
     formation = core.formation()
     gateway = formation.of_role(Role.GATEWAY)[0]
+    assert identities(formation)[PUBLIC[7]] == Identity(gateway.node_id, Role.GATEWAY)
     save_formation(tmp_path, formation, gateway.node_id)
     assert load_formation(tmp_path) == formation
     cluster = load_cluster_file(tmp_path)
