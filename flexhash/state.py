@@ -226,17 +226,6 @@ class ControlState:
         if info.node_id not in self.targets and len(self.targets) >= TARGET_COUNT_MAX:
             return Code.FULL, 0
         if self.targets.get(info.node_id) != info:
-            if info.public_key and info.public_key not in self.keys:
-                allowed = self._allow(
-                    cm.KeyInfo(
-                        public_key=info.public_key,
-                        node_id=info.node_id,
-                        role=Role.TARGET,
-                        name=info.name,
-                    )
-                )
-                if allowed[0] != Code.OK:
-                    return allowed
             self.targets[info.node_id] = info
             self.change_count += 1
         return Code.OK, info.node_id

@@ -29,6 +29,7 @@ from replicast.wire.schema import Message
 NOOP_NS = SECOND
 GATHER_NS = 50 * MS
 SPACING_NS = 50 * MS
+JUDGE_NS = 100 * MS
 RETRY_NS = SECOND
 ABORTED_NS = 5 * SECOND
 CHANGES_MAX = 1000
@@ -65,7 +66,8 @@ class Steward:
         self._prepare_after_ns = 0
         self._acks: dict[int, bytes] = {}
         self._ack_generation = 0
-        self._vdev_seen_ns: dict[tuple[int, int], int] = {}
+        self._vdev_seen: dict[int, tuple[int, int]] = {}  # open count, first seen
+        self._judge_after_ns = 0
 
     # -- driving --------------------------------------------------------------------------
 
@@ -148,8 +150,9 @@ class Steward:
     # -- VDEVs ----------------------------------------------------------------------------------
 
     def _judge_vdevs(self, now_ns: int) -> None:
-        if self._busy("states", now_ns):
+        if self._busy("states", now_ns) or now_ns < self._judge_after_ns:
             return
+        self._judge_after_ns = now_ns + JUDGE_NS
         changes = []
         for index, vdev in self._state.vdevs.items():
             state = self._verdict(vdev, now_ns)
@@ -172,7 +175,10 @@ class Steward:
         if not held or vouched:
             return None
         # Left out: its lease has ended. One just opened may not be on the list yet.
-        seen_ns = self._vdev_seen_ns.setdefault((vdev.index, vdev.open_count), now_ns)
+        opens, seen_ns = self._vdev_seen.get(vdev.index, (-1, now_ns))
+        if opens != vdev.open_count:
+            seen_ns = now_ns
+            self._vdev_seen[vdev.index] = (vdev.open_count, now_ns)
         late = now_ns >= max(seen_ns + LEASE_NS, record.grace_until_ns)
         return DOWN if late or vdev.vdev_id in record.dropped else None
 
