@@ -7,8 +7,9 @@
     result = await client.command(BucketCreate(...))
     await client.join(entry, opens)            targets: register, wait, vouch, hold the lease
 
-A target's owner gets give_up(table) before a table is persisted (it must stop acting for
-rows that it loses) and on_table(table) when it is adopted; then the lease is renewed. A
+A target's owner gets on_prepared(table) before one is acknowledged, give_up(table)
+before it is persisted (it must stop acting for rows that it loses) and on_table(table) when it
+is adopted; then the lease is renewed. A
 gateway gives neither files nor give_up. Callbacks are quick and do not raise. `rng` must be
 seeded by the operating system: it makes the client id that tells one start from the next.
 Gateways ask the voters themselves; a relay by targets is not built.
@@ -28,7 +29,13 @@ from replicast.curve import ChannelClosed, CurveClient, CurveHub
 from replicast.errors import Unavailable
 from replicast.flexhash.commands import Code, EditKind
 from replicast.flexhash.entries import TargetEntry
-from replicast.flexhash.follow import AdoptSettings, AdoptTable, CommandDone, Follower
+from replicast.flexhash.follow import (
+    AdoptSettings,
+    AdoptTable,
+    CommandDone,
+    Follower,
+    PreparedTable,
+)
 from replicast.flexhash.inputs import target_info
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.table import Table
@@ -92,6 +99,7 @@ class TableClient:
         lease: LeaseHolder | None = None,
         files: TableFiles | None = None,
         give_up: TableCallback | None = None,
+        on_prepared: TableCallback | None = None,
         on_table: TableCallback | None = None,
         on_settings: Callable[[], None] | None = None,
     ) -> None:
@@ -110,7 +118,8 @@ class TableClient:
         self.wall_ns = wall_ns
         self._clock_ns, self._counters = clock_ns, counters
         self._files = files
-        self._give_up, self._on_table, self._on_settings = give_up, on_table, on_settings
+        self._give_up, self._on_prepared = give_up, on_prepared
+        self._on_table, self._on_settings = on_table, on_settings
         self._channels: list[CurveClient] = [
             hub.client("control", v.address, v.public_key, key_pair) for v in voters
         ]
@@ -285,13 +294,18 @@ class TableClient:
         self._woken.set()
 
     async def change_rows(
-        self, *, add: bool, vdev: int, by: int, by_open_count: int, seen: int, rows: Sequence[int]
+        self,
+        *,
+        add: bool,
+        vdev: int,
+        open_count: int,
+        by: int,
+        by_open_count: int,
+        seen: int,
+        rows: Sequence[int],
     ) -> cm.CommandResult:
         """The acting leader `by` asks to add or remove a replica; `seen` is its table's
         generation. OK's value is the generation whose table shows the outcome."""
-        table = self._recent.get(seen)
-        if table is None or vdev not in table.vdevs:
-            return cm.CommandResult(code=Code.CONFLICT, value=0)
         result = cm.CommandResult(code=Code.OK, value=seen)
         for start in range(0, len(rows), cm.ROWS_PER_COMMAND_MAX):
             result = await self.command(
@@ -299,7 +313,7 @@ class TableClient:
                     by=by,
                     by_open_count=by_open_count,
                     vdev=vdev,
-                    open_count=table.vdevs[vdev].open_count,
+                    open_count=open_count,
                     kind=EditKind.ADD if add else EditKind.REMOVE,
                     seen=seen,
                     rows=tuple(rows[start : start + cm.ROWS_PER_COMMAND_MAX]),
@@ -378,8 +392,15 @@ class TableClient:
             if self._give_up is not None:
                 self._give_up(event.table)
             self._adoption = asyncio.get_running_loop().create_task(self._adopt(event.table))
+        elif isinstance(event, PreparedTable):
+            if self._on_prepared is not None:
+                self._on_prepared(event.table)
         elif isinstance(event, AdoptSettings):
-            self.buckets, self.settings = event.buckets, event.settings
+            # The same dictionaries for good: others hold on to them.
+            self.buckets.clear()
+            self.buckets.update(event.buckets)
+            self.settings.clear()
+            self.settings.update(event.settings)
             if self._on_settings is not None:
                 self._on_settings()
             self.core.settings_adopted(event.version)

@@ -55,6 +55,14 @@ class AdoptTable(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PreparedTable(Event):
+    """This table will be acknowledged once the events are handled: from then on it may become
+    active any moment."""
+
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
 class AdoptSettings(Event):
     """Switch to these buckets and settings, then call settings_adopted(version)."""
 
@@ -317,6 +325,8 @@ class Follower:
             self._source = (self._source + 1) % len(self.voters)
             return
         self._ack_ns = None
+        if self._ready.generation == self._prepared > self._active and self.holder is not None:
+            self._events.append(PreparedTable(self._ready))
         self._pursue(now_ns)
 
     def _acknowledge(self, now_ns: int) -> None:

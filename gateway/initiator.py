@@ -274,9 +274,9 @@ class UdpInitiator:
             self._chunks.transfer_completed(transfer_id, now_ns)
         self._pump_soon()
 
-    def on_sent(self, transfer_id: bytes, token: int, now_ns: int) -> None:
+    def on_sent(self, event: SendPayload, now_ns: int) -> None:
         """A payload job has left."""
-        self._chunks.payload_sent(transfer_id, token, now_ns)
+        self._chunks.payload_sent(event.transfer_id, event.token, now_ns)
         self._pump_soon()
 
     def on_table(self, table: Table) -> None:

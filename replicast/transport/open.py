@@ -1,0 +1,107 @@
+"""Makes the UDP side of a daemon or client: sockets, network thread, endpoint, shell.
+
+One function for targets and initiators alike, so that both choose datagram sizes,
+buffers and multicast groups by the same rules.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from replicast.auth.endpoint import Endpoint
+from replicast.auth.keyring import KeyRing
+from replicast.auth.session import make_session
+from replicast.machine import Address, Incoming, NodeId
+from replicast.metrics import Counters
+from replicast.transfer import SendPayload
+from replicast.transport.memberships import Memberships
+from replicast.transport.multicast import MulticastPlan
+from replicast.transport.net import NetThread, Reassembly
+from replicast.transport.shell import UdpShell
+from replicast.transport.sockets import (
+    control_bytes_for_mtu,
+    datagram_bytes_for_mtu,
+    interface_mtu,
+    open_unicast,
+)
+
+TRANSFERS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UdpPlan:
+    """What a node's UDP side is to be. `plan` None: unicast only; `hears_groups`: a target."""
+
+    node_id: NodeId
+    bind: Address
+    boot_number: int
+    keys: KeyRing
+    buffer_bytes: int
+    datagram_bytes: int = 0
+    plan: MulticastPlan | None = None
+    hears_groups: bool = False
+    on_left: Callable[[int], None] = lambda number: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UdpCallbacks:
+    """Where the shell delivers."""
+
+    on_incoming: Callable[[Incoming, int], None]
+    on_completed: Callable[[list[bytes], int], None]
+    on_sent: Callable[[SendPayload, int], None]
+
+
+def payload_bytes(bind: Address, configured: int) -> int:
+    """Payload bytes in a datagram that never fragments on the interface of `bind`."""
+    if configured:
+        return configured // 8 * 8
+    return datagram_bytes_for_mtu(interface_mtu(bind[0]), ip_address(bind[0]).version == 6)
+
+
+def make_buffers(buffer_bytes: int) -> Reassembly:
+    """The memory that payloads arrive in; its budget bounds what is in flight."""
+    return Reassembly(buffer_bytes, TRANSFERS_MAX)
+
+
+def open_udp(
+    plan: UdpPlan,
+    buffers: Reassembly,
+    callbacks: UdpCallbacks,
+    counters: Counters,
+    now_ns: Callable[[], int],
+) -> UdpShell:
+    """Bind everything; the caller starts the shell. Raises PortTaken or OSError."""
+    system = random.SystemRandom()
+    mtu = interface_mtu(plan.bind[0])
+    ipv6 = ip_address(plan.bind[0]).version == 6
+    endpoint = Endpoint(
+        plan.node_id,
+        make_session(plan.boot_number, system.getrandbits(32)),
+        plan.keys,
+        system,
+        counters,
+        control_bytes_for_mtu(mtu, ipv6),
+    )
+    net = NetThread(buffers)
+    unicast = open_unicast(*plan.bind)
+    memberships = None
+    if plan.plan is not None and plan.hears_groups:
+        memberships = Memberships(net, plan.plan, plan.bind[0], on_left=plan.on_left)
+    return UdpShell(
+        net,
+        endpoint,
+        unicast,
+        plan.keys,
+        counters,
+        now_ns=now_ns,
+        on_incoming=callbacks.on_incoming,
+        on_completed=callbacks.on_completed,
+        on_sent=callbacks.on_sent,
+        fan_out=lambda outgoing: (),
+        plan=plan.plan,
+        memberships=memberships,
+    )

@@ -1,0 +1,395 @@
+"""replicast-target: one process per storage host.
+
+    replicast-target --config target.toml
+
+Starts the VDEVs, the Raft voter and table service when this member votes, the
+table client with its lease, the peer channel and the data plane; joins the
+cluster, says READY, and on SIGTERM hands its rows over, gives the lease back,
+flushes and ends. Exit 1: could not start, with one line that says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from replicast import clocks
+from replicast.auth.boot import next_boot_number
+from replicast.config import ConfigError, load
+from replicast.curve import CurveHub
+from replicast.disks import LockableDisk, disk_named
+from replicast.errors import ReplicastError
+from replicast.flexhash.client import TableClient, VdevOpen, Voter
+from replicast.flexhash.lease import LeaseHolder
+from replicast.flexhash.raft.node import RaftNode, RaftSettings
+from replicast.flexhash.raft.shell import RaftShell
+from replicast.flexhash.service import ControlService
+from replicast.flexhash.table import Table
+from replicast.flexhash.tables import TableFiles
+from replicast.formation import FormationError, voter_name
+from replicast.keys import KeyFileError
+from replicast.logs import start_logging
+from replicast.metrics import Counters
+from replicast.native import IMPLEMENTATION
+from replicast.notify import notify
+from replicast.observe import Observatory
+from replicast.target.config import TargetConfig, VdevPlace, parse_vdevs
+from replicast.target.membership import Doorkeeper, Membership, load_membership
+from replicast.target.names.service import NameService
+from replicast.target.peers import PeerChannel
+from replicast.target.service import TargetService
+from replicast.target.store.errors import VdevError
+from replicast.target.store.vdev import Vdev
+from replicast.target.vdevs import Vdevs
+from replicast.transport.multicast import MulticastPlan
+from replicast.transport.open import UdpCallbacks, UdpPlan, make_buffers, open_udp
+from replicast.transport.sockets import PortTaken
+from replicast.units import GIB
+from replicast.wire.status_messages import RaftStatus
+
+log = logging.getLogger("replicast.target")
+
+TICK_SECONDS = 0.5
+LOOP_STALL_NS_MAX = 10_000_000_000
+START_ERRORS = (
+    ConfigError,
+    FormationError,
+    KeyFileError,
+    VdevError,
+    PortTaken,
+    ReplicastError,
+    OSError,
+)
+
+
+class TargetDaemon:
+    """Everything of one target process; run() returns when it was told to stop."""
+
+    def __init__(self, config: TargetConfig, membership: Membership, base: Path) -> None:
+        self._config, self._membership = config, membership
+        self._places = parse_vdevs(config.vdevs, base)
+        self._disk: LockableDisk = disk_named(config.disk)
+        self._directory = membership.directory
+        self.counters = Counters()
+        self._rng = random.Random(secrets.randbits(128))
+        self._ready = False
+        self._ticked_ns = clocks.now_ns()
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Start, serve, stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        boot = next_boot_number(self._disk, self._directory / "boot", clocks.wall_ns())
+        self._lease = LeaseHolder(boot)
+        self._vdevs = Vdevs(await self._open_vdevs(), loop)
+        self._hub = CurveHub(self.counters)
+        self._door = Doorkeeper(self._membership.formation)
+        self._start_raft()
+        self._make_service()
+        self._open_network(boot)
+        self._observatory = self._observe()
+        await self._client.start()
+        ticking = asyncio.ensure_future(self._tick())
+        try:
+            await self._join()
+            await self._stopping.wait()
+        finally:
+            ticking.cancel()
+            await self._stop()
+
+    # -- start ------------------------------------------------------------------------
+
+    async def _open_vdevs(self) -> list[Vdev]:
+        cluster_id = self._membership.formation.cluster_id
+
+        def open_one(place: VdevPlace) -> Vdev:
+            return Vdev.open(
+                self._disk,
+                place.path,
+                cluster_id,
+                capacity_bytes=place.capacity_bytes or None,
+                write_delay_ns=place.write_delay_ns,
+            )
+
+        # Recovery reads whole logs: side by side, off the loop.
+        return list(await asyncio.gather(*(asyncio.to_thread(open_one, p) for p in self._places)))
+
+    def _start_raft(self) -> None:
+        member, m = self._membership.me, self._membership
+        self._files = TableFiles(self._disk, self._directory / "tables")
+        self._control: ControlService | None = None
+        self._raft: RaftShell | None = None
+        if not m.is_voter:
+            return
+        self._control = ControlService(
+            member.node_id,
+            self._hub,
+            m.key_pair,
+            member.control,
+            self._door,
+            clock_ns=clocks.now_ns,
+            wall_ns=clocks.wall_ns,
+            counters=self.counters,
+            formation=m.cluster_init(),
+            tables=self._files.load(),
+            holder=self._lease,
+        )
+        voters = m.voters()
+        directory = self._directory / "raft"
+        self._disk.make_directory(directory)
+        settings = RaftSettings(
+            name=voter_name(member.node_id),
+            voters=tuple(voters),
+            voter_epoch=m.formation.voter_epoch,
+            cluster_id=m.formation.cluster_id,
+            directory=directory,
+            new_voter=not (self._directory / "voted").exists(),
+        )
+        node = RaftNode(
+            settings,
+            disk=self._disk,
+            apply=self._control.state.apply,
+            snapshot=self._control.state.snapshot,
+            restore=self._control.state.restore,
+            rng=self._rng,
+            now_ns=clocks.now_ns(),
+            counters=self.counters,
+        )
+        # From now on an empty folder means a lost disk, and such a voter must not vote.
+        mark = self._disk.open(self._directory / "voted", create=True)
+        mark.sync()
+        mark.close()
+        self._disk.sync_directory(self._directory)
+        self._raft = RaftShell(
+            node, self._hub, m.key_pair, voters, clocks.now_ns, self._control.turn
+        )
+        ids = {name: voter.node_id for name, voter in voters.items()}
+        self._control.start(node, self._raft.wake, ids)
+        self._raft.start()
+
+    def _make_service(self) -> None:
+        m = self._membership
+        self._buffers = make_buffers(self._config.buffer_bytes)
+        self._client = TableClient(
+            self._hub,
+            m.key_pair,
+            m.me.node_id,
+            [Voter(v.node_id, v.control, v.public_key) for v in m.formation.voter_members()],
+            clock_ns=clocks.now_ns,
+            wall_ns=clocks.wall_ns,
+            rng=self._rng,
+            counters=self.counters,
+            lease=self._lease,
+            files=self._files,
+            give_up=self._give_up,
+            on_prepared=self._on_prepared,
+            on_table=self._on_table,
+            on_settings=self._on_settings,
+        )
+        names = NameService(
+            m.me.node_id,
+            m.formation.segment_id,
+            self._lease,
+            self._client.buckets,
+            self.counters,
+        )
+        self._service = TargetService(
+            m.me.node_id,
+            names,
+            self._vdevs,
+            self._lease,
+            self._buffers,
+            self.counters,
+            now_ns=clocks.now_ns,
+            wall_ns=clocks.wall_ns,
+            raft_status=self._raft_status,
+        )
+
+    def _open_network(self, boot: int) -> None:
+        m = self._membership
+        parameters = m.formation.parameters
+        plan = None
+        if parameters.transport == "multicast":
+            plan = MulticastPlan(
+                m.formation.cluster_id,
+                self._config.multicast_groups,
+                self._config.rendezvous_groups,
+                parameters.multicast_port,
+            )
+        self._udp = open_udp(
+            UdpPlan(
+                node_id=m.me.node_id,
+                bind=m.me.udp,
+                boot_number=boot,
+                keys=m.keys,
+                buffer_bytes=self._config.buffer_bytes,
+                datagram_bytes=self._config.datagram_bytes,
+                plan=plan,
+                hears_groups=True,
+                on_left=self._service.on_left,
+            ),
+            self._buffers,
+            UdpCallbacks(
+                on_incoming=self._service.on_incoming,
+                on_completed=self._service.on_completed,
+                on_sent=self._service.on_sent,
+            ),
+            self.counters,
+            clocks.now_ns,
+        )
+        self._peers = PeerChannel(
+            self._hub,
+            m.me.node_id,
+            m.me.peer,
+            m.key_pair,
+            self._allow_peer,
+            self._service.on_peers,
+            self.counters,
+        )
+        self._service.connect(self._udp, self._peers, self._client)
+        self._udp.start()
+        if self._udp.memberships is not None and not self._udp.memberships.join_negotiating():
+            log.error("a negotiating group cannot be joined: initiators fall back to unicast")
+
+    def _allow_peer(self, public_key: str):  # type: ignore[no-untyped-def]
+        return self._control.allow(public_key) if self._control else self._door(public_key)
+
+    def _observe(self) -> Observatory:
+        return Observatory(
+            *self._membership.me.metrics,
+            sources=[self.counters],
+            refresh=self._refresh,
+            alive=lambda: clocks.now_ns() - self._ticked_ns < LOOP_STALL_NS_MAX,
+            ready=lambda: self._ready and self._lease.valid(clocks.now_ns()),
+        )
+
+    async def _join(self) -> None:
+        opens = [
+            VdevOpen(
+                vdev_id=vdev.vdev_id,
+                weight=max(1, vdev.stat().total_bytes // GIB),
+                open_count=vdev.open_count,
+                opener=self._rng.getrandbits(63) + 1,
+                damaged=bool(vdev.damage),
+            )
+            for vdev in self._vdevs.by_id.values()
+        ]
+        joining = asyncio.ensure_future(
+            self._client.join(self._membership.entry(), opens, timeout_seconds=float("inf"))
+        )
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({joining, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not joining.done():
+            joining.cancel()
+            return
+        await joining
+        for vdev in self._vdevs.by_id.values():
+            if vdev.damage:
+                log.error("VDEV %s: %s", vdev.vdev_id.hex(), vdev.damage)
+                vdev.clear_damage()
+        self._ready = True
+        notify("READY=1")
+        log.info("joined with %d VDEVs, %s", len(opens), IMPLEMENTATION)
+
+    # -- running ----------------------------------------------------------------------
+
+    def _give_up(self, table: Table) -> None:
+        self._service.give_up(table)
+
+    def _on_prepared(self, table: Table) -> None:
+        self._service.on_prepared(table)
+
+    def _on_table(self, table: Table) -> None:
+        self._door.update(table)
+        if self._control is not None:
+            self._control.offer(table)
+        self._service.on_table(table)
+
+    def _on_settings(self) -> None:
+        self._service.on_settings()
+
+    async def _tick(self) -> None:
+        while True:
+            self._ticked_ns = clocks.now_ns()
+            self._service.tick()
+            if self._ready:
+                self._client.vouch(self._vdevs.vouched(self._ticked_ns))
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _raft_status(self) -> RaftStatus:
+        if self._raft is None:
+            return RaftStatus(voter=False, state="", has_quorum=False, leader=0, term=0)
+        node = self._raft.node
+        status = node.status()
+        leader = node.leader
+        return RaftStatus(
+            voter=True,
+            state=str(status["state"]),
+            has_quorum=bool(status["has_quorum"]),
+            leader=int(leader, 16) if leader else 0,
+            term=node.term,
+        )
+
+    def _refresh(self) -> None:
+        self._udp.count_stats()
+        self._service.refresh_gauges()
+        if self._raft is not None:
+            state = self._raft_status().state
+            for each in ("follower", "candidate", "leader"):
+                self.counters.gauge("raft_state", each, value=int(each == state))
+
+    async def _stop(self) -> None:
+        """Rows first, then the lease, then Raft leadership; the log of each VDEV last."""
+        self._ready = False
+        notify("STOPPING=1")
+        log.info("stopping")
+        self._service.stop()
+        if self._raft is not None and self._raft.node.is_leader:
+            self._raft.node.transfer_leadership(clocks.now_ns())
+            self._raft.wake()
+        await self._client.stop()
+        self._udp.close()
+        await self._peers.close()
+        if self._control is not None:
+            await self._control.stop()
+        if self._raft is not None:
+            await self._raft.stop()
+        self._hub.close()
+        self._observatory.close()
+        await asyncio.to_thread(self._vdevs.close)
+
+
+async def serve(config: TargetConfig, base: Path) -> None:
+    """Run one target until it is told to stop."""
+    directory = base / config.directory
+    await TargetDaemon(config, load_membership(directory), base).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The replicast-target command."""
+    parser = argparse.ArgumentParser(prog="replicast-target", description=__doc__.split("\n")[0])
+    parser.add_argument("--config", type=Path, required=True, help="target.toml")
+    path: Path = parser.parse_args(arguments).config
+    try:
+        config = load(TargetConfig, path=path)
+        start_logging(f"target {path.parent.name}", config.log_level)
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(config, path.parent.resolve()))
+    except START_ERRORS as error:
+        log.error("cannot run: %s", error)
+        print(f"replicast-target: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,425 @@
+"""A target's data plane in its event loop: drives the chunk and name cores over UDP, peers, VDEVs.
+
+    UdpShell --------> ChunkService, NameService, status
+    peer channel ----> NameService
+    cores' events ---> VDEV threads, peers, control plane, rendezvous groups
+
+Nothing is served before the first table is known; what may be done then is the
+cores' business (they ask the lease). One pump a wake-up carries out what the
+cores want; the calls that answer from VDEV threads come through the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from replicast import __version__
+from replicast.errors import ReplicastError
+from replicast.flexhash.commands import Code
+from replicast.flexhash.lease import LeaseHolder
+from replicast.flexhash.table import Table
+from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.metrics import Counters
+from replicast.native import IMPLEMENTATION
+from replicast.target.chunks import CHUNK_REQUESTS, ChunkService
+from replicast.target.chunks import FetchTable as ChunkFetchTable
+from replicast.target.get import ReadChunk
+from replicast.target.names.service import NameService
+from replicast.target.names.store import AppendRecords, FetchTable, RowsChange, SendPeer
+from replicast.target.names.vdev_store import VdevRowStore, to_outcome
+from replicast.target.put import JoinRendezvous, StoreChunk, StoreHold
+from replicast.target.store.errors import Outcome, RecordClass
+from replicast.target.vdevs import REASONS, Vdevs
+from replicast.target.verify import VerifyChunk
+from replicast.transfer import BufferLike, PayloadBuffers, SendPayload
+from replicast.units import SECOND
+from replicast.wire.chunk_messages import DATAGRAM_BYTES_MAX
+from replicast.wire.control_messages import CommandResult
+from replicast.wire.name_messages import NameDelete, NameGet, NameList, NamePut, NameVersions
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
+from replicast.wire.status_messages import (
+    RaftStatus,
+    TargetStatus,
+    TargetStatusQuery,
+    VdevStatusEntry,
+)
+
+log = logging.getLogger("replicast.target")
+
+HOLD_NS = 24 * 3600 * SECOND
+SHORT_CHUNKS_MAX = 10_000
+NAME_REQUESTS = (NamePut, NameDelete, NameGet, NameVersions, NameList)
+NO_INDEX = 0xFFFF
+
+
+class Link(Protocol):
+    """The network (replicast.transport.shell.UdpShell)."""
+
+    endpoint: Any
+    memberships: Any
+
+    def send(self, outgoing: Outgoing, now_ns: int) -> None: ...
+    def send_payload(self, event: SendPayload) -> None: ...
+    def flush(self) -> None: ...
+
+
+class Peers(Protocol):
+    """The channel to other targets (target/peers.py)."""
+
+    def send(self, node_id: NodeId, message: Message) -> bool: ...
+    def update(self, table: Table) -> None: ...
+
+
+class Control(Protocol):
+    """The control plane (replicast.flexhash.client.TableClient)."""
+
+    async def refetch(self, at_least_generation: int) -> Table: ...
+    def renew_now(self) -> None: ...
+    async def change_rows(
+        self,
+        *,
+        add: bool,
+        vdev: int,
+        open_count: int,
+        by: int,
+        by_open_count: int,
+        seen: int,
+        rows: Any,
+    ) -> CommandResult: ...
+
+
+class TargetService:
+    """See the module header. `connect` gives it its link, peers and control plane."""
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        names: NameService,
+        vdevs: Vdevs,
+        lease: LeaseHolder,
+        buffers: PayloadBuffers,
+        counters: Counters,
+        *,
+        now_ns: Callable[[], int],
+        wall_ns: Callable[[], int],
+        raft_status: Callable[[], RaftStatus],
+    ) -> None:
+        self._node_id, self.names, self._vdevs, self._lease = node_id, names, vdevs, lease
+        self._buffers, self._counters = buffers, counters
+        self._now_ns, self._wall_ns, self._raft_status = now_ns, wall_ns, raft_status
+        self.chunks: ChunkService | None = None
+        self.table: Table | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+
+    def connect(self, link: Link, peers: Peers, control: Control) -> None:
+        """Everything below; before any message arrives."""
+        self._link, self._peers, self._control = link, peers, control
+
+    # -- tables -----------------------------------------------------------------------
+
+    def give_up(self, table: Table) -> None:
+        """A table is about to be adopted: stop acting for the rows that it takes away."""
+        now_ns = self._now_ns()
+        self._map(table, now_ns)
+        self.names.adopt_table(table, now_ns)
+        self._pump()
+
+    def on_prepared(self, table: Table) -> None:
+        """A table is about to be acknowledged: from now its replicas count too."""
+        self.names.prepare_table(table)
+
+    def on_table(self, table: Table) -> None:
+        """A table was adopted."""
+        now_ns = self._now_ns()
+        self._map(table, now_ns)
+        self.table = table
+        self._link.endpoint.set_addresses({n: t.udp for n, t in table.targets.items()})
+        self._peers.update(table)
+        self.names.adopt_table(table, now_ns)
+        if self.chunks is None:
+            self.chunks = ChunkService(
+                node_id=self._node_id,
+                table=table,
+                lease=self._lease,
+                vdevs=self._vdevs.chunk_views,
+                buffers=self._buffers,
+                counters=self._counters,
+            )
+        else:
+            self.chunks.adopt(table, now_ns)
+        self._pump()
+
+    def _map(self, table: Table, now_ns: int) -> None:
+        for index in self._vdevs.map_indexes(table):
+            self.names.add_vdev(index, VdevRowStore(self._vdevs.by_index[index]), now_ns)
+
+    def on_settings(self) -> None:
+        """Buckets have changed."""
+        self.names.buckets_changed(self._now_ns())
+        self._pump()
+
+    def tick(self) -> None:
+        """Once a second: the clock of the rows, and whatever waits for the lease."""
+        now_ns = self._now_ns()
+        self.names.set_clock(now_ns, self._wall_ns(), self._lease.skew_ns)
+        self.names.expire(now_ns)
+        self._pump()
+
+    def stop(self) -> None:
+        """Hand over: lead nothing any more."""
+        self.names.stop(self._now_ns())
+        self._pump()
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    # -- messages ---------------------------------------------------------------------
+
+    def on_incoming(self, incoming: Incoming, now_ns: int) -> None:
+        """An authenticated message over UDP."""
+        message = incoming.message
+        if isinstance(message, NAME_REQUESTS):
+            self.names.receive(incoming, now_ns)
+        elif isinstance(message, TargetStatusQuery):
+            self._link.send(
+                Outgoing(self._status(now_ns), incoming.sender, incoming.operation_id, 0), now_ns
+            )
+        elif self.chunks is not None and isinstance(message, CHUNK_REQUESTS):
+            self.chunks.receive(incoming, now_ns)
+        else:
+            self._counters.count("datagrams_dropped", "not_expected")
+        self._pump_soon()
+
+    def on_peers(self, messages: list[tuple[Message, NodeId]]) -> None:
+        """Row messages of other targets."""
+        now_ns = self._now_ns()
+        for message, sender in messages:
+            self.names.receive_peer(message, sender, now_ns)
+        self._pump()
+
+    def on_completed(self, transfer_ids: list[bytes], now_ns: int) -> None:
+        """Payloads that have arrived whole."""
+        for transfer_id in transfer_ids:
+            if self.chunks is not None:
+                self.chunks.transfer_completed(transfer_id, now_ns)
+        self._pump_soon()
+
+    def on_sent(self, event: SendPayload, now_ns: int) -> None:
+        """A payload job has left."""
+        assert isinstance(event.to, tuple) and self.chunks is not None
+        self.chunks.payload_sent(event.to[0], event.transfer_id, event.token, now_ns)
+        self._pump_soon()
+
+    # -- carrying out -----------------------------------------------------------------
+
+    def _pump_soon(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        now_ns = self._now_ns()
+        for outgoing in self.names.take_outgoing():
+            self._link.send(outgoing, now_ns)
+        for event in self.names.take_events():
+            self._on_name_event(event)
+        if self.chunks is not None:
+            for outgoing in self.chunks.take_outgoing():
+                self._link.send(outgoing, now_ns)
+            for event in self.chunks.take_events():
+                self._on_chunk_event(event)
+            for outgoing in self.chunks.take_outgoing():
+                self._link.send(outgoing, now_ns)
+        self._link.flush()
+        self._arm(now_ns)
+
+    def _on_name_event(self, event: Event) -> None:
+        if isinstance(event, AppendRecords):
+            self._vdevs.append_rows(event, self._rows_stored(event.vdev_index))
+        elif isinstance(event, SendPeer):
+            self._peers.send(event.node_id, event.message)  # lost: the rows ask again
+        elif isinstance(event, RowsChange):
+            self._spawn(self._change_rows(event))
+        elif isinstance(event, FetchTable):
+            self._spawn(self._fetch(event.generation))
+
+    def _on_chunk_event(self, event: Event) -> None:
+        if isinstance(event, SendPayload):
+            self._link.send_payload(event)
+        elif isinstance(event, StoreChunk):
+            self._store_chunk(event)
+        elif isinstance(event, StoreHold):
+            self._store_hold(event)
+        elif isinstance(event, ReadChunk):
+            self._vdevs.read_chunk(event.vdev_index, event.chid, event.token, self._read)
+        elif isinstance(event, VerifyChunk):
+            self._vdevs.verify_chunk(
+                event.vdev_index, event.chid, event.hash_algorithm, event.token, self._verified
+            )
+        elif isinstance(event, JoinRendezvous):
+            self._join(event.number)
+        elif isinstance(event, ChunkFetchTable):
+            self._spawn(self._fetch(event.generation))
+
+    def _store_chunk(self, event: StoreChunk) -> None:
+        until_ns = self._wall_ns() + HOLD_NS
+        for index in event.vdevs:
+            self._vdevs.store_chunk(
+                index,
+                event.chid,
+                event.hash_algorithm,
+                event.buffer,
+                until_ns,
+                (event.token, index),
+                self._chunk_stored,
+            )
+
+    def _store_hold(self, event: StoreHold) -> None:
+        index = event.vdev_index
+        if not self._vdevs.by_index[index].has(event.chid):
+            assert self.chunks is not None
+            self.chunks.stored(event.token, index, Reason.NOT_FOUND_HERE, self._now_ns())
+            self._pump_soon()
+            return
+        until_ns = self._wall_ns() + HOLD_NS
+        token = (event.token, index)
+        self._vdevs.store_hold(index, event.chid, until_ns, token, self._chunk_stored)
+
+    def _chunk_stored(self, token: object, outcome: Outcome) -> None:
+        assert isinstance(token, tuple) and self.chunks is not None
+        self.chunks.stored(token[0], token[1], REASONS[outcome], self._now_ns())
+        if outcome is Outcome.HASH_MISMATCH:
+            self._counters.count("hash_mismatches", "received")
+        self._pump_soon()
+
+    def _rows_stored(self, vdev_index: int) -> Callable[[object, Outcome], None]:
+        def stored(token: object, outcome: Outcome) -> None:
+            assert isinstance(token, int)
+            if outcome is not Outcome.STORED:
+                log.error("VDEV %d: name records not stored: %s", vdev_index, outcome.name)
+            self.names.stored(vdev_index, token, to_outcome(outcome), self._now_ns())
+            self._pump_soon()
+
+        return stored
+
+    def _read(self, token: object, result: BufferLike | Reason) -> None:
+        assert isinstance(token, int) and self.chunks is not None
+        self.chunks.read_done(token, result, self._now_ns())
+        self._pump_soon()
+
+    def _verified(self, token: object, verdict: int, detail: str) -> None:
+        assert isinstance(token, int) and self.chunks is not None
+        self.chunks.verified(token, verdict, detail)
+        self._pump_soon()
+
+    def _join(self, number: int) -> None:
+        memberships = self._link.memberships
+        if memberships is not None and memberships.join_rendezvous(number):
+            assert self.chunks is not None
+            self.chunks.group_joined(number, self._now_ns())
+
+    def on_left(self, number: int) -> None:
+        """A rendezvous group was left to make room for another."""
+        if self.chunks is not None:
+            self.chunks.group_left(number)
+
+    async def _fetch(self, generation: int) -> None:
+        try:
+            await self._control.refetch(generation)
+        except ReplicastError as error:
+            log.warning("table %d: %s", generation, error)
+
+    async def _change_rows(self, event: RowsChange) -> None:
+        try:
+            result = await self._control.change_rows(
+                add=event.add,
+                vdev=event.vdev_index,
+                open_count=event.open_count,
+                by=event.by,
+                by_open_count=event.by_open_count,
+                seen=event.seen,
+                rows=event.rows,
+            )
+        except ReplicastError as error:
+            log.warning("rows of VDEV %d: outcome unknown: %s", event.vdev_index, error)
+            return
+        if result.code != Code.OK:
+            self.names.change_refused(event, self._now_ns())
+            self._pump_soon()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _arm(self, now_ns: int) -> None:
+        times = [self.names.deadline_ns()]
+        times += [self.chunks.deadline_ns()] if self.chunks is not None else []
+        due_ns = min((t for t in times if t is not None), default=None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due_ns is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0, due_ns - now_ns) / 1e9, self._expire, due_ns)
+
+    def _expire(self, due_ns: int) -> None:
+        # Timers may fire a little early; the cores must not see time before their deadline.
+        now_ns = max(due_ns, self._now_ns())
+        self.names.expire(now_ns)
+        if self.chunks is not None:
+            self.chunks.expire(now_ns)
+        self._pump()
+
+    # -- status -----------------------------------------------------------------------
+
+    def _status(self, now_ns: int) -> TargetStatus:
+        led = self.table.rows_led_by(self._node_id) if self.table is not None else ()
+        return TargetStatus(
+            implementation=IMPLEMENTATION,
+            version=__version__,
+            generation=self.table.generation if self.table is not None else 0,
+            lease_remaining_ns=self._lease.remaining_ns(now_ns),
+            lease_age_ns=self._lease.age_ns(now_ns) or 0,
+            rows_led=len(led),
+            rows_not_ready=0,
+            short_chunks=len(self.names.short_of_copies(SHORT_CHUNKS_MAX)),
+            raft=self._raft_status(),
+            vdevs=tuple(self._vdev_status(vdev_id) for vdev_id in sorted(self._vdevs.by_id)),
+        )
+
+    def _vdev_status(self, vdev_id: bytes) -> VdevStatusEntry:
+        vdev = self._vdevs.by_id[vdev_id]
+        stat = vdev.stat()
+        indexes = [i for i, v in self._vdevs.by_index.items() if v is vdev]
+        return VdevStatusEntry(
+            vdev_id=vdev_id,
+            vdev_index=indexes[0] if indexes else NO_INDEX,
+            state="damaged" if vdev.damage else vdev.status.name.lower(),
+            full=not vdev.fits(RecordClass.PAYLOAD, DATAGRAM_BYTES_MAX),
+            capacity_bytes=stat.total_bytes,
+            used_bytes=stat.used_bytes,
+            free_bytes=stat.free_bytes,
+            chunk_count=0,
+        )
+
+    def refresh_gauges(self) -> None:
+        """Just before /metrics is rendered."""
+        now_ns = self._now_ns()
+        age_ns = self._lease.age_ns(now_ns)
+        self._counters.gauge("lease_valid", value=int(self._lease.valid(now_ns)))
+        self._counters.gauge("lease_age_seconds", value=-1 if age_ns is None else age_ns / 1e9)
+        self._counters.gauge("rows_led", value=self.names.rows_led())
+        for vdev_id, vdev in self._vdevs.by_id.items():
+            stat, name = vdev.stat(), vdev_id.hex()
+            self._counters.gauge("vdev_bytes", name, "capacity", value=stat.total_bytes)
+            self._counters.gauge("vdev_bytes", name, "used", value=stat.used_bytes)
+            self._counters.gauge("vdev_bytes", name, "free", value=stat.free_bytes)
