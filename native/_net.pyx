@@ -393,7 +393,7 @@ cdef class NetThread:
                        datagram_bytes, size_bytes, addresses):
         cdef job_t *job
         cdef bint full
-        check_job(transfer_id, buffer, datagram_bytes, size_bytes, addresses)
+        check_job(transfer_id, buffer, datagram_bytes, size_bytes, addresses, sender)
         runs = index_runs(ranges, size_bytes, datagram_bytes)
         if self.thread is None or self.epoll < 0 or self.stopping:
             raise RuntimeError("not running")

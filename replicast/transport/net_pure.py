@@ -62,6 +62,7 @@ def check_job(
     datagram_bytes: int,
     size_bytes: int,
     addresses: list[Address],
+    sender: int,
 ) -> None:
     """Raise ValueError for a payload job that could never be received."""
     check_shape(transfer_id, size_bytes, datagram_bytes)
@@ -69,6 +70,8 @@ def check_job(
         raise ValueError(f"buffer has {memoryview(buffer).nbytes} bytes, not {size_bytes}")
     if not addresses:
         raise ValueError("no addresses")
+    if not 0 <= sender < 1 << 64:
+        raise ValueError(f"sender {sender} is not a node id")
 
 
 def _check_address(address: Address) -> None:
@@ -334,7 +337,7 @@ class NetThread:
         The id comes back from take() when the last datagram was handed to the kernel.
         Raises ValueError for a job that makes no sense, RuntimeError when not running.
         """
-        check_job(transfer_id, buffer, datagram_bytes, size_bytes, addresses)
+        check_job(transfer_id, buffer, datagram_bytes, size_bytes, addresses, sender)
         runs = index_runs(ranges, size_bytes, datagram_bytes)
         if self._thread is None or self._stopping:
             raise RuntimeError("not running")

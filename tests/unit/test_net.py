@@ -233,6 +233,7 @@ def test_submit_payload__pins_the_buffer_until_reported(make_node: MakeNode) -> 
     "change",
     [
         {"transfer_id": b"short"},
+        {"sender": 1 << 64},
         {"ranges": []},
         {"ranges": [(5, 5)]},
         {"ranges": [(0, 1001)]},
@@ -283,6 +284,14 @@ def test_control__keeps_tag_bytes_and_source(make_node: MakeNode) -> None:
     receiver.wait(lambda: len(receiver.controls) == 100)
     assert receiver.controls == [(0, d, sender.address) for d in datagrams]
     assert sender.net.send_control([(3, b"no such socket", receiver.address)]) == 0
+
+
+def test_control__the_longest_datagram(make_node: MakeNode) -> None:
+    sender, receiver = make_node(), make_node()
+    longest = random.Random(7).randbytes(65_000)
+    sender.net.send_control([(0, longest, receiver.address), (0, b"", receiver.address)])
+    receiver.wait(lambda: len(receiver.controls) == 2)
+    assert [data for _, data, _ in receiver.controls] == [longest, b""]
 
 
 @pytest.mark.parametrize(("size_bytes", "kept"), [(50, 10), (990, 1)])
