@@ -32,6 +32,7 @@ from replicast.machine import Address
 from replicast.metrics import Counters
 
 QUEUE_FRAMES_MAX = 1000
+QUEUE_BYTES_MAX = 64 << 20  # read and not yet taken; one frame may exceed it alone
 MESSAGE_BYTES_MAX = 64 << 20
 REQUESTS_MAX = 1000
 HEARTBEAT_MS, SILENCE_MS = 1000, 4000
@@ -147,7 +148,9 @@ class _Port(Generic[T]):
         self.hub = hub
         self.channel = channel
         self.socket: zmq.Socket[bytes] = hub.context.socket(kind)
-        self._queue: deque[T] = deque()
+        self._queue: deque[tuple[T, int]] = deque()
+        self._queued_bytes = 0
+        self._stopped = False
         self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
@@ -185,14 +188,20 @@ class _Port(Generic[T]):
         return int(self.socket.getsockopt(zmq.FD))
 
     def _take(self) -> T:
-        item = self._queue.popleft()
-        if len(self._queue) == QUEUE_FRAMES_MAX - 1 and not self.closed:
-            self._schedule()  # reading had stopped
+        item, size_bytes = self._queue.popleft()
+        self._queued_bytes -= size_bytes
+        if self._stopped and not self.closed and not self._full():
+            self._stopped = False
+            self._schedule()
         return item
 
-    def _put(self, item: T) -> None:
-        self._queue.append(item)
+    def _put(self, item: T, size_bytes: int) -> None:
+        self._queue.append((item, size_bytes))
+        self._queued_bytes += size_bytes
         self._arrived.set()
+
+    def _full(self) -> bool:
+        return len(self._queue) >= QUEUE_FRAMES_MAX or self._queued_bytes >= QUEUE_BYTES_MAX
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -202,7 +211,8 @@ class _Port(Generic[T]):
     def _drain(self) -> None:
         self._scheduled = False
         for _ in range(READ_BATCH_FRAMES):
-            if self.closed or len(self._queue) >= QUEUE_FRAMES_MAX:
+            self._stopped = not self.closed and self._full()
+            if self.closed or self._stopped:
                 return
             try:
                 parts = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
@@ -278,7 +288,8 @@ class CurveServer(_Port[Received]):
             reason = "revoked" if identity is None else "framing"
             self.hub.counters.count("curve_refused", self.channel, reason)
             return
-        self._put(Received(identity, str(key), parts[0].bytes, parts[1].bytes))
+        frame = parts[1].bytes
+        self._put(Received(identity, str(key), parts[0].bytes, frame), len(frame))
 
 
 class CurveClient(_Port[bytes]):
@@ -338,10 +349,10 @@ class CurveClient(_Port[bytes]):
         if future is not None and not future.done():
             future.set_result(frame)
             return
-        if len(self._queue) >= QUEUE_FRAMES_MAX - 1:
-            self._queue.popleft()
+        self._put(frame, len(frame))
+        while self._full() and len(self._queue) > 1:
+            self._take()
             self.hub.counters.count("curve_dropped", self.channel)
-        self._put(frame)
 
 
 def endpoint(host: str, port: str) -> str:

@@ -167,6 +167,38 @@ def test_many_frames__stop_reading_and_then_go_on() -> None:
     run(test)
 
 
+def test_unread_pushes__the_oldest_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replicast.curve.QUEUE_BYTES_MAX", 10_000)
+
+    async def test() -> None:
+        async with channel(allowed()) as (server, client, counters):
+            await until(lambda: client.send(frame(1)))
+            peer = (await server.recv()).peer
+            before = counters.get("curve_dropped", "test")
+            for number in range(20):
+                server.send(peer, frame(number + 10, bytes(1000)))
+            await until(lambda: counters.get("curve_dropped", "test") == before + 11)
+            assert (await client.recv())[:17] == frame(21)[:17]
+            answer = asyncio.create_task(client.request(frame(2), timeout_seconds=10))
+            server.send((await server.recv()).peer, frame(2, b"answer"))
+            assert await answer == frame(2, b"answer")
+
+    run(test)
+
+
+def test_bytes_waiting__stop_reading_and_then_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("replicast.curve.QUEUE_BYTES_MAX", 5000)
+
+    async def test() -> None:
+        async with channel(allowed()) as (server, client, _):
+            for number in range(50):
+                await until(lambda number=number: client.send(frame(number, bytes(1000))))  # type: ignore[misc]
+            got = [(await server.recv()).frame[:17] for _ in range(50)]
+            assert got == [frame(number)[:17] for number in range(50)]
+
+    run(test)
+
+
 def test_bind__a_taken_port_is_named() -> None:
     async def test() -> None:
         async with channel(allowed()) as (server, _, _counters):
