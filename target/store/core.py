@@ -135,6 +135,7 @@ class StoreCore:
     status: VdevStatus = VdevStatus.OK
     segment_bytes_min: int = SEGMENT_BYTES_MIN  # tests make it small
     queue_bytes: int = 0
+    flying_bytes: int = 0  # taken into the flush under way
     _names: deque[Submission] = field(default_factory=deque)
     _chunks: deque[Submission] = field(default_factory=deque)
     _refused: Outcomes = field(default_factory=list)
@@ -148,6 +149,11 @@ class StoreCore:
     def has_work(self) -> bool:
         """Is anything queued?"""
         return bool(self._names or self._chunks or self._refused)
+
+    @property
+    def promised_bytes(self) -> int:
+        """Taken, but not yet part of the log: an upper bound."""
+        return self.queue_bytes + self.flying_bytes
 
     @property
     def queue_count(self) -> int:
@@ -185,6 +191,7 @@ class StoreCore:
                     size += submission.size_bytes
                     count += len(submission.records)
             self.queue_bytes -= size
+            self.flying_bytes = size
         return taken, refused
 
     def begin_flush(self) -> FlushPlan | None:
@@ -222,6 +229,7 @@ class StoreCore:
         then a full disk is no reason to give up, the next flush may find space.
         """
         with self.kv.lock:
+            self.flying_bytes = 0
             if error is not None:
                 outcome = self._failed(error, wrote)
             else:
@@ -244,7 +252,7 @@ class StoreCore:
             raise ValueError(f"submission of {size} bytes, or a chid of a wrong size")
         if self.queue_bytes + size > QUEUE_BYTES_MAX or self.queue_count >= QUEUE_COUNT_MAX:
             return Outcome.BUSY
-        return None if self.space.fits(kind, self.queue_bytes + size) else Outcome.NO_SPACE
+        return None if self.space.fits(kind, self.promised_bytes + size) else Outcome.NO_SPACE
 
     def _why_not(self) -> Outcome:
         if self.writable:

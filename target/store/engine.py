@@ -301,6 +301,7 @@ class StoreEngine:
         )
         if self.kv.get(index.DAMAGE) is not None:
             core.status = VdevStatus.DAMAGED
-        if found.torn_chids:
-            core.put_first([ChunkDrop(chid) for chid in found.torn_chids])
+        if torn := index.torn_chids(self.kv):
+            # Ahead of all else: once a flush follows, nobody reads that payload's checksum again.
+            core.put_first([ChunkDrop(chid) for chid in torn])
         return core

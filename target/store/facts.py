@@ -79,7 +79,7 @@ class VdevFacts(Views):
     def fits(self, kind: RecordClass, size_bytes: int) -> bool:
         """Would a submission of this class and size pass the gates now?"""
         core = self._core
-        return core.writable and core.space.fits(kind, core.queue_bytes + size_bytes)
+        return core.writable and core.space.fits(kind, core.promised_bytes + size_bytes)
 
     def has(self, chid: bytes) -> bool:
         """Is the chunk durable here?"""

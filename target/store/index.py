@@ -23,6 +23,7 @@ from replicast.target.store.segment import Placed
 POSITION = b"mposition"
 VDEV = b"mvdev"
 DAMAGE = b"mdamage"
+TORN = b"mtorn"
 VIEW = b"v"
 SCAN_PAGE = 1024
 
@@ -81,6 +82,7 @@ def apply(kv: Overlay, placed: Placed) -> None:
             _extend_hold(kv, header.inline, header.a)
         case Kind.CHUNK_DROP:
             kv.delete(b"c" + header.inline)
+            kv.delete(TORN + header.inline)
         case Kind.ROW_ENTRY:
             kv.put(row_key(header.a, header.c), _pack_entry(placed))
         case Kind.ROW_TRUNCATE:
@@ -175,6 +177,17 @@ def _scan_all(kv: Overlay, start: bytes, end: bytes) -> Iterator[tuple[bytes, by
     while page := kv.scan(start, end, SCAN_PAGE):
         yield from page
         start = page[-1][0] + b"\0"
+
+
+def set_torn(kv: Overlay, chid: bytes) -> None:
+    """Recovery found the chunk torn: not stored, and a CHUNK_DROP has to say so in the log."""
+    kv.delete(b"c" + chid)
+    kv.put(TORN + chid, b"")
+
+
+def torn_chids(kv: Overlay) -> list[bytes]:
+    """Torn chunks whose CHUNK_DROP is not durable yet."""
+    return [key[len(TORN) :] for key, _ in _scan_all(kv, TORN, TORN + b"\xff" * 65)]
 
 
 def header_matches(info: ChunkInfo, header: Header) -> bool:

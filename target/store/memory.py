@@ -152,11 +152,10 @@ class MemoryVdev(VdevFacts):
     def stat(self) -> VdevStat:
         """Figures as of now."""
         space, core = self._core.space, self._core
-        flying = 0 if self._plan is None else self._plan.size_bytes
         return VdevStat(
             space.total_bytes,
             space.used_bytes,
-            core.queue_bytes + flying,
+            core.promised_bytes,
             core.queue_count,
             self._flush_ns,
             self._flush_count,

@@ -51,7 +51,6 @@ class Recovered:
     log_bytes: int = 0
     replayed_records: int = 0
     damage: list[str] = field(default_factory=list)
-    torn_chids: list[bytes] = field(default_factory=list)
 
 
 class Recovery:
@@ -208,8 +207,7 @@ class Recovery:
             payload = self._file(placed.incarnation).read(header.b, header.size)
             digest = xxh3_64_intdigest(payload, self._identity.seed)
             if len(payload) != header.size or digest != header.checksum:
-                self._kv.delete(b"c" + header.inline)
-                self._found.torn_chids.append(header.inline)
+                index.set_torn(self._kv, header.inline)
 
     def _finish(self, at: Position, sizes: dict[int, int]) -> None:
         if self._open_count > self._identity.open_count:

@@ -65,7 +65,7 @@ class Vdev(VdevFacts):
         self._clock_ns = clock_ns
         self._write_delay_ns = write_delay_ns
         self._durable_ns = clock_ns()
-        self._flush_ns = self._flush_count = self._record_count = self._flying_bytes = 0
+        self._flush_ns = self._flush_count = self._record_count = 0
         self.counters = Counters()  # changed by the commit thread only
         self._wake = threading.Condition()
         self._idle = self._stopping = False
@@ -127,7 +127,7 @@ class Vdev(VdevFacts):
         return VdevStat(
             space.total_bytes,
             space.used_bytes,
-            core.queue_bytes + self._flying_bytes,
+            core.promised_bytes,
             core.queue_count,
             self._flush_ns,
             self._flush_count,
@@ -211,15 +211,12 @@ class Vdev(VdevFacts):
 
     def _flush(self) -> None:
         started_ns = self._clock_ns()
-        self._flying_bytes = self._core.queue_bytes
         plan = self._engine.begin()
         if plan is None:
             return
-        self._flying_bytes = plan.size_bytes
         if self._write_delay_ns:
             time.sleep(self._write_delay_ns / 1e9)
         outcomes = self._engine.finish(plan)
-        self._flying_bytes = 0
         if plan.size_bytes:
             self._measure(started_ns, len(plan.placed))
         self._tell(outcomes)

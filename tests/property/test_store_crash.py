@@ -6,6 +6,7 @@ with segments small enough to be left often, and compares with a model after eac
 
 from __future__ import annotations
 
+import os
 import random
 
 from hypothesis import settings
@@ -226,4 +227,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+EXAMPLES = int(os.environ.get("STORE_EXAMPLES", "60"))  # more: other ones at each run
+TestStoreMachine.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=30, deadline=None, derandomize=EXAMPLES == 60
+)

@@ -149,6 +149,23 @@ def test_rotten_payload_in_the_last_flush__keeps_its_row_entries(bench: Bench) -
     assert not bench.vdev.has(chunk.chid)
 
 
+def test_torn_chunk__is_dropped_even_when_a_checkpoint_comes_first(bench: Bench) -> None:
+    """The checkpoint moves past the torn flush, power is lost before the drop is written."""
+    chunk = bench.chunk()
+    bench.run(chunk)
+    info = bench.vdev.chunk(chunk.chid)
+    assert info is not None
+    bench.disk.flip_bit(FIRST, info.payload_offset + 10)
+    bench.reopen()
+    assert bench.vdev._engine.checkpoint()
+    bench.reopen()
+    bench.run(RowState(3, b""))
+    bench.vdev.crash()
+    bench.checkpoint = MemoryCheckpoint()
+    bench.open()
+    assert not bench.vdev.has(chunk.chid)
+
+
 def test_lost_segment__is_damage(bench: Bench) -> None:
     bench.vdev._core.segment_bytes_min = 64 << 10
     chunks = [bench.chunk(50_000) for _ in range(6)]
