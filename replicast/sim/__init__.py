@@ -1,0 +1,1 @@
+"""The deterministic simulator: a composition root, like the CLI."""
