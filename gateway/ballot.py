@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.context import ChunkContext
-from replicast.gateway.copies import Copies
+from replicast.gateway.copies import LASTING, Copies, reason_of
 from replicast.gateway.select import Offer, Weights, choose, rank
 from replicast.machine import NodeId
+from replicast.units import MS
 from replicast.wire.chunk_messages import ALREADY_STORED, OFFER, REFUSED_BID, VdevBid
 from replicast.wire.reasons import Reason
-
-# Nothing that a short wait can change: the VDEV is not asked again in this put.
-LASTING = frozenset({Reason.NO_SPACE, Reason.FAULTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class Ballot:
             if bid.vdev_index not in self.nodes.get(node, ()):
                 continue
             if bid.kind == REFUSED_BID:
-                self.refuse(bid.vdev_index, _reason(bid.reason))
+                self.refuse(bid.vdev_index, reason_of(bid.reason))
             else:
                 self.bids[bid.vdev_index] = bid
                 self.refused.pop(bid.vdev_index, None)
@@ -70,6 +68,20 @@ class Ballot:
     def owner(self, vdev_index: int) -> NodeId:
         """The target that speaks for a VDEV."""
         return self._table.target_of(vdev_index).node_id
+
+    def window_ns(self, now_ns: int) -> int:
+        """How long the last bidders are worth waiting for."""
+        settings = self._context.settings
+        usual_ns = self._context.stats.bid_wait_ns(self.asked, now_ns)
+        # Nothing known yet: the longest, so that a fresh gateway meets earlier copies.
+        high_ns = settings.bid_window_max_ms * MS
+        return min(high_ns, max(settings.bid_window_min_ms * MS, usual_ns or high_ns))
+
+    def mark_silent(self, now_ns: int) -> None:
+        """Who has not answered by now is not waited for in the next puts."""
+        for node in self.silent_nodes():
+            for v in self.nodes[node]:
+                self._context.stats.silent(v, now_ns)
 
     def silent_nodes(self) -> tuple[NodeId, ...]:
         """Targets that have not answered."""
@@ -145,10 +157,3 @@ class Ballot:
             bid.free_ppm,
             excess_ns,
         )
-
-
-def _reason(number: int) -> Reason:
-    try:
-        return Reason(number)
-    except ValueError:
-        return Reason.BUSY  # a reason of a later version: not now

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from replicast.flexhash.table import Table
 from replicast.machine import Event
+from replicast.metrics import Counters
 from replicast.wire.chunk_messages import STORED
 from replicast.wire.reasons import Reason
 
@@ -44,6 +45,12 @@ class PutFailed(Event):
     reason: Reason
     detail: str
     reasons: tuple[tuple[int, Reason | None], ...]
+
+
+# Refusals by reaction: refetch the table; fail; do not ask this VDEV again in this put.
+STALE = frozenset({Reason.STALE_GENERATION, Reason.NOT_MEMBER})
+FATAL = frozenset({Reason.UNAUTHORIZED, Reason.BAD_VERSION, Reason.BAD_REQUEST, Reason.TOO_OLD})
+LASTING = frozenset({Reason.NO_SPACE, Reason.FAULTED})
 
 
 class Copies:
@@ -107,9 +114,25 @@ class Copies:
         )
 
 
+def count_done(counters: Counters, done: PutDone, path: str, elapsed_ns: int) -> None:
+    """The metrics of a finished put; `path` is immediate or negotiated."""
+    counters.count("chunks_put", path)
+    how = "deduplicated" if done.deduplicated else "sent"
+    counters.count("chunk_put_bytes", how, by=done.size_bytes)
+    counters.observe_ns("put_seconds", path, elapsed_ns=elapsed_ns)
+
+
 def worst_reason(reasons: Iterable[Reason | None]) -> Reason:
     """One reason for the caller out of many: what most members said; silence is NO_LEASE's kin."""
     said = [r for r in reasons if r is not None]
     if not said:
         return Reason.NOT_READY
     return max(said, key=lambda r: (said.count(r), -r))
+
+
+def reason_of(number: int) -> Reason:
+    """A refusal's reason; one of a later version means: not now."""
+    try:
+        return Reason(number)
+    except ValueError:
+        return Reason.BUSY

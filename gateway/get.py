@@ -23,8 +23,9 @@ from enum import Enum
 
 from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.context import OPERATION_BASE_BYTES, Backoff, ChunkContext
-from replicast.gateway.copies import NeedTable
+from replicast.gateway.copies import NeedTable, reason_of
 from replicast.gateway.select import Offer, Weights, rank
+from replicast.gateway.source import PROMISE_UNKNOWN_NS, Source, patience_ns
 from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outgoing
 from replicast.transfer import BufferLike, Receiver
 from replicast.transport.reassembly import Full
@@ -48,8 +49,6 @@ RESEND_FIRST_NS = 25 * MS
 RESEND_MAX_NS = 400 * MS
 PATIENCE_NS = 1 * SECOND
 HIT_WINDOW_NS = 5 * MS
-PROMISE_UNKNOWN_NS = 20 * MS
-PROMISE_NS_MAX = 2 * SECOND
 SOURCES_MAX = 2
 MISS_ROUNDS = 2
 READ_WEIGHTS = Weights(equal_ns=2 * MS)
@@ -91,21 +90,6 @@ class ChunkFailed(Event):
     answers: tuple[tuple[int, str], ...]
 
 
-@dataclass(slots=True)
-class _Source:
-    """One VDEV that was asked to send."""
-
-    vdev_index: int
-    node: NodeId
-    request: ChunkSend
-    receiver: Receiver
-    asked_ns: int
-    late_ns: int
-    late: bool = False  # later than its promise: another may be asked
-    complete: bool = False  # at the shell, to be verified
-    buffer: BufferLike | None = None
-
-
 class GetChunk:
     """One chunk read."""
 
@@ -132,7 +116,7 @@ class GetChunk:
         self._hits: dict[int, VdevAnswer | None] = {}  # not tried; None: only a hint
         self._said: dict[int, str] = {}
         self._bad: dict[int, None] = {}
-        self._sources: dict[bytes, _Source] = {}
+        self._sources: dict[bytes, Source] = {}
         self._asked: dict[NodeId, tuple[int, ...]] = {}
         self._round: dict[NodeId, dict[int, int]] = {}  # answers of this round
         self._miss_rounds = 0
@@ -197,7 +181,7 @@ class GetChunk:
         """The pool has room for a source that waited."""
         source = self._sources.get(transfer_id)
         if source is not None and not source.complete:
-            source.late_ns = max(source.late_ns, now_ns + self._patience_ns(None))
+            source.late_ns = max(source.late_ns, now_ns + patience_ns(self._context.settings, None))
             report = source.receiver.grant(credit_bytes, now_ns)
             self._send(report, source.node, transfer_id)
 
@@ -334,7 +318,7 @@ class GetChunk:
 
     def _on_query_refused(self, node: NodeId, m: Refused, now_ns: int) -> None:
         self._round.setdefault(node, {})
-        reason = _reason(m.reason)
+        reason = reason_of(m.reason)
         for v in self._asked[node]:
             self._said[v] = reason.name.lower()
         if reason in (Reason.STALE_GENERATION, Reason.NOT_MEMBER) and m.current_generation > max(
@@ -425,15 +409,11 @@ class GetChunk:
         )
         node = self._table.target_of(vdev_index).node_id
         receiver = Receiver(self._context.buffers, transfer_id, node, credit_bytes, now_ns)
-        late_ns = now_ns + self._patience_ns(answer)
-        self._sources[transfer_id] = _Source(vdev_index, node, request, receiver, now_ns, late_ns)
+        late_ns = now_ns + patience_ns(self._context.settings, answer)
+        self._sources[transfer_id] = Source(vdev_index, node, request, receiver, now_ns, late_ns)
         self._send(request, node, transfer_id)
 
-    def _patience_ns(self, answer: VdevAnswer | None) -> int:
-        promised_ns = answer.start_ns + answer.duration_ns if answer else PROMISE_UNKNOWN_NS
-        return self._context.settings.second_source_ms * MS + 2 * min(promised_ns, PROMISE_NS_MAX)
-
-    def _check(self, transfer_id: bytes, source: _Source, now_ns: int) -> None:
+    def _check(self, transfer_id: bytes, source: Source, now_ns: int) -> None:
         """Gap report when due; company for a sender that is later than its promise."""
         report = source.receiver.check(now_ns)
         if report is not None:
@@ -454,7 +434,7 @@ class GetChunk:
         if not self._ask_best(now_ns) and self._query_id is None:
             self._query(now_ns)
 
-    def _drop_late(self, transfer_id: bytes, source: _Source, now_ns: int) -> None:
+    def _drop_late(self, transfer_id: bytes, source: Source, now_ns: int) -> None:
         """Quiet for a whole PATIENCE_NS: it makes room, and gets another go if nobody else has it."""
         self._context.stats.silent(source.vdev_index, now_ns)
         self._close(transfer_id)
@@ -464,9 +444,9 @@ class GetChunk:
             self._first_hit_ns = now_ns + self._backoff.take_ns()
 
     def _on_source_refused(
-        self, transfer_id: bytes, source: _Source, m: Refused, now_ns: int
+        self, transfer_id: bytes, source: Source, m: Refused, now_ns: int
     ) -> None:
-        reason = _reason(m.reason)
+        reason = reason_of(m.reason)
         self._context.counters.count("refusals", reason.name.lower())
         self._said[source.vdev_index] = reason.name.lower()
         self._close(transfer_id)
@@ -489,7 +469,7 @@ class GetChunk:
 
     # -- the end ------------------------------------------------------------------------------
 
-    def _end_read(self, source: _Source, now_ns: int) -> None:
+    def _end_read(self, source: Source, now_ns: int) -> None:
         self._end()
         counters = self._context.counters
         counters.count("chunks_read", "verified" if self._asks == 1 else "second_source")
@@ -517,10 +497,3 @@ class GetChunk:
 
     def _send(self, message: Message, to: Destination, operation_id: bytes) -> None:
         self._outgoing.append(Outgoing(message, to, operation_id, self._table.generation))
-
-
-def _reason(number: int) -> Reason:
-    try:
-        return Reason(number)
-    except ValueError:
-        return Reason.BUSY  # a reason of a later version: not now

@@ -24,14 +24,24 @@ from collections.abc import Iterable
 from enum import Enum
 
 from replicast.flexhash.table import Table
-from replicast.gateway.ballot import LASTING, Ballot, Plan
+from replicast.gateway.ballot import Ballot, Plan
 from replicast.gateway.context import (
     OPERATION_BASE_BYTES,
     Backoff,
     ChunkContext,
     rendezvous_number,
 )
-from replicast.gateway.copies import Copies, NeedTable, PutFailed, worst_reason
+from replicast.gateway.copies import (
+    FATAL,
+    LASTING,
+    STALE,
+    Copies,
+    NeedTable,
+    PutFailed,
+    count_done,
+    reason_of,
+    worst_reason,
+)
 from replicast.gateway.wave import Wave, Winner
 from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outgoing
 from replicast.transfer import BufferLike
@@ -52,8 +62,6 @@ from replicast.wire.schema import Message
 RESEND_FIRST_NS = 25 * MS
 RESEND_MAX_NS = 400 * MS
 ACCEPT_SILENCE_NS = 1 * SECOND
-STALE = frozenset({Reason.STALE_GENERATION, Reason.NOT_MEMBER})
-FATAL = frozenset({Reason.UNAUTHORIZED, Reason.BAD_VERSION, Reason.BAD_REQUEST, Reason.TOO_OLD})
 MISMATCHES_MAX = 3
 
 
@@ -194,7 +202,7 @@ class PutChunk:
         excluded = (*self._copies.vdevs, *self._given_up)
         self._ballot = Ballot(self._context, self._table, self._row, excluded)
         self._proposed_ns = self._looked_ns = now_ns
-        self._window_ns = now_ns + self._bid_window_ns(now_ns)
+        self._window_ns = now_ns + self._ballot.window_ns(now_ns)
         self._interval_ns = RESEND_FIRST_NS
         self._resend_ns = now_ns + self._interval_ns
         self._send_put_propose(self._group_or(tuple(self._ballot.nodes)))
@@ -212,16 +220,6 @@ class PutChunk:
         for destination in to:
             self._send(proposal, destination)
 
-    def _bid_window_ns(self, now_ns: int) -> int:
-        vdevs = [v for vdevs in self._ballot.nodes.values() for v in vdevs]
-        usual_ns = self._context.stats.bid_wait_ns(vdevs, now_ns)
-        low_ns, high_ns = (
-            self._settings.bid_window_min_ms * MS,
-            self._settings.bid_window_max_ms * MS,
-        )
-        # Nothing known yet: the longest, so that a fresh gateway meets earlier copies.
-        return min(high_ns, max(low_ns, usual_ns or high_ns))
-
     @property
     def _patience_ns(self) -> int:
         return self._started_ns + self._settings.patience_ms * MS
@@ -230,9 +228,7 @@ class PutChunk:
         self._looked_ns = now_ns
         silent = self._ballot.silent_nodes()
         if now_ns >= self._patience_ns and now_ns >= self._window_ns:
-            for node in silent:
-                for v in self._ballot.nodes[node]:
-                    self._context.stats.silent(v, now_ns)
+            self._ballot.mark_silent(now_ns)
         if now_ns >= self._resend_ns:
             self._interval_ns = min(RESEND_MAX_NS, self._interval_ns * 2)
             self._resend_ns = now_ns + self._interval_ns
@@ -285,15 +281,11 @@ class PutChunk:
     def _retry_or_fail(self, now_ns: int) -> None:
         """Everybody has answered and it is not enough: hopeless, or again after a wait."""
         hosts = self._ballot.reachable_hosts(now_ns, trust_silent=True) | set(self._copies.hosts)
-        lasting = any(r in LASTING for r in self._given_up.values())
-        if len(hosts) < self._table.policy.min_copies and lasting:
-            self._fail(self._lasting_reason(), "too few VDEVs can take the chunk")
+        if len(hosts) < self._table.policy.min_copies and self._given_up:
+            self._fail(worst_reason(self._given_up.values()), "too few VDEVs can take the chunk")
             return
         self._phase = Phase.PAUSE
         self._resend_ns = now_ns + self._backoff.take_ns()
-
-    def _lasting_reason(self) -> Reason:
-        return worst_reason(r for r in self._given_up.values() if r in LASTING)
 
     # -- 3. PUT_ACCEPT ------------------------------------------------------------------
 
@@ -315,6 +307,10 @@ class PutChunk:
             self._send(wave.accept, destination)
 
     def _new_wave(self, plan: Plan, multicast: bool, now_ns: int) -> Wave:
+        nodes = {self._node(v) for v in plan.winners}
+        rendezvous = NO_MULTICAST
+        if multicast and len(nodes) > 1:
+            rendezvous = rendezvous_number(nodes, self._settings.rendezvous_groups)
         accept = PutAccept(
             row=self._row,
             chid=self._chid,
@@ -324,18 +320,12 @@ class PutChunk:
             holders=plan.holders,
             transfer_id=self._new_id(),
             datagram_bytes=self._settings.datagram_bytes,
-            rendezvous=self._rendezvous(plan) if multicast else NO_MULTICAST,
+            rendezvous=rendezvous,
             authenticated=self._authenticated,
         )
         wave = Wave(accept, self._buffer, self._ballot, self._settings, now_ns)
         self._waves.append(wave)
         return wave
-
-    def _rendezvous(self, plan: Plan) -> int:
-        nodes = {self._node(v) for v in plan.winners}
-        if len(nodes) < 2:
-            return NO_MULTICAST
-        return rendezvous_number(nodes, self._settings.rendezvous_groups)
 
     def _on_put_accepted(self, node: NodeId, m: PutAccepted) -> None:
         for wave in reversed(self._waves):  # the newest that this target is in
@@ -423,10 +413,7 @@ class PutChunk:
     # -- refusals: each has one reaction -------------------------------------------------------
 
     def _on_refused(self, node: NodeId, m: Refused, now_ns: int) -> None:
-        try:
-            reason = Reason(m.reason)
-        except ValueError:
-            reason = Reason.BUSY
+        reason = reason_of(m.reason)
         if reason in STALE and m.current_generation > self._table.generation:
             self._on_stale(m.current_generation, now_ns)
         elif reason in FATAL:
@@ -489,11 +476,9 @@ class PutChunk:
             return
         members = self._table.members(self._row)
         reason = worst_reason(self._last_said.get(v) for v in members)
-        up = len({self._table.host_of(v) for v in members if v in self._ballot.asked})
-        detail = (
-            f"{len(self._copies.hosts)} of at least {self._table.policy.min_copies} copies at the "
-            f"deadline; {up} hosts of the row were asked last"
-        )
+        up = len({self._table.host_of(v) for v in self._ballot.asked})
+        least = self._table.policy.min_copies
+        detail = f"{len(self._copies.hosts)} of at least {least} copies; {up} hosts were asked last"
         self._fail(reason, detail)
 
     def _fail(self, reason: Reason, detail: str) -> None:
@@ -506,12 +491,9 @@ class PutChunk:
     def _end_done(self, now_ns: int) -> None:
         self._pump()
         self._phase = Phase.ENDED
-        counters = self._context.counters
         done = self._copies.done(self._chid, self._size_bytes, self._sent_bytes)
-        counters.count("chunks_put", "negotiated")
-        how = "deduplicated" if done.deduplicated else "sent"
-        counters.count("chunk_put_bytes", how, by=self._size_bytes)
-        counters.observe_ns("put_seconds", "negotiated", elapsed_ns=now_ns - self._started_ns)
+        elapsed_ns = now_ns - self._started_ns
+        count_done(self._context.counters, done, "negotiated", elapsed_ns)
         self._events.append(done)
 
     # -- small things -----------------------------------------------------------------------------

@@ -20,14 +20,13 @@ from enum import Enum
 
 from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext
-from replicast.gateway.copies import Copies, NeedTable
-from replicast.gateway.put import STALE, PutChunk
+from replicast.gateway.copies import STALE, Copies, NeedTable, count_done, reason_of
+from replicast.gateway.put import PutChunk
 from replicast.gateway.select import order_small
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.transfer import BufferLike, Sender
 from replicast.units import MS
 from replicast.wire.chunk_messages import ChunkPut, ChunkStored, PayloadGaps, Refused
-from replicast.wire.reasons import Reason
 
 CONTROL_ROOM_BYTES = 160  # what CHUNK_PUT needs in a datagram beyond payload and its header
 RESEND_NS = 60 * MS
@@ -251,10 +250,7 @@ class SmallPut:
         self._advance(now_ns)
 
     def _on_refused(self, node: NodeId, m: Refused, now_ns: int) -> None:
-        try:
-            reason = Reason(m.reason)
-        except ValueError:
-            reason = Reason.BUSY
+        reason = reason_of(m.reason)
         mine = [v for v, owner in self._asked.items() if owner == node]
         self._context.counters.count("refusals", reason.name.lower())
         for v in mine:
@@ -312,10 +308,7 @@ class SmallPut:
     def _end_done(self, now_ns: int) -> None:
         self._forget_asked()
         self._phase = Phase.ENDED
-        counters = self._context.counters
         done = self._copies.done(self._chid, self._size_bytes, self._sent_bytes)
-        counters.count("chunks_put", "immediate")
-        how = "deduplicated" if done.deduplicated else "sent"
-        counters.count("chunk_put_bytes", how, by=self._size_bytes)
-        counters.observe_ns("put_seconds", "immediate", elapsed_ns=now_ns - self._started_ns)
+        elapsed_ns = now_ns - self._started_ns
+        count_done(self._context.counters, done, "immediate", elapsed_ns)
         self._events.append(done)

@@ -1,0 +1,35 @@
+"""One VDEV that a reader has asked to send. Part of GetChunk (get.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicast.gateway.context import ChunkSettings
+from replicast.machine import NodeId
+from replicast.transfer import BufferLike, Receiver
+from replicast.units import MS, SECOND
+from replicast.wire.chunk_messages import ChunkSend, VdevAnswer
+
+PROMISE_UNKNOWN_NS = 20 * MS
+PROMISE_NS_MAX = 2 * SECOND
+
+
+@dataclass(slots=True)
+class Source:
+    """`late_ns` is when it is later than it promised."""
+
+    vdev_index: int
+    node: NodeId
+    request: ChunkSend
+    receiver: Receiver
+    asked_ns: int
+    late_ns: int
+    late: bool = False  # later than its promise: another may be asked
+    complete: bool = False  # at the shell, to be verified
+    buffer: BufferLike | None = None
+
+
+def patience_ns(settings: ChunkSettings, answer: VdevAnswer | None) -> int:
+    """From asking a VDEV to looking for company; without an answer its promise is unknown."""
+    promised_ns = answer.start_ns + answer.duration_ns if answer else PROMISE_UNKNOWN_NS
+    return settings.second_source_ms * MS + 2 * min(promised_ns, PROMISE_NS_MAX)
