@@ -8,7 +8,7 @@ act has adopted the mark, the bucket is listed; empty: removed, else unmarked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from replicast.errors import Conflict, NotFound, ReplicastError, Unavailable
@@ -45,8 +45,9 @@ class Directory(Protocol):
     async def refetch_settings(self) -> None:
         """Fetch buckets and settings from a voter now."""
 
-    async def command(self, message: Message) -> CommandResult: ...
-    def wall_ns(self) -> int: ...
+    async def command(self, message: Message, timeout_seconds: float = ...) -> CommandResult: ...
+    @property
+    def wall_ns(self) -> Callable[[], int]: ...
 
 
 class Buckets:
@@ -89,6 +90,10 @@ class Buckets:
         if record is None:
             raise NotFound(f"there is no bucket {bucket}", reason="NO_SUCH_BUCKET")
         return record
+
+    async def lookup(self, tenant: str, bucket: str) -> BucketInfo:
+        """For the object layer."""
+        return await self.find(bucket, tenant=tenant)
 
     async def delete(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> None:
         """Delete; raises Conflict when it is not empty."""

@@ -77,9 +77,9 @@ class TableSource(Protocol):
     """The control plane (replicast.flexhash.client.TableClient)."""
 
     @property
-    def table(self) -> Table: ...
+    def table(self) -> Table | None: ...
     def source_age_ns(self, now_ns: int) -> int: ...
-    async def refetch(self, generation: int) -> None: ...
+    async def refetch(self, at_least_generation: int) -> Table: ...
 
 
 BucketLookup = Callable[[str, str], Any]
@@ -91,7 +91,6 @@ class UdpInitiator:
     def __init__(
         self,
         *,
-        link: Link,
         source: TableSource,
         context: ChunkContext,
         algorithm: HashAlgorithm,
@@ -99,9 +98,10 @@ class UdpInitiator:
         now_ns: Callable[[], int],
         wall_ns: Callable[[], int],
     ) -> None:
-        self._link, self._source, self._context = link, source, context
+        self._source, self._context = source, context
         self._algorithm, self._rng = algorithm, rng
         self._now_ns, self._wall_ns = now_ns, wall_ns
+        assert source.table is not None
         self._chunks = ChunkExchange(context, source.table)
         self._requests = RequestExchange(rng)
         self._futures: dict[bytes, asyncio.Future[Event]] = {}
@@ -111,6 +111,10 @@ class UdpInitiator:
         self._timer: asyncio.TimerHandle | None = None
         self._pumping = False
         self.find_bucket: BucketLookup | None = None
+
+    def connect(self, link: Link) -> None:
+        """The network; before any operation."""
+        self._link = link
 
     def close(self) -> None:
         """Fail what is in flight; the owner closes link and source."""
@@ -128,7 +132,9 @@ class UdpInitiator:
     @property
     def table(self) -> Table:
         """The newest adopted table."""
-        return self._source.table
+        table = self._source.table
+        assert table is not None
+        return table
 
     @property
     def algorithm(self) -> HashAlgorithm:

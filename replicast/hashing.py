@@ -27,6 +27,15 @@ class HashAlgorithm(IntEnum):
     SHA256 = 4
 
 
+def algorithm_named(name: str) -> HashAlgorithm:
+    """The algorithm as settings spell it (blake3-256, sha3-256, sha3-512, sha256); ValueError."""
+    try:
+        return HashAlgorithm[name.upper().replace("-", "_")]
+    except KeyError:
+        known = ", ".join(a.name.lower().replace("_", "-") for a in HashAlgorithm)
+        raise ValueError(f"unknown content hash {name!r}; known: {known}") from None
+
+
 DEFAULT_ALGORITHM = HashAlgorithm.BLAKE3_256
 
 

@@ -1,0 +1,42 @@
+"""Every setting of replicast-gw and of the embedded initiator, once (with gateway/context.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from replicast.config import option
+from replicast.gateway.context import ChunkSettings
+from replicast.units import MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitiatorConfig(ChunkSettings):
+    """What an initiator needs beside the exchange of chunks."""
+
+    PREFIX: ClassVar[str] = "GATEWAY"
+
+    host: str = option(
+        "Address for UDP; empty: the one that routes to the first voter.", default=""
+    )
+    buffer_bytes: int = option(
+        "Memory for chunks that are being read.", default=64 * MIB, minimum=4 * MIB
+    )
+    credit_bytes: int = option(
+        "Payload that may be under way to this process.", default=4 * MIB, minimum=MIB
+    )
+    put_pipeline: int = option("Chunks of one put in flight.", default=8, minimum=1, maximum=64)
+    get_read_ahead: int = option("Chunks fetched ahead of a reader.", default=8, minimum=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig(InitiatorConfig):
+    """Settings of one gateway daemon."""
+
+    directory: str = option("Folder of this member: cluster.toml and keys.")
+    api_socket: str = option("Path of the local API socket.", default="api.sock")
+    metrics_host: str = option("Address of /metrics, /healthz and /readyz.", default="127.0.0.1")
+    metrics_port: int = option("Its port.", minimum=1, maximum=65_535)
+    log_level: str = option(
+        "What is logged.", default="info", choices=("debug", "info", "warning", "error")
+    )
