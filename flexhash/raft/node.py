@@ -15,7 +15,7 @@ called exactly once, outside of pysyncobj, at most `timeout_ns` after submit; is
 and ready are hints, authority is a command that has committed. A failing disk stops the node
 for good (`failed` says why): what it promised is in files that it can no longer trust.
 Limits: COMMANDS_MAX commands in flight, COMMAND_BYTES_MAX each; the journal is compacted when
-it has `compact_entries` entries.
+it has more than `compact_entries` entries or `compact_bytes` bytes.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class RaftSettings:
     append_period_ns: int = 100_000_000
     leader_fallback_ns: int = 1_000_000_000
     compact_entries: int = 1000
+    compact_bytes: int = 16 << 20
 
 
 @dataclass(slots=True)
@@ -258,6 +259,8 @@ class RaftNode:
     def _tick(self) -> None:
         self._links.applied_index = self.applied_index
         self._links.tick(self._here.now_ns)
+        if self._journal.size_bytes > self.settings.compact_bytes:
+            self._raft.forceLogCompaction()
         self._raft.doTick(0.0)
 
     def _receive(self, peer: str, frame: bytes) -> None:

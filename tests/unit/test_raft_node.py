@@ -117,10 +117,10 @@ class Machine:
 class Cluster:
     """Voters, links with delays that keep order, and a trace of all that passes."""
 
-    def __init__(self, seed: int = 1, count: int = 3, compact_entries: int = 1000) -> None:
+    def __init__(self, seed: int = 1, count: int = 3, **limits: int) -> None:
         self.rng = random.Random(seed)
         self.names = [f"v{n}" for n in range(count)]
-        self.compact_entries = compact_entries
+        self.limits = limits
         self.now_ns = SECOND
         self.disks = {name: MemoryDisk() for name in self.names}
         self.counters = {name: Counters() for name in self.names}
@@ -146,7 +146,7 @@ class Cluster:
             cluster_id=CLUSTER,
             directory=Path("/raft"),
             new_voter=new_voter,
-            compact_entries=self.compact_entries,
+            **self.limits,
         )
         self.nodes[name] = RaftNode(
             settings,
@@ -411,6 +411,17 @@ def test_compaction__bounds_the_journal_and_survives_a_restart() -> None:
         cluster.start(name)
     cluster.elect()
     cluster.until(lambda: all(m.applied == expected for m in cluster.machines.values()))
+
+
+def test_compaction__by_bytes() -> None:
+    cluster = Cluster(compact_bytes=50_000)
+    leader = cluster.elect()
+    big = random.Random(1).randbytes(5000).replace(b"\n", b"x")
+    for n in range(40):
+        cluster.commit(leader, b"%d " % n + big)
+        for node in cluster.nodes.values():
+            assert node.status()["journal_bytes"] < 80_000
+    cluster.check()
 
 
 def test_snapshot__brings_back_a_follower_that_was_away() -> None:
