@@ -17,6 +17,7 @@ from replicast.flexhash.table import Table
 from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext
 from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.get import ChunkFailed, ChunkRead, GetChunk
+from replicast.gateway.job import PutJob
 from replicast.gateway.put import PutChunk
 from replicast.gateway.small_put import SmallPut
 from replicast.machine import Event, Incoming, Outgoing
@@ -62,16 +63,9 @@ class ChunkExchange:
         size_bytes = memoryview(buffer).nbytes
         small = size_bytes <= self._context.settings.negotiate_above_bytes and not negotiate
         operation = self._new_operation()
+        job = PutJob(chid, hash_algorithm, buffer, size_bytes, operation, deadline_ns)
         self._cores[operation] = (SmallPut if small else PutChunk)(
-            self._context,
-            self._table,
-            chid=chid,
-            hash_algorithm=hash_algorithm,
-            buffer=buffer,
-            size_bytes=size_bytes,
-            operation_base=operation,
-            deadline_ns=deadline_ns,
-            now_ns=now_ns,
+            self._context, self._table, job=job, now_ns=now_ns
         )
         self._collect(operation, now_ns)
         return operation

@@ -26,7 +26,6 @@ from enum import Enum
 from replicast.flexhash.table import Table
 from replicast.gateway.ballot import Ballot, Plan
 from replicast.gateway.context import (
-    OPERATION_BASE_BYTES,
     Backoff,
     ChunkContext,
     rendezvous_number,
@@ -42,18 +41,16 @@ from replicast.gateway.copies import (
     reason_of,
     worst_reason,
 )
+from replicast.gateway.job import PutJob
 from replicast.gateway.wave import Wave, Winner
 from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outgoing
-from replicast.transfer import BufferLike
 from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import (
     NO_MULTICAST,
     Bid,
     ChunkStored,
     PayloadGaps,
-    PutAccept,
     PutAccepted,
-    PutPropose,
     Refused,
 )
 from replicast.wire.reasons import Reason
@@ -83,12 +80,7 @@ class PutChunk:
         context: ChunkContext,
         table: Table,
         *,
-        chid: bytes,
-        hash_algorithm: int,
-        buffer: BufferLike,
-        size_bytes: int,
-        operation_base: bytes,
-        deadline_ns: int,
+        job: PutJob,
         now_ns: int,
         copies: Copies | None = None,
         numbered_from: int = 0,
@@ -96,11 +88,8 @@ class PutChunk:
     ) -> None:
         self._context, self._settings = context, context.settings
         self._table = self._newest = table  # of the attempt; of the next attempt
-        self._chid, self._hash_algorithm = chid, hash_algorithm
-        self._buffer, self._size_bytes = buffer, size_bytes
-        self._base, self._number = operation_base, numbered_from
-        self._end_ns, self._started_ns = deadline_ns, now_ns
-        self._row = table.row_of_chunk(chid)
+        self._job, self._number, self._started_ns = job, numbered_from, now_ns
+        self._row = table.row_of_chunk(job.chid)
         self._copies = copies or Copies(table)
         self._backoff = Backoff(context.rng)
         self._given_up: dict[int, Reason] = {}  # not asked again in this put
@@ -151,7 +140,7 @@ class PutChunk:
         """Resend, close the bid window, replace stragglers, give up."""
         if self._phase is Phase.ENDED:
             return
-        if now_ns >= self._end_ns:
+        if now_ns >= self._job.deadline_ns:
             self._give_up(now_ns)
         elif self._phase is Phase.PROPOSING:
             self._expire_proposal(now_ns)
@@ -169,11 +158,11 @@ class PutChunk:
 
     def deadline_ns(self) -> int | None:
         """When to call expire(); None at the end."""
-        times = [self._end_ns, self._resend_ns]
+        times = [self._job.deadline_ns, self._resend_ns]
         if self._phase is Phase.ENDED:
             return None
         if self._phase is Phase.TABLE:
-            return self._end_ns
+            return self._job.deadline_ns
         if self._phase is Phase.PROPOSING:
             times += [t for t in (self._window_ns, self._patience_ns) if t > self._looked_ns]
         if self._phase is Phase.TRANSFER:
@@ -197,7 +186,7 @@ class PutChunk:
         self._phase = Phase.PROPOSING
         self._waves: list[Wave] = []
         self._table = self._newest
-        self._row = self._table.row_of_chunk(self._chid)
+        self._row = self._table.row_of_chunk(self._job.chid)
         self._copies.table_changed(self._table, self._row)
         excluded = (*self._copies.vdevs, *self._given_up)
         self._ballot = Ballot(self._context, self._table, self._row, excluded)
@@ -209,14 +198,8 @@ class PutChunk:
         self._decide(now_ns)
 
     def _send_put_propose(self, to: Iterable[Destination]) -> None:
-        proposal = PutPropose(
-            row=self._row,
-            chid=self._chid,
-            hash_algorithm=self._hash_algorithm,
-            size_bytes=self._size_bytes,
-            copies=self._table.policy.copies,
-            excluded=(*self._copies.vdevs, *self._given_up)[:64],
-        )
+        excluded = (*self._copies.vdevs, *self._given_up)
+        proposal = self._job.proposal(self._row, self._table.policy.copies, excluded)
         for destination in to:
             self._send(proposal, destination)
 
@@ -258,7 +241,7 @@ class PutChunk:
         all_in = ballot.all_in(now_ns)
         if not all_in and now_ns < self._window_ns:
             return
-        plan = ballot.plan(self._chid, self._copies, policy.copies, now_ns)
+        plan = ballot.plan(self._job.chid, self._copies, policy.copies, now_ns)
         goal = self._goal(now_ns)
         if len(plan.hosts) >= goal:
             if plan.holders or plan.winners:
@@ -311,19 +294,10 @@ class PutChunk:
         rendezvous = NO_MULTICAST
         if multicast and len(nodes) > 1:
             rendezvous = rendezvous_number(nodes, self._settings.rendezvous_groups)
-        accept = PutAccept(
-            row=self._row,
-            chid=self._chid,
-            hash_algorithm=self._hash_algorithm,
-            size_bytes=self._size_bytes,
-            winners=plan.winners,
-            holders=plan.holders,
-            transfer_id=self._new_id(),
-            datagram_bytes=self._settings.datagram_bytes,
-            rendezvous=rendezvous,
-            authenticated=self._authenticated,
+        accept = self._job.accept(
+            self._row, plan, self._new_id(), self._settings, rendezvous, self._authenticated
         )
-        wave = Wave(accept, self._buffer, self._ballot, self._settings, now_ns)
+        wave = Wave(accept, self._job.buffer, self._ballot, self._settings, now_ns)
         self._waves.append(wave)
         return wave
 
@@ -343,7 +317,7 @@ class PutChunk:
     # -- 6. CHUNK_STORED --------------------------------------------------------------------
 
     def _on_chunk_stored(self, node: NodeId, m: ChunkStored, now_ns: int) -> None:
-        if m.chid != self._chid:
+        if m.chid != self._job.chid:
             return
         for stored in m.vdevs:
             wave, winner = self._find(node, stored.vdev_index)
@@ -374,7 +348,7 @@ class PutChunk:
         asked = {w.vdev_index for wave in self._waves for w in wave.winners}
         for v in asked.difference(live):
             self._ballot.bids.pop(v, None)
-        plan = self._ballot.plan(self._chid, self._copies, wanted, now_ns, skip=live)
+        plan = self._ballot.plan(self._job.chid, self._copies, wanted, now_ns, skip=live)
         if plan.holders or plan.winners:
             wave = self._new_wave(plan, False, now_ns)
             for node in dict.fromkeys(w.node for w in wave.winners):
@@ -486,12 +460,12 @@ class PutChunk:
         said = tuple((v, self._last_said.get(v)) for v in members)
         self._phase = Phase.ENDED
         self._outgoing.clear()
-        self._events.append(PutFailed(self._chid, reason, detail, said))
+        self._events.append(PutFailed(self._job.chid, reason, detail, said))
 
     def _end_done(self, now_ns: int) -> None:
         self._pump()
         self._phase = Phase.ENDED
-        done = self._copies.done(self._chid, self._size_bytes, self._sent_bytes)
+        done = self._copies.done(self._job.chid, self._job.size_bytes, self._sent_bytes)
         elapsed_ns = now_ns - self._started_ns
         count_done(self._context.counters, done, "negotiated", elapsed_ns)
         self._events.append(done)
@@ -508,7 +482,7 @@ class PutChunk:
 
     def _new_id(self) -> bytes:
         self._number += 1
-        return self._base + self._number.to_bytes(16 - OPERATION_BASE_BYTES, "little")
+        return self._job.id_of(self._number)
 
     def _node(self, vdev_index: int) -> NodeId:
         return self._table.target_of(vdev_index).node_id

@@ -19,12 +19,13 @@ from __future__ import annotations
 from enum import Enum
 
 from replicast.flexhash.table import Table, VdevState
-from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext
+from replicast.gateway.context import ChunkContext
 from replicast.gateway.copies import STALE, Copies, NeedTable, count_done, reason_of
+from replicast.gateway.job import PutJob
 from replicast.gateway.put import PutChunk
 from replicast.gateway.select import order_small
 from replicast.machine import Event, Incoming, NodeId, Outgoing
-from replicast.transfer import BufferLike, Sender
+from replicast.transfer import Sender
 from replicast.units import MS
 from replicast.wire.chunk_messages import ChunkPut, ChunkStored, PayloadGaps, Refused
 
@@ -51,20 +52,12 @@ class SmallPut:
         context: ChunkContext,
         table: Table,
         *,
-        chid: bytes,
-        hash_algorithm: int,
-        buffer: BufferLike,
-        size_bytes: int,
-        operation_base: bytes,
-        deadline_ns: int,
+        job: PutJob,
         now_ns: int,
     ) -> None:
         self._context = context
         self._table = self._newest = table  # of the attempt; of the next attempt
-        self._chid, self._hash_algorithm = chid, hash_algorithm
-        self._buffer, self._size_bytes = buffer, size_bytes
-        self._base, self._number = operation_base, 0
-        self._started_ns, self._end_ns = now_ns, deadline_ns
+        self._job, self._number, self._started_ns = job, 0, now_ns
         self._copies = Copies(table)
         self._negotiation: PutChunk | None = None
         self._asked: dict[int, NodeId] = {}  # no word from them yet
@@ -114,7 +107,7 @@ class SmallPut:
             self._negotiation.expire(now_ns)
         elif self._phase is Phase.ENDED or now_ns < self._next_ns:
             return
-        elif now_ns >= self._end_ns or self._phase is Phase.TABLE:
+        elif now_ns >= self._job.deadline_ns or self._phase is Phase.TABLE:
             self._negotiate(now_ns)  # it knows how to fail
         elif self._phase is Phase.CREDIT:
             self._send(now_ns)
@@ -140,7 +133,7 @@ class SmallPut:
         """When to call expire(); None at the end."""
         if self._negotiation is not None:
             return self._negotiation.deadline_ns()
-        return None if self._phase is Phase.ENDED else min(self._next_ns, self._end_ns)
+        return None if self._phase is Phase.ENDED else min(self._next_ns, self._job.deadline_ns)
 
     def take_outgoing(self) -> list[Outgoing]:
         taken, self._outgoing = self._outgoing, []
@@ -154,7 +147,7 @@ class SmallPut:
 
     def _start(self, now_ns: int) -> None:
         self._table = self._newest
-        self._row = self._table.row_of_chunk(self._chid)
+        self._row = self._table.row_of_chunk(self._job.chid)
         self._copies.table_changed(self._table, self._row)
         self._chosen = self._choose(now_ns)
         if len(self._chosen) + len(self._copies.hosts) < self._table.policy.copies:
@@ -169,7 +162,7 @@ class SmallPut:
         hosts = dict.fromkeys(self._copies.hosts)
         missing = table.policy.copies - len(hosts)
         chosen: list[int] = []
-        for v in order_small(self._chid, members):
+        for v in order_small(self._job.chid, members):
             unfit = stats.suspect(v, now_ns) or stats.full(v, now_ns)
             if table.host_of(v) in hosts or unfit or stats.slow(v, members, now_ns):
                 continue
@@ -182,14 +175,14 @@ class SmallPut:
         nodes = {v: self._table.target_of(v).node_id for v in self._chosen}
         taken: list[NodeId] = []
         for node in nodes.values():
-            if not self._context.stats.credit(node).take(self._size_bytes):
+            if not self._context.stats.credit(node).take(self._job.size_bytes):
                 for other in taken:
-                    self._context.stats.credit(other).cancel(self._size_bytes)
+                    self._context.stats.credit(other).cancel(self._job.size_bytes)
                 self._phase, self._next_ns = Phase.CREDIT, now_ns + CREDIT_POLL_NS
                 return
             taken.append(node)
         self._number += 1
-        self._attempt_id = self._base + self._number.to_bytes(16 - OPERATION_BASE_BYTES, "little")
+        self._attempt_id = self._job.id_of(self._number)
         self._asked, self._phase = nodes, Phase.SENT
         self._sent_ns, self._next_ns = now_ns, now_ns + RESEND_NS
         self._send_chunk_put()
@@ -199,13 +192,13 @@ class SmallPut:
         datagram_bytes = self._datagram_bytes
         message = ChunkPut(
             row=self._row,
-            chid=self._chid,
-            hash_algorithm=self._hash_algorithm,
-            size_bytes=self._size_bytes,
+            chid=self._job.chid,
+            hash_algorithm=self._job.hash_algorithm,
+            size_bytes=self._job.size_bytes,
             vdevs=self._chosen,
             transfer_id=self._attempt_id,
             datagram_bytes=datagram_bytes,
-            data=bytes(memoryview(self._buffer)[:datagram_bytes]),
+            data=bytes(memoryview(self._job.buffer)[:datagram_bytes]),
         )
         for node in dict.fromkeys(self._asked.values()):
             self._sent_bytes += len(message.data)
@@ -216,15 +209,15 @@ class SmallPut:
         return self._context.settings.datagram_bytes - CONTROL_ROOM_BYTES
 
     def _send_rest(self, nodes: tuple[NodeId, ...]) -> None:
-        skip_bytes = min(self._size_bytes, self._datagram_bytes)
+        skip_bytes = min(self._job.size_bytes, self._datagram_bytes)
         self._sender = Sender(
             self._attempt_id,
-            self._buffer,
-            self._size_bytes,
+            self._job.buffer,
+            self._job.size_bytes,
             self._datagram_bytes,
             skip_bytes=skip_bytes,
         )
-        self._sender.add_all(nodes, self._size_bytes)
+        self._sender.add_all(nodes, self._job.size_bytes)
         self._pump()
 
     def _pump(self) -> None:
@@ -237,7 +230,7 @@ class SmallPut:
     # -- answers ------------------------------------------------------------------------
 
     def _on_chunk_stored(self, node: NodeId, m: ChunkStored, now_ns: int) -> None:
-        if m.chid != self._chid:
+        if m.chid != self._job.chid:
             return
         for stored in m.vdevs:
             v = stored.vdev_index
@@ -264,7 +257,7 @@ class SmallPut:
     def _on_stale(self, generation: int, now_ns: int) -> None:
         """The first one ends the attempt, so that several members count once."""
         self._forget_asked()
-        self._phase, self._next_ns = Phase.TABLE, self._end_ns
+        self._phase, self._next_ns = Phase.TABLE, self._job.deadline_ns
         if self._newest.generation >= generation:
             self._start(now_ns)
         else:
@@ -272,7 +265,7 @@ class SmallPut:
 
     def _answered(self, vdev_index: int, *, lost: bool) -> None:
         node = self._asked.pop(vdev_index)
-        self._context.stats.credit(node).give_back(self._size_bytes, lost=lost)
+        self._context.stats.credit(node).give_back(self._job.size_bytes, lost=lost)
         if node not in self._asked.values():
             self._sender.remove(node)
 
@@ -293,12 +286,7 @@ class SmallPut:
         self._negotiation = PutChunk(
             self._context,
             self._table,
-            chid=self._chid,
-            hash_algorithm=self._hash_algorithm,
-            buffer=self._buffer,
-            size_bytes=self._size_bytes,
-            operation_base=self._base,
-            deadline_ns=self._end_ns,
+            job=self._job,
             now_ns=now_ns,
             copies=self._copies,
             numbered_from=self._number,
@@ -308,7 +296,7 @@ class SmallPut:
     def _end_done(self, now_ns: int) -> None:
         self._forget_asked()
         self._phase = Phase.ENDED
-        done = self._copies.done(self._chid, self._size_bytes, self._sent_bytes)
+        done = self._copies.done(self._job.chid, self._job.size_bytes, self._sent_bytes)
         elapsed_ns = now_ns - self._started_ns
         count_done(self._context.counters, done, "immediate", elapsed_ns)
         self._events.append(done)
