@@ -437,6 +437,37 @@ class World:
         self._attempt(operation)
         return operation
 
+    def assert_durable(self, operation: Operation) -> None:
+        """An acknowledged write is on the disk of every in-sync replica, whoever that is now."""
+        row = key_of(operation.name).row
+        for vdev in self.table.name_replicas(row):
+            store = self.nodes[vdev].store
+            entries = (store.entry(row, i) for i in range(1, store.span(row)[0] + 1))
+            held = any(operation.operation_id in entry[1] for entry in entries if entry)
+            assert held, f"{vdev} is in sync without {operation.kind} {operation.name}"
+
+    def ask(self, vdev: int, operation: Operation) -> None:
+        """One attempt at this very target, by the table that it has."""
+        node = self.nodes[vdev]
+        assert node.service is not None and node.table is not None
+        known = node.table.generation
+        incoming = Incoming(operation.message, 9, operation.operation_id, known)
+        node.service.receive(incoming, self.now_ns)
+        self.drain(node)
+
+    def settle(self) -> None:
+        """Peace, until everything is where it should be."""
+        self.loss, self.hold_commands = 0.0, False
+        for node in self.nodes.values():
+            node.cut = node.deaf = False
+            self.start(node.vdev)
+        self.until(lambda: not self.waiting, 30 * SECOND)
+        self.until(lambda: converged(self), 60 * SECOND)
+
+    def done(self, *operations: Operation) -> None:
+        """Wait for answers."""
+        self.until(lambda: all(o.end_ns is not None for o in operations))
+
     def _attempt(self, operation: Operation) -> None:
         """Ask the leader that some recent table names; again until answered or given up."""
         known = self.waiting.get(operation.operation_id)
@@ -471,6 +502,8 @@ class World:
             operation.reason = message.reason
         elif isinstance(message, NameResult):
             operation.version = message.summary.version
+            if operation.kind in ("put", "delete"):
+                self.assert_durable(operation)
         else:
             assert isinstance(message, NameVersionList)
             operation.found = message.versions

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from replicast.units import MS, SECOND
+from replicast.units import MS
 from replicast.wire.name_messages import IF_ABSENT, IF_VERSION, NO_VERSION, Condition
 
 SEEDS = [int(os.environ["SIM_SEED"])] if "SIM_SEED" in os.environ else list(range(60))
@@ -28,9 +28,7 @@ def run_random(sim: Any, seed: int) -> Any:
         client(world, rng, rng.choice(names))
         if rng.random() < 0.25:
             disturb(world, rng)
-    heal(world)
-    world.until(lambda: not world.waiting, 30 * SECOND)
-    world.until(lambda: sim.converged(world), 60 * SECOND)
+    world.settle()
     sim.check(world, names)
     return world
 
@@ -62,13 +60,6 @@ def disturb(world: Any, rng: random.Random) -> None:
         node.deaf = not node.deaf
     else:
         node.store.checkpoint()
-
-
-def heal(world: Any) -> None:
-    world.loss = 0.0
-    for node in world.nodes.values():
-        node.cut = node.deaf = False
-        world.start(node.vdev)
 
 
 def test_same_seed_same_trace(sim: Any) -> None:
