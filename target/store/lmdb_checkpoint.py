@@ -29,21 +29,41 @@ from replicast.target.store.overlay import (
 MAP_BYTES = 1 << 30  # address space, not disk; doubled when a commit does not fit
 MAP_BYTES_MAX = 1 << 44
 LONG_KEY_BYTES = 440
+BROKEN = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.VersionMismatchError,
+)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LmdbCheckpoint:
-    """One LMDB environment in its own directory; reads from any thread."""
+    """One LMDB environment in its own directory; reads from any thread.
 
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    With `read_only` nothing in the directory is written, locks neither, and commit() fails.
+    """
+
+    def __init__(self, directory: Path, *, read_only: bool = False) -> None:
+        """Raises CheckpointBroken for content that is not LMDB's, else OSError."""
+        if not read_only:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self._env = lmdb.open(
-                str(directory), map_size=MAP_BYTES, sync=True, metasync=True, max_readers=64
+                str(directory),
+                map_size=MAP_BYTES,
+                sync=True,
+                metasync=True,
+                max_readers=64,
+                readonly=read_only,
+                lock=not read_only,
             )
             self.get(b"m")
-        except lmdb.Error as error:
+        except BROKEN as error:
             raise CheckpointBroken(f"{directory}: {error}") from error
+        except lmdb.Error as error:
+            raise OSError(error.code or errno.EIO, f"{directory}: {error}") from error
 
     def get(self, key: bytes) -> bytes | None:
         with self._env.begin() as transaction:

@@ -104,7 +104,7 @@ class Vdev(VdevFacts):
             raise VdevError(f"{path}: {error.strerror}") from error
         try:
             header, writable = count_open(disk, path, cluster_id)
-            checkpoint = open_checkpoint(path / INDEX_NAME)
+            checkpoint = open_checkpoint(path / INDEX_NAME, read_only=not writable)
             engine = StoreEngine(
                 disk,
                 path,
@@ -266,15 +266,19 @@ class Vdev(VdevFacts):
                 log.warning("%s: nobody hears of a read: the daemon is stopping", self.path)
 
 
-def open_checkpoint(directory: Path) -> Checkpoint:
-    """The index; a broken one is removed, the log rebuilds it."""
+def open_checkpoint(directory: Path, *, read_only: bool = False) -> Checkpoint:
+    """The index; a broken one is removed, the log rebuilds it. Raises VdevError."""
     try:
-        return LmdbCheckpoint(directory)
+        return LmdbCheckpoint(directory, read_only=read_only)
     except CheckpointBroken as error:
+        if read_only:
+            raise VdevError(f"{error}; it cannot be rebuilt on a read-only file system") from error
         log.warning("%s; rebuilding it from the log", error)
         for path in directory.iterdir():
             path.unlink()
         return LmdbCheckpoint(directory)
+    except OSError as error:
+        raise VdevError(f"the index cannot be opened: {error.strerror}") from error
 
 
 def open_vdev(path: Path, cluster_id: bytes) -> Vdev:

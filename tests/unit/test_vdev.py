@@ -15,10 +15,17 @@ import pytest
 from replicast.disks import ForgetfulDisk, LockableDisk, RealDisk
 from replicast.hashing import content_hash
 from replicast.target.store.core import Outcomes
-from replicast.target.store.errors import ChunkMissing, Outcome, ReadError, VdevBusy, VdevStatus
+from replicast.target.store.errors import (
+    ChunkMissing,
+    Outcome,
+    ReadError,
+    VdevBusy,
+    VdevError,
+    VdevStatus,
+)
 from replicast.target.store.format import format_vdev
 from replicast.target.store.record import Chunk, Record, RowEntry, RowState
-from replicast.target.store.vdev import VOUCH_NS, Vdev, boot_ns
+from replicast.target.store.vdev import VOUCH_NS, Vdev, boot_ns, open_checkpoint
 
 CLUSTER = b"cluster-16-bytes"
 WAIT_SECONDS = 60
@@ -131,6 +138,27 @@ def test_lost_index__is_rebuilt_from_the_log(path: Path, broken: str) -> None:
     assert vdev.status == VdevStatus.OK
     assert all(vdev.read_chunk(chunk.chid) == chunk.payload for chunk in chunks)
     vdev.close()
+
+
+def test_index__read_only_reads_and_refuses_commits(path: Path) -> None:
+    vdev = Vdev.open(RealDisk(), path, CLUSTER)
+    vdev.view_put(b"k", b"v")
+    vdev.close()
+    before = sorted(file.stat().st_mtime_ns for file in (path / "index").iterdir())
+    checkpoint = open_checkpoint(path / "index", read_only=True)
+    assert checkpoint.get(b"vk") == b"v"
+    with pytest.raises(OSError):
+        checkpoint.commit({b"vk": None})
+    checkpoint.close()
+    assert sorted(file.stat().st_mtime_ns for file in (path / "index").iterdir()) == before
+
+
+def test_index__that_cannot_be_opened_is_not_removed(path: Path) -> None:
+    data = path / "index" / "data.mdb"
+    data.mkdir(parents=True)
+    with pytest.raises(VdevError):
+        Vdev.open(RealDisk(), path, CLUSTER)
+    assert data.is_dir()
 
 
 def test_open__twice_is_refused(vdev: Vdev, path: Path) -> None:
