@@ -56,6 +56,7 @@ REFETCH_SECONDS = 2.0
 COMMAND_SECONDS = 10.0
 JOIN_SECONDS = 60.0
 STOP_SECONDS = 0.5
+STORE_RETRY_SECONDS = 1.0
 TABLES_KEEP = 4
 BucketRecord = cm.BucketInfo
 TableCallback = Callable[[Table], None]
@@ -377,7 +378,11 @@ class TableClient:
     async def _turn(self) -> None:
         """Events first: what a renewal reports must have happened."""
         for event in self.core.take_events():
-            self._handle(event)
+            try:
+                self._handle(event)
+            except Exception:  # the last resort of a shell: an owner's callback failed
+                log.exception("a table or settings could not be taken over")
+                self._counters.count("control_refused", "internal")
         self._send()
         async with self._changed:
             self._changed.notify_all()
@@ -417,6 +422,8 @@ class TableClient:
                 await asyncio.to_thread(self._files.save, table)
             except OSError:
                 log.exception("cannot store generation %d: not adopted", table.generation)
+                await asyncio.sleep(STORE_RETRY_SECONDS)
+                self.core.not_adopted()
                 return
         self._recent[table.generation] = table
         for generation in sorted(self._recent)[:-TABLES_KEEP]:

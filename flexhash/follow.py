@@ -212,6 +212,10 @@ class Follower:
             self.holder.generation = table.generation
             self._renew_ns = None
 
+    def not_adopted(self) -> None:
+        """The table of the last AdoptTable could not be stored: it is offered again."""
+        self._adopting = 0
+
     def settings_adopted(self, version: int) -> None:
         """The settings of the last AdoptSettings are in use."""
         self.settings_version = max(version, self.settings_version)
@@ -280,7 +284,7 @@ class Follower:
 
     def _pursue(self, now_ns: int) -> None:
         """Adopt what is active and here; fetch what is announced and missing."""
-        if self._active > max(self.generation, self._adopting):
+        if self._active > self.generation and not self._adopting:  # one after the other
             ready = self._ready
             if ready is not None and ready.digest == self._active_digest:
                 self._adopting = ready.generation

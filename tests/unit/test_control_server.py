@@ -1,0 +1,255 @@
+"""flexhash/server.py and steward.py: who may ask what, who is told, who is fenced."""
+
+from __future__ import annotations
+
+from replicast.flexhash.commands import Code, EditKind, Role, encode_command
+from replicast.flexhash.lease import LEASE_NS, LeaseReason, stretched
+from replicast.flexhash.server import ControlServer, Sender, Standing
+from replicast.flexhash.state import DOWN, UP, ControlState
+from replicast.flexhash.tables import TableBook
+from replicast.metrics import Counters
+from replicast.units import MS, SECOND
+from replicast.wire import control_messages as cm
+from replicast.wire.codec import encode
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
+
+POLICY = cm.PolicyInfo(row_count=16, group_size=4, copies=2, min_copies=1, algorithm=1)
+PLACE = cm.Place(host="h", port=1)
+INIT = cm.ClusterInit(
+    cluster_id=bytes(16), segment_id=1, recovery_epoch=0, expected_targets=3, policy=POLICY
+)
+LEADING = Standing(leading_term=1, leader=1, term=1)
+
+
+class Voter:
+    """One voter whose log commits at once; `leads` can be taken away."""
+
+    def __init__(self) -> None:
+        self.now_ns = 100 * SECOND
+        self.state = ControlState()
+        self.book = TableBook(self.state)
+        self.counters = Counters()
+        self.core = ControlServer(1, self.state, self.book, self.counters, INIT)
+        self.standing = LEADING
+        self.sequence = 0
+
+    def turn(self, milliseconds: int = 60) -> None:
+        self.now_ns += milliseconds * MS
+        self.core.tick(self.now_ns, self.now_ns, self.standing)
+        for token, entry in self.core.take_commands():
+            self.core.command_done(token, self.state.apply(entry), self.now_ns, self.now_ns)
+        while (job := self.book.wanted()) is not None:
+            table = job.run()
+            assert table is not None
+            self.book.put(table)
+
+    def ask(self, node: int, message: Message, role: Role = Role.TARGET) -> list[Message]:
+        sender = Sender(bytes([node]), node, role)
+        self.core.receive(sender, message, bytes(16), self.now_ns, self.now_ns)
+        for token, entry in self.core.take_commands():
+            self.core.command_done(token, self.state.apply(entry), self.now_ns, self.now_ns)
+        return [r.message for r in self.core.take_replies() if r.peer == bytes([node])]
+
+    def run(self, node: int, command: Message, role: Role = Role.TARGET) -> Code:
+        self.sequence += 1
+        submit = cm.CommandSubmit(
+            client=node, sequence=self.sequence, kind=command.TYPE, body=encode(command)
+        )
+        (reply,) = self.ask(node, submit, role)
+        assert isinstance(reply, cm.CommandResult)
+        return Code(reply.code)
+
+    def renew(self, node: int, sequence: int = 1, vouched: bool = True) -> Message:
+        (reply,) = self.ask(
+            node,
+            cm.LeaseRenew(
+                session=1,
+                sequence=sequence,
+                adopted=self.state.active,
+                settings_version=self.state.settings_version,
+                stopping=False,
+                vouched=(vdev_id(node),) if vouched else (),
+            ),
+        )
+        return reply
+
+
+def vdev_id(node: int) -> bytes:
+    return bytes([node]) * 16
+
+
+def target(node: int) -> cm.TargetJoin:
+    return cm.TargetJoin(
+        target=cm.TargetInfo(
+            node_id=node,
+            name=f"t{node}",
+            host=f"h{node}",
+            zone="",
+            udp=PLACE,
+            peer=PLACE,
+            control=PLACE,
+            metrics=PLACE,
+            public_key="",
+            vdev_count=1,
+        )
+    )
+
+
+def vdev(node: int, opens: int = 1) -> cm.VdevJoin:
+    return cm.VdevJoin(
+        vdev_id=vdev_id(node),
+        target=node,
+        weight=1,
+        open_count=opens,
+        opener=opens,
+        damaged=False,
+    )
+
+
+def formed() -> Voter:
+    voter = Voter()
+    voter.turn()
+    voter.turn()
+    for node in (1, 2, 3):
+        assert voter.run(node, target(node)) == Code.OK
+        assert voter.run(node, vdev(node)) == Code.OK
+    for _ in range(6):
+        voter.turn()
+    assert voter.state.active == 1
+    return voter
+
+
+def test_formation__nothing_is_prepared_before_all_are_there() -> None:
+    voter = Voter()
+    for _ in range(4):
+        voter.turn()
+    voter.run(1, target(1))
+    voter.run(1, vdev(1))
+    for _ in range(8):
+        voter.turn()
+    assert voter.state.prepared == voter.state.active == 0
+
+
+def test_commands__only_by_role_and_only_about_oneself() -> None:
+    voter = formed()
+    assert voter.run(2, target(3)) == Code.FORBIDDEN
+    assert voter.run(2, vdev(3, 2)) == Code.FORBIDDEN
+    assert voter.run(2, cm.Activate(generation=2)) == Code.FORBIDDEN
+    assert voter.run(2, cm.VdevStates(changes=())) == Code.FORBIDDEN
+    rows = cm.RowsChange(
+        by=3, by_open_count=1, vdev=2, open_count=1, kind=EditKind.ADD, seen=1, rows=(1,)
+    )
+    assert voter.run(2, rows) == Code.FORBIDDEN
+    assert voter.run(3, rows) == Code.OK
+    bucket = cm.BucketCreate(tenant="d", bucket="b", spread=4, inline_max_bytes=1, created_ns=1)
+    assert voter.run(2, bucket) == Code.FORBIDDEN
+    assert voter.run(9, bucket, Role.GATEWAY) == Code.OK
+    assert voter.run(9, vdev(9), Role.GATEWAY) == Code.FORBIDDEN
+
+
+def test_requests__leases_and_keys_are_not_for_gateways() -> None:
+    voter = formed()
+    renew = cm.LeaseRenew(
+        session=1, sequence=1, adopted=1, settings_version=0, stopping=False, vouched=()
+    )
+    for message in (renew, cm.KeysGet(have_count=0), cm.Redirect(leader=1)):
+        (reply,) = voter.ask(9, message, Role.GATEWAY)
+        assert isinstance(reply, cm.ControlRefused)
+        assert reply.reason in (Reason.UNAUTHORIZED, Reason.BAD_REQUEST)
+
+
+def test_follower__redirects() -> None:
+    voter = formed()
+    voter.standing = Standing(leading_term=None, leader=2, term=2)
+    voter.turn()
+    assert voter.renew(2) == cm.Redirect(leader=2)
+    submit = cm.CommandSubmit(client=1, sequence=1, kind=91, body=b"")
+    assert voter.ask(2, submit) == [cm.Redirect(leader=2)]
+
+
+def test_outcome_of_another_term__is_no_proof() -> None:
+    voter = Voter()
+    voter.core.tick(voter.now_ns, 0, LEADING)
+    ((token, entry),) = voter.core.take_commands()
+    voter.core.standing = Standing(leading_term=2, leader=1, term=2)
+    voter.core.command_done(token, voter.state.apply(entry), voter.now_ns, 0)
+    assert not voter.core.steward.started
+
+
+def test_watcher__is_told_of_changes_once() -> None:
+    voter = formed()
+    (notice,) = voter.ask(9, cm.Watch(active=0, settings_version=0), Role.GATEWAY)
+    assert isinstance(notice, cm.Notice) and notice.active == 1
+    voter.turn()
+    voter.core.take_replies()
+    voter.run(8, cm.SettingSet(setting=cm.Setting(key="a", value="b")), Role.ADMIN)
+    voter.turn()
+    (push,) = [r for r in voter.core.take_replies() if r.peer == bytes([9])]
+    assert isinstance(push.message, cm.Notice)
+    assert push.message.settings_version == 1
+    voter.turn()
+    assert not voter.core.take_replies()
+
+
+def test_another_digest__fences_the_target() -> None:
+    voter = formed()
+    assert isinstance(voter.renew(2), cm.LeaseGrant)
+    voter.ask(2, cm.PrepareAck(generation=1, digest=b"x" * 32))
+    refused = voter.renew(2, 2)
+    assert isinstance(refused, cm.LeaseRefused) and refused.reason == LeaseReason.FENCED
+    digest = voter.state.history[1].digest
+    voter.ask(2, cm.PrepareAck(generation=1, digest=digest))
+    assert isinstance(voter.renew(2, 3), cm.LeaseGrant)
+
+
+def test_vdev_no_longer_vouched_for__is_down_at_once_and_up_again() -> None:
+    voter = formed()
+    voter.renew(2, 1)
+    voter.renew(2, 2, vouched=False)
+    voter.turn(100)
+    assert voter.state.vdevs[2].state == DOWN
+    voter.renew(2, 3)
+    voter.turn(100)
+    assert voter.state.vdevs[2].state == UP
+
+
+def test_silent_target__is_down_only_after_its_lease_surely_ended() -> None:
+    voter = formed()
+    for node in (1, 2, 3):
+        voter.renew(node)
+    end_ns = voter.core.steward.granter.records[3].lease_until_ns
+    sequence = 1
+    while voter.now_ns + 500 * MS < end_ns:
+        voter.turn(500)
+        sequence += 1
+        voter.renew(1, sequence)
+        voter.renew(2, sequence)
+        assert voter.state.vdevs[3].state == UP
+    voter.turn(2000)
+    assert voter.state.vdevs[3].state == DOWN
+    assert voter.state.vdevs[1].state == UP
+
+
+def test_freeze__nobody_is_declared_down() -> None:
+    voter = formed()
+    now_ns = voter.now_ns
+    freeze = cm.Freeze(until_wall_ns=now_ns + 60 * SECOND, now_wall_ns=now_ns)
+    assert voter.run(8, freeze, Role.ADMIN) == Code.OK
+    granted = voter.renew(1)
+    assert isinstance(granted, cm.LeaseGrant) and granted.duration_ns == 60 * SECOND
+    for _ in range(8):
+        voter.turn(2000)
+    assert stretched(LEASE_NS) < 16 * SECOND
+    assert voter.state.vdevs[3].state == UP
+
+
+def test_unknown_entries__change_nothing_at_the_server() -> None:
+    voter = formed()
+    before = voter.state.snapshot()
+    for kind, body in ((91, b""), (7, b""), (120, b"\xff" * 90)):
+        submit = cm.CommandSubmit(client=1, sequence=1, kind=kind, body=body)
+        (reply,) = voter.ask(2, submit)
+        assert isinstance(reply, cm.ControlRefused)
+    assert voter.state.snapshot() == before
+    assert voter.state.apply(encode_command(INIT)) is not None
