@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,48 +12,65 @@ from pathlib import Path
 from replicast.errors import InvalidRequest
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
+PORTS_LOW = 10_000
+EPHEMERAL_LOW = 32_768  # Linux's default
+DRAWS_MAX = 4096
 
 
-def free_ports(host: str, count: int) -> list[int]:
-    """Ports that are free for both TCP and UDP now; all different."""
+def free_ports(host: str, count: int, rng: random.Random) -> list[int]:
+    """Ports that are free for both TCP and UDP now; all different.
+
+    From below the range that the system gives to outgoing connections: a port from inside
+    it may be somebody's connection by the time its daemon is started again, and a client
+    that dials a dead daemon's port can even be connected to itself.
+    """
+    span = range(PORTS_LOW, max(_ephemeral_low(), PORTS_LOW + DRAWS_MAX))
+    candidates = rng.sample(span, DRAWS_MAX)
     found: list[int] = []
-    held: list[socket.socket] = []
-    try:
-        while len(found) < count:
-            tcp = socket.socket(socket.AF_INET, STREAM)
-            held.append(tcp)
-            tcp.bind((host, 0))
-            port = tcp.getsockname()[1]
-            udp = socket.socket(socket.AF_INET, DATAGRAM)
-            held.append(udp)
-            try:
-                udp.bind((host, port))
-            except OSError:
-                continue  # its UDP twin is taken: draw again, keeping this one held
+    for port in candidates:
+        if len(found) == count:
+            break
+        if all(_bindable(host, port, kind) is None for kind in (STREAM, DATAGRAM)):
             found.append(port)
-        return found
-    finally:
-        for each in held:
-            each.close()
+    if len(found) < count:
+        raise InvalidRequest(f"no {count} free ports on {host}", reason="PORT_TAKEN")
+    return found
 
 
-def require_free(host: str, ports: Sequence[int]) -> None:
-    """Raise InvalidRequest that names the first taken port and who has it."""
+def _ephemeral_low() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        return EPHEMERAL_LOW
+
+
+def _bindable(host: str, port: int, kind: int) -> OSError | None:
+    """None when a server could bind now, else why not."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as probe:
+        if kind == STREAM:
+            # As servers do: connections in TIME_WAIT do not make a port taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error
+    return None
+
+
+def require_free(host: str, ports: Sequence[int], advice: str) -> None:
+    """Raise InvalidRequest that names the first taken port, who has it, and `advice`."""
     for port in ports:
         for kind, name in ((STREAM, "tcp"), (DATAGRAM, "udp")):
-            with socket.socket(socket.AF_INET, kind) as probe:
-                if kind == STREAM:
-                    # As servers do: connections in TIME_WAIT do not make a port taken.
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host, port))
-                except OSError as error:
-                    owner = port_owner(name, port)
-                    raise InvalidRequest(
-                        f"{name} port {port} on {host}: {error.strerror}, held by {owner}; "
-                        "choose another --port-base",
-                        reason="PORT_TAKEN",
-                    ) from None
+            error = _bindable(host, port, kind)
+            if error is None:
+                continue
+            if error.errno != errno.EADDRINUSE:
+                raise InvalidRequest(f"{name} port {port} on {host}: {error.strerror}")
+            raise InvalidRequest(
+                f"{name} port {port} on {host} is held by {port_owner(name, port)}; {advice}",
+                reason="PORT_TAKEN",
+            )
 
 
 def port_owner(protocol: str, port: int) -> str:

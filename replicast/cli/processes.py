@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replicast.errors import Unavailable
+from replicast.logs import readable
 
 STOP_SECONDS = 25.0
 POLL_SECONDS = 0.05
@@ -85,7 +86,15 @@ class Daemon:
             lines = self.log_file.read_text(errors="replace").splitlines()[-3:]
         except OSError:
             return ""
-        return "\n".join(lines)
+        return "\n".join(readable(line) for line in lines)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        pid = self.pid()
+        while pid is not None and self.pid() == pid:
+            _signal(pid, signal.SIGKILL)
+            _reap([pid])
+            time.sleep(POLL_SECONDS / 10)
 
 
 def wait_ready(daemons: Iterable[Daemon], timeout_seconds: float) -> None:

@@ -17,20 +17,34 @@ import click
 from replicast.cli.find import find_cluster
 from replicast.config import ConfigError
 from replicast.errors import InvalidRequest, ReplicastError
+from replicast.formation import FormationError
 from replicast.gateway.api_client import ApiConnection, connect_api
+from replicast.joining import JoinError
+from replicast.keys import KeyFileError
+from replicast.target.store.errors import VdevError
+from replicast.tokens import TokenError
+
+SETTING_ERRORS = (ConfigError, FormationError, KeyFileError, TokenError)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
     """Run a command's coroutine to its end and leave with its exit code."""
+    run_plain(lambda: asyncio.run(work()))
+
+
+def run_plain(work: Callable[[], int | None]) -> None:
+    """The same for a command that is a plain function."""
     try:
-        code = asyncio.run(work())
+        code = work()
     except KeyboardInterrupt:
         click.echo("interrupted: nothing was changed that had not finished", err=True)
         sys.exit(130)
-    except (InvalidRequest, ConfigError) as error:
+    except (InvalidRequest, *SETTING_ERRORS) as error:
         fail(str(error), 2)
     except ReplicastError as error:
         fail(f"{error} [{error.reason}]", 1)
+    except (JoinError, VdevError) as error:
+        fail(str(error), 1)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
