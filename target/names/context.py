@@ -108,6 +108,12 @@ class RowContext:
         vdev = self.table.vdevs.get(vdev_index)
         return 0 if vdev is None else vdev.open_count
 
+    def is_gone(self, vdev_index: int) -> bool:
+        """Unknown or out for good: nothing can add it to a row any more."""
+        assert self.table is not None
+        vdev = self.table.vdevs.get(vdev_index)
+        return vdev is None or vdev.state == VdevState.OUT
+
     def up_count(self, vdevs: Iterable[int]) -> int:
         """How many of them are up."""
         return sum(self.is_up(v) for v in vdevs)

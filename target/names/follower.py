@@ -28,6 +28,7 @@ class Follower:
         "acknowledged_index",
         "command_due_ns",
         "command_seen",
+        "commands",
         "committed_index",
         "flight",
         "flight_bytes",
@@ -56,6 +57,7 @@ class Follower:
         self.flight_bytes = 0
         self.query_due_ns: int | None = now_ns
         self.command_due_ns = 0
+        self.commands = 0  # additions submitted and undecided
         self.command_seen = 0  # generation that the last addition was submitted under
         self.waiting_since_ns: int | None = now_ns
 

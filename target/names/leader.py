@@ -21,12 +21,12 @@ from replicast.machine import Incoming
 from replicast.target.names.context import RowContext
 from replicast.target.names.follower import Follower, Role
 from replicast.target.names.log import LogEntry
+from replicast.target.names.members import POLL_NS, Members
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.position import from_wire, tenure_number, to_wire
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.state import summary_of
 from replicast.target.names.undecided import Pending, Undecided
-from replicast.units import MS
 from replicast.wire.name_messages import NameResult, VersionId
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
@@ -39,9 +39,6 @@ from replicast.wire.row_messages import (
     RowOperation,
     StatusItem,
 )
-
-POLL_NS = 25 * MS
-ADD_LAG_ENTRIES = 16  # a candidate this close behind is added; commits then wait for it
 
 
 class Phase(IntEnum):
@@ -89,13 +86,12 @@ class Leadership:
         replica.promise_self((self.epoch, self.tenure))
         self.phase = Phase.WAITING
         self.undecided = Undecided(replica.state)
-        self.followers: dict[int, Follower] = {}
+        self._members = Members(replica, context, outbox)
+        self.followers = self._members.followers
         self._context, self._outbox, self._windows = context, outbox, windows
         self._phase_since_ns = now_ns
         self._fetch: Follower | None = None
         self._fetch_due_ns = 0
-        self._tend_due_ns = 0
-        self._unsettled = True
         self._time_ns = 0
         self.on_table(now_ns)
 
@@ -208,36 +204,17 @@ class Leadership:
 
     def on_table(self, now_ns: int) -> None:
         """A table was adopted under which this VDEV still leads by the same epoch (or now does)."""
-        replicas = self._context.name_replicas(self.row)
-        assert self._context.table is not None
-        settled = self._context.table.names_since(self.row)
-        self._unsettled, self._tend_due_ns = True, now_ns
-        for vdev in replicas:
-            if vdev == self.vdev_index:
-                continue
-            follower = self.followers.get(vdev) or self._follow(vdev, Role.IN_SYNC, now_ns)
-            if follower is None:
-                continue
-            if follower.role == Role.JOINING:
-                self._context.counters.count("row_catchups")
-            follower.role = Role.IN_SYNC
-            if follower.matched and follower.open_count < self._context.open_count(vdev):
+        for follower in self._members.on_table(now_ns):
+            self._drop(follower)
+        for follower in self.followers.values():
+            known = self._context.open_count(follower.vdev_index)
+            if follower.matched and follower.open_count < known:
                 # It was restarted: it may know less of what is committed, and we ask at once.
                 self._release(follower, follower.lost(now_ns, now_ns))
-        for vdev, follower in list(self.followers.items()):
-            if vdev in replicas:
-                continue
-            refused = follower.role == Role.JOINING and settled > follower.command_seen
-            if follower.role == Role.IN_SYNC or self._context.node_of(vdev) is None:
-                self._drop(follower)
-            elif refused:
-                follower.role = Role.CATCHING_UP
 
     def on_change_refused(self, vdev_index: int) -> None:
         """Raft refused an addition for certain."""
-        follower = self.followers.get(vdev_index)
-        if follower is not None and follower.role == Role.JOINING:
-            follower.role = Role.CATCHING_UP
+        self._members.refused(vdev_index)
 
     def end(self) -> list[Pending]:
         """Stop leading: returns what was undecided, whose askers must ask elsewhere."""
@@ -245,13 +222,6 @@ class Leadership:
             self._drop(follower)
         self.phase = Phase.WAITING
         return self.undecided.clear()
-
-    def _follow(self, vdev: int, role: Role, now_ns: int) -> Follower | None:
-        node_id = self._context.node_of(vdev)
-        if node_id is None:
-            return None
-        self.followers[vdev] = Follower(vdev, node_id, role, now_ns)
-        return self.followers[vdev]
 
     def _drop(self, follower: Follower) -> None:
         self._release(follower, follower.flight_bytes)
@@ -272,8 +242,8 @@ class Leadership:
         if self.phase == Phase.LEADING:
             self._replicate(now_ns)
             self._commit(now_ns)
-            if now_ns >= self._tend_due_ns:
-                self._tend_members(now_ns)
+            for follower in self._members.tend(now_ns):
+                self._drop(follower)
         return self._next(now_ns)
 
     def _next(self, now_ns: int) -> int | None:
@@ -282,7 +252,7 @@ class Leadership:
             behind = follower.committed_index < self.replica.committed_index
             busy = busy or not follower.matched or bool(follower.flight) or behind
             busy = busy or follower.role != Role.IN_SYNC
-        busy = busy or self._unsettled
+        busy = busy or self._members.unsettled
         return now_ns + POLL_NS if busy else None
 
     def _ask_again(self, now_ns: int) -> None:
@@ -444,7 +414,8 @@ class Leadership:
         for vdev in (*self._context.required(self.row), *joining):
             if vdev == self.vdev_index:
                 continue
-            asked = self.followers.get(vdev) or self._follow(vdev, Role.CATCHING_UP, now_ns)
+            asked = self.followers.get(vdev)
+            asked = asked or self._members.follow(vdev, Role.CATCHING_UP, now_ns)
             target = min(target, asked.acknowledged_index if asked else 0)
         if target > self.replica.committed_index:
             self.replica.commit(target)
@@ -470,69 +441,3 @@ class Leadership:
             return
         summary = summary_of(entry.operation)
         self._outbox.reply(incoming, NameResult(summary=summary, copies=self.copies, body=b""))
-
-    # -- members -------------------------------------------------------------------
-
-    def _tend_members(self, now_ns: int) -> None:
-        wanted = self._context.wanted(self.row)
-        replicas = self._context.name_replicas(self.row)
-        self._unsettled = self._misplaced(wanted, replicas)
-        self._tend_due_ns = now_ns + (POLL_NS if self._unsettled else 4 * POLL_NS)
-        for vdev in wanted:
-            missing = vdev not in replicas and vdev not in self.followers
-            if missing and self._context.is_up(vdev) and self._context.may_add(vdev, now_ns):
-                self._follow(vdev, Role.CATCHING_UP, now_ns)
-        for follower in list(self.followers.values()):
-            if follower.role == Role.IN_SYNC:
-                self._tend_replica(follower, replicas, now_ns)
-            else:
-                self._tend_candidate(follower, wanted, now_ns)
-
-    def _tend_replica(self, follower: Follower, replicas: tuple[int, ...], now_ns: int) -> None:
-        assert self._context.table is not None
-        vdev, policy = follower.vdev_index, self._context.table.policy
-        if len(replicas) <= policy.min_copies or now_ns < follower.command_due_ns:
-            return
-        if not self._context.is_up(vdev) or self._silent(follower, now_ns):
-            self._context.note_removal(vdev, now_ns)
-            self._change(follower, False, now_ns)
-
-    def _silent(self, follower: Follower, now_ns: int) -> bool:
-        since_ns = follower.waiting_since_ns
-        return since_ns is not None and now_ns - since_ns >= self._context.limits.silence_ns
-
-    def _misplaced(self, wanted: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
-        """Is there anything about the replica set that should change?"""
-        if any(v not in replicas and self._context.is_up(v) for v in wanted):
-            return True
-        assert self._context.table is not None
-        if len(replicas) <= self._context.table.policy.min_copies:
-            return False
-        return any(not self._context.is_up(v) for v in replicas)
-
-    def _tend_candidate(self, follower: Follower, wanted: tuple[int, ...], now_ns: int) -> None:
-        vdev = follower.vdev_index
-        if follower.role == Role.JOINING:
-            if now_ns >= follower.command_due_ns:
-                self._change(follower, True, now_ns)
-            return
-        if vdev not in wanted or not self._context.is_up(vdev):
-            if vdev not in self._context.required(self.row):
-                self._drop(follower)
-            return
-        log, acknowledged = self.replica.log, follower.acknowledged_index
-        caught_up = follower.matched and acknowledged >= self.replica.committed_index
-        near = log.last.index - acknowledged <= ADD_LAG_ENTRIES
-        if caught_up and near and self._context.may_add(vdev, now_ns):
-            follower.role = Role.JOINING
-            self._change(follower, True, now_ns)
-
-    def _change(self, follower: Follower, add: bool, now_ns: int) -> None:
-        assert self._context.table is not None
-        follower.command_due_ns = now_ns + self._context.limits.command_retry_ns
-        seen = self._context.table.generation
-        if add:
-            follower.command_seen = seen
-        vdev, own = follower.vdev_index, self.replica.open_count
-        life = follower.open_count if add else self._context.open_count(vdev)
-        self._outbox.change((add, vdev, life, self.vdev_index, own, seen), self.row)

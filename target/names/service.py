@@ -15,12 +15,12 @@ acknowledged. A row costs nothing here until somebody touches it.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 from replicast.flexhash.table import Table
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
+from replicast.target.names.appends import Appends
 from replicast.target.names.context import Buckets, Lease, RowContext
 from replicast.target.names.leader import Leadership, PeerWindows
 from replicast.target.names.limits import NameLimits
@@ -36,14 +36,11 @@ from replicast.target.names.requests import (
     well_formed,
 )
 from replicast.target.names.store import (
-    AppendRecords,
-    RowRecord,
     RowsChange,
     RowStore,
     StoreOutcome,
     View,
 )
-from replicast.units import MS
 from replicast.wire.name_messages import NameDelete, NameKey, NameList, NamePut
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
@@ -57,19 +54,7 @@ from replicast.wire.row_messages import (
 from replicast.wire.schema import Message
 
 RowKey = tuple[int, int]  # (row, vdev_index)
-AGAIN_NS = 20 * MS
 LOCAL_ROUNDS_MAX = 16
-
-
-@dataclass(slots=True)
-class Flight:
-    """One AppendRecords under way: which logs it carries, and up to where."""
-
-    token: int
-    marks: list[tuple[RowReplica, int, int]]
-    records: tuple[RowRecord, ...] = ()
-    done: bool = False
-    again_ns: int | None = None  # nothing was taken: when to hand it out again
 
 
 class NameService:
@@ -96,8 +81,7 @@ class NameService:
         self._dirty: dict[RowKey, RowReplica] = {}
         self._due: dict[int, int] = {}  # row -> when its leadership wants a step
         self._to_touch: deque[int] = deque()
-        self._flights: dict[int, deque[Flight]] = {}
-        self._token = 0
+        self._appends: dict[int, Appends] = {}
         self._now_ns = 0
 
     # -- what the owner tells ----------------------------------------------------
@@ -106,7 +90,7 @@ class NameService:
         """A VDEV is open and known to the cluster under this index."""
         self._now_ns = now_ns
         self._stores[vdev_index] = store
-        self._flights[vdev_index] = deque()
+        self._appends[vdev_index] = Appends(vdev_index)
         self.context.open_counts[vdev_index] = store.open_count
         if self.context.table is not None:
             self._plan(self.context.table)
@@ -115,7 +99,7 @@ class NameService:
         """A VDEV failed or is being closed: it leads and acknowledges nothing any more."""
         self._now_ns = now_ns
         self._stores.pop(vdev_index, None)
-        self._flights.pop(vdev_index, None)
+        self._appends.pop(vdev_index, None)
         self.context.open_counts.pop(vdev_index, None)
         for row in [r for r, lead in self._leaders.items() if lead.vdev_index == vdev_index]:
             self._end(row)
@@ -165,21 +149,14 @@ class NameService:
     def stored(self, vdev_index: int, token: int, outcome: StoreOutcome, now_ns: int) -> None:
         """What became of an AppendRecords; after FAILED nothing of this VDEV counts any more."""
         self._now_ns = now_ns
-        flights = self._flights.get(vdev_index)
-        if flights is None:
+        appends = self._appends.get(vdev_index)
+        if appends is None:
             return
         if outcome == StoreOutcome.FAILED:
             self.remove_vdev(vdev_index, now_ns)
             return
-        for flight in flights:
-            if flight.token == token and outcome == StoreOutcome.AGAIN:
-                flight.again_ns = now_ns + AGAIN_NS
-            flight.done = flight.done or flight.token == token
-            flight.done = flight.done and flight.again_ns is None
-        while flights and flights[0].done:
-            for replica, index, cuts in flights.popleft().marks:
-                replica.stored(index, cuts)
-                self._touched(replica)
+        for replica in appends.stored(token, outcome, now_ns):
+            self._touched(replica)
 
     def stop(self, now_ns: int) -> None:
         """Lead nothing any more (hand-over before the lease is given back)."""
@@ -209,7 +186,7 @@ class NameService:
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
         due = [*self._due.values(), *self._parking.deadlines()]
-        due += [f.again_ns for fs in self._flights.values() for f in fs if f.again_ns is not None]
+        due += [again_ns for a in self._appends.values() for again_ns in a.deadlines()]
         if self._to_touch:
             due.append(self._now_ns + RETRY_NS)
         return min(due, default=None)
@@ -490,33 +467,13 @@ class NameService:
                 self._outbox.item(self.context.node_of(status.leader), status)
 
     def _take_records(self) -> None:
-        blocked = [vdev for vdev in self._flights if not self._hand_out_again(vdev)]
-        batches: dict[int, Flight] = {}
-        records: dict[int, list[RowRecord]] = {}
+        fresh: dict[int, list[RowReplica]] = {}
         for (row, vdev), replica in list(self._dirty.items()):
-            log = replica.log
-            if log.records and vdev in blocked:
-                continue  # order: behind what waits
+            if replica.log.records and self._appends[vdev].blocked(self._now_ns):
+                continue  # in order, behind what the store did not take
             del self._dirty[row, vdev]
-            if not log.records:
-                continue
-            if vdev not in batches:
-                self._token += 1
-                batches[vdev] = Flight(self._token, [])
-            records.setdefault(vdev, []).extend(log.records)
-            log.records = []
-            batches[vdev].marks.append((replica, log.last.index, log.cuts))
-        for vdev, flight in batches.items():
-            flight.records = tuple(records[vdev])
-            self._flights[vdev].append(flight)
-            self._outbox.event(AppendRecords(vdev, flight.token, flight.records))
-
-    def _hand_out_again(self, vdev: int) -> bool:
-        """What the store did not take is due again; False: it still waits."""
-        waiting = [f for f in self._flights[vdev] if f.again_ns is not None]
-        if any((f.again_ns or 0) > self._now_ns for f in waiting):
-            return False
-        for flight in waiting:
-            flight.again_ns = None
-            self._outbox.event(AppendRecords(vdev, flight.token, flight.records))
-        return True
+            if replica.log.records:
+                fresh.setdefault(vdev, []).append(replica)
+        for vdev, appends in self._appends.items():
+            for event in appends.take(fresh.get(vdev, []), self._now_ns):
+                self._outbox.event(event)

@@ -1,0 +1,137 @@
+"""The replica set of a row, as its acting leader tends it: who leaves, who catches up, who joins.
+
+A replica that is down or silent is removed, never below min_copies. A candidate that is not
+in sync is brought up to date like a replica and then added. From the moment its addition is
+submitted (JOINING) until the outcome is known, commits wait for it too; the outcome is
+known from a table, or from a refusal of the only submission.
+"""
+
+from __future__ import annotations
+
+from replicast.target.names.context import RowContext
+from replicast.target.names.follower import Follower, Role
+from replicast.target.names.outbox import Outbox
+from replicast.target.names.replica import RowReplica
+from replicast.units import MS
+
+POLL_NS = 25 * MS
+ADD_LAG_ENTRIES = 16  # a candidate this close behind is added; commits then wait for it
+
+
+class Members:
+    """The followers of one leadership. `unsettled`: the set is not what it should be."""
+
+    def __init__(self, replica: RowReplica, context: RowContext, outbox: Outbox) -> None:
+        self.followers: dict[int, Follower] = {}
+        self.unsettled = True
+        self._replica, self._context, self._outbox = replica, context, outbox
+        self._due_ns = 0
+
+    def follow(self, vdev: int, role: Role, now_ns: int) -> Follower | None:
+        """Begin to talk to a VDEV; None when nobody owns it."""
+        node_id = self._context.node_of(vdev)
+        if node_id is None:
+            return None
+        self.followers[vdev] = Follower(vdev, node_id, role, now_ns)
+        return self.followers[vdev]
+
+    def on_table(self, now_ns: int) -> list[Follower]:
+        """Take the roles from a new table; returns the followers that have no part any more."""
+        assert self._context.table is not None
+        row = self._replica.row
+        replicas = self._context.name_replicas(row)
+        settled = self._context.table.names_since(row)
+        self.unsettled, self._due_ns = True, now_ns
+        for vdev in replicas:
+            if vdev == self._replica.vdev_index:
+                continue
+            follower = self.followers.get(vdev) or self.follow(vdev, Role.IN_SYNC, now_ns)
+            if follower is not None:
+                if follower.role == Role.JOINING:
+                    self._context.counters.count("row_catchups")
+                follower.role, follower.commands = Role.IN_SYNC, 0
+        gone: list[Follower] = []
+        for vdev, follower in self.followers.items():
+            if vdev in replicas:
+                continue
+            if follower.role == Role.JOINING and settled > follower.command_seen:
+                follower.role, follower.commands = Role.CATCHING_UP, 0
+            if follower.role == Role.IN_SYNC or self._context.is_gone(vdev):
+                gone.append(follower)
+        return gone
+
+    def refused(self, vdev_index: int) -> None:
+        """An addition was refused for certain; an earlier submission may still be accepted."""
+        follower = self.followers.get(vdev_index)
+        if follower is not None and follower.role == Role.JOINING and follower.commands == 1:
+            follower.role, follower.commands = Role.CATCHING_UP, 0
+
+    def tend(self, now_ns: int) -> list[Follower]:
+        """Do what is due; returns followers to drop."""
+        if now_ns < self._due_ns:
+            return []
+        row = self._replica.row
+        wanted, replicas = self._context.wanted(row), self._context.name_replicas(row)
+        self.unsettled = self._misplaced(wanted, replicas)
+        self._due_ns = now_ns + (POLL_NS if self.unsettled else 4 * POLL_NS)
+        for vdev in wanted:
+            missing = vdev not in replicas and vdev not in self.followers
+            if missing and self._context.is_up(vdev) and self._context.may_add(vdev, now_ns):
+                self.follow(vdev, Role.CATCHING_UP, now_ns)
+        dropped: list[Follower] = []
+        for follower in self.followers.values():
+            if follower.role == Role.IN_SYNC:
+                self._tend_replica(follower, replicas, now_ns)
+            elif not self._tend_candidate(follower, wanted, now_ns):
+                dropped.append(follower)
+        return dropped
+
+    def _tend_replica(self, follower: Follower, replicas: tuple[int, ...], now_ns: int) -> None:
+        assert self._context.table is not None
+        vdev, policy = follower.vdev_index, self._context.table.policy
+        if len(replicas) <= policy.min_copies or now_ns < follower.command_due_ns:
+            return
+        if not self._context.is_up(vdev) or self._silent(follower, now_ns):
+            self._context.note_removal(vdev, now_ns)
+            self._submit(follower, False, now_ns)
+
+    def _silent(self, follower: Follower, now_ns: int) -> bool:
+        since_ns = follower.waiting_since_ns
+        return since_ns is not None and now_ns - since_ns >= self._context.limits.silence_ns
+
+    def _misplaced(self, wanted: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
+        if any(v not in replicas and self._context.is_up(v) for v in wanted):
+            return True
+        assert self._context.table is not None
+        if len(replicas) <= self._context.table.policy.min_copies:
+            return False
+        return any(not self._context.is_up(v) for v in replicas)
+
+    def _tend_candidate(self, follower: Follower, wanted: tuple[int, ...], now_ns: int) -> bool:
+        """False: nobody wants it any more."""
+        vdev = follower.vdev_index
+        if follower.role == Role.JOINING:
+            if now_ns >= follower.command_due_ns:
+                self._submit(follower, True, now_ns)
+            return True
+        if vdev not in wanted or not self._context.is_up(vdev):
+            return vdev in self._context.required(self._replica.row)
+        log, acknowledged = self._replica.log, follower.acknowledged_index
+        caught_up = follower.matched and acknowledged >= self._replica.committed_index
+        near = log.last.index - acknowledged <= ADD_LAG_ENTRIES
+        if caught_up and near and self._context.may_add(vdev, now_ns):
+            follower.role = Role.JOINING
+            self._submit(follower, True, now_ns)
+        return True
+
+    def _submit(self, follower: Follower, add: bool, now_ns: int) -> None:
+        assert self._context.table is not None
+        follower.command_due_ns = now_ns + self._context.limits.command_retry_ns
+        seen = self._context.table.generation
+        if add:
+            follower.command_seen = seen
+            follower.commands += 1
+        vdev, replica = follower.vdev_index, self._replica
+        life = follower.open_count if add else self._context.open_count(vdev)
+        key = (add, vdev, life, replica.vdev_index, replica.open_count, seen)
+        self._outbox.change(key, replica.row)
