@@ -58,6 +58,7 @@ from replicast.wire.status_messages import RaftStatus
 log = logging.getLogger("replicast.target")
 
 TICK_SECONDS = 0.5
+JOIN_SECONDS = 30 * 24 * 3600.0  # waits for a quorum as long as it takes
 LOOP_STALL_NS_MAX = 10_000_000_000
 START_ERRORS = (
     ConfigError,
@@ -285,7 +286,7 @@ class TargetDaemon:
             for vdev in self._vdevs.by_id.values()
         ]
         joining = asyncio.ensure_future(
-            self._client.join(self._membership.entry(), opens, timeout_seconds=float("inf"))
+            self._client.join(self._membership.entry(), opens, timeout_seconds=JOIN_SECONDS)
         )
         stopping = asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait({joining, stopping}, return_when=asyncio.FIRST_COMPLETED)
