@@ -12,6 +12,7 @@ from typing import Any
 
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.target.names.store import FetchTable, RowsChange, SendPeer
+from replicast.units import MS
 from replicast.wire.chunk_messages import Refused
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
@@ -30,6 +31,7 @@ from replicast.wire.schema import Message
 
 Item = AppendItem | StatusItem | QueryItem | FetchItem | FetchedItem
 ITEM_BYTES = 96
+FETCH_AGAIN_NS = 200 * MS
 ITEMS_PER_MESSAGE_MAX = 8192
 
 MESSAGE_OF: dict[type[Any], Callable[..., Message]] = {
@@ -55,6 +57,7 @@ class Outbox:
         self._events: list[Event] = []
         self._changes: dict[ChangeKey, dict[int, None]] = {}
         self._fetch_generation = 0
+        self._asked = (0, 0)  # generation last asked for, and when
 
     def item(self, node_id: NodeId | None, item: Item) -> None:
         """One item for a peer; a VDEV without owner hears nothing."""
@@ -107,14 +110,15 @@ class Outbox:
         replies, self._replies = self._replies, []
         return replies
 
-    def take_events(self) -> list[Event]:
+    def take_events(self, now_ns: int) -> list[Event]:
         """Peer messages, records, row changes, wanted tables."""
         for key, rows in self._changes.items():
             self._events.append(RowsChange(*key, tuple(rows)))
         self._changes.clear()
-        if self._fetch_generation:
-            self._events.append(FetchTable(self._fetch_generation))
-            self._fetch_generation = 0
+        wanted, self._fetch_generation = self._fetch_generation, 0
+        if wanted > self._asked[0] or (wanted and now_ns >= self._asked[1] + FETCH_AGAIN_NS):
+            self._asked = (wanted, now_ns)
+            self._events.append(FetchTable(wanted))
         events, self._events = self._events, []
         return events
 

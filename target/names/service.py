@@ -83,13 +83,16 @@ class NameService:
         self._to_touch: deque[int] = deque()
         self._appends: dict[int, Appends] = {}
         self._now_ns = 0
+        self._flushed = True
+        self._held: dict[int, None] = {}  # rows that held records when their VDEV was opened
 
     # -- what the owner tells ----------------------------------------------------
 
     def add_vdev(self, vdev_index: int, store: RowStore, now_ns: int) -> None:
         """A VDEV is open and known to the cluster under this index."""
-        self._now_ns = now_ns
+        self._wake(now_ns)
         self._stores[vdev_index] = store
+        self._held.update(dict.fromkeys(store.rows()))
         self._appends[vdev_index] = Appends(vdev_index)
         self.context.open_counts[vdev_index] = store.open_count
         if self.context.table is not None:
@@ -97,7 +100,7 @@ class NameService:
 
     def remove_vdev(self, vdev_index: int, now_ns: int) -> None:
         """A VDEV failed or is being closed: it leads and acknowledges nothing any more."""
-        self._now_ns = now_ns
+        self._wake(now_ns)
         self._stores.pop(vdev_index, None)
         self._appends.pop(vdev_index, None)
         self.context.open_counts.pop(vdev_index, None)
@@ -118,7 +121,7 @@ class NameService:
 
     def adopt_table(self, table: Table, now_ns: int) -> None:
         """Use a newer table; leaderships that it takes away end before this returns."""
-        self._now_ns = now_ns
+        self._wake(now_ns)
         if self.context.table is not None and table.generation <= self.context.table.generation:
             return
         self.context.adopt(table)
@@ -135,12 +138,12 @@ class NameService:
 
     def buckets_changed(self, now_ns: int) -> None:
         """The map of buckets has news: requests may wait for it."""
-        self._now_ns = now_ns
+        self._wake(now_ns)
         self._parking.wake()
 
     def change_refused(self, change: RowsChange, now_ns: int) -> None:
         """Raft refused a RowsChange for certain (not: no answer)."""
-        self._now_ns = now_ns
+        self._wake(now_ns)
         for row in change.rows if change.add else ():
             lead = self._leaders.get(row)
             if lead is not None and lead.vdev_index == change.by:
@@ -148,7 +151,7 @@ class NameService:
 
     def stored(self, vdev_index: int, token: int, outcome: StoreOutcome, now_ns: int) -> None:
         """What became of an AppendRecords; after FAILED nothing of this VDEV counts any more."""
-        self._now_ns = now_ns
+        self._wake(now_ns)
         appends = self._appends.get(vdev_index)
         if appends is None:
             return
@@ -160,7 +163,7 @@ class NameService:
 
     def stop(self, now_ns: int) -> None:
         """Lead nothing any more (hand-over before the lease is given back)."""
-        self._now_ns = now_ns
+        self._wake(now_ns)
         for row in list(self._leaders):
             self._end(row)
         self._to_touch.clear()
@@ -169,19 +172,19 @@ class NameService:
 
     def receive(self, incoming: Incoming, now_ns: int) -> None:
         """A named request from a gateway."""
-        self._now_ns = now_ns
+        self._wake(now_ns)
         if isinstance(incoming.message, (*ROW_REQUESTS, NameList)):
             self._try(incoming, now_ns + self.context.limits.park_ns)
 
     def receive_peer(self, message: Message, sender: NodeId, now_ns: int) -> None:
         """A row message from another target; `sender` is who the channel's key belongs to."""
-        self._now_ns = now_ns
+        self._wake(now_ns)
         for item in getattr(message, "items", ()):
             self._on_item(item, sender)
 
     def expire(self, now_ns: int) -> None:
         """Timers."""
-        self._now_ns = now_ns
+        self._wake(now_ns)
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
@@ -200,7 +203,7 @@ class NameService:
         """SendPeer, AppendRecords, RowsChange, FetchTable."""
         self._flush()
         self._take_records()
-        return self._outbox.take_events()
+        return self._outbox.take_events(self._now_ns)
 
     # -- for status pages and background work ------------------------------------------
 
@@ -357,7 +360,8 @@ class NameService:
     def _plan(self, table: Table) -> None:
         """Which rows led here want attention without being asked: those that hold records,
         and those whose replica set is not what it should be."""
-        held = {row: None for store in self._stores.values() for row in store.rows()}
+        held = dict.fromkeys(row for (row, _), r in self._replicas.items() if r.log.last.index)
+        held.update(self._held)
         rows = [
             row
             for row in table.rows_led_by(self.context.node_id)
@@ -422,7 +426,14 @@ class NameService:
 
     # -- the end of a wake-up ------------------------------------------------------
 
+    def _wake(self, now_ns: int) -> None:
+        self._now_ns, self._flushed = now_ns, False
+
     def _flush(self) -> None:
+        """Follow up on everything that was told; once, whoever asks for the results first."""
+        if self._flushed:
+            return
+        self._flushed = True
         self._touch_some()
         for _ in range(LOCAL_ROUNDS_MAX):
             self._step()
@@ -433,7 +444,8 @@ class NameService:
             if not local:
                 break
             for message in local:
-                self.receive_peer(message, self.context.node_id, self._now_ns)
+                for item in getattr(message, "items", ()):
+                    self._on_item(item, self.context.node_id)
 
     def _touch_some(self) -> None:
         room = self.context.limits.touch_batch
