@@ -61,7 +61,8 @@ class RowLog:
         self._tail: dict[int, LogEntry] = {}
         self._tail_bytes = 0
         self.last = ZERO
-        self.durable_index, highest = store.span(row)
+        gapless, highest = store.span(row)
+        self.durable_index = gapless
         for index in range(applied.index + 1, self.durable_index + 1):
             entry = self._read(index)
             if entry is None:
@@ -71,9 +72,10 @@ class RowLog:
         self.last = self.position_at(self.durable_index) or ZERO
         if self.last.index == applied.index:
             self.last = applied
-        if highest > self.last.index:
+        if highest > gapless == self.last.index:
             # Leftovers behind a gap: they must not seem to follow what is appended next.
-            self.records.append(TruncateRecord(row, self.last.index + 1))
+            # Behind an entry that cannot be read they stay: they may be committed.
+            self.records.append(TruncateRecord(row, gapless + 1))
 
     def get(self, index: int) -> LogEntry | None:
         """Entry `index`, from memory or the store."""

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from replicast.target.names.context import RowContext
+from replicast.target.names.state import RowState
+from replicast.target.names.undecided import Undecided
 from replicast.units import MS
 from replicast.wire.name_messages import IF_ABSENT, IF_VERSION, NO_VERSION, Condition
 
@@ -70,3 +73,33 @@ def test_same_seed_same_trace(sim: Any) -> None:
 def test_names_are_linearizable_and_durable(sim: Any, seed: int) -> None:
     print(f"replay: SIM_SEED={seed} pytest tests/sim/names/test_histories.py")
     run_random(sim, seed)
+
+
+PLANTED = {
+    "commits what only two replicas have": (
+        RowContext,
+        "required",
+        lambda self, row: self.name_replicas(row)[:2],
+    ),
+    "reads around what an earlier leader may have answered": (
+        Undecided,
+        "inherited",
+        lambda self, prefix: False,
+    ),
+    "judges conditions by committed state only": (
+        Undecided,
+        "newest",
+        lambda self, prefix: next((v.summary for v in self._state.versions(prefix, 1)), None),
+    ),
+    "forgets what operations answered": (RowState, "outcome", lambda self, operation_id: None),
+}
+
+
+@pytest.mark.parametrize("bug", list(PLANTED))
+def test_canary__a_planted_bug_is_found(
+    sim: Any, bug: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(*PLANTED[bug])
+    with pytest.raises(AssertionError):
+        for seed in range(40):
+            run_random(sim, seed)
