@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicast import errors
 from replicast.errors import ReplicastError, Unavailable
@@ -22,7 +22,9 @@ from replicast.gateway.api_frames import (
     write_frame,
     write_json,
 )
-from replicast.gateway.initiation import Block
+
+if TYPE_CHECKING:
+    from replicast.gateway.initiation import Block
 
 Answer = dict[str, Any] | bytes
 

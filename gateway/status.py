@@ -18,7 +18,6 @@ from replicast.wire.schema import Message
 from replicast.wire.status_messages import TargetStatus, VdevStatusEntry
 
 HEALTHY, DEGRADED, AT_RISK = "healthy", "degraded", "at_risk"
-EXIT_CODES = {HEALTHY: 0, DEGRADED: 1, AT_RISK: 2}
 
 
 def status_report(

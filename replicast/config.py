@@ -15,8 +15,10 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from replicast.errors import InvalidRequest
 
-class ConfigError(Exception):
+
+class ConfigError(InvalidRequest):
     """A setting that cannot be used; the text names file, key and allowed range."""
 
 

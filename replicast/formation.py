@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from replicast.errors import InvalidRequest
 from replicast.keys import Identity, Role, is_public_key, write_private
 from replicast.machine import Address, NodeId
 
@@ -31,7 +32,7 @@ ENDPOINTS = ("udp", "peer", "control", "raft", "metrics")
 TRANSPORTS = ("unicast", "multicast")
 
 
-class FormationError(Exception):
+class FormationError(InvalidRequest):
     """A formation document that cannot be used; the text names file and key."""
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from replicast.curve import CurveClient, CurveHub, Received
+from replicast.errors import ReplicastError
 from replicast.formation import (
     CLUSTER_KEY_FILE,
     ENDPOINTS,
@@ -70,12 +71,11 @@ QUEUE_FRAMES_MAX = 100
 STRANGER = Identity(0, Role.STRANGER)
 
 
-class JoinError(Exception):
+class JoinError(ReplicastError):
     """The founder said no, or its answer makes no sense; `reason` is a stable word."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
+        super().__init__(detail, reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,12 +19,14 @@ from typing import Any
 
 import zmq
 
+from replicast.errors import InvalidRequest
+
 CLUSTER_KEY_BYTES = 32
 KEY_EPOCH_MAX = 255
 Z85_KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
 
-class KeyFileError(Exception):
+class KeyFileError(InvalidRequest):
     """A key file that cannot be used; the text names the file and what to do."""
 
 

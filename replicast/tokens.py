@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from zmq.utils import z85
 
+from replicast.errors import InvalidRequest
 from replicast.keys import Role
 from replicast.machine import Address
 
@@ -27,7 +28,7 @@ CHECK_BYTES = 4
 SECRET_BYTES = 16
 
 
-class TokenError(Exception):
+class TokenError(InvalidRequest):
     """A text that is not a token."""
 
 

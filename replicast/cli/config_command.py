@@ -9,7 +9,7 @@ import click
 
 from replicast.cli.find import find_cluster
 from replicast.cli.layout import load_local
-from replicast.cli.run import SETTING_ERRORS, run_plain
+from replicast.cli.run import run_plain
 from replicast.config import ConfigError, load
 from replicast.disks import RealDisk
 from replicast.errors import InvalidRequest
@@ -20,7 +20,7 @@ from replicast.target.config import TargetConfig, parse_vdevs
 from replicast.target.store.errors import VdevError
 from replicast.target.store.format import read_header
 
-PROBLEMS = (InvalidRequest, VdevError, *SETTING_ERRORS)
+PROBLEMS = (InvalidRequest, VdevError)
 
 
 @click.group()

@@ -15,16 +15,8 @@ from typing import Any
 import click
 
 from replicast.cli.find import find_cluster
-from replicast.config import ConfigError
 from replicast.errors import InvalidRequest, ReplicastError
-from replicast.formation import FormationError
 from replicast.gateway.api_client import ApiConnection, connect_api
-from replicast.joining import JoinError
-from replicast.keys import KeyFileError
-from replicast.target.store.errors import VdevError
-from replicast.tokens import TokenError
-
-SETTING_ERRORS = (ConfigError, FormationError, KeyFileError, TokenError)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
@@ -39,12 +31,10 @@ def run_plain(work: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         click.echo("interrupted: nothing was changed that had not finished", err=True)
         sys.exit(130)
-    except (InvalidRequest, *SETTING_ERRORS) as error:
+    except InvalidRequest as error:
         fail(str(error), 2)
     except ReplicastError as error:
         fail(f"{error} [{error.reason}]", 1)
-    except (JoinError, VdevError) as error:
-        fail(str(error), 1)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

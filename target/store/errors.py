@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from replicast.errors import ReplicastError
+
 
 class VdevStatus(IntEnum):
     """What a VDEV can still do. FAULTED and READ_ONLY end only with a new open."""
@@ -33,8 +35,10 @@ class RecordClass(IntEnum):
     FREEING = 3  # what frees space, references, catch-up: to 98 %
 
 
-class VdevError(Exception):
+class VdevError(ReplicastError):
     """The VDEV cannot be opened or used; the text names path and cause."""
+
+    reason = "VDEV"
 
 
 class NotAVdev(VdevError):
