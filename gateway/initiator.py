@@ -150,8 +150,11 @@ class UdpInitiator:
         assert self.find_bucket is not None
         return await self.find_bucket(tenant, bucket)  # type: ignore[no-any-return]
 
-    async def put_chunk(self, data: Block) -> ChunkPlaced:
-        """Store one chunk on `copies` hosts, durable; raises Unavailable, NoSpace, ..."""
+    async def put_chunk(self, data: Block, *, negotiate: bool = False) -> ChunkPlaced:
+        """Store one chunk on `copies` hosts, durable; raises Unavailable, NoSpace, ...
+
+        `negotiate`: ask all members of the row also for a small chunk, as repair needs it.
+        """
         self._fence()
         chid = await self._hash(data)
         now_ns = self._now_ns()
@@ -161,6 +164,7 @@ class UdpInitiator:
             buffer=data,
             deadline_ns=now_ns + OPERATION_DEADLINE_NS,
             now_ns=now_ns,
+            negotiate=negotiate,
         )
         event = await self._chunk_outcome(operation)
         if isinstance(event, PutFailed):

@@ -27,7 +27,7 @@ from replicast.gateway.initiator import UdpInitiator
 from replicast.gateway.objects import ObjectLimits, Objects
 from replicast.hashing import algorithm_named
 from replicast.keys import load_cluster_keys, load_key_pair
-from replicast.machine import Address
+from replicast.machine import Address, NodeId
 from replicast.metrics import Counters
 from replicast.transfer import CreditPool
 from replicast.transport.multicast import MulticastPlan
@@ -59,90 +59,100 @@ class OpenedInitiator:
 
 
 async def open_initiator(
-    cluster: ClusterFile,
-    config: InitiatorConfig,
-    *,
-    table_seconds: float = FIRST_TABLE_SECONDS,
+    cluster: ClusterFile, config: InitiatorConfig, *, table_seconds: float = FIRST_TABLE_SECONDS
 ) -> OpenedInitiator:
     """Connect; returns with a table in hand. Raises Unavailable when no voter gives one."""
-    counters = Counters()
-    rng = random.Random(secrets.randbits(128))
-    hub = CurveHub(counters)
-    opened: list[UdpInitiator] = []
-
-    def on_table(table: Table) -> None:
-        for initiator in opened:
-            initiator.on_table(table)
-            set_addresses(table)
-
-    node_id = rng.getrandbits(64)
-    client = TableClient(
-        hub,
-        load_key_pair(cluster.node_key),
-        node_id,
-        [Voter(v.node_id, v.control, v.public_key) for v in cluster.voters],
-        clock_ns=clocks.now_ns,
-        wall_ns=clocks.wall_ns,
-        rng=rng,
-        counters=counters,
-        on_table=on_table,
-    )
+    opening = _Opening(cluster, config)
     try:
-        await client.start()
-        table = await client.wait_table(table_seconds)
-        await client.refetch_settings()
+        await opening.client.start()
+        await opening.client.wait_table(table_seconds)
+        await opening.client.refetch_settings()
+        return opening.finish()
+    except BaseException:
+        await opening.client.stop()
+        opening.hub.close()
+        raise
+
+
+class _Opening:
+    """The parts while they are put together; tables that come meanwhile wait in the client."""
+
+    def __init__(self, cluster: ClusterFile, config: InitiatorConfig) -> None:
+        self._cluster, self._config = cluster, config
+        self._counters = Counters()
+        self._rng = random.Random(secrets.randbits(128))
+        self._node_id = self._rng.getrandbits(64)
+        self._opened: OpenedInitiator | None = None
+        self.hub = CurveHub(self._counters)
+        self.client = TableClient(
+            self.hub,
+            load_key_pair(cluster.node_key),
+            self._node_id,
+            [Voter(v.node_id, v.control, v.public_key) for v in cluster.voters],
+            clock_ns=clocks.now_ns,
+            wall_ns=clocks.wall_ns,
+            rng=self._rng,
+            counters=self._counters,
+            on_table=self._on_table,
+        )
+
+    def _on_table(self, table: Table) -> None:
+        if self._opened is not None:
+            self._opened.udp.endpoint.set_addresses(_addresses(table))
+            self._opened.initiator.on_table(table)
+
+    def finish(self) -> OpenedInitiator:
+        """The UDP side and the object layer, on the first table."""
+        table = self.client.table
+        assert table is not None
+        config, cluster = self._config, self._cluster
         bind = (config.host or _route_to(cluster.voters[0].control), 0)
-        plan = _multicast_plan(cluster, config)
         buffers = make_buffers(config.buffer_bytes)
-        context = _context(config, cluster, bind, counters, rng, buffers)
         initiator = UdpInitiator(
-            source=client,
-            context=context,
+            source=self.client,
+            context=_context(config, cluster, bind, self._counters, self._rng, buffers),
             algorithm=algorithm_named(cluster.content_hash),
-            rng=rng,
+            rng=self._rng,
             now_ns=clocks.now_ns,
             wall_ns=clocks.wall_ns,
         )
-        keys = load_cluster_keys(cluster.cluster_key)
-        udp = open_udp(
-            UdpPlan(
-                node_id=node_id,
-                bind=bind,
-                boot_number=0,
-                keys=KeyRing(cluster.cluster_id, keys.current, keys.keys),
-                buffer_bytes=config.buffer_bytes,
-                plan=plan,
-            ),
-            buffers,
-            UdpCallbacks(
-                on_incoming=initiator.on_incoming,
-                on_completed=initiator.on_completed,
-                on_sent=initiator.on_sent,
-            ),
-            counters,
-            clocks.now_ns,
+        udp = self._open_udp(bind, buffers, initiator)
+        initiator.connect(udp)
+        udp.endpoint.set_addresses(_addresses(table))
+        udp.start()
+        limits = ObjectLimits(
+            chunk_size_bytes=cluster.chunk_size_bytes,
+            put_pipeline=config.put_pipeline,
+            get_read_ahead=config.get_read_ahead,
         )
-    except BaseException:
-        await client.stop()
-        hub.close()
-        raise
+        objects = Objects(initiator, limits)
+        buckets = Buckets(self.client, objects, table.policy.row_count)
+        initiator.find_bucket = buckets.lookup
+        self._opened = OpenedInitiator(
+            initiator, objects, buckets, self.client, self._counters, udp, self.hub
+        )
+        return self._opened
 
-    def set_addresses(table: Table) -> None:
-        udp.endpoint.set_addresses({n: t.udp for n, t in table.targets.items()})
+    def _open_udp(self, bind: Address, buffers: Reassembly, initiator: UdpInitiator) -> UdpShell:
+        keys = load_cluster_keys(self._cluster.cluster_key)
+        plan = UdpPlan(
+            node_id=self._node_id,
+            bind=bind,
+            boot_number=0,  # the node id is new with each start
+            keys=KeyRing(self._cluster.cluster_id, keys.current, keys.keys),
+            buffer_bytes=self._config.buffer_bytes,
+            plan=_multicast_plan(self._cluster, self._config),
+        )
+        callbacks = UdpCallbacks(
+            on_incoming=initiator.on_incoming,
+            on_completed=initiator.on_completed,
+            on_sent=initiator.on_sent,
+        )
+        return open_udp(plan, buffers, callbacks, self._counters, clocks.now_ns)
 
-    initiator.connect(udp)
-    opened.append(initiator)
-    set_addresses(table)
-    udp.start()
-    limits = ObjectLimits(
-        chunk_size_bytes=cluster.chunk_size_bytes,
-        put_pipeline=config.put_pipeline,
-        get_read_ahead=config.get_read_ahead,
-    )
-    objects = Objects(initiator, limits)
-    buckets = Buckets(client, objects, table.policy.row_count)
-    initiator.find_bucket = buckets.lookup
-    return OpenedInitiator(initiator, objects, buckets, client, counters, udp, hub)
+
+def _addresses(table: Table) -> dict[NodeId, Address]:
+    return {node_id: entry.udp for node_id, entry in table.targets.items()}
 
 
 def _multicast_plan(cluster: ClusterFile, config: InitiatorConfig) -> MulticastPlan | None:

@@ -179,7 +179,7 @@ class Walk:
     async def _restore(self, finding: ChunkFinding) -> RepairFinding:
         try:
             data = await self._initiator.get_chunk(finding.reference)
-            placed = await self._initiator.put_chunk(data)
+            placed = await self._initiator.put_chunk(data, negotiate=True)
         except DataLost as error:
             return RepairFinding(finding, "lost", 0, str(error))
         except ReplicastError as error:

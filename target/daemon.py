@@ -268,7 +268,7 @@ class TargetDaemon:
     def _observe(self) -> Observatory:
         return Observatory(
             *self._membership.me.metrics,
-            sources=[self.counters],
+            sources=[self.counters, *(v.counters for v in self._vdevs.by_id.values())],
             refresh=self._refresh,
             alive=lambda: clocks.now_ns() - self._ticked_ns < LOOP_STALL_NS_MAX,
             ready=lambda: self._ready and self._lease.valid(clocks.now_ns()),

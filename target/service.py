@@ -31,7 +31,7 @@ from replicast.target.names.service import NameService
 from replicast.target.names.store import AppendRecords, FetchTable, RowsChange, SendPeer
 from replicast.target.names.vdev_store import VdevRowStore, to_outcome
 from replicast.target.put import JoinRendezvous, StoreChunk, StoreHold
-from replicast.target.store.errors import Outcome, RecordClass
+from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
 from replicast.target.vdevs import REASONS, Vdevs
 from replicast.target.verify import VerifyChunk
 from replicast.transfer import BufferLike, PayloadBuffers, SendPayload
@@ -423,3 +423,6 @@ class TargetService:
             self._counters.gauge("vdev_bytes", name, "capacity", value=stat.total_bytes)
             self._counters.gauge("vdev_bytes", name, "used", value=stat.used_bytes)
             self._counters.gauge("vdev_bytes", name, "free", value=stat.free_bytes)
+            for status in VdevStatus:
+                on = int(vdev.status is status)
+                self._counters.gauge("vdev_state", name, status.name.lower(), value=on)
