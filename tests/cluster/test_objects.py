@@ -1,0 +1,180 @@
+"""put, get, cat, ls, stat, rm through the command line, on both transports."""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import pytest
+
+KIB, MIB = 1024, 1 << 20
+SIZES = [
+    0,
+    1,
+    16 * KIB - 1,  # the inline limit
+    16 * KIB,
+    16 * KIB + 1,
+    64 * KIB - 1,  # negotiated above
+    64 * KIB,
+    64 * KIB + 1,
+    MIB - 1,  # a chunk
+    MIB,
+    MIB + 1,
+    5 * MIB + 3,
+]
+NAMES = [
+    "a",
+    "with space and  two",
+    "häßlich/日本語/🙂",
+    "-rf",
+    "a/b/c/../d",
+    "#%?*'\"\\;$HOME",
+    "n" * 1024,
+    "/leading",
+]
+
+
+@pytest.fixture(scope="module", params=["unicast", "multicast"])
+def cluster(request, cluster_factory):
+    made = cluster_factory(transport=request.param)
+    made.run("bucket", "create", "photos")
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def bucket(cluster, request):
+    """A bucket of the test's own."""
+    name = f"b{zlib.crc32(request.node.nodeid.encode())}"
+    cluster.run("bucket", "create", name)
+    return name
+
+
+def test_put_get__all_sizes(cluster, bucket, data, tmp_path):
+    for size in SIZES:
+        source, target = tmp_path / "in", tmp_path / "out"
+        source.write_bytes(data(size))
+        cluster.run("put", "-q", source, f"{bucket}/{size}")
+        cluster.run("get", "-q", f"{bucket}/{size}", target)
+        assert target.read_bytes() == source.read_bytes(), size
+        entry = json.loads(cluster.out("stat", "--json", f"{bucket}/{size}"))
+        assert entry["size_bytes"] == size
+        assert entry["chunks"] == (0 if size <= 16 * KIB else -(-size // MIB))
+    listed = cluster.out("ls", bucket).decode().split()
+    assert listed == sorted(map(str, SIZES))
+
+
+def test_put__from_standard_input_and_cat(cluster, bucket, data):
+    body = data(3 * MIB + 17)
+    cluster.run("put", "-q", "-", f"{bucket}/stream", stdin=body)
+    assert cluster.out("cat", f"{bucket}/stream") == body
+    assert cluster.out("get", f"{bucket}/stream", "-") == body
+    cluster.run("put", "-q", "-", f"{bucket}/nothing")
+    assert cluster.out("cat", f"{bucket}/nothing") == b""
+
+
+def test_put__a_second_time_sends_no_chunk(cluster, bucket, data, tmp_path):
+    source = tmp_path / "file"
+    source.write_bytes(data(2 * MIB))
+    first = cluster.run("put", source, f"{bucket}/one").stderr.decode()
+    assert "6 copies written" in first
+    second = cluster.run("put", source, f"{bucket}/two").stderr.decode()
+    assert "2 chunks were there already, 0 copies written" in second
+
+
+def test_tree(cluster, bucket, data, tmp_path):
+    source, target = tmp_path / "tree", tmp_path / "out"
+    for number in range(40):
+        path = source / f"d{number % 5}" / f"sub dir {number % 3}" / f"f{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data(number * 1999))
+    cluster.run("put", "-q", "-r", source, f"{bucket}/tree")
+    cluster.run("get", "-q", "-r", f"{bucket}/tree", target)
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    assert len(files) == 40 == sum(path.is_file() for path in target.rglob("*"))
+    for path in files:
+        assert (target / path.relative_to(source)).read_bytes() == path.read_bytes()
+    cluster.run("rm", "-r", f"{bucket}/tree/d1")
+    assert len(cluster.out("ls", f"{bucket}/tree").decode().splitlines()) == 32
+
+
+def test_names(cluster, bucket, data):
+    for name in NAMES:
+        body = data(100)
+        cluster.run("put", "-q", "--", "-", f"{bucket}/{name}", stdin=body)
+        assert cluster.out("cat", "--", f"{bucket}/{name}") == body
+    listed = cluster.out("ls", bucket).decode().splitlines()
+    assert listed == sorted(NAMES, key=str.encode)
+    entries = [json.loads(line) for line in cluster.out("ls", "--json", bucket).splitlines()]
+    assert [entry["name"] for entry in entries] == listed
+
+
+def test_versions_and_delete(cluster, bucket, data):
+    bodies = [data(1000), data(200 * KIB)]
+    for body in bodies:
+        cluster.run("put", "-q", "-", f"{bucket}/v", stdin=body)
+    assert cluster.out("cat", f"{bucket}/v") == bodies[1]
+    cluster.run("rm", f"{bucket}/v")
+    assert "NO_SUCH_NAME" in cluster.error("cat", f"{bucket}/v", code=1)
+    lines = cluster.out("stat", "--versions", "--json", f"{bucket}/v").splitlines()
+    versions = [json.loads(line) for line in lines]
+    assert [v["delete_marker"] for v in versions] == [True, False, False]
+    assert [v["size_bytes"] for v in versions[1:]] == [200 * KIB, 1000]
+    assert cluster.out("ls", bucket) == b""
+
+
+def test_refusals(cluster, bucket, tmp_path):
+    (tmp_path / "x").write_bytes(b"x")
+    x = tmp_path / "x"
+    refused = [
+        (2, ("put", x, f"{bucket}/" + "n" * 1025)),
+        (2, ("put", x, f"{bucket}")),
+        (2, ("put", x, "/name")),
+        (2, ("bucket", "create", "Bad_Name!")),
+        (2, ("bucket", "create", "x")),
+        (1, ("put", x, "nosuchbucket/name")),
+        (1, ("get", f"{bucket}/missing", tmp_path / "y")),
+        (1, ("stat", f"{bucket}/missing")),
+        (1, ("rm", f"{bucket}/missing")),
+        (1, ("ls", "nosuchbucket")),
+        (1, ("bucket", "create", bucket)),
+        (1, ("bucket", "delete", "nosuchbucket")),
+        (1, ("put", tmp_path / "missing", f"{bucket}/name")),
+        (1, ("put", tmp_path, f"{bucket}/name")),
+    ]
+    for code, arguments in refused:
+        cluster.error(*arguments, code=code)
+    assert cluster.out("ls", bucket) == b""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x"]
+
+
+def test_put__if_absent(cluster, bucket):
+    cluster.run("put", "-q", "--if-absent", "-", f"{bucket}/once", stdin=b"first")
+    assert (
+        "CONDITION"
+        in cluster.run(
+            "put", "-q", "--if-absent", "-", f"{bucket}/once", stdin=b"second", code=1
+        ).stderr.decode()
+    )
+    assert cluster.out("cat", f"{bucket}/once") == b"first"
+
+
+def test_bucket_delete__only_when_empty(cluster, bucket):
+    cluster.run("put", "-q", "-", f"{bucket}/x", stdin=b"x")
+    assert "empty" in cluster.error("bucket", "delete", bucket, code=1)
+    cluster.run("rm", f"{bucket}/x")
+    assert "empty" not in cluster.run("bucket", "list").stdout.decode()
+    assert bucket in cluster.out("bucket", "list").decode().split()
+
+
+def test_flexhash_show(cluster, bucket, data):
+    cluster.run("put", "-q", "-", f"{bucket}/x", stdin=data(2 * MIB))
+    lines = cluster.out("flexhash", "show", "--json", "--object", f"{bucket}/x").splitlines()
+    name, *chunks = [json.loads(line) for line in lines]
+    assert not name["inline"] and len(name["name_replicas"]) == 3
+    assert [chunk["offset"] for chunk in chunks] == [0, MIB]
+    for chunk in chunks:
+        assert len(chunk["held_by"]) == 3
+        assert set(chunk["held_by"]) <= set(chunk["negotiating_group"])
+    rows = cluster.out("flexhash", "show", "--json").splitlines()
+    assert len(rows) == 4096
