@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from replicast.errors import InvalidRequest
-from replicast.gateway.api_server import Handler, Reply, Upload
+from replicast.gateway.api_frames import Upload
+from replicast.gateway.api_server import Handler, Reply
 from replicast.gateway.buckets import Buckets
 from replicast.gateway.limits import DEFAULT_TENANT
 from replicast.gateway.objects import ObjectInfo, Objects, condition
@@ -256,4 +257,5 @@ def _walked(walk: Walk) -> dict[str, Any]:
         "walked_versions": walk.objects_walked,
         "walked_chunks": walk.chunks_walked,
         "copies_read": walk.copies_read,
+        "errors": walk.errors,
     }

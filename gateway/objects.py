@@ -47,6 +47,7 @@ from replicast.wire.name_messages import (
     NameKey,
     NameList,
     NamePut,
+    NameRestored,
     NameResult,
     NameVersionList,
     NameVersions,
@@ -79,6 +80,7 @@ class ObjectInfo:
     etag: str
     delete_marker: bool
     copies: int = 0
+    short_chunks: int = 0  # chunks that were committed with fewer copies and not repaired since
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -278,6 +280,15 @@ class Objects:
         assert isinstance(reply, NameResult)
         return _info(key, reply.summary, copies=reply.copies)
 
+    async def restored(
+        self, bucket: str, name: str, version: VersionId, *, tenant: str = DEFAULT_TENANT
+    ) -> None:
+        """All chunks of a version have their copies again: it is no longer short of them."""
+        key, _ = await self._key(tenant, bucket, name)
+        now_ns = self._initiator.wall_ns()
+        time = OperationTime(first_sent_ns=now_ns, begun_ns=now_ns)
+        await self._initiator.named(NameRestored(key=key, time=time, version=version), key.row)
+
     async def versions(
         self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT
     ) -> list[ObjectInfo]:
@@ -395,6 +406,7 @@ def _info(
         etag=summary.etag,
         delete_marker=summary.kind == DELETE_MARKER,
         copies=copies,
+        short_chunks=summary.short_chunks,
         metadata=metadata or {},
     )
 

@@ -29,7 +29,8 @@ def status_report(
     vdevs = [_vdev(table, index, heard) for index in table.vdevs]
     rows = _rows(table)
     raft = _raft(table, heard)
-    problems = _problems(table, targets, vdevs, rows, raft)
+    short = sum(a.short_chunks for a in heard.values())
+    problems = _problems(table, targets, vdevs, rows, raft, short)
     return {
         "verdict": _verdict(table, targets, vdevs, rows, raft, problems),
         "problems": problems,
@@ -43,7 +44,7 @@ def status_report(
         "targets": targets,
         "vdevs": vdevs,
         "rows": rows,
-        "chunks_below_copies": sum(a.short_chunks for a in heard.values()),
+        "chunks_below_copies": short,
         "capacity_bytes": sum(v["capacity_bytes"] for v in vdevs),
         "used_bytes": sum(v["used_bytes"] for v in vdevs),
         "free_bytes": sum(v["free_bytes"] for v in vdevs),
@@ -88,7 +89,6 @@ def _vdev(table: Table, index: int, heard: Mapping[NodeId, TargetStatus]) -> dic
         "capacity_bytes": said.capacity_bytes if said else 0,
         "used_bytes": said.used_bytes if said else 0,
         "free_bytes": said.free_bytes if said else 0,
-        "chunks": said.chunk_count if said else 0,
     }
 
 
@@ -136,6 +136,7 @@ def _problems(
     vdevs: list[dict[str, Any]],
     rows: dict[str, int],
     raft: dict[str, Any],
+    short: int,
 ) -> list[str]:
     problems = [f"target {t['name']} does not answer" for t in targets if not t["up"]]
     problems += [f"target {t['name']} has no lease" for t in targets if t["up"] and not t["lease"]]
@@ -148,6 +149,8 @@ def _problems(
         "below_copies": f"rows have fewer than {table.policy.copies} name replicas up",
     }
     problems += [f"{rows[key]} {text}" for key, text in texts.items() if rows[key]]
+    if short:
+        problems.append(f"{short} chunks below their copies: run `replicast repair`")
     if not raft["quorum"]:
         problems.append("the Raft group has no leader with a quorum")
     return problems

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from replicast.errors import DataLost, ReplicastError
 from replicast.gateway.initiation import Initiator
+from replicast.gateway.manifest import ManifestError
 from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.survey import SurveyDone
 from replicast.machine import NodeId
@@ -29,7 +30,7 @@ from replicast.wire.chunk_messages import (
     ChunkVerified,
     ChunkVerify,
 )
-from replicast.wire.documents import Reference
+from replicast.wire.documents import ManifestBody, Reference
 from replicast.wire.schema import Message
 
 SEEN_KEY_BYTES = 16  # of the CHID: enough to tell chunks of one walk apart
@@ -102,25 +103,35 @@ class Walk:
         self.objects_walked = 0
         self.chunks_walked = 0
         self.copies_read = 0
+        self.errors: list[str] = []
 
     async def verify(self, bucket: str, prefix: str = "") -> AsyncIterator[ChunkFinding]:
         """Every chunk under the prefix, all versions, each copy read from disk and hashed."""
-        async for info, reference in self._references(bucket, prefix):
-            yield await self._verify_chunk(info, reference)
+        async for info, body in self._versions(bucket, prefix):
+            async for reference in self._references(info, body):
+                yield await self._verify_chunk(info, reference)
 
     async def repair(
         self, bucket: str, prefix: str = ""
     ) -> AsyncIterator[ChunkFinding | RepairFinding]:
-        """As verify; a chunk with fewer good copies than wanted is put again."""
-        async for info, reference in self._references(bucket, prefix):
-            finding = await self._verify_chunk(info, reference)
-            yield finding
-            if finding.hosts < min(finding.wanted, self._hosts_available()):
-                yield await self._restore(finding)
+        """As verify; a chunk with fewer good copies than wanted is put again. A version whose
+        chunks all have their copies is no longer counted as short of them."""
+        async for info, body in self._versions(bucket, prefix):
+            errors = len(self.errors)
+            whole = True
+            async for reference in self._references(info, body):
+                finding = await self._verify_chunk(info, reference)
+                yield finding
+                if finding.hosts < min(finding.wanted, self._hosts_available()):
+                    repaired = await self._restore(finding)
+                    yield repaired
+                    whole = whole and repaired.action == "restored"
+            if info.short_chunks and whole and len(self.errors) == errors:
+                await self._objects.restored(bucket, info.name, info.version)
 
-    async def _references(
+    async def _versions(
         self, bucket: str, prefix: str
-    ) -> AsyncIterator[tuple[ObjectInfo, Reference]]:
+    ) -> AsyncIterator[tuple[ObjectInfo, ManifestBody]]:
         async for listed in self._objects.list(bucket, prefix):
             assert isinstance(listed, ObjectInfo)
             for info in await self._objects.versions(bucket, listed.name):
@@ -128,12 +139,19 @@ class Walk:
                     continue
                 self.objects_walked += 1
                 _, body = await self._objects.head(bucket, info.name, version=info.version)
-                async for reference in self._objects.all_references(body.references):
-                    key = reference.chid[:SEEN_KEY_BYTES]
-                    if key not in self._seen:
-                        self._seen.add(key)
-                        self.chunks_walked += 1
-                        yield info, reference
+                yield info, body
+
+    async def _references(self, info: ObjectInfo, body: ManifestBody) -> AsyncIterator[Reference]:
+        """Chunks not seen before; a manifest chunk that cannot be read ends its version."""
+        try:
+            async for reference in self._objects.all_references(body.references):
+                key = reference.chid[:SEEN_KEY_BYTES]
+                if key not in self._seen:
+                    self._seen.add(key)
+                    self.chunks_walked += 1
+                    yield reference
+        except (ReplicastError, ManifestError) as error:
+            self.errors.append(f"{info.bucket}/{info.name}: {error}")
 
     async def _verify_chunk(self, info: ObjectInfo, reference: Reference) -> ChunkFinding:
         found = await holders(self._initiator, reference.chid)

@@ -27,6 +27,7 @@ from replicast.native import IMPLEMENTATION
 from replicast.target.chunks import CHUNK_REQUESTS, ChunkService
 from replicast.target.chunks import FetchTable as ChunkFetchTable
 from replicast.target.get import ReadChunk
+from replicast.target.names.requests import ROW_REQUESTS
 from replicast.target.names.service import NameService
 from replicast.target.names.store import AppendRecords, FetchTable, RowsChange, SendPeer
 from replicast.target.names.vdev_store import VdevRowStore, to_outcome
@@ -38,7 +39,7 @@ from replicast.transfer import BufferLike, PayloadBuffers, SendPayload
 from replicast.units import SECOND
 from replicast.wire.chunk_messages import DATAGRAM_BYTES_MAX
 from replicast.wire.control_messages import CommandResult
-from replicast.wire.name_messages import NameDelete, NameGet, NameList, NamePut, NameVersions
+from replicast.wire.name_messages import NameList
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 from replicast.wire.status_messages import (
@@ -52,7 +53,7 @@ log = logging.getLogger("replicast.target")
 
 HOLD_NS = 24 * 3600 * SECOND
 SHORT_CHUNKS_MAX = 10_000
-NAME_REQUESTS = (NamePut, NameDelete, NameGet, NameVersions, NameList)
+NAME_REQUESTS = (*ROW_REQUESTS, NameList)
 NO_INDEX = 0xFFFF
 
 
@@ -390,7 +391,7 @@ class TargetService:
             lease_remaining_ns=self._lease.remaining_ns(now_ns),
             lease_age_ns=self._lease.age_ns(now_ns) or 0,
             rows_led=len(led),
-            rows_not_ready=0,
+            rows_not_ready=self.names.rows_not_ready(),
             short_chunks=len(self.names.short_of_copies(SHORT_CHUNKS_MAX)),
             raft=self._raft_status(),
             vdevs=tuple(self._vdev_status(vdev_id) for vdev_id in sorted(self._vdevs.by_id)),
@@ -408,7 +409,6 @@ class TargetService:
             capacity_bytes=stat.total_bytes,
             used_bytes=stat.used_bytes,
             free_bytes=stat.free_bytes,
-            chunk_count=0,
         )
 
     def refresh_gauges(self) -> None:

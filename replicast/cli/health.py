@@ -60,7 +60,7 @@ def status_text(report: dict[str, Any]) -> str:
         ),
         "",
         table_text(
-            ("VDEV", "TARGET", "STATE", "USED", "FREE", "CAPACITY", "CHUNKS"),
+            ("VDEV", "TARGET", "STATE", "USED", "FREE", "CAPACITY"),
             [_vdev_row(vdev) for vdev in report["vdevs"]],
         ),
     ]
@@ -90,7 +90,6 @@ def _vdev_row(vdev: dict[str, Any]) -> tuple[str, ...]:
         vdev["target"],
         state,
         *(size_text(size) for size in sizes),
-        str(vdev["chunks"]),
     )
 
 
@@ -182,6 +181,8 @@ def _walk(context: click.Context, operation: str, target: str, as_json: bool) ->
 
 
 def _is_bad(operation: str, answer: dict[str, Any]) -> bool:
+    if answer.get("errors"):
+        return True
     if operation == "repair":
         return bool(answer.get("repair", "restored") != "restored")
     return "bad_copy" in answer or "below_copies" in answer
@@ -203,7 +204,8 @@ def _finding_text(answer: dict[str, Any]) -> str:
             f"{answer['repair']}: chunk {answer['chid']} of {answer['object']}, "
             f"{answer['copies_before']} -> {answer['copies_now']} copies {answer['detail']}"
         )
-    return (
+    errors = "".join(f"ERROR: {error}\n" for error in answer["errors"])
+    return errors + (
         f"looked at {answer['walked_versions']} versions, {answer['walked_chunks']} chunks, "
         f"{answer['copies_read']} copies"
     )

@@ -133,6 +133,15 @@ class NameList(Message):
     limit: U16
 
 
+@message(46)
+class NameRestored(Message):
+    """Repair has brought all chunks of this version back to their copies: it is no longer short."""
+
+    key: NameKey
+    time: OperationTime
+    version: VersionId
+
+
 OBJECT, DELETE_MARKER = 1, 2
 
 
@@ -147,6 +156,7 @@ class VersionSummary(Struct):
     etag: ETag
     operation_id: Annotated[bytes, Kind("fixed", 16)]
     body_hash: Hash
+    short_chunks: U16  # chunks that had fewer than `copies` copies at the commit
 
 
 @message(50)
@@ -204,6 +214,7 @@ __all__ = [
     "NameKey",
     "NameList",
     "NamePut",
+    "NameRestored",
     "NameResult",
     "NameVersionList",
     "NameVersions",

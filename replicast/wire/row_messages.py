@@ -176,12 +176,13 @@ class RowFetched(Message):
 
 # -- formats in the log and in the view; never sent by themselves ------------------
 
-PUT, MARK_DELETED, REMOVE_VERSION, REFUSE = 1, 2, 3, 4
+PUT, MARK_DELETED, REMOVE_VERSION, REFUSE, RESTORED = 1, 2, 3, 4, 5
 
 
 @message(70)
 class RowOperation(Message):
     """What an entry holds. PUT and MARK_DELETED add `version`; REMOVE_VERSION removes it;
+    RESTORED says that `version` is not short of copies any more.
     REFUSE records a final refusal (`reason`), so that a retry gets the same answer.
     `time_ns` is the row's cluster time, strictly increasing from entry to entry."""
 
@@ -208,7 +209,6 @@ class RowVersion(Message):
     """View value of one version; its body is in entry `index` of the row's log."""
 
     index: U64
-    short_count: U16
     summary: VersionSummary
 
 

@@ -36,7 +36,6 @@ class VdevStatusEntry(Struct):
     capacity_bytes: U64
     used_bytes: U64
     free_bytes: U64
-    chunk_count: U64
 
 
 @struct

@@ -20,11 +20,19 @@ from replicast.wire.name_messages import (
     Condition,
     NameDelete,
     NamePut,
+    NameRestored,
     VersionId,
     VersionSummary,
 )
 from replicast.wire.reasons import Reason
-from replicast.wire.row_messages import MARK_DELETED, PUT, REFUSE, REMOVE_VERSION, RowOperation
+from replicast.wire.row_messages import (
+    MARK_DELETED,
+    PUT,
+    REFUSE,
+    REMOVE_VERSION,
+    RESTORED,
+    RowOperation,
+)
 
 NO_HASH = b"\0"
 CONDITIONS = (ALWAYS, IF_ABSENT, IF_PRESENT, IF_VERSION, IF_ETAG, IF_NOT_ETAG)
@@ -45,8 +53,11 @@ def holds(condition: Condition, newest: VersionSummary | None) -> bool:
     return same if condition.kind == IF_ETAG else not same
 
 
+NameWrite = NamePut | NameDelete | NameRestored
+
+
 def make_operation(
-    request: NamePut | NameDelete,
+    request: NameWrite,
     undecided: Undecided,
     prefix: bytes,
     operation_id: bytes,
@@ -57,8 +68,8 @@ def make_operation(
     newest = undecided.newest(prefix)
     reason = _reason(request, undecided, prefix, newest)
     kind = REFUSE if reason else _kind(request)
-    if kind == REMOVE_VERSION:
-        assert isinstance(request, NameDelete)
+    if kind in (REMOVE_VERSION, RESTORED):
+        assert isinstance(request, (NameDelete, NameRestored))
         own = request.version
     else:
         own = NO_VERSION if reason else version
@@ -83,19 +94,23 @@ def make_operation(
     )
 
 
-def _kind(request: NamePut | NameDelete) -> int:
+def _kind(request: NameWrite) -> int:
     if isinstance(request, NamePut):
         return PUT
+    if isinstance(request, NameRestored):
+        return RESTORED
     return MARK_DELETED if request.version == NO_VERSION else REMOVE_VERSION
 
 
 def _reason(
-    request: NamePut | NameDelete,
+    request: NameWrite,
     undecided: Undecided,
     prefix: bytes,
     newest: VersionSummary | None,
 ) -> int:
     """0, or the final refusal."""
+    if isinstance(request, NameRestored):
+        return 0 if undecided.find(prefix, request.version) else Reason.NO_SUCH_NAME
     if not holds(request.condition, newest):
         return Reason.CONDITION_FAILED
     if isinstance(request, NameDelete):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from replicast.machine import Incoming
 from replicast.target.names.context import RowContext
 from replicast.target.names.leader import Leadership
-from replicast.target.names.operations import CONDITIONS, make_operation
+from replicast.target.names.operations import CONDITIONS, NameWrite, make_operation
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.state import key_prefix
 from replicast.target.names.undecided import WAITERS_MAX
@@ -24,6 +24,7 @@ from replicast.wire.name_messages import (
     NameGet,
     NameKey,
     NamePut,
+    NameRestored,
     NameResult,
     NameVersionList,
     NameVersions,
@@ -35,8 +36,9 @@ VERSIONS_MAX = 4096
 RETRY_NS = 50 * MS
 BUCKET_ACTIVE = 1
 
-RowRequest = NamePut | NameDelete | NameGet | NameVersions
-ROW_REQUESTS = (NamePut, NameDelete, NameGet, NameVersions)
+RowRequest = NameWrite | NameGet | NameVersions
+WRITES = (NamePut, NameDelete, NameRestored)
+ROW_REQUESTS = (*WRITES, NameGet, NameVersions)
 
 
 def bucket_refusal(context: RowContext, key: NameKey, new_name: bool) -> tuple[Reason, bool] | None:
@@ -78,7 +80,7 @@ class Judge:
             return self._get(leadership, incoming, request)
         if isinstance(request, NameVersions):
             return self._versions(leadership, incoming, request)
-        assert isinstance(request, (NamePut, NameDelete))
+        assert isinstance(request, WRITES)
         self._write(leadership, incoming, request, now_ns, names_full)
         return None
 
@@ -122,7 +124,7 @@ class Judge:
         self,
         lead: Leadership,
         incoming: Incoming,
-        request: NamePut | NameDelete,
+        request: NameWrite,
         now_ns: int,
         names_full: bool,
     ) -> None:
@@ -155,7 +157,7 @@ class Judge:
         )
 
     def _refusal(
-        self, lead: Leadership, request: NamePut | NameDelete, now_ns: int, names_full: bool
+        self, lead: Leadership, request: NameWrite, now_ns: int, names_full: bool
     ) -> Reason | None:
         limits = self._context.limits
         # The row's clock, not ours alone: its results are forgotten by that one.

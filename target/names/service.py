@@ -31,6 +31,7 @@ from replicast.target.names.replica import RowReplica
 from replicast.target.names.requests import (
     RETRY_NS,
     ROW_REQUESTS,
+    WRITES,
     Judge,
     bucket_refusal,
     well_formed,
@@ -41,7 +42,7 @@ from replicast.target.names.store import (
     StoreOutcome,
     View,
 )
-from replicast.wire.name_messages import NameDelete, NameKey, NameList, NamePut
+from replicast.wire.name_messages import NameKey, NameList, NamePut
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
     STALE,
@@ -211,6 +212,10 @@ class NameService:
         """Rows whose leadership is at work here."""
         return sum(lead.readable for lead in self._leaders.values())
 
+    def rows_not_ready(self) -> int:
+        """Rows whose leadership has begun here and cannot be read yet."""
+        return sum(not lead.readable for lead in self._leaders.values())
+
     def short_of_copies(self, limit: int) -> list[tuple[int, int, bytes]]:
         """(row, entry index, key of the version) of versions whose chunks lack copies."""
         found: list[tuple[int, int, bytes]] = []
@@ -267,7 +272,7 @@ class NameService:
             self._refuse(incoming, Reason.FAULTED)
             return None
         wait = self._judge.judge(lead, incoming, self._now_ns, self._full(lead))
-        if isinstance(request, (NamePut, NameDelete)):
+        if isinstance(request, WRITES):
             self._touched(lead.replica)
         return wait
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 
 from replicast.target.names.position import ZERO, Position, from_wire, to_wire
 from replicast.target.names.store import View
@@ -32,6 +33,7 @@ from replicast.wire.row_messages import (
     MARK_DELETED,
     PUT,
     REMOVE_VERSION,
+    RESTORED,
     RowApplied,
     RowOperation,
     RowOutcome,
@@ -77,6 +79,7 @@ def summary_of(operation: RowOperation) -> VersionSummary:
         etag=operation.etag,
         operation_id=operation.operation_id,
         body_hash=operation.body_hash,
+        short_chunks=len(operation.short_of_copies),
     )
 
 
@@ -111,6 +114,8 @@ class RowState:
             self._add(position.index, operation, summary)
         elif operation.kind == REMOVE_VERSION:
             self._remove(operation)
+        elif operation.kind == RESTORED:
+            self._restored(operation)
         self._remember(operation, summary)
         self._expire(operation.time_ns)
         mark = RowApplied(time_ns=operation.time_ns, position=to_wire(position))
@@ -119,10 +124,9 @@ class RowState:
     def _add(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
         key = name_prefix(self.row, operation.bucket_incarnation, operation.name)
         key += version_suffix(operation.version)
-        short = len(operation.short_of_copies)
-        value = RowVersion(index=index, short_count=short, summary=summary)
+        value = RowVersion(index=index, summary=summary)
         self._view.view_put(key, encode(value))
-        if short:
+        if summary.short_chunks:
             self._view.view_put(self._meta + b"S" + index.to_bytes(8, "big"), key)
 
     def _remove(self, operation: RowOperation) -> None:
@@ -131,7 +135,19 @@ class RowState:
         if held is None:
             return
         self._view.view_delete(prefix + version_suffix(operation.version))
-        if held.short_count:
+        self._not_short(held)
+
+    def _restored(self, operation: RowOperation) -> None:
+        prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
+        held = self.version(prefix, operation.version)
+        if held is not None and held.summary.short_chunks:
+            self._not_short(held)
+            whole = replace(held.summary, short_chunks=0)
+            key = prefix + version_suffix(operation.version)
+            self._view.view_put(key, encode(RowVersion(index=held.index, summary=whole)))
+
+    def _not_short(self, held: RowVersion) -> None:
+        if held.summary.short_chunks:
             self._view.view_delete(self._meta + b"S" + held.index.to_bytes(8, "big"))
 
     def _remember(self, operation: RowOperation, summary: VersionSummary) -> None:

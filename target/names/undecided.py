@@ -12,7 +12,14 @@ from replicast.machine import Incoming
 from replicast.target.names.log import LogEntry
 from replicast.target.names.state import RowState, name_prefix, summary_of
 from replicast.wire.name_messages import VersionId, VersionSummary
-from replicast.wire.row_messages import MARK_DELETED, PUT, REFUSE, REMOVE_VERSION, RowOperation
+from replicast.wire.row_messages import (
+    MARK_DELETED,
+    PUT,
+    REFUSE,
+    REMOVE_VERSION,
+    RESTORED,
+    RowOperation,
+)
 
 WAITERS_MAX = 4
 
@@ -96,7 +103,7 @@ class Undecided:
             found = held.summary
         for index in self._names.get(prefix, ()):
             operation = self.entries[index].entry.operation
-            if operation.version == version and operation.kind != REFUSE:
+            if operation.version == version and operation.kind not in (REFUSE, RESTORED):
                 found = None if operation.kind == REMOVE_VERSION else summary_of(operation)
         return found
 

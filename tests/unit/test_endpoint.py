@@ -346,6 +346,7 @@ def result(size: int) -> NameResult:
         etag="",
         operation_id=OPERATION,
         body_hash=b"h",
+        short_chunks=0,
     )
     return NameResult(summary=summary, copies=2, body=random.Random(size).randbytes(size))
 

@@ -80,6 +80,7 @@ def summary(name="a"):
         etag="e",
         operation_id=OPERATION,
         body_hash=b"h",
+        short_chunks=0,
     )
 
 
