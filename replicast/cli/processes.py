@@ -143,12 +143,17 @@ def _reap(pids: Iterable[int]) -> None:
 
 
 def _start_time(pid: int) -> int | None:
-    """Clock ticks since boot at which it started; None when gone or a zombie."""
+    """Clock ticks since boot at which it started; None when gone or a zombie.
+
+    A process whose main thread is dead lives on, ports and all, until its last thread has
+    come back from the disk.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        threads = len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return None
-    return None if fields[0] in ("Z", "X") else int(fields[19])
+    return None if fields[0] in ("Z", "X") and threads <= 1 else int(fields[19])
 
 
 def _rotate(path: Path) -> None:
