@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 Answer = dict[str, Any] | bytes
 
 
+class _Refused(Exception):
+    """The gateway has answered with an error, and reads on to the end of the upload."""
+
+    def __init__(self, error: ReplicastError) -> None:
+        super().__init__()
+        self.error = error
+
+
 class ApiConnection:
     """One connection; `request` yields the answer's JSON objects and data blocks."""
 
@@ -48,6 +56,13 @@ class ApiConnection:
                 yield answer
             if sending is not None:
                 await sending
+        except _Refused as refused:
+            if sending is not None and not sending.done():
+                # Behind END the connection is good for a next request. Only here: an upload
+                # that ends for any other reason must not look whole.
+                sending.cancel()
+                write_frame(self._writer, END)
+            raise refused.error from None
         finally:
             if sending is not None:
                 sending.cancel()
@@ -82,7 +97,7 @@ class ApiConnection:
             if kind == END:
                 return
             if kind == ERROR:
-                raise _error(parse_json(payload))
+                raise _Refused(_error(parse_json(payload)))
             yield parse_json(payload) if kind == JSON else payload
 
     async def _next(self, sending: asyncio.Task[None] | None) -> tuple[int, bytes] | None:

@@ -3,15 +3,15 @@
 A request is one JSON frame `{"op": ..., ...}`, then for uploads DATA frames and
 END. The answer is any number of JSON and DATA frames, then END or ERROR (JSON
 `{"reason", "message", "class"}`). One request at a time on a connection, any
-number one after the other. Both sides refuse frames above FRAME_BYTES_MAX.
+number one after the other. A client that hears ERROR in the middle of its upload
+ends it with END; what it had sent is discarded. Both sides refuse frames above FRAME_BYTES_MAX.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 FRAME_BYTES_MAX = 4 << 20
 JSON, DATA, END, ERROR = 1, 2, 3, 4
@@ -65,15 +65,31 @@ def parse_json(payload: bytes) -> dict[str, Any]:
     return value
 
 
-async def read_upload(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """DATA frames up to END; an upload that breaks off raises FrameError."""
-    while True:
-        frame = await read_frame(reader)
-        if frame is None:
+class Upload:
+    """The DATA frames of one upload, up to its END; without one, nothing at all.
+
+    Iterating raises FrameError for an upload that breaks off.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, *, present: bool) -> None:
+        self._reader, self._finished = reader, not present
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._finished:
+            raise StopAsyncIteration
+        frame = await read_frame(self._reader)
+        if frame is None or frame[0] not in (DATA, END):
             raise FrameError("upload broke off")
         kind, payload = frame
         if kind == END:
-            return
-        if kind != DATA:
-            raise FrameError("upload broke off")
-        yield payload
+            self._finished = True
+            raise StopAsyncIteration
+        return payload
+
+    async def discard(self) -> None:
+        """Read what is left of it: behind it comes the next request."""
+        async for _ in self:
+            pass

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from replicast.gateway.api_frames import (
     READ_BUFFER_BYTES,
     WRITE_BUFFER_BYTES,
     FrameError,
+    Upload,
     parse_json,
     read_frame,
-    read_upload,
     write_frame,
     write_json,
 )
@@ -54,7 +54,6 @@ class Reply:
         await self._writer.drain()
 
 
-Upload = AsyncIterator[bytes]
 Handler = Callable[[dict[str, Any], Upload, Reply], Awaitable[None]]
 
 
@@ -115,18 +114,17 @@ class ApiServer:
         if frame[0] != JSON:
             raise FrameError("a request starts with JSON")
         request = parse_json(frame[1])
-        upload = read_upload(reader) if request.get("upload") else _nothing()
+        upload = Upload(reader, present=bool(request.get("upload")))
         try:
             await self._handle(request, upload, reader, writer)
             write_frame(writer, END)
-            await writer.drain()
-            return True
         except ReplicastError as error:
             self._counters.count("object_operations", str(request.get("op")), error.reason.lower())
             write_json(writer, _error(error), ERROR)
-            await writer.drain()
-            # The rest of an upload cannot be told from a next request: start afresh.
-            return not request.get("upload")
+        await writer.drain()
+        # Closing instead could overtake the error that the client is about to read.
+        await upload.discard()
+        return True
 
     async def _handle(
         self,
@@ -170,11 +168,6 @@ async def _closed(reader: asyncio.StreamReader) -> None:
     # A client sends nothing while it waits, so this returns when the stream ends.
     if await reader.read(1):
         raise FrameError("a second request before the answer to the first")
-
-
-async def _nothing() -> Upload:
-    return
-    yield b""
 
 
 async def _alive(path: Path) -> bool:
