@@ -396,7 +396,7 @@ class UdpInitiator:
             try:
                 await self._source.refetch(generation)
             except ReplicastError as error:
-                log.warning("table %d: %s", generation, error)
+                log.info("table %d: %s", generation, error)
 
         task = asyncio.ensure_future(fetch())
         self._fetches.add(task)
