@@ -31,7 +31,7 @@ from replicast.errors import (
     Unauthorized,
     Unavailable,
 )
-from replicast.flexhash.table import Table
+from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.chunks import ChunkEvent, ChunkExchange
 from replicast.gateway.context import ChunkContext
 from replicast.gateway.copies import NeedTable as ChunkNeedTable
@@ -254,10 +254,20 @@ class UdpInitiator:
             deadline_ns=now_ns + deadline_ns,
             rng=self._rng,
             now_ns=now_ns,
+            doubted=self._down(),
         )
         event = await self._request_outcome(base, core)
         assert isinstance(event, SurveyDone)
         return event
+
+    def _down(self) -> list[NodeId]:
+        """Targets that the table calls down."""
+        table, down = self.table, VdevState.DOWN
+        return [
+            node
+            for node in table.targets
+            if all(table.vdevs[index].state == down for index in table.vdevs_of(node))
+        ]
 
     async def status(self) -> dict[str, Any]:
         """The report of `replicast status`."""

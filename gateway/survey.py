@@ -2,22 +2,26 @@
 
 Driven by gateway/initiator.py for verify, repair and `flexhash show`. Requests
 are resent until answered; the survey ends when all have answered or at its
-deadline, with what it has: who stayed silent is part of the result.
+deadline, with what it has: who stayed silent is part of the result. Targets that the
+table calls down are asked too, and waited for no longer than DOUBTED_NS: a walk over
+thousands of chunks must not stand still at each one for a host that is dead.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from replicast.gateway.names import RESEND_FIRST_NS, RESEND_MAX_NS, Backoff
 from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.units import MS
 from replicast.wire.chunk_messages import Refused
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
 WAITING = frozenset({Reason.BUSY})
+DOUBTED_NS = 200 * MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,10 @@ class Survey:
         deadline_ns: int,
         rng: random.Random,
         now_ns: int,
+        doubted: Collection[NodeId] = (),
     ) -> None:
         self._waiting = dict(sorted(requests.items()))
+        self._doubted, self._doubted_end_ns = doubted, now_ns + DOUBTED_NS
         self._generation, self._operation_id = generation, operation_id
         self._end_ns = deadline_ns
         self._resend = Backoff(RESEND_FIRST_NS, RESEND_MAX_NS, rng)
@@ -62,13 +68,15 @@ class Survey:
             return  # asked again at the next resend
         if self._waiting.pop(incoming.sender, None) is not None:
             self._answers[incoming.sender] = message
-        if not self._waiting:
+        if self._settled(now_ns):
             self._finish()
+        elif self._only_doubted():
+            self._next_ns = min(self._next_ns, self._doubted_end_ns)
 
     def expire(self, now_ns: int) -> None:
         if self._next_ns is None or now_ns < self._next_ns:
             return
-        if now_ns >= self._end_ns:
+        if now_ns >= self._end_ns or self._settled(now_ns):
             self._finish()
         else:
             self._send(now_ns)
@@ -88,6 +96,15 @@ class Survey:
         for target, request in self._waiting.items():
             self._outgoing.append(Outgoing(request, target, self._operation_id, self._generation))
         self._next_ns = min(self._end_ns, now_ns + self._resend.take_ns())
+        if self._only_doubted():
+            self._next_ns = min(self._next_ns, self._doubted_end_ns)
+
+    def _only_doubted(self) -> bool:
+        return all(target in self._doubted for target in self._waiting)
+
+    def _settled(self, now_ns: int) -> bool:
+        """Has everybody answered who is worth waiting for?"""
+        return not self._waiting or (self._only_doubted() and now_ns >= self._doubted_end_ns)
 
     def _finish(self) -> None:
         self._next_ns = None

@@ -7,7 +7,7 @@ import pytest
 
 from replicast.gateway.listing import ListDone, ListOperation
 from replicast.gateway.names import NameDone, NamedOperation, NameFailed, NeedTable
-from replicast.gateway.survey import Survey, SurveyDone
+from replicast.gateway.survey import DOUBTED_NS, Survey, SurveyDone
 from replicast.machine import Incoming
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
@@ -221,7 +221,7 @@ def test_listing__a_silent_row_fails_the_page():
 # -- survey ---------------------------------------------------------------------------
 
 
-def survey(targets):
+def survey(targets, doubted=()):
     return Survey(
         requests={target: ChunkQuery(row=1, chid=b"c") for target in targets},
         generation=1,
@@ -229,7 +229,27 @@ def survey(targets):
         deadline_ns=SECOND,
         rng=random.Random(1),
         now_ns=0,
+        doubted=doubted,
     )
+
+
+def test_survey__does_not_wait_long_for_those_that_are_down():
+    core = survey([1, 2], doubted=[2])
+    answer(core, RESULT, sender=1)
+    assert core.deadline_ns() <= DOUBTED_NS
+    while core.deadline_ns() is not None:
+        assert core.deadline_ns() <= DOUBTED_NS
+        core.expire(core.deadline_ns())
+    assert core.take_events() == [SurveyDone({1: RESULT}, (2,))]
+
+
+def test_survey__waits_for_the_others_and_hears_the_doubted():
+    core = survey([1, 2], doubted=[2])
+    core.expire(DOUBTED_NS)
+    answer(core, RESULT, sender=2)
+    assert core.deadline_ns() is not None
+    answer(core, RESULT, sender=1)
+    assert core.take_events() == [SurveyDone({2: RESULT, 1: RESULT}, ())]
 
 
 def test_survey__gathers_answers_and_names_the_silent():
