@@ -1,0 +1,209 @@
+"""A load that knows what it was promised, for tests that break clusters while it runs.
+
+Each name has one writer, so that what may be read is exact: the newest version that was
+acknowledged, or one whose put was under way when its writer was stopped. Contents are made
+from a number, distinct and incompressible, and never kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from replicast.embed import Cluster as Client
+from replicast.errors import NotFound
+from replicast.units import KIB, MIB
+
+BUCKET = "load"
+SIZES = (0, 1, 700, 9 * KIB, 16 * KIB, 40 * KIB, 64 * KIB, 300 * KIB, MIB, 2 * MIB + 77)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of one put; `number` is never used twice in a test."""
+
+    number: int
+    size: int
+
+    def data(self) -> bytes:
+        return random.Random(self.number).randbytes(self.size)
+
+
+@dataclass(slots=True)
+class Name:
+    """What the cluster promised about one name."""
+
+    versions: dict[str, Content] = field(default_factory=dict)  # every acknowledged put
+    newest: Content | None = None  # None: absent, or its deletion was acknowledged
+    unsure: list[Content | None] = field(default_factory=list)  # put or deleted without an answer
+
+    def may_be(self) -> list[Content | None]:
+        return [self.newest, *self.unsure]
+
+
+@dataclass(slots=True)
+class Pause:
+    """The longest time that one operation took, and which."""
+
+    seconds: float = 0.0
+    operation: str = ""
+
+    def note(self, operation: str, began: float) -> None:
+        took = time.monotonic() - began
+        if took > self.seconds:
+            self.seconds, self.operation = took, operation
+
+
+class Load:
+    """Writers and readers on names of their own; `failures` stays empty while all is well."""
+
+    def __init__(self, seed: int, sizes: tuple[int, ...] = SIZES) -> None:
+        self._rng = random.Random(seed)
+        self._sizes = sizes
+        self._number = seed * 1_000_000
+        self.names: dict[str, Name] = {}
+        self.puts = self.gets = self.deletes = self.bytes_put = 0
+        self.failures: list[str] = []
+        self.longest = {"put": Pause(), "get": Pause(), "delete": Pause()}
+        self.stopping = False
+
+    def content(self) -> Content:
+        self._number += 1
+        return Content(self._number, self._rng.choice(self._sizes))
+
+    async def run(self, client: Client, workers: int = 4, names_each: int = 12) -> None:
+        """Until `stopping`, or cancelled as by a power loss."""
+        async with asyncio.TaskGroup() as group:
+            for worker in range(workers):
+                mine = [f"w{worker}/n{number:02d}" for number in range(names_each)]
+                group.create_task(self._work(client, mine))
+
+    async def _work(self, client: Client, mine: list[str]) -> None:
+        while not self.stopping:
+            name = self._rng.choice(mine)
+            known = self.names.setdefault(name, Name())
+            dice = self._rng.random()
+            try:
+                if dice < 0.6:
+                    await self.put(client, name, known)
+                elif dice < 0.65 and known.newest is not None:
+                    await self.delete(client, name, known)
+                else:
+                    await self.get(client, name, known)
+            except Exception as error:  # noqa: BLE001 - all of them are what the test is about
+                self.failures.append(f"{name}: {type(error).__name__}: {error}")
+
+    async def put(self, client: Client, name: str, known: Name) -> None:
+        content, began = self.content(), time.monotonic()
+        known.unsure.append(content)
+        info = await client.put(BUCKET, name, content.data())
+        self.longest["put"].note(name, began)
+        known.versions[version_text(info)] = content
+        known.newest = content
+        known.unsure.clear()
+        self.puts += 1
+        self.bytes_put += content.size
+
+    async def delete(self, client: Client, name: str, known: Name) -> None:
+        began = time.monotonic()
+        known.unsure.append(None)
+        await client.delete(BUCKET, name)
+        self.longest["delete"].note(name, began)
+        known.newest = None
+        known.unsure.clear()
+        self.deletes += 1
+
+    async def get(self, client: Client, name: str, known: Name) -> None:
+        began = time.monotonic()
+        found = await read(client, name)
+        self.longest["get"].note(name, began)
+        self.gets += 1
+        if not any(same(found, content) for content in known.may_be()):
+            size = "nothing" if found is None else f"{len(found)} bytes"
+            self.failures.append(f"{name}: wrong content ({size})")
+
+    async def check(self, client: Client) -> None:
+        """Everything acknowledged is there, all versions of it; settles what was unsure."""
+        for name, known in sorted(self.names.items()):
+            found = await read(client, name)
+            matching = [content for content in known.may_be() if same(found, content)]
+            assert matching, f"{name}: neither the newest version nor one under way"
+            known.newest = matching[0]
+            known.unsure.clear()
+            listed = {version_text(info) for info in await versions(client, name)}
+            lost = set(known.versions) - listed
+            assert not lost, f"{name}: acknowledged versions are gone: {sorted(lost)}"
+            for version, content in known.versions.items():
+                data = await client.read(BUCKET, name, version=version)
+                assert data == content.data(), f"{name} version {version}: wrong bytes"
+
+    def summary(self) -> str:
+        held = sum(len(known.versions) for known in self.names.values())
+        return (
+            f"{self.puts} puts ({self.bytes_put / MIB:.0f} MiB), {self.gets} gets, "
+            f"{self.deletes} deletes, {held} versions acknowledged"
+        )
+
+
+async def versions(client: Client, name: str) -> list[Any]:
+    try:
+        return list(await client.versions(BUCKET, name))
+    except NotFound:
+        return []
+
+
+async def read(client: Client, name: str) -> bytes | None:
+    try:
+        return await client.read(BUCKET, name)
+    except NotFound:
+        return None
+
+
+def same(found: bytes | None, content: Content | None) -> bool:
+    if found is None or content is None:
+        return found is None and content is None
+    return found == content.data()
+
+
+def version_text(info: Any) -> str:
+    version = info.version
+    return f"{version.time_ns:016x}.{version.segment_id:016x}.{version.sequence:08x}"
+
+
+@pytest.fixture
+def make_load() -> Callable[..., Load]:
+    return Load
+
+
+@pytest.fixture
+def power_cut() -> Callable[[Any], None]:
+    """kill -9 of all processes of a cluster, at once."""
+
+    def cut(cluster: Any) -> None:
+        daemons = cluster.daemons().values()
+        for pid in [pid for daemon in daemons if (pid := daemon.pid()) is not None]:
+            os.kill(pid, signal.SIGKILL)
+        for daemon in daemons:
+            daemon.kill()  # waits until it is gone
+
+    return cut
+
+
+@pytest.fixture
+def loaded_cluster(make_cluster: Callable[..., Any]) -> Callable[..., Any]:
+    """Clusters with the bucket of the load."""
+
+    def make(**request: Any) -> Any:
+        cluster = make_cluster(**request)
+        cluster.run("bucket", "create", BUCKET)
+        return cluster
+
+    return make
