@@ -111,6 +111,7 @@ cdef class NetThread:
         if self.epoll < 0 or self.wake_fd < 0 or self.notify_fd < 0:
             raise OSError(errno, "epoll or eventfd")
         rc_watch(self.epoll, EPOLL_CTL_ADD, self.wake_fd, WAKE, 0)
+        reassembly.source_fd = self.epoll
 
     def __dealloc__(self):
         cdef control_t *entry = take_controls(&self.controls)
@@ -125,6 +126,7 @@ cdef class NetThread:
 
     cdef void close_files(self) noexcept:
         if self.epoll >= 0:
+            self.reassembly.source_fd = -1
             close(self.epoll)
             close(self.wake_fd)
             close(self.notify_fd)

@@ -105,6 +105,7 @@ ctypedef struct spare_t:
 cdef class Reassembly:
     cdef readonly uint64_t budget_bytes
     cdef readonly uint32_t transfers_max
+    cdef public int source_fd
     cdef uint64_t in_use_bytes, spare_bytes
     cdef uint32_t open_count, ready_count, bucket_mask
     cdef int spare_count

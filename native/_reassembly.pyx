@@ -19,7 +19,14 @@ from replicast.transfer_header import (
     PAYLOAD_TYPE,
     PAYLOAD_VERSION,
 )
-from replicast.transport.reassembly import PAGE_BYTES, TRANSFERS_MAX, FeedCode, Full, check_shape
+from replicast.transport.reassembly import (
+    PAGE_BYTES,
+    TRANSFERS_MAX,
+    FeedCode,
+    Full,
+    check_shape,
+    readable,
+)
 
 cdef extern from "<stdlib.h>" nogil:
     int posix_memalign(void **memory, size_t alignment, size_t size)
@@ -84,6 +91,7 @@ cdef class Reassembly:
             raise ValueError(f"no room: budget {budget_bytes} bytes, {transfers_max} transfers")
         self.budget_bytes = budget_bytes
         self.transfers_max = transfers_max
+        self.source_fd = -1
         self.bucket_mask = (1 << (2 * transfers_max - 1).bit_length()) - 1
         self.transfers = <transfer_t *>calloc(transfers_max, sizeof(transfer_t))
         self.buckets = <int32_t *>calloc(self.bucket_mask + 1, sizeof(int32_t))
@@ -318,6 +326,9 @@ cdef class Reassembly:
         if not inside:
             raise ValueError(f"bytes {offset}-{offset + size} of {size_bytes}")
         return FeedCode(code)
+
+    def unread(self):
+        return readable(self.source_fd)
 
     def progress(self, bytes transfer_id not None):
         cdef uint32_t received_bytes = 0, size_bytes = 0

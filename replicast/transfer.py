@@ -13,7 +13,8 @@ can take. All are parts of the cores in gateway/ and target/, driven by them.
 
 Invariants: a receiver is never sent a new byte beyond its credit, rounded up
 to a whole datagram; a resend waits until the earlier jobs for that receiver have
-left, so that a report written before the bytes arrived causes no second copy.
+left, and a report that misses all of a long job is believed the second time, so
+that one written before the bytes arrived causes no second copy.
 Limits: one resend job and one job of new bytes per receiver at a time.
 """
 
@@ -34,6 +35,8 @@ CREDIT_STEP_BYTES = 64 * KIB
 GAP_WAIT_NS = 20 * MS
 GAP_WAIT_MAX_NS = 320 * MS
 WINDOW_TICK_NS = 5 * MS
+UNREAD_NS_MAX = 250 * MS
+LONG_JOB_DATAGRAMS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class PayloadBuffers(Protocol):
     def place(self, transfer_id: bytes, offset: int, data: bytes) -> Any: ...
     def progress(self, transfer_id: bytes) -> tuple[int, int]: ...
     def gaps(self, transfer_id: bytes, limit: int) -> list[tuple[int, int]]: ...
+    def unread(self) -> bool: ...
     def take(self, transfer_id: bytes) -> Any: ...
     def close(self, transfer_id: bytes) -> Any: ...
 
@@ -74,12 +78,13 @@ class PayloadBuffers(Protocol):
 class _Peer:
     """What one receiver may get and has been sent."""
 
-    __slots__ = ("cursor", "jobs", "limit")
+    __slots__ = ("cursor", "jobs", "limit", "unheard")
 
     def __init__(self) -> None:
         self.cursor = 0  # bytes before it were handed out once
         self.limit = 0  # bytes before it may be
         self.jobs = 0  # SendPayload events that sent() has not confirmed
+        self.unheard = (0, 0)  # the last long run of new bytes, until a report spoke of it
 
 
 class Sender:
@@ -140,7 +145,7 @@ class Sender:
         limit = min(self.size_bytes, message.received_bytes + message.credit_bytes)
         peer.limit = max(peer.limit, limit)
         missing = self._missing(peer, message.ranges)
-        if missing and not peer.jobs:
+        if missing and not peer.jobs and not self._premature(peer, missing):
             self._send(missing, (node,), resend=True)
         self._pump()
 
@@ -171,6 +176,12 @@ class Sender:
         peer.cursor = self._skip_bytes
         peer.limit = min(self.size_bytes, self._skip_bytes + credit_bytes)
 
+    def _premature(self, peer: _Peer, missing: Ranges) -> bool:
+        """Does it miss all of the last job? Then it was probably written before the bytes came;
+        when they are lost indeed the next report says so again."""
+        (start, end), peer.unheard = peer.unheard, (0, 0)
+        return start < end and any(a <= start and end <= b for a, b in missing)
+
     def _missing(self, peer: _Peer, ranges: Sequence[ByteRange]) -> Ranges:
         """The part of a report below the cursor; nonsense from a peer falls out here."""
         clipped = ((r.start, min(r.end, peer.cursor)) for r in ranges)
@@ -192,7 +203,7 @@ class Sender:
         end = self._whole_datagrams(peer.limit)
         if peer.cursor < end:
             same.setdefault((peer.cursor, end), []).append(node)
-            peer.cursor = end
+            self._move_cursor(peer, end)
 
     def _pump_group(self) -> None:
         peers = [self._peers[node] for node in self._group_nodes]
@@ -200,8 +211,13 @@ class Sender:
         end = self._whole_datagrams(min(peer.limit for peer in peers))
         if start < end and self._group is not None:
             for peer in peers:
-                peer.cursor = end
+                self._move_cursor(peer, end)
             self._send(((start, end),), self._group, resend=False)
+
+    def _move_cursor(self, peer: _Peer, end: int) -> None:
+        if end - peer.cursor >= LONG_JOB_DATAGRAMS * self.datagram_bytes:
+            peer.unheard = (peer.cursor, end)
+        peer.cursor = end
 
     def _whole_datagrams(self, end: int) -> int:
         return min(self.size_bytes, -(-end // self.datagram_bytes) * self.datagram_bytes)
@@ -273,6 +289,10 @@ class Receiver:
             return self._report(()) if self._slides() and used * 2 >= self._credit_bytes else None
         if self._slides() and now_ns < self.moved_ns + self._wait_ns:
             self._next_ns = min(self.moved_ns + self._wait_ns, now_ns + self._tick_ns())
+            return None
+        if self._buffers.unread() and now_ns < self.moved_ns + UNREAD_NS_MAX:
+            # What seems to be missing may lie in the socket of a busy host.
+            self._next_ns = now_ns + WINDOW_TICK_NS
             return None
         self._wait_ns = min(GAP_WAIT_MAX_NS, self._wait_ns * 2)
         self._next_ns = now_ns + self._wait_ns

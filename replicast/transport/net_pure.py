@@ -132,6 +132,7 @@ class NetThread:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._notify_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
+        reassembly.source_fd = self._epoll.fileno()
 
     # -- sockets ----------------------------------------------------------------------
     def add_socket(self, fd: int, tag: int) -> None:
@@ -181,6 +182,7 @@ class NetThread:
         self._submitted.clear()
         self._jobs.clear()
         self._done.clear()
+        self.reassembly.source_fd = -1
         self._epoll.close()
         os.close(self._wake_fd)
         os.close(self._notify_fd)

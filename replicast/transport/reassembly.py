@@ -14,6 +14,7 @@ taken and not yet dropped included, each counted in whole pages; then open() rai
 from __future__ import annotations
 
 from enum import IntEnum
+from select import POLLIN, poll
 from threading import Lock
 
 from replicast.transfer_header import (
@@ -73,6 +74,15 @@ def check_shape(transfer_id: bytes, size_bytes: int, datagram_bytes: int) -> Non
         )
 
 
+def readable(fd: int) -> bool:
+    """Is there something to read now? -1 never has."""
+    if fd < 0:
+        return False
+    poller = poll()
+    poller.register(fd, POLLIN)
+    return bool(poller.poll(0))
+
+
 class _Buffer(bytearray):
     """Gives its room back to the budget when the last view of it is gone."""
 
@@ -113,6 +123,7 @@ class Reassembly:
             raise ValueError(f"no room: budget {budget_bytes} bytes, {transfers_max} transfers")
         self.budget_bytes = budget_bytes
         self.transfers_max = transfers_max
+        self.source_fd = -1  # readable while a NetThread has datagrams to feed
         self._in_use_bytes = 0
         self._transfers: dict[bytes, _Transfer] = {}
         self._completed: dict[bytes, None] = {}
@@ -209,6 +220,10 @@ class Reassembly:
                 return FeedCode.DUPLICATE
             return self._done(transfer_id, transfer)
 
+    def unread(self) -> bool:
+        """Do datagrams wait that have reached this host and were not fed yet?"""
+        return readable(self.source_fd)
+
     def progress(self, transfer_id: bytes) -> tuple[int, int]:
         """(received_bytes, size_bytes). Raises KeyError for a transfer that is not open."""
         with self._lock:
@@ -274,4 +289,4 @@ def _fits(transfer: _Transfer, header: PayloadHeader, data_bytes: int) -> bool:
     )
 
 
-__all__ = ["FeedCode", "Full", "Reassembly", "check_shape", "page_rounded"]
+__all__ = ["FeedCode", "Full", "Reassembly", "check_shape", "page_rounded", "readable"]

@@ -356,6 +356,23 @@ def count_calls(datagram_bytes: int) -> int:
 
 
 @pytest.mark.parametrize("twin", list(TWINS))
+def test_unread__while_datagrams_wait_for_the_thread(twin: str) -> None:
+    node = Node(twin)
+    try:
+        assert not node.reassembly.unread()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.sendto(b"hello", node.address)
+            ready, _, _ = select.select([node.socket], [], [], PATIENCE_SECONDS)
+            assert ready and node.reassembly.unread()
+            node.net.start()
+            node.wait(lambda: bool(node.controls))
+            assert not node.reassembly.unread()
+    finally:
+        node.close()
+    assert not node.reassembly.unread(), "closed"
+
+
+@pytest.mark.parametrize("twin", list(TWINS))
 def test_stop__joins_and_closes(twin: str) -> None:
     before = set(os.listdir("/proc/self/fd"))
     node = Node(twin)

@@ -6,7 +6,7 @@ import pytest
 
 from replicast.hashing import HashAlgorithm, content_hash, fits_algorithm
 from replicast.machine import Group
-from replicast.transfer import GAP_WAIT_NS, CreditPool, Receiver, Sender
+from replicast.transfer import GAP_WAIT_NS, UNREAD_NS_MAX, CreditPool, Receiver, Sender
 from replicast.transport.reassembly import Reassembly
 from replicast.units import KIB, MIB, MS
 from replicast.wire.chunk_messages import ByteRange, PayloadGaps
@@ -59,6 +59,25 @@ def test_sender__resends_only_what_was_sent_and_has_left() -> None:
     (again,) = s.take()
     assert again.resend and again.ranges == ((1000, 2000), (4000, 5000)) and again.to == (1,)
     assert s.resent_bytes == 2000
+
+
+def test_sender__all_of_a_long_job_missing_is_believed_the_second_time() -> None:
+    s = sender()
+    s.add(1, SIZE)
+    s.sent(s.take()[0].token)
+    s.gaps(1, report(0, SIZE, (0, SIZE)))
+    assert s.take() == [], "written before anything arrived"
+    s.gaps(1, report(0, SIZE, (0, SIZE)))
+    (again,) = s.take()
+    assert again.resend and again.ranges == ((0, SIZE),)
+
+
+def test_sender__part_of_a_long_job_missing_is_sent_again_at_once() -> None:
+    s = sender()
+    s.add(1, SIZE)
+    s.sent(s.take()[0].token)
+    s.gaps(1, report(1000, SIZE, (0, 9000)))
+    assert [e.ranges for e in s.take()] == [((0, 9000),)]
 
 
 def test_sender__multicast_waits_for_the_slowest_credit_and_mends_by_unicast() -> None:
@@ -117,6 +136,24 @@ def test_receiver__reports_gaps_after_silence_and_backs_off() -> None:
     assert first is not None and first.ranges == (ByteRange(start=4000, end=SIZE),)
     assert first.received_bytes == 4000 and first.credit_bytes == SIZE
     assert receiver.deadline_ns() - due == 2 * GAP_WAIT_NS
+
+
+class Unread(Reassembly):
+    """Its socket is never empty."""
+
+    def unread(self) -> bool:
+        return True
+
+
+def test_receiver__waits_for_what_lies_in_the_socket_but_not_for_ever() -> None:
+    buffers = Unread(MIB, 4)
+    buffers.open(ID, SIZE, 1000)
+    receiver = Receiver(buffers, ID, 1, SIZE, 0)
+    now_ns = receiver.deadline_ns()
+    while (message := receiver.check(now_ns)) is None:
+        assert now_ns < UNREAD_NS_MAX
+        now_ns = receiver.deadline_ns()
+    assert now_ns >= UNREAD_NS_MAX and message.ranges == (ByteRange(start=0, end=SIZE),)
 
 
 def test_receiver__slides_a_partial_credit() -> None:
