@@ -159,6 +159,8 @@ class Walk:
         copies: list[CopyFinding] = []
         for batch in self._one_per_target(held):
             copies += await self._verify_copies(info, reference, batch)
+        # An unsure VDEV (a target that is just catching up) never said that it had a copy.
+        copies = [c for c in copies if c.state != "missing" or found[c.vdev_index] == HIT]
         good = {
             self._initiator.table.host_of(copy.vdev_index) for copy in copies if copy.state == "ok"
         }
