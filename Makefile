@@ -4,12 +4,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV := $(VENV)/.dev
 PYTEST := $(BIN)/python -m pytest -q
 DATA ?= .cluster
 SEEDS ?= 200
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help up down native check lint test test-slow test-all bench clean
+.PHONY: help up down native dev check lint test test-slow test-all bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,17 +22,24 @@ down:  ## stop it; its state stays in $(DATA)
 	@$(BIN)/replicast down --data $(DATA)
 
 native: $(STAMP)  ## build the Cython modules that changed
-	@mkdir -p build && flock build/.lock $(BIN)/python setup.py -q build_ext --inplace
+	@mkdir -p build && flock build/.lock $(BIN)/python setup.py -q build_ext --inplace -j 2
 
 $(STAMP): pyproject.toml setup.py .ci/preflight
 	@sh .ci/preflight
-	@echo "Making $(VENV) and installing the packages (about a minute) ..."
+	@echo "Making $(VENV), installing packages and building (about a minute) ..."
 	@test -x $(BIN)/python || python3 -m venv $(VENV)
 	@$(BIN)/pip -q install 'setuptools>=77' 'cython>=3.3,<3.4' wheel
-	@mkdir -p build && flock build/.lock $(BIN)/pip -q install --no-build-isolation -e '.[dev]'
+	@mkdir -p build && flock build/.lock $(BIN)/pip -q install --no-build-isolation -e .
 	@touch $@
 
-lint: native  ## ruff and mypy
+dev: native $(DEV)
+
+$(DEV): $(STAMP)
+	@echo "Installing what the tests need ..."
+	@flock build/.lock $(BIN)/pip -q install --no-build-isolation -e '.[dev]'
+	@touch $@
+
+lint: dev  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
@@ -39,16 +47,16 @@ check: lint  ## lint, types, unit and property tests, tiny benches: 3 minutes
 	@$(PYTEST) tests/unit tests/property tests/conformance
 	@REPLICAST_BENCH_TINY=1 $(PYTEST) bench --benchmark-disable
 
-test: native  ## everything but the slow tests: 12 minutes
+test: dev  ## everything but the slow tests: 12 minutes
 	@$(PYTEST) tests -m 'not slow'
 
 test-all: test test-slow  ## everything: 45 minutes
 
-test-slow: native  ## what `make test` leaves out
+test-slow: dev  ## what `make test` leaves out
 	@REPLICAST_FUZZ_COUNT=200000 $(PYTEST) tests -m slow
 	@REPLICAST_PURE=1 $(PYTEST) tests/unit tests/property tests/conformance
 
-bench: native  ## measure; prints MB/s, op/s, CPU seconds, cython or python
+bench: dev  ## measure; prints MB/s, op/s, CPU seconds, cython or python
 	@$(PYTEST) bench -s
 
 clean:  ## remove what was built

@@ -20,5 +20,6 @@ setup(
             for name in MODULES
         ],
         compiler_directives={"language_level": 3},
+        nthreads=2,
     )
 )
