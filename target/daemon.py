@@ -35,7 +35,7 @@ from replicast.flexhash.service import ControlService
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
 from replicast.formation import FormationError, voter_name
-from replicast.keys import KeyFileError
+from replicast.keys import Identity, KeyFileError
 from replicast.logs import start_logging
 from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
@@ -262,7 +262,7 @@ class TargetDaemon:
         if self._udp.memberships is not None and not self._udp.memberships.join_negotiating():
             log.error("a negotiating group cannot be joined: initiators fall back to unicast")
 
-    def _allow_peer(self, public_key: str):  # type: ignore[no-untyped-def]
+    def _allow_peer(self, public_key: str) -> Identity | None:
         return self._control.allow(public_key) if self._control else self._door(public_key)
 
     def _observe(self) -> Observatory:
