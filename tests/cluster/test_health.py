@@ -1,0 +1,96 @@
+"""status, verify, repair: killed targets, a flipped byte."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+MIB = 1 << 20
+SETTLE_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def cluster(cluster_factory):
+    made = cluster_factory()
+    made.run("bucket", "create", "photos")
+    yield made
+    made.down()
+
+
+def wait_status(cluster, code):
+    """Until `replicast status` leaves with this code."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while (report := cluster.status())["exit"] != code and time.monotonic() < end:
+        time.sleep(0.2)
+    assert report["exit"] == code, report["problems"]
+    return report
+
+
+def flip_byte(cluster, chunk):
+    """Flip one byte of one copy of `chunk` on disk; returns the name of its target."""
+    for path in sorted(cluster.data.glob("t*/v*/log/*.seg")):
+        at = path.read_bytes().find(chunk)
+        if at >= 0:
+            with open(path, "r+b") as file:
+                file.seek(at + len(chunk) // 2)
+                byte = file.read(1)
+                file.seek(-1, 1)
+                file.write(bytes([byte[0] ^ 1]))
+            return path.parts[-4]
+    raise AssertionError("no copy found")
+
+
+def test_a_flipped_byte_is_found_and_mended(cluster, data):
+    body = data(3 * MIB)
+    cluster.run("put", "-q", "-", "photos/flip", stdin=body)
+    cluster.run("verify", "photos/flip")
+    target = flip_byte(cluster, body[MIB : 2 * MIB])
+    found = cluster.run("verify", "photos/", code=1).stdout.decode().splitlines()
+    bad = [line for line in found if line.startswith("CORRUPT: chunk ")]
+    assert len(bad) == 1 and f" of {target}: photos/flip" in bad[0] and " on VDEV " in bad[0]
+    assert cluster.out("cat", "photos/flip") == body
+    repaired = cluster.run("repair").stdout.decode()
+    assert repaired.count("restored: chunk ") == 1
+    clean = cluster.run("verify", "photos/").stdout.decode().splitlines()
+    assert len(clean) == 1 and "9 copies" in clean[0]
+
+
+def test_a_flipped_byte_is_never_returned(cluster, data):
+    body = data(MIB)
+    cluster.run("put", "-q", "-", "photos/read", stdin=body)
+    flip_byte(cluster, body)
+    for _ in range(3):
+        assert cluster.out("cat", "photos/read") == body
+    cluster.run("repair")
+    cluster.run("verify")
+
+
+def test_status__says_what_is_there(cluster):
+    report = wait_status(cluster, 0)
+    assert report["verdict"] == "healthy" and report["problems"] == []
+    assert "all failure domains share one machine" in report["notes"]
+    assert [target["up"] for target in report["targets"]] == [True] * 4
+    assert [vdev["state"] for vdev in report["vdevs"]] == ["up"] * 8
+    assert report["raft"]["leader"] and report["raft"]["quorum"]
+    text = cluster.out("status").decode()
+    assert text.startswith("cluster is HEALTHY") and "8 VDEVs" not in text
+
+
+def test_one_and_two_targets_killed(cluster, data):
+    body = data(2 * MIB + 5)
+    cluster.run("put", "-q", "-", "photos/before", stdin=body)
+    cluster.kill("t2")
+    report = wait_status(cluster, 1)
+    assert "target t2 does not answer" in report["problems"]
+    assert cluster.out("cat", "photos/before") == body
+    cluster.run("put", "-q", "-", "photos/with one down", stdin=body[1:])
+    assert cluster.out("cat", "photos/with one down") == body[1:]
+    cluster.kill("t3")
+    report = wait_status(cluster, 2)
+    assert report["verdict"] == "at_risk"
+    cluster.up()
+    wait_status(cluster, 0)
+    assert cluster.out("cat", "photos/with one down") == body[1:]
+    cluster.run("repair")
+    cluster.run("verify")
