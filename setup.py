@@ -1,4 +1,4 @@
-"""Builds every native/*.pyx as replicast.native.<name>; everything else is in pyproject.toml."""
+"""Builds every replicast/native/*.pyx (in an sdist there is no link) as replicast.native.<name>; everything else is in pyproject.toml."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
-MODULES = sorted(path.stem for path in (ROOT / "native").glob("*.pyx"))
+MODULES = sorted(path.stem for path in (ROOT / "replicast" / "native").glob("*.pyx"))
 
 setup(
     ext_modules=cythonize(
