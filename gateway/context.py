@@ -71,7 +71,7 @@ class ChunkSettings(Settings):
         maximum=5000,
     )
     rendezvous_wait_ms: int = option(
-        "How long a multicast payload waits for the last winner before it goes by unicast.",
+        "How long a multicast payload waits for the last winner, who then gets it by unicast.",
         default=200,
         minimum=1,
         maximum=5000,

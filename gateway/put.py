@@ -366,7 +366,7 @@ class PutChunk:
     def _expire_transfer(self, now_ns: int) -> None:
         for wave in self._waves:
             if wave.waits_for_rendezvous and now_ns >= wave.unicast_from_ns:
-                wave.go_unicast()
+                wave.go_without_late()
             for winner in wave.live():
                 unheard = not winner.heard and now_ns >= winner.accepted_ns + ACCEPT_SILENCE_NS
                 if unheard or now_ns >= winner.deadline_ns:

@@ -111,11 +111,23 @@ class Wave:
 
     def go_unicast(self) -> None:
         """Somebody is not reached by the rendezvous group: unicast for all that wait."""
-        if self._rendezvous is not None:
-            self._rendezvous = None
-            waiting, self._waiting = self._waiting, {}
-            for node, credit_bytes in waiting.items():
-                self.sender.add(node, credit_bytes)
+        _, waiting = self._take_waiting()
+        for node, credit_bytes in waiting.items():
+            self.sender.add(node, credit_bytes)
+
+    def go_without_late(self) -> None:
+        """The group for those that have joined, unicast for the others when they accept."""
+        if len(self._waiting) < 2:
+            self.go_unicast()
+            return
+        group, waiting = self._take_waiting()
+        if group is not None:
+            self.sender.multicast(group, waiting)
+
+    def _take_waiting(self) -> tuple[Group | None, dict[NodeId, int]]:
+        taken = self._rendezvous, self._waiting
+        self._rendezvous, self._waiting = None, {}
+        return taken
 
     @property
     def waits_for_rendezvous(self) -> bool:
@@ -123,9 +135,9 @@ class Wave:
         return self._rendezvous is not None and bool(self._waiting)
 
     def _start_multicast_if_complete(self) -> None:
-        group = self._rendezvous
-        if group is not None and self._waiting and self._waiting.keys() >= self.payload_nodes():
-            waiting, self._waiting, self._rendezvous = self._waiting, {}, None
+        if self.waits_for_rendezvous and self._waiting.keys() >= self.payload_nodes():
+            group, waiting = self._take_waiting()
+            assert group is not None
             self.sender.multicast(group, waiting)
 
 

@@ -1,0 +1,85 @@
+"""Wave: when the payload goes to the rendezvous group, and when by unicast."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from replicast.gateway.context import ChunkSettings
+from replicast.gateway.wave import Wave
+from replicast.machine import Group
+from replicast.wire.chunk_messages import PutAccept, PutAccepted
+
+SIZE = 100_000
+GROUP = Group("rendezvous", 5)
+
+
+def wave() -> Wave:
+    """Winners 1, 2, 3 of nodes 10, 20, 30."""
+    accept = PutAccept(
+        row=1,
+        chid=bytes(32),
+        hash_algorithm=1,
+        size_bytes=SIZE,
+        winners=(1, 2, 3),
+        holders=(),
+        transfer_id=bytes(16),
+        datagram_bytes=1392,
+        rendezvous=GROUP.number,
+        authenticated=False,
+    )
+    bid = SimpleNamespace(start_ns=0, duration_ns=1)
+    ballot = SimpleNamespace(bids={1: bid, 2: bid, 3: bid}, owner=lambda v: 10 * v)
+    return Wave(accept, bytes(SIZE), ballot, ChunkSettings(), 0)  # type: ignore[arg-type]
+
+
+def accepted(vdev: int, *, joined: bool = True) -> PutAccepted:
+    return PutAccepted(vdevs=(vdev,), credit_bytes=SIZE, joined=joined)
+
+
+def sent_to(made: Wave) -> list[object]:
+    return [event.to for event in made.sender.take()]
+
+
+def test_accepted__all_joined_is_one_job_for_the_group() -> None:
+    made = wave()
+    for vdev in (1, 2):
+        made.accepted(10 * vdev, accepted(vdev))
+        assert sent_to(made) == [] and made.waits_for_rendezvous
+    made.accepted(30, accepted(3))
+    assert sent_to(made) == [GROUP] and not made.waits_for_rendezvous
+
+
+def test_accepted__one_that_has_not_joined_makes_it_unicast() -> None:
+    made = wave()
+    made.accepted(10, accepted(1))
+    made.accepted(20, accepted(2, joined=False))
+    made.accepted(30, accepted(3))
+    assert sent_to(made) == [(10,), (20,), (30,)]
+
+
+def test_go_without_late__the_group_for_two_unicast_for_the_third() -> None:
+    made = wave()
+    made.accepted(10, accepted(1))
+    made.accepted(20, accepted(2))
+    made.go_without_late()
+    assert sent_to(made) == [GROUP]
+    made.accepted(30, accepted(3))
+    assert sent_to(made) == [(30,)]
+
+
+def test_go_without_late__one_alone_gets_it_by_unicast() -> None:
+    made = wave()
+    made.accepted(10, accepted(1))
+    made.go_without_late()
+    made.go_without_late()
+    assert sent_to(made) == [(10,)]
+
+
+def test_drop__the_last_one_missing_starts_the_group() -> None:
+    made = wave()
+    made.accepted(10, accepted(1))
+    made.accepted(20, accepted(2))
+    winner = made.winner(3)
+    assert winner is not None
+    made.drop(winner)
+    assert sent_to(made) == [GROUP]
