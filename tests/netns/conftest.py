@@ -1,0 +1,204 @@
+"""A cluster whose members live in network namespaces of their own, joined by a bridge.
+
+    gateway (10.89.0.2) --\
+    t1 (10.89.0.11) -------+-- bridge, MTU 1500, in a namespace of its own
+    t2 ... t4 ------------/
+
+Formed by the very functions of `replicast up`, started with `ip netns exec`. Commands run outside:
+the gateway's API socket is a path, and paths know no namespaces. Namespaces and processes carry
+the test's pid in their names and are gone at the end, whatever happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicast.cli.members import METRICS_OFFSET, VdevPlan, make_gateway, make_target, target_joiner
+from replicast.errors import ReplicastError
+from replicast.formation import Parameters
+from replicast.gateway.api_client import connect_api
+from replicast.joining import Joiner, form_here
+from replicast.keys import Role
+
+MTU = 1500
+NETWORK = "10.89.0"
+GATEWAY_ADDRESS = f"{NETWORK}.2"
+PORTS = [7000 + offset for offset in range(METRICS_OFFSET + 1)]
+SERVING_SECONDS = 60
+STOP_SECONDS = 20
+COMMAND_SECONDS = 280
+POLL_SECONDS = 0.1
+
+
+def _ip(*arguments: str) -> str:
+    done = subprocess.run(["ip", *arguments], capture_output=True, check=False, text=True)
+    assert done.returncode == 0, (arguments, done.stderr)
+    return done.stdout
+
+
+class Network:
+    """Namespaces on one bridge."""
+
+    def __init__(self) -> None:
+        self._prefix = f"rc{os.getpid()}"
+        self._names: list[str] = []
+
+    def open(self) -> None:
+        """Make the bridge."""
+        self._bridge = self._namespace("bridge")
+        _ip("-n", self._bridge, "link", "add", "name", "bridge0", "mtu", str(MTU), "type", "bridge")
+        _ip("-n", self._bridge, "link", "set", "bridge0", "up")
+
+    def _namespace(self, name: str) -> str:
+        full = f"{self._prefix}{name}"
+        _ip("netns", "add", full)
+        self._names.append(full)
+        return full
+
+    def host(self, name: str, address: str) -> str:
+        """A namespace with one interface, eth0, on the bridge; returns its name."""
+        full = self._namespace(name)
+        peer = ("peer", "name", "eth0", "netns", full, "mtu", str(MTU))
+        _ip("-n", self._bridge, "link", "add", "name", name, "mtu", str(MTU), "type", "veth", *peer)
+        _ip("-n", self._bridge, "link", "set", name, "master", "bridge0", "up")
+        _ip("-n", full, "address", "add", f"{address}/24", "dev", "eth0")
+        # What the interface counts is then what a wire would carry: one packet a datagram.
+        _ip("-n", full, "link", "set", "eth0", "gso_max_segs", "1")
+        _ip("-n", full, "link", "set", "lo", "up")
+        _ip("-n", full, "link", "set", "eth0", "up")
+        return full
+
+    def sent_bytes(self, namespace: str) -> int:
+        """What eth0 there has sent so far."""
+        (link,) = json.loads(_ip("-n", namespace, "-s", "-j", "link", "show", "dev", "eth0"))
+        return int(link["stats64"]["tx"]["bytes"])
+
+    def close(self) -> None:
+        """Delete all namespaces."""
+        while self._names:
+            _ip("netns", "del", self._names.pop())
+
+
+@dataclass
+class Cluster:
+    """The running cluster."""
+
+    data: Path
+    network: Network
+    gateway: str  # its namespace
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, module: str, namespace: str) -> None:
+        """Start a daemon in a namespace."""
+        kind = module.split(".")[1]
+        command = [sys.executable, "-m", module, "--config", f"{self.data / name / kind}.toml"]
+        with open(self.data / name / "log.jsonl", "ab") as log:
+            self.processes[name] = subprocess.Popen(
+                ["ip", "netns", "exec", namespace, *command], stdout=log, stderr=log
+            )
+
+    def run(self, *arguments: str | Path, stdin: Any = None) -> bytes:
+        """The command line through the gateway; its standard output."""
+        command = [sys.executable, "-m", "replicast.cli", "--cluster", self.data / "gw1"]
+        done = subprocess.run(
+            [*map(str, command), *map(str, arguments)],
+            stdin=stdin,
+            capture_output=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr, self.words())
+        return done.stdout
+
+    def sent_bytes(self) -> int:
+        """By the gateway's interface."""
+        return self.network.sent_bytes(self.gateway)
+
+    def words(self) -> dict[str, str]:
+        """The last of each log."""
+        return {n: (self.data / n / "log.jsonl").read_text()[-500:] for n in self.processes}
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL."""
+        for process in self.processes.values():
+            process.terminate()
+        end = time.monotonic() + STOP_SECONDS
+        for process in self.processes.values():
+            try:
+                process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+async def _wait_serving(cluster: Cluster, targets: int) -> None:
+    end, report = time.monotonic() + SERVING_SECONDS, None
+    while time.monotonic() < end:
+        ended = [name for name, p in cluster.processes.items() if p.poll() is not None]
+        assert not ended, (ended, cluster.words())
+        try:
+            async with connect_api(cluster.data / "gw1" / "api.sock") as api:
+                report = await api.one("status")
+        except (ReplicastError, OSError):
+            await asyncio.sleep(POLL_SECONDS)
+            continue
+        up = [each for each in report["targets"] if each["up"] and each["lease"]]
+        if len(up) == targets and report["rows"]["without_leader"] == 0:
+            return
+        await asyncio.sleep(POLL_SECONDS)
+    raise AssertionError((report, cluster.words()))
+
+
+def _form(data: Path, targets: int, vdevs: int, parameters: Parameters) -> None:
+    members: dict[Path, tuple[Role, Joiner]] = {}
+    for n in range(1, targets + 1):
+        place = f"{NETWORK}.{10 + n}"
+        joiner = target_joiner(f"t{n}", f"host{n}", "default", vdevs, place, PORTS)
+        members[data / joiner.name] = (Role.TARGET, joiner)
+    members[data / "gw1"] = (Role.GATEWAY, Joiner(name="gw1", host="gateway"))
+    formation = asyncio.run(form_here(data / "founder", members, parameters))
+    for n in range(1, targets + 1):
+        plans = [VdevPlan(data / f"t{n}" / f"v{i + 1}") for i in range(vdevs)]
+        make_target(data / f"t{n}", formation.cluster_id, plans)
+    make_gateway(data / "gw1", (GATEWAY_ADDRESS, PORTS[-1]))
+
+
+@pytest.fixture
+def make_cluster(
+    require: Callable[[str], None], tmp_path: Path
+) -> Iterator[Callable[..., Cluster]]:
+    """make_cluster("multicast") starts one; at most one a test."""
+    require("netns")
+    made: list[Cluster] = []
+    networks: list[Network] = []
+
+    def make(transport: str, targets: int = 4, vdevs: int = 2) -> Cluster:
+        network = Network()
+        networks.append(network)
+        network.open()
+        _form(tmp_path, targets, vdevs, Parameters(transport=transport))
+        cluster = Cluster(tmp_path, network, network.host("gw", GATEWAY_ADDRESS))
+        made.append(cluster)
+        for n in range(1, targets + 1):
+            namespace = network.host(f"t{n}", f"{NETWORK}.{10 + n}")
+            cluster.start(f"t{n}", "replicast.target.daemon", namespace)
+        cluster.start("gw1", "replicast.gateway.daemon", cluster.gateway)
+        asyncio.run(_wait_serving(cluster, targets))
+        return cluster
+
+    yield make
+    for cluster in made:
+        cluster.stop()
+    for network in networks:
+        network.close()

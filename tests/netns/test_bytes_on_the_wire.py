@@ -1,0 +1,58 @@
+"""What a put of 3 copies costs the gateway's interface: one copy by multicast, three by unicast.
+
+Frames of MTU 1500 as the interface counts them: headers, control messages and resends included.
+A put before it lets the targets join their rendezvous groups, which a fresh cluster has not.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+MIB, GIB = 1 << 20, 1 << 30
+WARM_UP_BYTES = 64 * MIB
+SMALL_BYTES = 96 * MIB
+LIMITS = {"multicast": (1.00, 1.15), "unicast": (3.0, 3.3)}
+
+
+def _write(path: Path, size_bytes: int, seed: int) -> Path:
+    """Distinct, incompressible bytes."""
+    rng = random.Random(seed)
+    with open(path, "wb") as file:
+        for _ in range(size_bytes // MIB):
+            file.write(rng.randbytes(MIB))
+    return path
+
+
+def _measure(cluster, folder: Path, transport: str, size_bytes: int) -> None:
+    cluster.run("bucket", "create", "wire")
+    warm_up = _write(folder / "warm-up", WARM_UP_BYTES, 1)
+    file = _write(folder / "file", size_bytes, 2)
+    cluster.run("put", "-q", warm_up, "wire/warm-up")
+    before, began = cluster.sent_bytes(), time.monotonic()
+    cluster.run("put", "-q", file, "wire/file")
+    seconds, sent = time.monotonic() - began, cluster.sent_bytes() - before
+    ratio = sent / size_bytes
+    print(
+        f"{transport}: {size_bytes / MIB:.0f} MiB x 3 copies sent {sent / MIB:.1f} MiB: "
+        f"{ratio:.3f} a byte; {size_bytes / MIB / seconds:.0f} MiB/s"
+    )
+    low, high = LIMITS[transport]
+    assert low <= ratio <= high
+    out = folder / "out"
+    cluster.run("get", "-q", "wire/file", out)
+    assert out.read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("transport", list(LIMITS))
+def test_put__bytes_sent(make_cluster, tmp_path, transport):
+    _measure(make_cluster(transport), tmp_path, transport, SMALL_BYTES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", list(LIMITS))
+def test_put__bytes_sent_of_a_gibibyte(make_cluster, tmp_path, transport):
+    _measure(make_cluster(transport), tmp_path, transport, GIB)
