@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from replicast.config import ConfigError, Settings, option
+from replicast.config import ConfigError, Settings, load, option
 from replicast.units import GIB, KIB, MIB, MS
 
 SIZES = {"": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": GIB * 1024}
@@ -65,6 +65,15 @@ def parse_size(text: str) -> int:
     if found is None:
         raise ValueError(f"{text!r} is not a size such as 500 GiB")
     return int(found[1]) * SIZES[found[2]]
+
+
+def load_target(path: Path) -> tuple[TargetConfig, list[VdevPlace]]:
+    """The settings in a file and the VDEVs that they name; raises ConfigError that names it."""
+    config = load(TargetConfig, path=path)
+    try:
+        return config, parse_vdevs(config.vdevs, path.parent.resolve())
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def parse_vdevs(text: str, base: Path) -> list[VdevPlace]:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from replicast import clocks
 from replicast.auth.boot import next_boot_number
-from replicast.config import ConfigError, load
+from replicast.config import ConfigError
 from replicast.curve import CurveHub
 from replicast.disks import LockableDisk, disk_named
 from replicast.errors import ReplicastError
@@ -41,7 +41,7 @@ from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
 from replicast.notify import notify
 from replicast.observe import Observatory
-from replicast.target.config import TargetConfig, VdevPlace, parse_vdevs
+from replicast.target.config import TargetConfig, VdevPlace, load_target
 from replicast.target.membership import Doorkeeper, Membership, load_membership
 from replicast.target.names.service import NameService
 from replicast.target.peers import PeerChannel
@@ -74,9 +74,10 @@ START_ERRORS = (
 class TargetDaemon:
     """Everything of one target process; run() returns when it was told to stop."""
 
-    def __init__(self, config: TargetConfig, membership: Membership, base: Path) -> None:
-        self._config, self._membership = config, membership
-        self._places = parse_vdevs(config.vdevs, base)
+    def __init__(
+        self, config: TargetConfig, places: list[VdevPlace], membership: Membership
+    ) -> None:
+        self._config, self._places, self._membership = config, places, membership
         self._disk: LockableDisk = disk_named(config.disk)
         self._directory = membership.directory
         self.counters = Counters()
@@ -370,10 +371,9 @@ class TargetDaemon:
         await asyncio.to_thread(self._vdevs.close)
 
 
-async def serve(config: TargetConfig, base: Path) -> None:
+async def serve(config: TargetConfig, places: list[VdevPlace], base: Path) -> None:
     """Run one target until it is told to stop."""
-    directory = base / config.directory
-    await TargetDaemon(config, load_membership(directory), base).run()
+    await TargetDaemon(config, places, load_membership(base / config.directory)).run()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -382,10 +382,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, required=True, help="target.toml")
     path: Path = parser.parse_args(arguments).config
     try:
-        config = load(TargetConfig, path=path)
+        config, places = load_target(path)
         start_logging(f"target {path.parent.name}", config.log_level)
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve(config, path.parent.resolve()))
+            asyncio.run(serve(config, places, path.parent.resolve()))
     except START_ERRORS as error:
         log.error("cannot run: %s", error)
         print(f"replicast-target: {error}", file=sys.stderr)

@@ -36,8 +36,7 @@ from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
 from replicast.target.vdevs import REASONS, Vdevs
 from replicast.target.verify import VerifyChunk
 from replicast.transfer import BufferLike, PayloadBuffers, SendPayload
-from replicast.units import SECOND
-from replicast.wire.chunk_messages import DATAGRAM_BYTES_MAX
+from replicast.units import MIB, SECOND
 from replicast.wire.control_messages import CommandResult
 from replicast.wire.name_messages import NameList
 from replicast.wire.reasons import Reason
@@ -55,6 +54,7 @@ HOLD_NS = 24 * 3600 * SECOND
 SHORT_CHUNKS_MAX = 10_000
 NAME_REQUESTS = (*ROW_REQUESTS, NameList)
 NO_INDEX = 0xFFFF
+CHUNK_BYTES = MIB  # a VDEV without room for this is full
 
 
 class Link(Protocol):
@@ -405,7 +405,7 @@ class TargetService:
             vdev_id=vdev_id,
             vdev_index=indexes[0] if indexes else NO_INDEX,
             state="damaged" if vdev.damage else vdev.status.name.lower(),
-            full=not vdev.fits(RecordClass.PAYLOAD, DATAGRAM_BYTES_MAX),
+            full=not vdev.fits(RecordClass.PAYLOAD, CHUNK_BYTES),
             capacity_bytes=stat.total_bytes,
             used_bytes=stat.used_bytes,
             free_bytes=stat.free_bytes,

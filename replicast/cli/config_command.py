@@ -16,7 +16,7 @@ from replicast.errors import InvalidRequest
 from replicast.formation import CLUSTER_FILE, load_cluster_file, load_formation
 from replicast.gateway.config import GatewayConfig
 from replicast.keys import load_cluster_keys, load_key_pair
-from replicast.target.config import TargetConfig, parse_vdevs
+from replicast.target.config import TargetConfig, load_target
 from replicast.target.store.errors import VdevError
 from replicast.target.store.format import read_header
 
@@ -92,10 +92,10 @@ def _check_unnamed(path: Path) -> None:
 
 
 def _check_target(path: Path) -> None:
-    settings = load(TargetConfig, path=path)
+    settings, places = load_target(path)
     directory = _member(path, settings.directory)
     formation = load_formation(directory)
-    for place in parse_vdevs(settings.vdevs, path.parent.resolve()):
+    for place in places:
         header = read_header(RealDisk(), place.path)
         if header.cluster_id != formation.cluster_id:
             raise InvalidRequest(f"{path}: vdevs: {place.path} is a VDEV of another cluster")
