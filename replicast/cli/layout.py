@@ -146,18 +146,30 @@ def relative_to(path: Path, data: Path) -> str:
 
 
 def link_user_file(target: Path, user_file: Path) -> bool:
-    """Make the user's cluster.toml point at `target`, unless it is somebody else's that works.
+    """Make the user's cluster.toml point at `target`, unless it leads to another cluster.
 
-    Returns whether it points there now.
+    Of two members of one cluster on this host, the one that names a gateway wins. Returns
+    whether the file leads to the cluster of `target` now.
     """
-    if user_file.exists() and not (user_file.is_symlink() and user_file.resolve() == target):
+    mine, other = _values(target), _values(user_file)
+    if other and other.get("cluster_id") != mine.get("cluster_id"):
         return False
+    if "api_socket" in other and "api_socket" not in mine:
+        return True
     user_file.parent.mkdir(parents=True, exist_ok=True)
     temporary = user_file.with_name(f".{user_file.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     temporary.replace(user_file)
     return True
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """What is in the file; nothing when it cannot be read (its cluster has gone)."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return {}
 
 
 def names_of(daemons: Sequence[Daemon]) -> str:

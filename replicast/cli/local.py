@@ -83,8 +83,11 @@ def up(
 
 
 def _how_to_use(data: Path) -> str:
+    place = find_cluster(str(data))
+    if "api_socket" not in place.values:
+        return f"to stop it: replicast down --data {data}"
     try:
-        found = find_cluster(None).path.parent == data
+        found = find_cluster(None).path == place.path
     except InvalidRequest:
         found = False
     prefix = "replicast" if found else f"replicast --cluster {data}"

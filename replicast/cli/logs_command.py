@@ -42,11 +42,11 @@ def logs(
         data = find_cluster(context.find_root().params.get("cluster")).path.parent
         chosen = _choose(load_local(data).all(data), names)
         tails = [Tail(daemon.log_file) for daemon in chosen]
-        found = _merged([tail.read() for tail in tails])
+        found = merged([tail.read() for tail in tails])
         _show(found[max(0, len(found) - lines) :], as_json)
         while follow:
             time.sleep(FOLLOW_SECONDS)
-            _show(_merged([tail.read() for tail in tails]), as_json)
+            _show(merged([tail.read() for tail in tails]), as_json)
 
     run_plain(work)
 
@@ -95,7 +95,7 @@ class Tail:
         self._inode = inode
 
 
-def _merged(files: Sequence[Sequence[str]]) -> list[str]:
+def merged(files: Sequence[Sequence[str]]) -> list[str]:
     """By time; a line without one (a traceback's) stays behind the one it follows."""
     return [line for _, line in heapq.merge(*(list(_timed(lines)) for lines in files), key=_time)]
 
