@@ -1,6 +1,6 @@
 """The replica set of a row, as its acting leader tends it: who leaves, who catches up, who joins.
 
-A replica that is down or silent is removed, never below min_copies. A candidate that is not
+A replica that is up and silent is removed, never below min_copies (removals.py: the down). A candidate that is not
 in sync is brought up to date like a replica and then added. From the moment its addition is
 submitted (JOINING) until the outcome is known, commits wait for it too; the outcome is
 known from a table, or from a refusal of the only submission.
@@ -91,7 +91,8 @@ class Members:
         vdev, policy = follower.vdev_index, self._context.table.policy
         if len(replicas) <= policy.min_copies or now_ns < follower.command_due_ns:
             return
-        if not self._context.is_up(vdev) or self._silent(follower, now_ns):
+        # Those that are down are removed from all rows at once: removals.py.
+        if self._context.is_up(vdev) and self._silent(follower, now_ns):
             self._context.note_removal(vdev, now_ns)
             self._submit(follower, False, now_ns)
 
@@ -100,12 +101,7 @@ class Members:
         return since_ns is not None and now_ns - since_ns >= self._context.limits.silence_ns
 
     def _misplaced(self, wanted: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
-        if any(v not in replicas and self._context.is_up(v) for v in wanted):
-            return True
-        assert self._context.table is not None
-        if len(replicas) <= self._context.table.policy.min_copies:
-            return False
-        return any(not self._context.is_up(v) for v in replicas)
+        return any(v not in replicas and self._context.is_up(v) for v in wanted)
 
     def _tend_candidate(self, follower: Follower, wanted: tuple[int, ...], now_ns: int) -> bool:
         """False: nobody wants it any more."""

@@ -27,6 +27,7 @@ from replicast.target.names.limits import NameLimits
 from replicast.target.names.listing import list_page
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.parking import Parking
+from replicast.target.names.removals import Removals
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.requests import (
     RETRY_NS,
@@ -76,6 +77,7 @@ class NameService:
         self._judge = Judge(self.context, self._outbox)
         self._windows = PeerWindows(limits.peer_bytes_max)
         self._parking = Parking(limits.parked_max)
+        self._removals = Removals(self.context, self._outbox)
         self._stores: dict[int, RowStore] = {}
         self._replicas: dict[RowKey, RowReplica] = {}
         self._leaders: dict[int, Leadership] = {}  # by row
@@ -168,6 +170,7 @@ class NameService:
         for row in list(self._leaders):
             self._end(row)
         self._to_touch.clear()
+        self._removals.clear()
 
     # -- core calls ----------------------------------------------------------------
 
@@ -193,6 +196,8 @@ class NameService:
         due += [again_ns for a in self._appends.values() for again_ns in a.deadlines()]
         if self._to_touch:
             due.append(self._now_ns + RETRY_NS)
+        removals_ns = self._removals.deadline_ns()
+        due += [] if removals_ns is None else [removals_ns]
         return min(due, default=None)
 
     def take_outgoing(self) -> list[Outgoing]:
@@ -367,20 +372,17 @@ class NameService:
         and those whose replica set is not what it should be."""
         held = dict.fromkeys(row for (row, _), r in self._replicas.items() if r.log.last.index)
         held.update(self._held)
-        rows = [
+        led = [int(row) for row in table.rows_led_by(self.context.node_id)]
+        self._to_touch = deque(
             row
-            for row in table.rows_led_by(self.context.node_id)
+            for row in led
             if row not in self._leaders and (row in held or self._incomplete(table, row))
-        ]
-        self._to_touch = deque(rows)
+        )
+        self._removals.plan(led, self._now_ns)
 
     def _incomplete(self, table: Table, row: int) -> bool:
         replicas = table.name_replicas(row)
-        missing = any(v not in replicas and self.context.is_up(v) for v in self.context.wanted(row))
-        return missing or (
-            len(replicas) > table.policy.min_copies
-            and self.context.up_count(replicas) < len(replicas)
-        )
+        return any(v not in replicas and self.context.is_up(v) for v in self.context.wanted(row))
 
     # -- peers ---------------------------------------------------------------------
 
@@ -440,6 +442,7 @@ class NameService:
             return
         self._flushed = True
         self._touch_some()
+        self._removals.sweep(self._now_ns)
         for _ in range(LOCAL_ROUNDS_MAX):
             self._step()
             for incoming, deadline_ns in self._parking.take(self._now_ns, self._ready):
