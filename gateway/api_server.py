@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from replicast import clocks
 from replicast.errors import Conflict, InvalidRequest, ReplicastError, Unavailable
 from replicast.gateway.api_frames import (
     DATA,
@@ -137,6 +138,7 @@ class ApiServer:
         handler = self._handlers.get(operation) if isinstance(operation, str) else None
         if handler is None:
             raise InvalidRequest(f"unknown operation {operation!r}", reason="UNKNOWN_OPERATION")
+        started_ns = clocks.now_ns()
         try:
             work = asyncio.ensure_future(handler(request, upload, Reply(writer)))
             if request.get("upload"):
@@ -147,6 +149,8 @@ class ApiServer:
             log.exception("request %s", operation)
             raise InvalidRequest(f"{operation}: {error!r}") from None
         self._counters.count("object_operations", str(operation), "ok")
+        elapsed_ns = clocks.now_ns() - started_ns
+        self._counters.observe_ns("object_seconds", str(operation), elapsed_ns=elapsed_ns)
 
 
 async def _unless_gone(work: asyncio.Future[None], reader: asyncio.StreamReader) -> None:

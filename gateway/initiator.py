@@ -45,6 +45,7 @@ from replicast.gateway.status import status_report
 from replicast.gateway.survey import Survey, SurveyDone
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
 from replicast.transfer import SendPayload
 from replicast.units import KIB, SECOND
@@ -135,6 +136,11 @@ class UdpInitiator:
         table = self._source.table
         assert table is not None
         return table
+
+    @property
+    def counters(self) -> Counters:
+        """What this initiator counts."""
+        return self._context.counters
 
     @property
     def algorithm(self) -> HashAlgorithm:

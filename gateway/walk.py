@@ -19,6 +19,7 @@ from replicast.gateway.manifest import ManifestError
 from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.survey import SurveyDone
 from replicast.machine import NodeId
+from replicast.metrics import Counters
 from replicast.wire.chunk_messages import (
     HIT,
     MISS,
@@ -39,6 +40,8 @@ SEEN_KEY_BYTES = 16  # of the CHID: enough to tell chunks of one walk apart
 class Surveyor(Initiator, Protocol):
     """An initiator that can also ask several targets at once."""
 
+    @property
+    def counters(self) -> Counters: ...
     async def survey(self, requests: dict[NodeId, Message]) -> SurveyDone: ...
 
 
@@ -124,6 +127,7 @@ class Walk:
                 yield finding
                 if finding.hosts < min(finding.wanted, self._hosts_available()):
                     repaired = await self._restore(finding)
+                    self._initiator.counters.count("repairs", repaired.action)
                     yield repaired
                     whole = whole and repaired.action == "restored"
             if info.short_chunks and whole and len(self.errors) == errors:

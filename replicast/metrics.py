@@ -99,12 +99,7 @@ declare("vdev_state", "gauge", ("vdev", "state"), "1 for the state that the VDEV
 declare("flush_seconds", "histogram", ("vdev",), "One group commit, writes and fdatasync.")
 declare("flush_records", "counter", ("vdev",), "Records made durable.")
 # -- names ------------------------------------------------------------------------
-declare(
-    "name_operations",
-    "counter",
-    ("operation", "outcome"),
-    "Named operations answered by a row leader.",
-)
+declare("name_operations", "counter", ("operation",), "Named requests, as they reach a target.")
 declare("row_takeovers", "counter", (), "Rows whose leadership this target finished taking over.")
 declare("row_catchups", "counter", (), "Name replicas brought back in sync.")
 declare(
@@ -118,6 +113,12 @@ declare(
 )
 declare(
     "row_entries_unreadable", "counter", (), "Log entries of a row that could not be read back."
+)
+declare(
+    "row_entries_restored",
+    "counter",
+    (),
+    "Unreadable log entries of a row that came back from another replica.",
 )
 declare("rows_led", "gauge", (), "Rows led by this target.")
 # -- control plane ----------------------------------------------------------------

@@ -187,6 +187,7 @@ class TargetService:
         """An authenticated message over UDP."""
         message = incoming.message
         if isinstance(message, NAME_REQUESTS):
+            self._counters.count("name_operations", message.NAME.lower())
             self.names.receive(incoming, now_ns)
         elif isinstance(message, TargetStatusQuery):
             self._link.send(
