@@ -1,8 +1,10 @@
-"""`replicast config check`: is every settings file of this host usable, before a restart finds out?"""
+"""`replicast config`: is every settings file of this host usable; which settings are there?"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import click
@@ -10,7 +12,7 @@ import click
 from replicast.cli.find import find_cluster
 from replicast.cli.layout import load_local
 from replicast.cli.run import run_plain
-from replicast.config import ConfigError, load
+from replicast.config import ConfigError, Settings, allowed, load
 from replicast.disks import RealDisk
 from replicast.errors import InvalidRequest
 from replicast.formation import CLUSTER_FILE, load_cluster_file, load_formation
@@ -20,12 +22,30 @@ from replicast.target.config import TargetConfig, load_target
 from replicast.target.store.errors import VdevError
 from replicast.target.store.format import read_header
 
+SETTINGS: dict[str, type[Settings]] = {"target": TargetConfig, "gateway": GatewayConfig}
 PROBLEMS = (InvalidRequest, VdevError)
 
 
 @click.group()
 def config() -> None:
     """Look after settings."""
+
+
+@config.command("list")
+def list_settings() -> None:
+    """All settings of the daemons: what is allowed, the default, what they do."""
+    for kind, cls in SETTINGS.items():
+        click.echo(f"{kind}.toml\n\n{settings_table(cls)}\n")
+
+
+def settings_table(cls: type[Settings]) -> str:
+    """One settings class as a Markdown table; docs/operations.md holds both."""
+    lines = ["| setting | allowed | default | what |", "|---|---|---|---|"]
+    for each in sorted(fields(cls), key=lambda f: f.name):
+        default = "required" if each.default is MISSING else f"`{json.dumps(each.default)}`"
+        help_text = each.metadata["help"]
+        lines.append(f"| `{each.name}` | {allowed(each)} | {default} | {help_text} |")
+    return "\n".join(lines)
 
 
 @config.command("check")

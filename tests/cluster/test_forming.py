@@ -1,0 +1,116 @@
+"""`replicast cluster init`, `token` and `join`: hosts formed by hand, each in a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import subprocess
+import sys
+
+import pytest
+
+from replicast.cli.layout import load_local
+from replicast.cli.ports import free_ports, require_free
+from replicast.errors import InvalidRequest
+
+
+@pytest.fixture
+def hosts(make_cluster):
+    """Starts commands in the background; ends them and the daemons of what joined."""
+    cluster = make_cluster(start=False)
+    cluster.home.mkdir(parents=True)
+    running = []
+
+    def start(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "replicast.cli", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={k: v for k, v in cluster.environ.items() if k != "REPLICAST_CLUSTER"},
+        )
+        running.append(process)
+        return process
+
+    yield cluster, start
+    for process in running:
+        process.kill()
+        process.communicate()
+    for folder in cluster.home.parent.glob("host*"):
+        if (folder / "local.toml").exists():
+            for daemon in load_local(folder).all(folder):
+                daemon.kill()
+
+
+def end(process, code=0):
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    return out, err
+
+
+def free_base(count):
+    """The first of `count` free ports in a row."""
+    rng = random.Random()
+    while True:
+        base = free_ports("127.0.0.1", 1, rng)[0]
+        with contextlib.suppress(InvalidRequest):
+            require_free("127.0.0.1", range(base, base + count), "")
+            return base
+
+
+def test_three_hosts_and_a_gateway(hosts):
+    cluster, start = hosts
+    base = cluster.home.parent
+    port = free_base(41)
+    founder = start(
+        *("cluster", "init", base / "founder", "--listen", f"127.0.0.1:{port}"),
+        *("--targets", 3, "--gateways", 1, "--admins", 0),
+    )
+    lines = [founder.stdout.readline().split() for _ in range(4)]
+    assert [role for role, _ in lines] == ["target"] * 3 + ["gateway"]
+    joins = []
+    for number, (_, token) in enumerate(lines, 1):
+        name = f"host{number}"
+        joins.append(
+            start(
+                *("cluster", "join", token, "--data", base / name, "--name", name),
+                *("--host-label", name, "--port-base", port - 9 + 10 * number),
+            )
+        )
+    for join in joins:
+        assert "joined cluster" in end(join)[1]
+    assert "formed: cluster" in end(founder)[1]
+
+    # The user's own file leads to the member that has a gateway.
+    assert end(start("bucket", "create", "photos")) == ("", "")
+    assert end(start("bucket", "list"))[0] == "photos\n"
+    assert "cluster is HEALTHY" in end(start("status"))[0]
+    assert end(start("config", "check"))[0].count("ok: ") == 2
+    assert "host4 serving" in end(start("logs"))[0].replace("gateway ", "")
+
+    again = end(start("cluster", "join", lines[0][1], "--data", base / "host1"), 2)[1]
+    assert "has joined already" in again
+    late = end(start("cluster", "token", base / "founder"), 2)[1]
+    assert "formed already" in late
+    for number in range(1, 5):
+        assert "stopped" in end(start("down", "--data", base / f"host{number}"))[0]
+        daemons = load_local(base / f"host{number}").all(base / f"host{number}")
+        assert [daemon.pid() for daemon in daemons] == [None]
+
+
+def test_tokens(hosts):
+    cluster, start = hosts
+    founder = cluster.home.parent / "founder"
+    port = free_base(1)
+    init = ("cluster", "init", founder, "--listen", f"127.0.0.1:{port}")
+    waiting = start(*init)
+    first = waiting.stdout.readline().split()[1]
+    running = end(start("cluster", "token", founder), 2)[1]
+    assert "does `cluster init" in running
+    waiting.kill()
+    waiting.communicate()
+    more = end(start("cluster", "token", founder, "--role", "gateway", "--count", 2))[0].split()
+    assert len({first, *more}) == 3 and all(token.startswith("rc1.") for token in more)
+    cut = end(start("cluster", "join", first[:-3], "--data", cluster.home), 2)[1]
+    assert "incomplete: copy the whole line" in cut
+    assert "token" in end(start("cluster", "join", "nonsense", "--data", cluster.home), 2)[1]
