@@ -16,11 +16,14 @@ cleanup() {
     if [ -x "$root/work/replicast/.venv/bin/replicast" ]; then
         chroot "$root" sh -c 'cd /work/replicast && make down' >/dev/null 2>&1 || true
     fi
-    for mount in proc sys dev/pts dev/shm dev opt/wheels opt/pypi opt/pypi-more; do
-        mountpoint -q "$root/$mount" && umount "$root/$mount" || true
-    done
-    [ -n "${1:-}" ] || rm -rf --one-file-system "$root"
+    # Deepest first; -R takes along what the host has mounted below /sys.
+    awk -v root="$root/" 'index($2, root) == 1 {print $2}' /proc/mounts | sort -r |
+        while read -r mount; do
+            mountpoint -q "$mount" && umount -R "$mount" || true
+        done
+    [ -n "$keep" ] || rm -rf --one-file-system "$root"
 }
+keep=${1:-}
 trap cleanup EXIT
 
 echo "== debootstrap $suite into $root"
@@ -44,6 +47,7 @@ mkdir -p "$root"/{proc,sys,dev/pts,dev/shm}
 mount --bind /proc "$root/proc"
 mount --rbind --make-rslave /sys "$root/sys" 2>/dev/null || mount --bind /sys "$root/sys"
 mount --bind /dev "$root/dev"
+mount --bind /dev/pts "$root/dev/pts"
 mount --bind /dev/shm "$root/dev/shm" 2>/dev/null || true
 # Local package folders that the host's pip settings name.
 python3 -m pip config list 2>/dev/null | grep -oE '(file://)?/[^ '"'"'"]+' | sed 's,^file://,,; s,/simple$,,' | sort -u |
