@@ -324,9 +324,10 @@ class PutChunk:
             if wave is None or winner is None:
                 continue
             self._copies.add(stored.vdev_index, stored.kind)
-            took_ns = now_ns - winner.accepted_ns
             memory = self._context.stats.vdev(stored.vdev_index)
-            memory.excess_ns.add(max(0, took_ns - winner.promised_ns), now_ns)
+            excess_ns = wave.excess_ns(winner, now_ns)
+            if excess_ns is not None:
+                memory.excess_ns.add(excess_ns, now_ns)
             memory.free_ppm = stored.free_ppm
             wave.drop(winner)
         self._advance(now_ns)

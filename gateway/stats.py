@@ -29,8 +29,9 @@ class Ewma:
 
     __slots__ = ("_at_ns", "_value_ns")
 
-    def __init__(self) -> None:
-        self._value_ns = -1
+    def __init__(self, start_ns: int = -1) -> None:
+        """`start_ns` -1: the first measurement counts fully."""
+        self._value_ns = start_ns
         self._at_ns = 0
 
     def add(self, value_ns: int, now_ns: int) -> None:
@@ -53,7 +54,9 @@ class VdevMemory:
 
     def __init__(self) -> None:
         self.bid_ns = Ewma()  # proposal or query to its answer
-        self.excess_ns = Ewma()  # accept to stored, beyond what its bid promised
+        # Later than promised, compared with the others of its put. One bad moment must not
+        # starve a VDEV of the puts that would show it to be well again.
+        self.excess_ns = Ewma(0)
         self.small_ns = Ewma()  # CHUNK_PUT to stored
         self.failed_ns: int | None = None  # silence, or a refusal that speaks of trouble
         self.full_ns: int | None = None

@@ -57,6 +57,7 @@ class Wave:
             for v in (*accept.holders, *accept.winners)
         ]
         self.unicast_from_ns = now_ns + settings.rendezvous_wait_ms * MS
+        self._first_excess_ns: int | None = None
         self._rendezvous: Group | None = None
         if accept.rendezvous != NO_MULTICAST:
             self._rendezvous = Group("rendezvous", accept.rendezvous)
@@ -81,6 +82,19 @@ class Wave:
             self.sender.remove(winner.node)
             self._waiting.pop(winner.node, None)
             self._start_multicast_if_complete()
+
+    def excess_ns(self, winner: Winner, now_ns: int) -> int | None:
+        """It stored now: how much later than promised, beyond the first one of this wave.
+
+        What delays all of them (this host, its link) says nothing about one. None: there is
+        nobody to compare with.
+        """
+        if winner.holder or len(self.accept.winners) < 2:
+            return None
+        late_ns = now_ns - winner.accepted_ns - winner.promised_ns
+        if self._first_excess_ns is None:
+            self._first_excess_ns = late_ns
+        return max(0, late_ns - self._first_excess_ns)
 
     def accepted(self, node: NodeId, message: PutAccepted) -> None:
         """A target opened the transfer: send, or wait until all have joined the rendezvous."""

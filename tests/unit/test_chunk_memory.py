@@ -93,3 +93,10 @@ def test_small_credit__halves_on_loss_and_lets_one_through() -> None:
 def test_rendezvous_number__depends_on_the_set_only() -> None:
     assert rendezvous_number([1, 2, 3], 64) == rendezvous_number((3, 1, 2), 64) < 64
     assert len({rendezvous_number([1, 2, n], 64) for n in range(3, 40)}) > 10
+
+
+def test_ewma__from_zero_one_bad_moment_counts_an_eighth() -> None:
+    e = Ewma(0)
+    assert e.get(0) == 0
+    e.add(800, 1)
+    assert e.get(1) == 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from replicast.gateway.context import ChunkSettings
@@ -83,3 +84,20 @@ def test_drop__the_last_one_missing_starts_the_group() -> None:
     assert winner is not None
     made.drop(winner)
     assert sent_to(made) == [GROUP]
+
+
+def test_excess_ns__is_measured_against_the_first_of_the_wave() -> None:
+    made = wave()
+    first, second, third = (made.winner(v) for v in (1, 2, 3))
+    assert first is not None and second is not None and third is not None
+    third.promised_ns = 50
+    assert made.excess_ns(first, 1000) == 0, "what delays all is ours"
+    assert made.excess_ns(second, 1030) == 30
+    assert made.excess_ns(third, 1040) == 0, "it had said so"
+
+
+def test_excess_ns__nobody_to_compare_with() -> None:
+    made = wave()
+    made.accept = replace(made.accept, winners=(1,))
+    winner = made.winner(1)
+    assert winner is not None and made.excess_ns(winner, 10**9) is None
