@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from replicast.errors import DataLost, ReplicastError
+from replicast.gateway.in_order import in_order
 from replicast.gateway.initiation import Initiator
 from replicast.gateway.manifest import ManifestError
 from replicast.gateway.objects import ObjectInfo, Objects
@@ -34,6 +35,7 @@ from replicast.wire.chunk_messages import (
 from replicast.wire.documents import ManifestBody, Reference
 from replicast.wire.schema import Message
 
+NAMES_AT_ONCE, CHUNKS_AT_ONCE = 8, 8
 SEEN_KEY_BYTES = 16  # of the CHID: enough to tell chunks of one walk apart
 
 
@@ -110,9 +112,9 @@ class Walk:
 
     async def verify(self, bucket: str, prefix: str = "") -> AsyncIterator[ChunkFinding]:
         """Every chunk under the prefix, all versions, each copy read from disk and hashed."""
-        async for info, body in self._versions(bucket, prefix):
-            async for reference in self._references(info, body):
-                yield await self._verify_chunk(info, reference)
+        chunks = self._chunks(bucket, prefix)
+        async for finding in in_order(chunks, self._verify_chunk, CHUNKS_AT_ONCE):
+            yield finding
 
     async def repair(
         self, bucket: str, prefix: str = ""
@@ -122,8 +124,8 @@ class Walk:
         async for info, body in self._versions(bucket, prefix):
             errors = len(self.errors)
             whole = True
-            async for reference in self._references(info, body):
-                finding = await self._verify_chunk(info, reference)
+            chunks = self._references(info, body)
+            async for finding in in_order(chunks, self._verify_chunk, CHUNKS_AT_ONCE):
                 yield finding
                 if finding.hosts < min(finding.wanted, self._hosts_available()):
                     repaired = await self._restore(finding)
@@ -136,16 +138,31 @@ class Walk:
     async def _versions(
         self, bucket: str, prefix: str
     ) -> AsyncIterator[tuple[ObjectInfo, ManifestBody]]:
-        async for listed in self._objects.list(bucket, prefix):
-            assert isinstance(listed, ObjectInfo)
-            for info in await self._objects.versions(bucket, listed.name):
-                if info.delete_marker:
-                    continue
+        listed = self._objects.list(bucket, prefix)
+        async for versions in in_order(listed, self._versions_of, NAMES_AT_ONCE):
+            for each in versions:
                 self.objects_walked += 1
-                _, body = await self._objects.head(bucket, info.name, version=info.version)
-                yield info, body
+                yield each
 
-    async def _references(self, info: ObjectInfo, body: ManifestBody) -> AsyncIterator[Reference]:
+    async def _versions_of(self, listed: ObjectInfo | str) -> list[tuple[ObjectInfo, ManifestBody]]:
+        assert isinstance(listed, ObjectInfo)
+        found = []
+        for info in await self._objects.versions(listed.bucket, listed.name):
+            if not info.delete_marker:
+                _, body = await self._objects.head(listed.bucket, info.name, version=info.version)
+                found.append((info, body))
+        return found
+
+    async def _chunks(
+        self, bucket: str, prefix: str
+    ) -> AsyncIterator[tuple[ObjectInfo, Reference]]:
+        async for info, body in self._versions(bucket, prefix):
+            async for chunk in self._references(info, body):
+                yield chunk
+
+    async def _references(
+        self, info: ObjectInfo, body: ManifestBody
+    ) -> AsyncIterator[tuple[ObjectInfo, Reference]]:
         """Chunks not seen before; a manifest chunk that cannot be read ends its version."""
         try:
             async for reference in self._objects.all_references(body.references):
@@ -153,11 +170,12 @@ class Walk:
                 if key not in self._seen:
                     self._seen.add(key)
                     self.chunks_walked += 1
-                    yield reference
+                    yield info, reference
         except (ReplicastError, ManifestError) as error:
             self.errors.append(f"{info.bucket}/{info.name}: {error}")
 
-    async def _verify_chunk(self, info: ObjectInfo, reference: Reference) -> ChunkFinding:
+    async def _verify_chunk(self, chunk: tuple[ObjectInfo, Reference]) -> ChunkFinding:
+        info, reference = chunk
         found = await holders(self._initiator, reference.chid)
         held = sorted(index for index, kind in found.items() if kind not in (MISS,))
         copies: list[CopyFinding] = []
