@@ -239,7 +239,8 @@ class NameService:
         last = self._now_ns >= deadline_ns
         if table is None or incoming.generation > table.generation:
             self._outbox.fetch_table(incoming.generation)
-            row, wait = -1, Reason.NOT_READY
+            leased = self.context.lease.valid(self._now_ns)  # else that table may never come
+            row, wait, last = -1, Reason.NOT_READY if leased else Reason.NO_LEASE, not leased
         elif isinstance(request, NameList):
             row = -1
             wait_or_none = self._list(incoming, request, table, last)

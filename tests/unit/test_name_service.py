@@ -318,6 +318,17 @@ def test_lease__nothing_is_answered_without(desk: Desk) -> None:
     assert reason(desk.list()) == Reason.NO_LEASE
 
 
+def test_lease__no_waiting_without_for_a_newer_table(desk: Desk) -> None:
+    """Who is cut off from the table service may never get that table."""
+    desk.put("a")
+    desk.lease_until_ns = 0
+    get = NameGet(key=key("a"), version=NO_VERSION, want_body=True)
+    desk.submit(get, b"g" * 16, generation=desk.generation + 5)
+    (reply,) = desk.names.take_outgoing()
+    assert reason(reply.message) == Reason.NO_LEASE
+    assert any(isinstance(event, FetchTable) for event in desk.names.take_events())
+
+
 def test_lease__that_ends_before_the_commit_holds_the_answer_back(desk: Desk) -> None:
     desk.put("warm")
     desk.submit(desk.put_message("a"), b"1" * 16)
