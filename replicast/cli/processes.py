@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,16 +97,19 @@ class Daemon:
             time.sleep(POLL_SECONDS / 10)
 
 
-def wait_ready(daemons: Iterable[Daemon], timeout_seconds: float) -> None:
+def wait_ready(daemons: Sequence[Daemon], timeout_seconds: float) -> None:
     """Until all are ready; raises Unavailable naming the one that died or is late."""
     end = time.monotonic() + timeout_seconds
-    for daemon in daemons:
-        while not daemon.ready():
+    waiting = list(daemons)
+    while waiting := [daemon for daemon in waiting if not daemon.ready()]:
+        # Any of them: one that died may be what the others wait for.
+        for daemon in daemons:
             if daemon.pid() is None:
                 raise Unavailable(f"{daemon.name} ended:\n{daemon.last_words()}")
-            if time.monotonic() > end:
-                raise Unavailable(f"{daemon.name} is not ready; see {daemon.log_file}")
-            time.sleep(POLL_SECONDS)
+        if time.monotonic() > end:
+            late = waiting[0]
+            raise Unavailable(f"{late.name} is not ready; see {late.log_file}")
+        time.sleep(POLL_SECONDS)
 
 
 def stop_all(daemons: Iterable[Daemon], timeout_seconds: float = STOP_SECONDS) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from replicast.cli.extensions import require_native
+from replicast.cli.find import find_cluster
 from replicast.cli.layout import (
     ADMIN,
     CLIENT,
@@ -299,7 +300,7 @@ def _wait_serving(data: Path, local: Local, say: Say) -> None:
     if not gateways:
         return
     targets = local.plan.get("targets", 0)
-    problems = asyncio.run(_serving(socket_path(gateways[0].folder), targets))
+    problems = asyncio.run(_serving(find_cluster(str(gateways[0].folder)).api_socket, targets))
     for problem in problems:
         say(f"! {problem}")
     say(f"ready after {time.monotonic() - began:.1f} s")
