@@ -23,6 +23,7 @@ from replicast.errors import NotFound
 from replicast.units import KIB, MIB
 
 BUCKET = "load"
+BUCKETS_MAX, BUCKET_SECONDS = 200, 0.2
 SIZES = (0, 1, 700, 9 * KIB, 16 * KIB, 40 * KIB, 64 * KIB, 300 * KIB, MIB, 2 * MIB + 77)
 
 
@@ -70,6 +71,7 @@ class Load:
         self._sizes = sizes
         self._number = seed * 1_000_000
         self.names: dict[str, Name] = {}
+        self.buckets: list[str] = []  # created and acknowledged: Raft's part
         self.puts = self.gets = self.deletes = self.bytes_put = 0
         self.failures: list[str] = []
         self.longest = {"put": Pause(), "get": Pause(), "delete": Pause()}
@@ -82,9 +84,25 @@ class Load:
     async def run(self, client: Client, workers: int = 4, names_each: int = 12) -> None:
         """Until `stopping`, or cancelled as by a power loss."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._create_buckets(client))
             for worker in range(workers):
                 mine = [f"w{worker}/n{number:02d}" for number in range(names_each)]
                 group.create_task(self._work(client, mine))
+
+    async def _create_buckets(self, client: Client) -> None:
+        """A few at most: what they are for is a Raft journal with fresh commands in it."""
+        base = self._rng.getrandbits(32)
+        for number in range(BUCKETS_MAX):
+            if self.stopping:
+                return
+            bucket = f"raft-{base:08x}-{number:03d}"
+            try:
+                await client.create_bucket(bucket)
+            except Exception as error:  # noqa: BLE001 - as below
+                self.failures.append(f"{bucket}: {type(error).__name__}: {error}")
+                return
+            self.buckets.append(bucket)
+            await asyncio.sleep(BUCKET_SECONDS)
 
     async def _work(self, client: Client, mine: list[str]) -> None:
         while not self.stopping:
@@ -132,6 +150,8 @@ class Load:
 
     async def check(self, client: Client) -> None:
         """Everything acknowledged is there, all versions of it; settles what was unsure."""
+        gone = set(self.buckets) - set(await client.list_buckets())
+        assert not gone, f"acknowledged buckets are gone: {sorted(gone)}"
         for name, known in sorted(self.names.items()):
             found = await read(client, name)
             matching = [content for content in known.may_be() if same(found, content)]
@@ -149,7 +169,7 @@ class Load:
         held = sum(len(known.versions) for known in self.names.values())
         return (
             f"{self.puts} puts ({self.bytes_put / MIB:.0f} MiB), {self.gets} gets, "
-            f"{self.deletes} deletes, {held} versions acknowledged"
+            f"{self.deletes} deletes, {held} versions and {len(self.buckets)} buckets acknowledged"
         )
 
 

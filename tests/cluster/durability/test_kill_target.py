@@ -100,6 +100,17 @@ async def run(cluster, load, *, raft: bool, puts: int) -> None:
         assert not raft or pauses[leader] <= PAUSE_WITH_RAFT_SECONDS
 
 
+async def healthy(cluster) -> None:
+    """Until all replicas of all rows have caught up by themselves."""
+    began = time.monotonic()
+    while (found := await report(cluster)) is None or found["rows"]["in_sync"] < found["rows"][
+        "total"
+    ]:
+        assert time.monotonic() < began + SETTLE_SECONDS, found
+        await asyncio.sleep(0.1)
+    print(f"all rows in sync again, {time.monotonic() - began:.1f} s after repair and verify")
+
+
 def test_kill_of_a_target__no_operation_fails(loaded_cluster, make_load):
     cluster = loaded_cluster()
     asyncio.run(run(cluster, make_load(11, SIZES), raft=False, puts=20))
@@ -111,3 +122,4 @@ def test_kill_of_a_target_and_of_the_raft_leader__no_operation_fails(loaded_clus
     asyncio.run(run(cluster, make_load(12, SIZES), raft=True, puts=100))
     cluster.run("repair")
     cluster.run("verify", "load/")
+    asyncio.run(healthy(cluster))

@@ -8,13 +8,16 @@ the kill tests recovery under a load that is heavier.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
+from pathlib import Path
 
 import pytest
 
 import replicast
 
 LOSSES = 3
+START_SECONDS = 60
 
 
 async def load_until_cut(cluster, load, acknowledged, power_cut) -> None:
@@ -37,9 +40,30 @@ async def check(cluster, load) -> None:
         await load.check(client)
 
 
+def cut_while_starting(cluster, power_cut) -> None:
+    """The power comes back for as long as it takes the first target to answer, then goes again."""
+    daemons = list(cluster.daemons().values())
+    for daemon in daemons:
+        daemon.start()
+    end = time.monotonic() + START_SECONDS
+    while not answers(daemons[0].metrics):
+        assert daemons[0].pid() is not None, daemons[0].last_words()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    power_cut(cluster)
+
+
+def answers(metrics: str) -> bool:
+    host, _, port = metrics.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
 def lose_power(cluster, load, rounds, acknowledged, power_cut) -> None:
     for number in range(1, rounds + 1):
         asyncio.run(load_until_cut(cluster, load, acknowledged, power_cut))
+        if number == 2:
+            cut_while_starting(cluster, power_cut)
         cut = time.monotonic()
         cluster.up()
         serving = time.monotonic() - cut
@@ -48,19 +72,25 @@ def lose_power(cluster, load, rounds, acknowledged, power_cut) -> None:
         print(f"loss {number}: serving again after {serving:.1f} s; {load.summary()}; all there")
 
 
-def forgetful(monkeypatch) -> None:
+def forgetful_cluster(loaded_cluster, monkeypatch):
+    """Its targets, and only they, run on the disk that forgets."""
     monkeypatch.setenv("REPLICAST_TARGET_DISK", "forgetful")
+    cluster = loaded_cluster()
+    for daemon in cluster.daemons().values():
+        environ = Path(f"/proc/{daemon.pid()}/environ").read_bytes().split(b"\0")
+        assert b"REPLICAST_TARGET_DISK=forgetful" in environ
+    return cluster
 
 
 def test_power_loss__forgetful_disk(loaded_cluster, make_load, power_cut, monkeypatch):
-    forgetful(monkeypatch)
-    lose_power(loaded_cluster(), make_load(1), 1, 60, power_cut)
+    cluster = forgetful_cluster(loaded_cluster, monkeypatch)
+    lose_power(cluster, make_load(1), 1, 60, power_cut)
 
 
 @pytest.mark.slow
 def test_power_loss__forgetful_disk_three_times(loaded_cluster, make_load, power_cut, monkeypatch):
-    forgetful(monkeypatch)
-    lose_power(loaded_cluster(), make_load(2), LOSSES, 200, power_cut)
+    cluster = forgetful_cluster(loaded_cluster, monkeypatch)
+    lose_power(cluster, make_load(2), LOSSES, 200, power_cut)
 
 
 @pytest.mark.slow
