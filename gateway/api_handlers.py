@@ -12,7 +12,17 @@ from replicast.gateway.buckets import Buckets
 from replicast.gateway.limits import DEFAULT_TENANT
 from replicast.gateway.objects import ObjectInfo, Objects, condition
 from replicast.gateway.put_stream import PutReport
-from replicast.gateway.walk import ChunkFinding, RepairFinding, Surveyor, Walk, holders
+from replicast.gateway.walk import (
+    ChunkFinding,
+    CopyFinding,
+    Finding,
+    NameRepair,
+    Repair,
+    RepairFinding,
+    Surveyor,
+    Walk,
+    holders,
+)
 from replicast.wire.chunk_messages import HIT
 from replicast.wire.name_messages import NO_VERSION, VersionId
 
@@ -199,26 +209,14 @@ class ApiHandlers:
         walk = Walk(self._service, self._objects)
         for bucket in await self._buckets_of(request):
             async for finding in walk.verify(bucket, request.get("prefix", "")):
-                await self._report_chunk(finding, reply)
+                await self._report(finding, reply)
         await reply.json(_walked(walk))
 
     async def repair(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
         walk = Walk(self._service, self._objects)
         for bucket in await self._buckets_of(request):
             async for finding in walk.repair(bucket, request.get("prefix", "")):
-                if isinstance(finding, RepairFinding):
-                    await reply.json(
-                        {
-                            "repair": finding.action,
-                            "chid": finding.chunk.reference.chid.hex(),
-                            "object": f"{finding.chunk.bucket}/{finding.chunk.name}",
-                            "copies_before": finding.chunk.hosts,
-                            "copies_now": finding.copies_now,
-                            "detail": finding.detail,
-                        }
-                    )
-                else:
-                    await self._report_chunk(finding, reply)
+                await self._report(finding, reply)
         await reply.json(_walked(walk))
 
     async def _buckets_of(self, request: dict[str, Any]) -> Sequence[str]:
@@ -226,22 +224,14 @@ class ApiHandlers:
             return [request["bucket"]]
         return [record.bucket for record in await self._buckets.list()]
 
-    async def _report_chunk(self, finding: ChunkFinding, reply: Reply) -> None:
-        table = self._service.table
+    async def _report(self, finding: Finding | Repair, reply: Reply) -> None:
+        if isinstance(finding, RepairFinding | NameRepair):
+            await reply.json(_repair_json(finding))
+            return
         for copy in finding.copies:
             if copy.state != "ok":
-                await reply.json(
-                    {
-                        "bad_copy": copy.state,
-                        "vdev": copy.vdev_index,
-                        "vdev_id": table.vdevs[copy.vdev_index].vdev_id.hex(),
-                        "target": table.target_of(copy.vdev_index).name,
-                        "chid": copy.chid.hex(),
-                        "object": f"{copy.bucket}/{copy.name}",
-                        "detail": copy.detail,
-                    }
-                )
-        if finding.hosts < finding.wanted:
+                await reply.json(self._copy_json(copy))
+        if isinstance(finding, ChunkFinding) and finding.hosts < finding.wanted:
             await reply.json(
                 {
                     "below_copies": finding.reference.chid.hex(),
@@ -250,6 +240,38 @@ class ApiHandlers:
                     "wanted": finding.wanted,
                 }
             )
+
+    def _copy_json(self, copy: CopyFinding) -> dict[str, Any]:
+        table = self._service.table
+        return {
+            "bad_copy": copy.state,
+            "vdev": copy.vdev_index,
+            "vdev_id": table.vdevs[copy.vdev_index].vdev_id.hex(),
+            "target": table.target_of(copy.vdev_index).name,
+            "chid": copy.chid.hex(),  # empty: the version's own entry in its row
+            "object": f"{copy.bucket}/{copy.name}",
+            "detail": copy.detail,
+        }
+
+
+def _repair_json(finding: Repair) -> dict[str, Any]:
+    if isinstance(finding, NameRepair):
+        good = [sum(c.state == "ok" for c in f.copies) for f in (finding.found, finding.now)]
+        copy = finding.now.copies[0]
+        chid, bucket, name, detail = "", copy.bucket, copy.name, ""
+    else:
+        good = [finding.chunk.hosts, finding.copies_now]
+        chunk = finding.chunk
+        chid, bucket, name = chunk.reference.chid.hex(), chunk.bucket, chunk.name
+        detail = finding.detail
+    return {
+        "repair": finding.action,
+        "chid": chid,
+        "object": f"{bucket}/{name}",
+        "copies_before": good[0],
+        "copies_now": good[1],
+        "detail": detail,
+    }
 
 
 def _walked(walk: Walk) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from replicast.errors import ReplicastError
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.documents import (
@@ -37,8 +38,10 @@ T = TypeVar("T", ManifestBody, ChunkManifest)
 LEVELS_MAX = 5  # 1024**5 chunks: beyond any u64 of bytes
 
 
-class ManifestError(Exception):
+class ManifestError(ReplicastError):
     """A manifest that breaks its own rules: damage or a bug, never the user's doing."""
+
+    reason = "BAD_MANIFEST"
 
 
 @dataclass(frozen=True, slots=True)

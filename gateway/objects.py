@@ -326,8 +326,12 @@ class Objects:
 
     async def row(self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT) -> int:
         """The row that keeps the versions of a name."""
+        return (await self.key(bucket, name, tenant=tenant)).row
+
+    async def key(self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT) -> NameKey:
+        """The name as row and full names."""
         key, _ = await self._key(tenant, bucket, name)
-        return key.row
+        return key
 
     async def _page(
         self, record: BucketView, prefix: str, after: str

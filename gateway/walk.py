@@ -9,14 +9,15 @@ copies that its reference wants.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from replicast.errors import DataLost, ReplicastError
+from replicast.flexhash.table import VdevState
 from replicast.gateway.in_order import in_order
 from replicast.gateway.initiation import Initiator
-from replicast.gateway.manifest import ManifestError
 from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.survey import SurveyDone
 from replicast.machine import NodeId
@@ -32,10 +33,13 @@ from replicast.wire.chunk_messages import (
     ChunkVerified,
     ChunkVerify,
 )
-from replicast.wire.documents import ManifestBody, Reference
+from replicast.wire.documents import Reference
+from replicast.wire.name_messages import NameVerified, NameVerify
 from replicast.wire.schema import Message
 
 NAMES_AT_ONCE, CHUNKS_AT_ONCE = 8, 8
+NAME_LOOKS_MAX = 50
+NAME_LOOK_SECONDS = 0.1
 SEEN_KEY_BYTES = 16  # of the CHID: enough to tell chunks of one walk apart
 
 
@@ -75,6 +79,32 @@ class ChunkFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class NameFinding:
+    """One version's log entry on the replicas of its row; `chid` of the copies is empty.
+
+    A replica that finds its entry damaged fetches it from another one by itself.
+    """
+
+    copies: tuple[CopyFinding, ...]
+
+    @property
+    def whole(self) -> bool:
+        return all(copy.state == "ok" for copy in self.copies)
+
+
+@dataclass(frozen=True, slots=True)
+class NameRepair:
+    """A version's entries before and after; action restored or failed."""
+
+    found: NameFinding
+    now: NameFinding
+
+    @property
+    def action(self) -> str:
+        return "restored" if self.now.whole else "failed"
+
+
+@dataclass(frozen=True, slots=True)
 class RepairFinding:
     """What repair did for one chunk: action restored or failed."""
 
@@ -82,6 +112,17 @@ class RepairFinding:
     action: str
     copies_now: int
     detail: str = ""
+
+
+Finding = ChunkFinding | NameFinding
+Repair = RepairFinding | NameRepair
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    info: ObjectInfo
+    name: NameFinding
+    references: tuple[Reference, ...]
 
 
 async def holders(initiator: Surveyor, chid: bytes) -> dict[int, int]:
@@ -109,70 +150,116 @@ class Walk:
         self.chunks_walked = 0
         self.copies_read = 0
         self.errors: list[str] = []
+        self._damaged: list[NameFinding] = []
 
-    async def verify(self, bucket: str, prefix: str = "") -> AsyncIterator[ChunkFinding]:
-        """Every chunk under the prefix, all versions, each copy read from disk and hashed."""
+    async def verify(self, bucket: str, prefix: str = "") -> AsyncIterator[Finding]:
+        """Every version under the prefix and its chunks, each copy read from disk and hashed."""
         chunks = self._chunks(bucket, prefix)
         async for finding in in_order(chunks, self._verify_chunk, CHUNKS_AT_ONCE):
             yield finding
+        for name in self._damaged:
+            yield name
 
-    async def repair(
-        self, bucket: str, prefix: str = ""
-    ) -> AsyncIterator[ChunkFinding | RepairFinding]:
+    async def repair(self, bucket: str, prefix: str = "") -> AsyncIterator[Finding | Repair]:
         """As verify; a chunk with fewer good copies than wanted is put again. A version whose
         chunks all have their copies is no longer counted as short of them."""
-        async for info, body in self._versions(bucket, prefix):
-            errors = len(self.errors)
-            whole = True
-            chunks = self._references(info, body)
+        async for version in self._versions(bucket, prefix):
+            info, errors, whole = version.info, len(self.errors), True
+            if not version.name.whole:
+                yield version.name
+                yield self._counted(NameRepair(version.name, await self._await_name(info)))
+            chunks = self._references(version)
             async for finding in in_order(chunks, self._verify_chunk, CHUNKS_AT_ONCE):
                 yield finding
                 if finding.hosts < min(finding.wanted, self._hosts_available()):
-                    repaired = await self._restore(finding)
-                    self._initiator.counters.count("repairs", repaired.action)
+                    repaired = self._counted(await self._restore(finding))
                     yield repaired
                     whole = whole and repaired.action == "restored"
             if info.short_chunks and whole and len(self.errors) == errors:
                 await self._objects.restored(bucket, info.name, info.version)
 
-    async def _versions(
-        self, bucket: str, prefix: str
-    ) -> AsyncIterator[tuple[ObjectInfo, ManifestBody]]:
+    def _counted(self, repair: Repair) -> Repair:
+        self._initiator.counters.count("repairs", repair.action)
+        return repair
+
+    async def _versions(self, bucket: str, prefix: str) -> AsyncIterator[_Version]:
         listed = self._objects.list(bucket, prefix)
         async for versions in in_order(listed, self._versions_of, NAMES_AT_ONCE):
             for each in versions:
-                self.objects_walked += 1
                 yield each
 
-    async def _versions_of(self, listed: ObjectInfo | str) -> list[tuple[ObjectInfo, ManifestBody]]:
+    async def _versions_of(self, listed: ObjectInfo | str) -> list[_Version]:
         assert isinstance(listed, ObjectInfo)
         found = []
         for info in await self._objects.versions(listed.bucket, listed.name):
-            if not info.delete_marker:
-                _, body = await self._objects.head(listed.bucket, info.name, version=info.version)
-                found.append((info, body))
+            self.objects_walked += not info.delete_marker
+            name = await self._verify_name(info)
+            found.append(_Version(info, name, await self._references_of(info)))
         return found
+
+    async def _references_of(self, info: ObjectInfo) -> tuple[Reference, ...]:
+        if info.delete_marker:
+            return ()
+        try:
+            _, body = await self._objects.head(info.bucket, info.name, version=info.version)
+        except ReplicastError as error:
+            self._note_error(info, error)
+            return ()
+        return body.references
+
+    def _note_error(self, info: ObjectInfo, error: Exception) -> None:
+        self.errors.append(f"{info.bucket}/{info.name}: {error}")
 
     async def _chunks(
         self, bucket: str, prefix: str
     ) -> AsyncIterator[tuple[ObjectInfo, Reference]]:
-        async for info, body in self._versions(bucket, prefix):
-            async for chunk in self._references(info, body):
+        async for version in self._versions(bucket, prefix):
+            if not version.name.whole:
+                self._damaged.append(version.name)
+            async for chunk in self._references(version):
                 yield chunk
 
-    async def _references(
-        self, info: ObjectInfo, body: ManifestBody
-    ) -> AsyncIterator[tuple[ObjectInfo, Reference]]:
+    async def _references(self, version: _Version) -> AsyncIterator[tuple[ObjectInfo, Reference]]:
         """Chunks not seen before; a manifest chunk that cannot be read ends its version."""
         try:
-            async for reference in self._objects.all_references(body.references):
+            async for reference in self._objects.all_references(version.references):
                 key = reference.chid[:SEEN_KEY_BYTES]
                 if key not in self._seen:
                     self._seen.add(key)
                     self.chunks_walked += 1
-                    yield info, reference
-        except (ReplicastError, ManifestError) as error:
-            self.errors.append(f"{info.bucket}/{info.name}: {error}")
+                    yield version.info, reference
+        except ReplicastError as error:
+            self._note_error(version.info, error)
+
+    async def _verify_name(self, info: ObjectInfo) -> NameFinding:
+        key = await self._objects.key(info.bucket, info.name)
+        table, algorithm = self._initiator.table, int(self._initiator.algorithm)
+        copies: list[CopyFinding] = []
+        # One that is down is no news to anybody who asks for the status.
+        up = [v for v in table.name_replicas(key.row) if table.vdevs[v].state != VdevState.DOWN]
+        for batch in self._one_per_target(up):
+            requests: dict[NodeId, Message] = {
+                target: NameVerify(
+                    key=key, version=info.version, hash_algorithm=algorithm, vdev_index=index
+                )
+                for target, index in batch.items()
+            }
+            done = await self._initiator.survey(requests)
+            for target, index in batch.items():
+                state, detail = _state(done.answers.get(target))
+                copies.append(CopyFinding(info.bucket, info.name, b"", index, state, detail))
+        self.copies_read += len(copies)
+        return NameFinding(tuple(copies))
+
+    async def _await_name(self, info: ObjectInfo) -> NameFinding:
+        """The replica that found damage fetches the entry: look again until it has."""
+        finding = await self._verify_name(info)
+        for _ in range(NAME_LOOKS_MAX):
+            if finding.whole:
+                break
+            await asyncio.sleep(NAME_LOOK_SECONDS)
+            finding = await self._verify_name(info)
+        return finding
 
     async def _verify_chunk(self, chunk: tuple[ObjectInfo, Reference]) -> ChunkFinding:
         info, reference = chunk
@@ -237,10 +324,19 @@ class Walk:
 def _state(answer: Message | None) -> tuple[str, str]:
     if answer is None:
         return "silent", "no answer"
-    if not isinstance(answer, ChunkVerified):
+    if not isinstance(answer, (ChunkVerified, NameVerified)):
         return "error", getattr(answer, "detail", "refused")
     names = {VERIFIED: "ok", VERIFY_CORRUPT: "corrupt", VERIFY_MISSING: "missing"}
     return names.get(answer.result, "error"), answer.detail
 
 
-__all__ = ["HIT", "ChunkFinding", "CopyFinding", "RepairFinding", "Walk", "holders"]
+__all__ = [
+    "HIT",
+    "ChunkFinding",
+    "CopyFinding",
+    "NameFinding",
+    "NameRepair",
+    "RepairFinding",
+    "Walk",
+    "holders",
+]

@@ -23,13 +23,29 @@ from replicast.machine import Address, NodeId
 from replicast.metrics import Counters
 from replicast.wire.codec import WireError
 from replicast.wire.frame import pack_frame, unpack_frame
-from replicast.wire.row_messages import RowAppend, RowFetch, RowFetched, RowQuery, RowStatus
+from replicast.wire.row_messages import (
+    RowAppend,
+    RowAskEntry,
+    RowFetch,
+    RowFetched,
+    RowGiveEntry,
+    RowQuery,
+    RowStatus,
+)
 from replicast.wire.schema import Message
 
 CHANNEL = "peer"
 MESSAGE_BYTES_MAX = 16 << 20
 BATCH_MAX = 64
-ROW_MESSAGES = (RowAppend, RowStatus, RowQuery, RowFetch, RowFetched)
+ROW_MESSAGES = (
+    RowAppend,
+    RowStatus,
+    RowQuery,
+    RowFetch,
+    RowFetched,
+    RowAskEntry,
+    RowGiveEntry,
+)
 
 SPEAKERS = (Role.TARGET, Role.VOTER)
 

@@ -31,6 +31,7 @@ from replicast.target.names.requests import ROW_REQUESTS
 from replicast.target.names.service import NameService
 from replicast.target.names.store import AppendRecords, FetchTable, RowsChange, SendPeer
 from replicast.target.names.vdev_store import VdevRowStore, to_outcome
+from replicast.target.names.verify import EntryBad, VerifyEntry
 from replicast.target.put import JoinRendezvous, StoreChunk, StoreHold
 from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
 from replicast.target.vdevs import REASONS, Vdevs
@@ -38,7 +39,7 @@ from replicast.target.verify import VerifyChunk
 from replicast.transfer import BufferLike, PayloadBuffers, SendPayload
 from replicast.units import MIB, SECOND
 from replicast.wire.control_messages import CommandResult
-from replicast.wire.name_messages import NameList
+from replicast.wire.name_messages import NameList, NameVerify
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 from replicast.wire.status_messages import (
@@ -52,7 +53,7 @@ log = logging.getLogger("replicast.target")
 
 HOLD_NS = 24 * 3600 * SECOND
 SHORT_CHUNKS_MAX = 10_000
-NAME_REQUESTS = (*ROW_REQUESTS, NameList)
+NAME_REQUESTS = (*ROW_REQUESTS, NameList, NameVerify)
 NO_INDEX = 0xFFFF
 CHUNK_BYTES = MIB  # a VDEV without room for this is full
 
@@ -246,6 +247,8 @@ class TargetService:
     def _on_name_event(self, event: Event) -> None:
         if isinstance(event, AppendRecords):
             self._vdevs.append_rows(event, self._rows_stored(event.vdev_index))
+        elif isinstance(event, VerifyEntry):
+            self._vdevs.verify_entry(event, self._entry_read)
         elif isinstance(event, SendPeer):
             self._peers.send(event.node_id, event.message)  # lost: the rows ask again
         elif isinstance(event, RowsChange):
@@ -315,6 +318,11 @@ class TargetService:
     def _read(self, token: object, result: BufferLike | Reason) -> None:
         assert isinstance(token, int) and self.chunks is not None
         self.chunks.read_done(token, result, self._now_ns())
+        self._pump_soon()
+
+    def _entry_read(self, token: object, found: bytes | EntryBad | None) -> None:
+        assert isinstance(token, int)
+        self.names.entry_read(token, found, self._now_ns())
         self._pump_soon()
 
     def _verified(self, token: object, verdict: int, detail: str) -> None:

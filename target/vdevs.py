@@ -15,6 +15,7 @@ from replicast.flexhash.table import Table
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.target.names.store import AppendRecords
 from replicast.target.names.vdev_store import to_records
+from replicast.target.names.verify import EntryBad, VerifyEntry
 from replicast.target.store.core import Outcomes
 from replicast.target.store.errors import (
     ChunkDamaged,
@@ -49,6 +50,7 @@ REASONS: dict[Outcome, Reason | None] = {
 StoredDone = Callable[[object, Outcome], None]
 ReadChunkDone = Callable[[object, BufferLike | Reason], None]
 VerifyDone = Callable[[object, int, str], None]
+EntryReadDone = Callable[[object, bytes | EntryBad | None], None]
 
 
 class ChunkView:
@@ -179,6 +181,17 @@ class Vdevs:
         if not vdev.submit_read(chid, token, read, direct=True):
             done(token, VERIFY_ERROR, "too many reads wait")
 
+    def verify_entry(self, event: VerifyEntry, done: EntryReadDone) -> None:
+        """Read a row's entry past the caches, in a reader thread; done(token, found) in the loop."""
+
+        def read(results: ReadResults) -> None:
+            for each, result in results:
+                self._loop.call_soon_threadsafe(done, each, _entry_found(result))
+
+        vdev = self.by_index[event.vdev_index]
+        if not vdev.submit_entry_read(event.row, event.index, event.token, read):
+            done(event.token, None)
+
     def _judge(self, vdev: Vdev, chid: bytes, result: bytes | ReadError) -> BufferLike | Reason:
         if isinstance(result, ChunkMissing):
             return Reason.NOT_FOUND_HERE
@@ -208,6 +221,12 @@ class Vdevs:
                     log.warning("VDEV %s: cannot set aside: %s", vdev.vdev_id.hex(), outcome.name)
 
         vdev.submit([ChunkDrop(chid)], None, dropped, RecordClass.FREEING)
+
+
+def _entry_found(result: bytes | ReadError) -> bytes | EntryBad | None:
+    if isinstance(result, (ChunkDamaged, ChunkMissing)):
+        return EntryBad(str(result))
+    return None if isinstance(result, ReadError) else result
 
 
 def _tell(done: StoredDone, outcomes: Outcomes) -> None:

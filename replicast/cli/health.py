@@ -191,7 +191,7 @@ def _is_bad(operation: str, answer: dict[str, Any]) -> bool:
 def _finding_text(answer: dict[str, Any]) -> str:
     if "bad_copy" in answer:
         return (
-            f"{answer['bad_copy'].upper()}: chunk {answer['chid']} on VDEV {answer['vdev']} "
+            f"{answer['bad_copy'].upper()}: {_what(answer)} on VDEV {answer['vdev']} "
             f"({answer['vdev_id']}) of {answer['target']}: {answer['object']} {answer['detail']}"
         )
     if "below_copies" in answer:
@@ -201,7 +201,7 @@ def _finding_text(answer: dict[str, Any]) -> str:
         )
     if "repair" in answer:
         return (
-            f"{answer['repair']}: chunk {answer['chid']} of {answer['object']}, "
+            f"{answer['repair']}: {_what(answer)} of {answer['object']}, "
             f"{answer['copies_before']} -> {answer['copies_now']} copies {answer['detail']}"
         )
     errors = "".join(f"ERROR: {error}\n" for error in answer["errors"])
@@ -209,6 +209,10 @@ def _finding_text(answer: dict[str, Any]) -> str:
         f"looked at {answer['walked_versions']} versions, {answer['walked_chunks']} chunks, "
         f"{answer['copies_read']} copies"
     )
+
+
+def _what(answer: dict[str, Any]) -> str:
+    return f"chunk {answer['chid']}" if answer["chid"] else "version entry"
 
 
 COMMANDS = (status, flexhash, verify, repair)

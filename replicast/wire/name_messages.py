@@ -133,6 +133,17 @@ class NameList(Message):
     limit: U16
 
 
+@message(45)
+class NameVerify(Message):
+    """Have the replica on this VDEV read the version's log entry from disk, past its caches, and
+    check the hash of the body. One that is damaged is fetched again from another replica."""
+
+    key: NameKey
+    version: VersionId
+    hash_algorithm: U8
+    vdev_index: U16
+
+
 @message(46)
 class NameRestored(Message):
     """Repair has brought all chunks of this version back to their copies: it is no longer short."""
@@ -193,6 +204,15 @@ class NameEntries(Message):
     more: Flag
 
 
+@message(53)
+class NameVerified(Message):
+    """Answer to NAME_VERIFY; `result` as in CHUNK_VERIFIED."""
+
+    vdev_index: U16
+    result: U8
+    detail: Annotated[str, Kind("text", 500)]
+
+
 __all__ = [
     "ALWAYS",
     "BODY_BYTES_MAX",
@@ -216,6 +236,8 @@ __all__ = [
     "NamePut",
     "NameRestored",
     "NameResult",
+    "NameVerified",
+    "NameVerify",
     "NameVersionList",
     "NameVersions",
     "OperationTime",

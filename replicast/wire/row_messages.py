@@ -174,6 +174,41 @@ class RowFetched(Message):
     items: Annotated[tuple[FetchedItem, ...], Kind("list", ITEMS_MAX, FetchedItem)]
 
 
+@struct
+class AskEntryItem(Struct):
+    """The entry at `index` cannot be read here: it is applied, so every replica has the same."""
+
+    row: U32
+    asker: U16
+    replica: U16
+    index: U64
+
+
+@message(65)
+class RowAskEntry(Message):
+    """Replica -> any other in-sync replica."""
+
+    items: Annotated[tuple[AskEntryItem, ...], Kind("list", ITEMS_MAX, AskEntryItem)]
+
+
+@struct
+class GiveEntryItem(Struct):
+    """The entry; none: it cannot be read there either, or is not applied."""
+
+    row: U32
+    asker: U16
+    replica: U16
+    index: U64
+    entries: EntryList
+
+
+@message(66)
+class RowGiveEntry(Message):
+    """Answer to ROW_ASK_ENTRY."""
+
+    items: Annotated[tuple[GiveEntryItem, ...], Kind("list", ITEMS_MAX, GiveEntryItem)]
+
+
 # -- formats in the log and in the view; never sent by themselves ------------------
 
 PUT, MARK_DELETED, REMOVE_VERSION, REFUSE, RESTORED = 1, 2, 3, 4, 5

@@ -15,6 +15,7 @@ from replicast.flexhash.table import Table, VdevState
 from replicast.machine import NodeId
 from replicast.metrics import Counters
 from replicast.target.names.limits import NameLimits
+from replicast.wire.reasons import Reason
 
 
 class Lease(Protocol):
@@ -81,6 +82,21 @@ class RowContext:
             # A table from before our last start: additions of the former life may be in flight.
             and self.open_counts.get(vdev_index) == table.vdevs[vdev_index].open_count
         )
+
+    def refusal(self, row: int, generation: int, now_ns: int) -> Reason | None:
+        """Why a request of this generation is not answered here; None: it may be."""
+        table = self.table
+        assert table is not None
+        if row >= table.policy.row_count:
+            return Reason.BAD_REQUEST
+        if generation < table.names_since(row):
+            return Reason.STALE_GENERATION
+        leader = table.row_leader(row)
+        if leader is None:
+            return Reason.ROW_UNAVAILABLE
+        if self.node_of(leader) != self.node_id:
+            return Reason.NOT_LEADER
+        return None if self.lease.valid(now_ns) else Reason.NO_LEASE
 
     def name_replicas(self, row: int) -> tuple[int, ...]:
         """The in-sync set of the adopted table."""

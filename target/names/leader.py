@@ -20,6 +20,7 @@ from enum import IntEnum
 from replicast.machine import Incoming
 from replicast.target.names.context import RowContext
 from replicast.target.names.follower import Follower, Role
+from replicast.target.names.heal import Healer
 from replicast.target.names.log import LogEntry
 from replicast.target.names.members import POLL_NS, Members
 from replicast.target.names.outbox import Outbox
@@ -75,6 +76,7 @@ class Leadership:
         context: RowContext,
         outbox: Outbox,
         windows: PeerWindows,
+        healer: Healer,
         now_ns: int,
     ) -> None:
         assert context.table is not None
@@ -89,6 +91,7 @@ class Leadership:
         self._members = Members(replica, context, outbox)
         self.followers = self._members.followers
         self._context, self._outbox, self._windows = context, outbox, windows
+        self._healer = healer
         self._phase_since_ns = now_ns
         self._fetch: Follower | None = None
         self._fetch_due_ns = 0
@@ -372,7 +375,7 @@ class Leadership:
     def _push(self, follower: Follower, now_ns: int) -> None:
         previous = self.replica.log.position_at(follower.sent_index)
         if previous is None:
-            self._context.counters.count("row_entries_unreadable")
+            self._healer.want(self.replica, follower.sent_index, None)
             return
         entries = self._take_unsent(follower, now_ns)
         committed = self.replica.committed_index
@@ -402,6 +405,8 @@ class Leadership:
         if follower.sent_index >= self.replica.log.last.index:
             return []
         found = list(self.replica.entries_after(follower.sent_index, room))
+        if not found:
+            self._healer.want(self.replica, follower.sent_index + 1, None)
         for entry in found:
             self._windows.add(follower.node_id, follower.sent(entry, now_ns))
         return found

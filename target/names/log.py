@@ -69,9 +69,9 @@ class RowLog:
                 self.durable_index = index - 1
                 break
             self._keep(entry)
-        self.last = self.position_at(self.durable_index) or ZERO
-        if self.last.index == applied.index:
-            self.last = applied
+        # What is applied is known from the view, even if its entry cannot be read any more.
+        at_applied = self.durable_index == applied.index
+        self.last = applied if at_applied else self.position_at(self.durable_index) or ZERO
         if highest > gapless == self.last.index:
             # Leftovers behind a gap: they must not seem to follow what is appended next.
             # Behind an entry that cannot be read they stay: they may be committed.
@@ -126,6 +126,13 @@ class RowLog:
         """The store made everything up to `index` durable, as of truncation count `cuts`."""
         if cuts == self.cuts and index > self.durable_index:
             self.durable_index = index
+
+    def restore(self, entry: LogEntry) -> None:
+        """An applied entry that could not be read any more: keep it, and store it anew."""
+        position = entry.position
+        self._forget(position.index)
+        self._keep(entry)
+        self.records.append(EntryRecord(self.row, position.epoch, position.index, entry.data))
 
     def trim(self, applied_index: int) -> None:
         """Forget old applied entries; the store has them."""

@@ -17,19 +17,23 @@ from replicast.wire.chunk_messages import Refused
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
     AppendItem,
+    AskEntryItem,
     FetchedItem,
     FetchItem,
+    GiveEntryItem,
     QueryItem,
     RowAppend,
+    RowAskEntry,
     RowFetch,
     RowFetched,
+    RowGiveEntry,
     RowQuery,
     RowStatus,
     StatusItem,
 )
 from replicast.wire.schema import Message
 
-Item = AppendItem | StatusItem | QueryItem | FetchItem | FetchedItem
+Item = AppendItem | StatusItem | QueryItem | FetchItem | FetchedItem | AskEntryItem | GiveEntryItem
 ITEM_BYTES = 96
 FETCH_AGAIN_NS = 200 * MS
 ITEMS_PER_MESSAGE_MAX = 8192
@@ -40,6 +44,8 @@ MESSAGE_OF: dict[type[Any], Callable[..., Message]] = {
     QueryItem: RowQuery,
     FetchItem: RowFetch,
     FetchedItem: RowFetched,
+    AskEntryItem: RowAskEntry,
+    GiveEntryItem: RowGiveEntry,
 }
 ChangeKey = tuple[bool, int, int, int, int, int]
 
@@ -127,7 +133,7 @@ class Outbox:
         size = 0
         for item in items:
             item_bytes = ITEM_BYTES
-            if isinstance(item, (AppendItem, FetchedItem)):
+            if isinstance(item, (AppendItem, FetchedItem, GiveEntryItem)):
                 item_bytes += sum(len(e.data) + 24 for e in item.entries)
             full = size + item_bytes > self._bytes_max or len(batch) >= ITEMS_PER_MESSAGE_MAX
             if batch and full:

@@ -4,13 +4,15 @@ judge() returns None when the request is done with (answered, refused or ordered
 reason with which it is refused if it is still waiting at its deadline. Reads answer committed
 state: an operation that this leader has ordered and not committed was answered to nobody, so
 a read may come before it. One inherited from an earlier leader may have been answered, so
-reads of its name wait until it is decided.
+reads of its name wait until it is decided. One whose entry cannot be read here waits until it
+has come back from another replica.
 """
 
 from __future__ import annotations
 
 from replicast.machine import Incoming
 from replicast.target.names.context import RowContext
+from replicast.target.names.heal import Healer
 from replicast.target.names.leader import Leadership
 from replicast.target.names.operations import CONDITIONS, NameWrite, make_operation
 from replicast.target.names.outbox import Outbox
@@ -66,8 +68,8 @@ def well_formed(request: RowRequest) -> bool:
 class Judge:
     """Decides requests; one per target."""
 
-    def __init__(self, context: RowContext, outbox: Outbox) -> None:
-        self._context, self._outbox = context, outbox
+    def __init__(self, context: RowContext, outbox: Outbox, healer: Healer) -> None:
+        self._context, self._outbox, self._healer = context, outbox, healer
 
     def judge(
         self, leadership: Leadership, incoming: Incoming, now_ns: int, names_full: bool
@@ -101,9 +103,8 @@ class Judge:
         if request.want_body:
             entry = lead.replica.log.get(found.index)
             if entry is None:
-                self._context.counters.count("row_entries_unreadable")
-                self._refuse(incoming, Reason.FAULTED)
-                return None
+                self._healer.want(lead.replica, found.index, found.summary)
+                return Reason.FAULTED
             body = entry.operation.body
         self._outbox.reply(
             incoming, NameResult(summary=found.summary, copies=lead.copies, body=body)

@@ -22,6 +22,7 @@ from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
 from replicast.target.names.appends import Appends
 from replicast.target.names.context import Buckets, Lease, RowContext
+from replicast.target.names.heal import Healer
 from replicast.target.names.leader import Leadership, PeerWindows
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.listing import list_page
@@ -37,19 +38,17 @@ from replicast.target.names.requests import (
     bucket_refusal,
     well_formed,
 )
-from replicast.target.names.store import (
-    RowsChange,
-    RowStore,
-    StoreOutcome,
-    View,
-)
-from replicast.wire.name_messages import NameKey, NameList, NamePut
+from replicast.target.names.store import RowsChange, RowStore, StoreOutcome, View
+from replicast.target.names.verify import EntryBad, NameVerifier
+from replicast.wire.name_messages import NameKey, NameList, NamePut, NameVerify
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
     STALE,
     AppendItem,
+    AskEntryItem,
     FetchedItem,
     FetchItem,
+    GiveEntryItem,
     QueryItem,
     StatusItem,
 )
@@ -74,8 +73,11 @@ class NameService:
         limits = limits or NameLimits()
         self.context = RowContext(node_id, segment_id, lease, buckets, limits, counters)
         self._outbox = Outbox(node_id, limits.message_bytes_max)
-        self._judge = Judge(self.context, self._outbox)
-        self._windows = PeerWindows(limits.peer_bytes_max)
+        self._healer = Healer(self.context, self._outbox, self._find, self._touched)
+        self._judge = Judge(self.context, self._outbox, self._healer)
+        self._verifier = NameVerifier(self.context, self._outbox, self._find, self._healer)
+        windows = PeerWindows(limits.peer_bytes_max)
+        self._leading = (self.context, self._outbox, windows, self._healer)
         self._parking = Parking(limits.parked_max)
         self._removals = Removals(self.context, self._outbox)
         self._stores: dict[int, RowStore] = {}
@@ -107,6 +109,7 @@ class NameService:
         self._stores.pop(vdev_index, None)
         self._appends.pop(vdev_index, None)
         self.context.open_counts.pop(vdev_index, None)
+        self._healer.forget(vdev_index)
         for row in [r for r, lead in self._leaders.items() if lead.vdev_index == vdev_index]:
             self._end(row)
         for key in [key for key in self._replicas if key[1] == vdev_index]:
@@ -179,6 +182,13 @@ class NameService:
         self._wake(now_ns)
         if isinstance(incoming.message, (*ROW_REQUESTS, NameList)):
             self._try(incoming, now_ns + self.context.limits.park_ns)
+        elif isinstance(incoming.message, NameVerify):
+            self._verifier.receive(incoming, incoming.message)
+
+    def entry_read(self, token: int, found: bytes | EntryBad | None, now_ns: int) -> None:
+        """What a VerifyEntry has found on disk; None: it could not be read now."""
+        self._wake(now_ns)
+        self._verifier.read(token, found)
 
     def receive_peer(self, message: Message, sender: NodeId, now_ns: int) -> None:
         """A row message from another target; `sender` is who the channel's key belongs to."""
@@ -196,9 +206,8 @@ class NameService:
         due += [again_ns for a in self._appends.values() for again_ns in a.deadlines()]
         if self._to_touch:
             due.append(self._now_ns + RETRY_NS)
-        removals_ns = self._removals.deadline_ns()
-        due += [] if removals_ns is None else [removals_ns]
-        return min(due, default=None)
+        others = (self._removals.deadline_ns(), self._healer.deadline_ns())
+        return min((*due, *(ns for ns in others if ns is not None)), default=None)
 
     def take_outgoing(self) -> list[Outgoing]:
         """Replies to gateways."""
@@ -260,7 +269,7 @@ class NameService:
     def _row_request(self, incoming: Incoming, key: NameKey, table: Table) -> Reason | None:
         request: Any = incoming.message
         row = key.row
-        reason = self._row_refusal(row, incoming.generation, table)
+        reason = self.context.refusal(row, incoming.generation, self._now_ns)
         if row < table.policy.row_count and not well_formed(request):
             reason = Reason.BAD_REQUEST
         if reason is not None:
@@ -277,22 +286,11 @@ class NameService:
         if lead is None:
             self._refuse(incoming, Reason.FAULTED)
             return None
-        wait = self._judge.judge(lead, incoming, self._now_ns, self._full(lead))
+        full = self._stores[lead.vdev_index].names_full()
+        wait = self._judge.judge(lead, incoming, self._now_ns, full)
         if isinstance(request, WRITES):
             self._touched(lead.replica)
         return wait
-
-    def _row_refusal(self, row: int, generation: int, table: Table) -> Reason | None:
-        if row >= table.policy.row_count:
-            return Reason.BAD_REQUEST
-        if generation < table.names_since(row):
-            return Reason.STALE_GENERATION
-        leader = table.row_leader(row)
-        if leader is None:
-            return Reason.ROW_UNAVAILABLE
-        if self.context.node_of(leader) != self.context.node_id:
-            return Reason.NOT_LEADER
-        return None if self.context.lease.valid(self._now_ns) else Reason.NO_LEASE
 
     def _list(
         self, incoming: Incoming, request: NameList, table: Table, last: bool
@@ -302,7 +300,7 @@ class NameService:
         reason: Reason | None = None
         waiting = False
         for row in request.rows:
-            refusal = self._row_refusal(row, incoming.generation, table)
+            refusal = self.context.refusal(row, incoming.generation, self._now_ns)
             lead = self._touch(row) if refusal is None else None
             if lead is None:
                 reason = reason or refusal or Reason.FAULTED
@@ -315,16 +313,13 @@ class NameService:
         if not ready:
             self._refuse(incoming, reason or Reason.NOT_READY)
             return None
-        page = list_page(request, ready, self.context.limits.page_bytes_max)
-        self._outbox.reply(incoming, page)
+        limits = self.context.limits
+        self._outbox.reply(incoming, list_page(request, ready, limits.page_bytes_max))
         return None
 
     def _listable(self, lead: Leadership) -> bool:
         open_now = lead.acting(self._now_ns) and lead.readable
         return open_now and not lead.undecided.any_inherited()
-
-    def _full(self, lead: Leadership) -> bool:
-        return self._stores[lead.vdev_index].names_full()
 
     def _refuse(self, incoming: Incoming, reason: Reason) -> None:
         self.context.counters.count("refusals", reason.name)
@@ -341,8 +336,7 @@ class NameService:
             if vdev is None or vdev not in self._stores:
                 return None
             replica = self._replica(row, vdev)
-            context, outbox = self.context, self._outbox
-            lead = Leadership(replica, context, outbox, self._windows, self._now_ns)
+            lead = Leadership(replica, *self._leading, self._now_ns)
             self._leaders[row] = lead
             self._due[row] = self._now_ns
         return lead
@@ -353,6 +347,9 @@ class NameService:
             found = RowReplica(row, vdev, self._stores[vdev], self.context.limits)
             self._replicas[row, vdev] = found
         return found
+
+    def _find(self, row: int, vdev: int) -> RowReplica | None:
+        return self._replica(row, vdev) if vdev in self._stores else None
 
     def _end(self, row: int) -> None:
         """Give up a leadership; whoever waits for it asks the next leader."""
@@ -388,6 +385,9 @@ class NameService:
     # -- peers ---------------------------------------------------------------------
 
     def _on_item(self, item: Any, sender: NodeId) -> None:
+        if isinstance(item, (AskEntryItem, GiveEntryItem)):
+            self._healer.on_item(item, sender)
+            return
         table = self.context.table
         from_leader = isinstance(item, (AppendItem, QueryItem, FetchItem))
         speaker, hearer = item.replica, item.leader
@@ -448,13 +448,13 @@ class NameService:
             self._step()
             for incoming, deadline_ns in self._parking.take(self._now_ns, self._ready):
                 self._try(incoming, deadline_ns)
+            self._healer.step(self._now_ns)
             self._acknowledge()
             local = self._outbox.take_local()
             if not local:
                 break
-            for message in local:
-                for item in getattr(message, "items", ()):
-                    self._on_item(item, self.context.node_id)
+            for item in (each for message in local for each in getattr(message, "items", ())):
+                self._on_item(item, self.context.node_id)
 
     def _touch_some(self) -> None:
         room = self.context.limits.touch_batch

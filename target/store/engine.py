@@ -204,11 +204,19 @@ class StoreEngine:
             raise ChunkMissing(chid.hex())
         return self.read_chunk(info, direct=direct)
 
-    def read_entry(self, location: EntryLocation) -> bytes:
-        """The body of a row log entry, checked; raises ChunkDamaged, ReadFailed."""
+    def read_entry(self, location: EntryLocation, *, direct: bool = False) -> bytes:
+        """The body of a row log entry, checked; `direct` as in read_chunk().
+
+        Raises ChunkDamaged, ReadFailed.
+        """
+        size = HEADER_BYTES + padded(location.size)
         try:
             file = self._reader(location.incarnation)
-            data = file.read(location.offset, HEADER_BYTES + padded(location.size))
+            if direct:
+                file.drop_cache(location.offset, size)
+            data = file.read(location.offset, size)
+        except FileNotFoundError as error:
+            raise ChunkDamaged(f"{self.path}: segment {location.incarnation} is gone") from error
         except OSError as error:
             raise ReadFailed(f"{self.path}: {error.strerror}") from error
         found = unpack_header(data, 0, self._identity.seed)
@@ -222,6 +230,13 @@ class StoreEngine:
         if xxh3_64_intdigest(header.inline, self._identity.seed) != header.checksum:
             raise ChunkDamaged(f"{where}: wrong checksum")
         return header.inline
+
+    def find_and_read_entry(self, row: int, entry_index: int) -> bytes:
+        """read_entry() from the device, by row and index; raises ChunkMissing too."""
+        location = index.row_entry(self.kv, row, entry_index)
+        if location is None:
+            raise ChunkMissing(f"row {row} entry {entry_index}")
+        return self.read_entry(location, direct=True)
 
     def _reader(self, incarnation: int) -> File:
         with self._files_lock:

@@ -70,7 +70,7 @@ class Vdev(VdevFacts):
         self._wake = threading.Condition()
         self._idle = self._stopping = False
         self._checkpoint_wake = threading.Event()
-        self._reads: queue.Queue[tuple[bytes, object, bool, ReadDone] | None]
+        self._reads: queue.Queue[tuple[Callable[[], bytes], object, ReadDone] | None]
         self._reads = queue.Queue(READS_MAX)
         self._threads = [threading.Thread(target=self._commit_loop, name="vdev-commit")]
         self._threads += [threading.Thread(target=self._checkpoint_loop, name="vdev-checkpoint")]
@@ -175,8 +175,17 @@ class Vdev(VdevFacts):
 
         False when too many reads wait already: done is not called.
         """
+        return self._submit_read(lambda: self.read_chunk(chid, direct=direct), token, done)
+
+    def submit_entry_read(self, row: int, entry_index: int, token: object, done: ReadDone) -> bool:
+        """The same for an entry of a row's log, past the page cache."""
+        return self._submit_read(
+            lambda: self._engine.find_and_read_entry(row, entry_index), token, done
+        )
+
+    def _submit_read(self, read: Callable[[], bytes], token: object, done: ReadDone) -> bool:
         try:
-            self._reads.put_nowait((chid, token, direct, done))
+            self._reads.put_nowait((read, token, done))
         except queue.Full:
             return False
         return True
@@ -254,10 +263,10 @@ class Vdev(VdevFacts):
 
     def _read_loop(self) -> None:
         while (request := self._reads.get()) is not None:
-            chid, token, direct, done = request
+            read, token, done = request
             result: bytes | ReadError
             try:
-                result = self._engine.find_and_read(chid, direct=direct)
+                result = read()
             except ReadError as error:
                 result = error
             try:
