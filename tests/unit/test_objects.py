@@ -1,0 +1,578 @@
+"""gateway/objects.py and put_stream.py over an initiator in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from replicast.errors import (
+    ConditionFailed,
+    InvalidRequest,
+    NoSpace,
+    NotFound,
+    Unavailable,
+)
+from replicast.gateway.initiation import ChunkPlaced
+from replicast.gateway.listing import ListDone
+from replicast.gateway.manifest import ManifestError
+from replicast.gateway.objects import ObjectInfo, ObjectLimits, Objects, condition
+from replicast.gateway.put_stream import PutReport, cut
+from replicast.hashing import HashAlgorithm, content_hash
+from replicast.wire.documents import MANIFEST
+from replicast.wire.name_messages import (
+    DELETE_MARKER,
+    IF_ABSENT,
+    IF_ETAG,
+    IF_NOT_ETAG,
+    IF_PRESENT,
+    NO_VERSION,
+    OBJECT,
+    ListEntry,
+    NameDelete,
+    NameGet,
+    NamePut,
+    NameResult,
+    NameVersionList,
+    NameVersions,
+    VersionId,
+    VersionSummary,
+)
+
+ALGORITHM = HashAlgorithm.BLAKE3_256
+CHUNK = 64
+INLINE = 16
+BUCKET = SimpleNamespace(
+    tenant="default", bucket="b", incarnation=1, spread=2, inline_max_bytes=INLINE
+)
+
+
+class MemoryInitiator:
+    """Chunks and names in dictionaries; counts what is in flight; fails when told to."""
+
+    def __init__(self) -> None:
+        self.table: Any = SimpleNamespace(policy=SimpleNamespace(copies=3, row_count=8))
+        self.algorithm = ALGORITHM
+        self.chunks: dict[bytes, bytes] = {}
+        self.names: dict[str, list[tuple[VersionSummary, bytes]]] = {}
+        self.clock_ns = 1000
+        self.in_flight = self.in_flight_most = self.cancelled = 0
+        self.gate: asyncio.Event | None = None
+        self.fail_at: int | None = None
+        self.copies = 3
+        self.page_entries = 1000
+        self.pages = 0
+        self.reads: list[bytes] = []
+
+    def wall_ns(self) -> int:
+        return self.clock_ns
+
+    async def bucket(self, tenant: str, bucket: str) -> Any:
+        if bucket != "b":
+            raise NotFound("no such bucket")
+        return BUCKET
+
+    async def put_chunk(self, data: Any, *, negotiate: bool = False) -> ChunkPlaced:
+        self.in_flight += 1
+        self.in_flight_most = max(self.in_flight_most, self.in_flight)
+        try:
+            await self._pass()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.in_flight -= 1
+        if self.fail_at is not None and len(self.chunks) >= self.fail_at:
+            raise NoSpace("full")
+        raw = bytes(data)
+        chid = content_hash(ALGORITHM, raw)
+        new = chid not in self.chunks
+        self.chunks[chid] = raw
+        stored = self.copies if new else 0
+        return ChunkPlaced(chid, len(raw), self.copies, (1, 2, 3), len(raw) * new, stored)
+
+    async def get_chunk(self, reference: Any) -> bytes:
+        self.reads.append(reference.chid)
+        self.in_flight += 1
+        self.in_flight_most = max(self.in_flight_most, self.in_flight)
+        try:
+            await self._pass()
+        finally:
+            self.in_flight -= 1
+        return self.chunks[reference.chid]
+
+    async def _pass(self) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        await asyncio.sleep(0)
+
+    async def named(self, request: Any, row: int) -> Any:
+        assert row == request.key.row
+        versions = self.names.setdefault(request.key.name, [])
+        if isinstance(request, NameVersions):
+            return NameVersionList(versions=tuple(summary for summary, _ in versions))
+        if isinstance(request, NameGet):
+            found = [v for v in versions if request.version in (NO_VERSION, v[0].version)]
+            if not found:
+                raise NotFound("no such object", reason="NO_SUCH_NAME")
+            return NameResult(summary=found[0][0], copies=3, body=found[0][1])
+        self._judge(request.condition, versions)
+        kind = DELETE_MARKER if isinstance(request, NameDelete) else OBJECT
+        summary = self._order(request, kind, versions)
+        return NameResult(summary=summary, copies=3, body=b"")
+
+    def _judge(self, when: Any, versions: list[Any]) -> None:
+        newest = versions[0][0] if versions else None
+        holds = {
+            IF_ABSENT: newest is None or newest.kind == DELETE_MARKER,
+            IF_PRESENT: newest is not None,
+            IF_ETAG: newest is not None and newest.etag == when.etag,
+            IF_NOT_ETAG: newest is None or newest.etag != when.etag,
+        }
+        if not holds.get(when.kind, True):
+            raise ConditionFailed("the condition does not hold")
+
+    def _order(self, request: Any, kind: int, versions: list[Any]) -> VersionSummary:
+        self.clock_ns += 1
+        put = isinstance(request, NamePut)
+        summary = VersionSummary(
+            version=VersionId(time_ns=self.clock_ns, segment_id=1, sequence=0),
+            replaces=versions[0][0].version if versions else NO_VERSION,
+            kind=kind,
+            logical_size=request.logical_size if put else 0,
+            etag=request.etag if put else "",
+            operation_id=bytes(16),
+            body_hash=request.body_hash if put else b"h" * 32,
+            short_chunks=len(request.short_of_copies) if put else 0,
+        )
+        versions.insert(0, (summary, request.body if put else b""))
+        return summary
+
+    async def list_page(self, request: Any) -> ListDone:
+        self.pages += 1
+        names = sorted(self.names, key=str.encode)
+        found = [
+            ListEntry(name=name, summary=self.names[name][0][0])
+            for name in names
+            if name.startswith(request.prefix)
+            and name.encode() > request.after.encode()
+            and self.names[name][0][0].kind == OBJECT
+        ]
+        size = min(request.limit, self.page_entries)
+        return ListDone(tuple(found[:size]), len(found) > size)
+
+
+@pytest.fixture
+def memory() -> MemoryInitiator:
+    return MemoryInitiator()
+
+
+@pytest.fixture
+def objects(memory: MemoryInitiator) -> Objects:
+    limits = ObjectLimits(chunk_size_bytes=CHUNK, put_pipeline=4, get_read_ahead=3)
+    return Objects(memory, limits)
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+async def blocks(data: bytes, size: int) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+async def read(objects: Objects, name: str, span: tuple[int, int] | None = None) -> bytes:
+    return b"".join([bytes(block) async for block in objects.get("b", name, range=span)])
+
+
+# -- put and get ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, INLINE, INLINE + 1, CHUNK - 1, CHUNK, CHUNK + 1, 10 * CHUNK]
+)
+@pytest.mark.parametrize("block", [1, 7, CHUNK, 1000])
+def test_put_get__every_size_in_every_cut(objects, memory, size, block):
+    async def run() -> None:
+        data = noise(size)
+        report = PutReport()
+        stored = await objects.put("b", "n", blocks(data, block), report=report)
+        assert await read(objects, "n") == data
+        assert stored.size_bytes == size == report.logical_bytes
+        assert report.inline == (size <= INLINE)
+        assert report.chunks == (0 if size <= INLINE else -(-size // CHUNK))
+
+    asyncio.run(run())
+
+
+def test_put__from_bytes_bytearray_and_memoryview(objects):
+    async def run() -> None:
+        data = noise(3 * CHUNK + 5)
+        etags = set()
+        for form in (data, bytearray(data), memoryview(data)):
+            etags.add((await objects.put("b", "n", form)).etag)
+        assert len(etags) == 1
+        assert await read(objects, "n") == data
+
+    asyncio.run(run())
+
+
+def test_put__the_same_content_is_stored_once(objects, memory):
+    async def run() -> None:
+        data = noise(8 * CHUNK)
+        await objects.put("b", "one", data)
+        held, report = len(memory.chunks), PutReport()
+        await objects.put("b", "two", data, report=report)
+        assert len(memory.chunks) == held
+        assert (report.sent_bytes, report.stored_copies) == (0, 0)
+        assert report.chunks == report.chunks_deduplicated == 8
+
+    asyncio.run(run())
+
+
+def test_put__tells_which_chunks_are_short_of_copies(objects, memory):
+    async def run() -> None:
+        memory.copies = 2
+        report = PutReport()
+        stored = await objects.put("b", "n", noise(3 * CHUNK), report=report)
+        assert sorted(report.short_of_copies) == sorted(memory.chunks)
+        assert stored.short_chunks == 3
+
+    asyncio.run(run())
+
+
+def test_put__never_more_chunks_in_flight_than_allowed(objects, memory):
+    async def run() -> None:
+        await objects.put("b", "n", blocks(noise(40 * CHUNK), 3 * CHUNK))
+        assert memory.in_flight_most == 4
+        memory.in_flight_most = 0
+        assert len(await read(objects, "n")) == 40 * CHUNK
+        assert memory.in_flight_most == 4  # three ahead of the one that is waited for
+
+    asyncio.run(run())
+
+
+def test_put__a_tall_object_is_a_tree(objects, memory):
+    """More references than a body holds: manifest chunks in between, read back by range."""
+
+    async def run() -> None:
+        count = 2600
+        data = noise(count * CHUNK + 13)
+        report = PutReport()
+        await objects.put("b", "tall", data, report=report)
+        _, body = await objects.head("b", "tall")
+        kinds = {reference.kind for reference in body.references}
+        assert kinds == {MANIFEST} and len(body.references) == 3
+        assert report.chunks == count + 1 + 3
+        assert await read(objects, "tall") == data
+        every = [r async for r in objects.all_references(body.references)]
+        assert len(every) == count + 1 + 3
+        for first, last in [(0, 0), (CHUNK - 1, CHUNK), (1024 * CHUNK - 5, 1024 * CHUNK + 5)]:
+            assert await read(objects, "tall", (first, last)) == data[first : last + 1]
+        memory.reads.clear()
+        end = len(data) - 1
+        assert await read(objects, "tall", (end - 20, end + 1000)) == data[end - 20 :]
+        assert len(memory.reads) == 3  # one manifest chunk, two leaves: not the whole tree
+
+    asyncio.run(run())
+
+
+def test_get__ranges(objects):
+    async def run() -> None:
+        data = noise(5 * CHUNK + 7)
+        await objects.put("b", "n", data)
+        rng = random.Random(3)
+        for _ in range(200):
+            first = rng.randrange(len(data))
+            last = first + rng.randrange(3 * CHUNK)
+            assert await read(objects, "n", (first, last)) == data[first : last + 1]
+        for bad in [(-1, 5), (7, 6), (len(data), len(data) + 1)]:
+            with pytest.raises(InvalidRequest):
+                await read(objects, "n", bad)
+        await objects.put("b", "inline", data[:10])
+        assert await read(objects, "inline", (2, 4)) == data[2:5]
+        await objects.put("b", "empty", b"")
+        assert await read(objects, "empty") == b""
+        with pytest.raises(InvalidRequest):
+            await read(objects, "empty", (0, 0))
+
+    asyncio.run(run())
+
+
+def test_get__one_version_and_metadata(objects):
+    async def run() -> None:
+        first = await objects.put("b", "n", b"first", metadata={"color": "red", "a": "ä"})
+        await objects.put("b", "n", noise(CHUNK + 1))
+        got = [bytes(x) async for x in objects.get("b", "n", version=first.version)]
+        assert b"".join(got) == b"first"
+        info, _ = await objects.head("b", "n", version=first.version)
+        assert info.metadata == {"color": "red", "a": "ä"}
+        assert [v.version for v in await objects.versions("b", "n")][-1] == first.version
+
+    asyncio.run(run())
+
+
+# -- what goes wrong ------------------------------------------------------------------
+
+
+def test_put__an_error_of_a_chunk_commits_nothing(objects, memory):
+    async def run() -> None:
+        memory.fail_at = 5
+        with pytest.raises(NoSpace):
+            await objects.put("b", "n", blocks(noise(20 * CHUNK), CHUNK))
+        assert not memory.names.get("n") and memory.in_flight == 0
+
+    asyncio.run(run())
+
+
+def test_put__a_source_that_breaks_off_commits_nothing(objects, memory):
+    async def broken() -> AsyncIterator[bytes]:
+        yield noise(3 * CHUNK)
+        raise OSError("unreadable")
+
+    async def run() -> None:
+        with pytest.raises(OSError):
+            await objects.put("b", "n", broken())
+        assert not memory.names.get("n") and memory.in_flight == 0
+
+    asyncio.run(run())
+
+
+def test_put__cancelled_in_the_middle_leaves_nothing(objects, memory):
+    async def run() -> None:
+        memory.gate = asyncio.Event()
+        putting = asyncio.ensure_future(objects.put("b", "n", noise(20 * CHUNK)))
+        while memory.in_flight < 4:
+            await asyncio.sleep(0)
+        putting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putting
+        assert memory.in_flight == 0 and memory.cancelled == 4
+        assert not memory.names.get("n")
+
+    asyncio.run(run())
+
+
+def test_get__left_early_cancels_the_read_ahead(objects, memory):
+    async def run() -> None:
+        await objects.put("b", "n", noise(20 * CHUNK))
+        reading = objects.get("b", "n")
+        assert len(await anext(reading)) == CHUNK
+        await reading.aclose()
+        assert memory.in_flight == 0
+        assert len(memory.reads) < 8
+
+    asyncio.run(run())
+
+
+def test_get__a_chunk_of_another_length_is_an_error(objects, memory):
+    async def run() -> None:
+        await objects.put("b", "n", noise(2 * CHUNK))
+        for chid, raw in memory.chunks.items():
+            memory.chunks[chid] = raw[:-1]
+        with pytest.raises(ManifestError):
+            await read(objects, "n")
+
+    asyncio.run(run())
+
+
+def test_head__a_body_that_does_not_match_its_hash_is_an_error(objects, memory):
+    async def run() -> None:
+        await objects.put("b", "n", b"inline")
+        summary, body = memory.names["n"][0]
+        memory.names["n"][0] = (summary, bytes([body[0] ^ 1]) + body[1:])
+        with pytest.raises(Unavailable, match="hash"):
+            await objects.head("b", "n")
+        # A body that was damaged before it was hashed is told from one that is whole.
+        wrong = body[:-3]
+        whole = replace(summary, body_hash=content_hash(ALGORITHM, wrong))
+        memory.names["n"][0] = (whole, wrong)
+        with pytest.raises(ManifestError):
+            await objects.head("b", "n")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["", "x" * 1025, "nul\0", "\ud800"])
+def test_names__bad_ones_never_reach_the_cluster(objects, memory, name):
+    async def run() -> None:
+        for work in (
+            objects.put("b", name, b""),
+            objects.head("b", name),
+            objects.delete("b", name),
+            objects.versions("b", name),
+        ):
+            with pytest.raises(InvalidRequest):
+                await work
+        assert not memory.names
+
+    asyncio.run(run())
+
+
+# -- conditions, deletes --------------------------------------------------------------
+
+
+def test_condition__forms():
+    assert condition().kind == 0
+    assert condition(if_none_match="*").kind == IF_ABSENT
+    assert condition(if_none_match='"e"') == replace(condition(if_none_match="e"))
+    assert (condition(if_match="*").kind, condition(if_match="e").kind) == (IF_PRESENT, IF_ETAG)
+    with pytest.raises(InvalidRequest):
+        condition(if_none_match="*", if_match="e")
+    with pytest.raises(InvalidRequest):
+        condition(if_match="e" * 129)
+
+
+def test_put__on_a_condition(objects):
+    async def run() -> None:
+        first = await objects.put("b", "n", b"1", when=condition(if_none_match="*"))
+        with pytest.raises(ConditionFailed):
+            await objects.put("b", "n", b"2", when=condition(if_none_match="*"))
+        await objects.put("b", "n", b"2", when=condition(if_match=first.etag))
+        with pytest.raises(ConditionFailed):
+            await objects.put("b", "n", b"3", when=condition(if_match=first.etag))
+        assert await read(objects, "n") == b"2"
+
+    asyncio.run(run())
+
+
+def test_delete__then_nothing_is_there_until_it_is_put_again(objects):
+    async def run() -> None:
+        await objects.put("b", "n", b"1")
+        marker = await objects.delete("b", "n")
+        assert marker.delete_marker
+        with pytest.raises(NotFound):
+            await objects.head("b", "n")
+        assert [e async for e in objects.list("b")] == []
+        await objects.put("b", "n", b"2", when=condition(if_none_match="*"))
+        assert await read(objects, "n") == b"2"
+        assert [v.delete_marker for v in await objects.versions("b", "n")] == [False, True, False]
+
+    asyncio.run(run())
+
+
+# -- listing ----------------------------------------------------------------------------
+
+NAMES = [
+    "a",
+    "a/b",
+    "a/b/c",
+    "a/b/d",
+    "a/c",
+    "ab",
+    "b/1",
+    "b/2",
+    "z",
+    "ä/1",
+    "日本/語",
+    "\U0010ffff",
+]
+
+
+def listed(objects: Objects, **how: str) -> list[str]:
+    async def run() -> list[str]:
+        return [e if isinstance(e, str) else e.name async for e in objects.list("b", **how)]
+
+    return asyncio.run(run())
+
+
+def expected(prefix: str = "", after: str = "", delimiter: str = "") -> list[str]:
+    """What S3 says a listing is."""
+    found: dict[str, None] = {}
+    for name in sorted(NAMES, key=str.encode):
+        if not name.startswith(prefix) or name.encode() <= after.encode():
+            continue
+        at = name.find(delimiter, len(prefix)) if delimiter else -1
+        found[name if at < 0 else name[: at + len(delimiter)]] = None
+    return list(found)
+
+
+@pytest.fixture
+def full(objects: Objects, memory: MemoryInitiator) -> Objects:
+    async def run() -> None:
+        for name in NAMES:
+            await objects.put("b", name, b"x")
+
+    asyncio.run(run())
+    return objects
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 1000])
+@pytest.mark.parametrize("delimiter", ["", "/", "b", "/b"])
+@pytest.mark.parametrize("prefix", ["", "a", "a/", "a/b", "b/", "none", "日"])
+def test_list__prefix_and_delimiter_at_any_page_size(full, memory, page, delimiter, prefix):
+    memory.page_entries = page
+    assert listed(full, prefix=prefix, delimiter=delimiter) == expected(
+        prefix=prefix, delimiter=delimiter
+    )
+
+
+@pytest.mark.parametrize("after", ["", "a", "a/b", "a/b/c", "b", "zz", "\U0010ffff"])
+def test_list__after_a_name(full, memory, after):
+    memory.page_entries = 2
+    assert listed(full, after=after) == expected(after=after)
+
+
+def test_list__a_long_common_prefix_costs_one_page(objects, memory):
+    async def run() -> None:
+        for number in range(50):
+            await objects.put("b", f"p/{number:03}", b"x")
+        await objects.put("b", "q", b"x")
+
+    asyncio.run(run())
+    memory.page_entries = 10
+    memory.pages = 0
+    assert listed(objects, delimiter="/") == ["p/", "q"]
+    assert memory.pages == 2
+
+
+def test_list__bad_prefix_and_missing_bucket(objects):
+    async def run() -> None:
+        with pytest.raises(InvalidRequest):
+            [e async for e in objects.list("b", "x" * 1025)]
+        with pytest.raises(NotFound):
+            [e async for e in objects.list("other")]
+
+    asyncio.run(run())
+
+
+def test_info__modified_is_the_row_leaders_time():
+    version = VersionId(time_ns=7, segment_id=1, sequence=0)
+    info = ObjectInfo("b", "n", version, 0, "", False)
+    assert info.modified_ns == 7
+
+
+# -- cutting ----------------------------------------------------------------------------
+
+
+def test_cut__blocks_may_be_reused_by_their_owner():
+    async def run() -> None:
+        block = bytearray(noise(CHUNK))
+
+        async def source() -> AsyncIterator[bytearray]:
+            for number in range(3):
+                block[0] = number
+                yield block
+
+        cuts = [bytes(c) async for c in cut(source(), CHUNK)]
+        assert [c[0] for c in cuts] == [0, 1, 2]
+
+    asyncio.run(run())
+
+
+def test_cut__empty_blocks_and_no_blocks():
+    async def run() -> None:
+        async def source() -> AsyncIterator[bytes]:
+            for block in (b"", b"ab", b"", b"c", b""):
+                yield block
+
+        assert [bytes(c) async for c in cut(source(), 2)] == [b"ab", b"c"]
+        assert [c async for c in cut(b"", 2)] == []
+
+    asyncio.run(run())
