@@ -1,0 +1,161 @@
+"""Real input: Python's standard library and a file of a gibibyte, in and out, both transports.
+
+What a second put sends and stores is judged by kind of chunk: above negotiate_above_bytes
+nothing is sent that is there already; small ones are sent at once and stored once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import subprocess
+import sysconfig
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from replicast.cli.layout import socket_path
+from replicast.gateway.api_client import connect_api
+
+KIB, MIB, GIB = 1024, 1 << 20, 1 << 30
+INLINE, NEGOTIATED_ABOVE = 16 * KIB, 64 * KIB
+
+
+@pytest.fixture(scope="module", params=["unicast", "multicast"])
+def cluster(request, cluster_factory):
+    made = cluster_factory(transport=request.param)
+    made.run("bucket", "create", "real")
+    yield made
+    made.kill()
+    shutil.rmtree(made.data)
+
+
+def copy_library(target: Path, packages: tuple[str, ...] | None = None) -> int:
+    """The standard library (some packages of it, or all) as plain files; how many."""
+    source = Path(sysconfig.get_path("stdlib"))
+    if packages is None:
+        ignore = shutil.ignore_patterns("site-packages", "__pycache__")
+        shutil.copytree(source, target, ignore=ignore)
+    for package in packages or ():
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source / package, target / package, ignore=ignore)
+    return sum(path.is_file() for path in target.rglob("*"))
+
+
+def same(one: Path, other: Path) -> bool:
+    return subprocess.run(["diff", "-r", one, other], check=False).returncode == 0
+
+
+def restart_gateway(cluster) -> None:
+    """A gateway that remembers nothing."""
+    cluster.kill("gw1")
+    cluster.up()
+
+
+@dataclass
+class Again:
+    """What putting files again has cost, for one kind of chunk."""
+
+    files: int = 0
+    size: int = 0
+    sent: int = 0
+    copies: int = 0
+    stored: int = 0
+
+
+async def put_again(cluster, tree: Path, prefix: str) -> dict[str, Again]:
+    """Every file once more under other names, eight at a time, judged by kind of chunk."""
+    kinds = {"inline": Again(), "immediate": Again(), "negotiated": Again(), "mixed": Again()}
+    todo = iter(sorted(path for path in tree.rglob("*") if path.is_file()))
+
+    async def worker() -> None:
+        async with connect_api(socket_path(cluster.data / "gw1")) as api:
+            for path in todo:
+                body = path.read_bytes()
+                name = f"{prefix}/{path.relative_to(tree)}"
+                done = await api.one("put", upload(body), bucket="real", name=name)
+                kind = kinds[kind_of(len(body))]
+                kind.files += 1
+                kind.size += len(body)
+                kind.sent += done["sent_bytes"]
+                kind.copies += 3 * done["chunks"]
+                kind.stored += done["stored_copies"]
+
+    await asyncio.gather(*(worker() for _ in range(8)))
+    return kinds
+
+
+async def upload(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), MIB):
+        yield body[at : at + MIB]
+
+
+def kind_of(size: int) -> str:
+    if size <= INLINE:
+        return "inline"
+    if size <= NEGOTIATED_ABOVE:
+        return "immediate"
+    last = size % MIB or MIB
+    return "negotiated" if last > NEGOTIATED_ABOVE else "mixed"
+
+
+def check_again(kinds: dict[str, Again]) -> None:
+    for name, kind in kinds.items():
+        print(f"  {name}: {kind}")
+    immediate, negotiated = kinds["immediate"], kinds["negotiated"]
+    assert negotiated.sent <= negotiated.size * 0.01
+    for kind in (immediate, negotiated, kinds["mixed"]):
+        assert kind.stored <= kind.copies * 0.01
+
+
+def in_out_again(cluster, tree: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    first = cluster.run("put", "-r", tree, "real/first").stderr.decode()
+    put_at = time.monotonic()
+    print(f"put in {put_at - began:.1f} s: {first.strip()}")
+    cluster.run("get", "-q", "-r", "real/first", tmp_path / "out")
+    print(f"got in {time.monotonic() - put_at:.1f} s")
+    assert same(tree, tmp_path / "out")
+    restart_gateway(cluster)
+    check_again(asyncio.run(put_again(cluster, tree, "second")))
+    restart_gateway(cluster)
+    said = cluster.run("put", "-r", tree, "real/third").stderr.decode()
+    print(f"again: {said.strip()}")
+    assert "were there already" in said
+
+
+def test_some_packages__in_out_and_again(cluster, tmp_path):
+    count = copy_library(tmp_path / "tree", ("asyncio", "email", "encodings", "unittest"))
+    assert count > 150
+    in_out_again(cluster, tmp_path / "tree", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_standard_library__in_out_and_again(cluster, tmp_path):
+    count = copy_library(tmp_path / "tree")
+    print(f"{count} files")
+    assert count > 1000
+    in_out_again(cluster, tmp_path / "tree", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_one_gibibyte__in_and_out(cluster, tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    rng = random.Random(os.getpid())
+    with open(source, "wb") as file:
+        for _ in range(GIB // (16 * MIB)):
+            file.write(rng.randbytes(16 * MIB))
+    times = [time.monotonic()]
+    said = cluster.run("put", source, "real/big").stderr.decode()
+    times.append(time.monotonic())
+    cluster.run("get", "-q", "real/big", target)
+    times.append(time.monotonic())
+    print(f"put {times[1] - times[0]:.1f} s, get {times[2] - times[1]:.1f} s: {said.strip()}")
+    assert subprocess.run(["cmp", source, target], check=False).returncode == 0
