@@ -53,7 +53,8 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.02
 REFETCH_SECONDS = 2.0
-COMMAND_SECONDS = 10.0
+SETTINGS_SECONDS = 10.0
+COMMAND_SECONDS = 30.0  # as long as any operation may take: an election passes meanwhile
 JOIN_SECONDS = 60.0
 STOP_SECONDS = 0.5
 STORE_RETRY_SECONDS = 1.0
@@ -210,7 +211,7 @@ class TableClient:
         self._woken.set()
         await self._until(
             lambda: (self.core.settings_fresh_ns or -1) >= asked_ns,
-            REFETCH_SECONDS,
+            SETTINGS_SECONDS,
             "the settings",
         )
 

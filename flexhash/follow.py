@@ -42,6 +42,7 @@ HURRY_NS = 50 * MS
 RENEW_NS = SECOND
 RENEW_EARLY_NS = 100 * MS  # while there is no lease
 FETCH_NS = 2 * SECOND
+SETTINGS_NS = SECOND
 COMMAND_NS = SECOND
 COMMANDS_MAX = 256
 ASKED_MAX = 256
@@ -96,6 +97,7 @@ class Fetch:
 
     operation_id: bytes = b""
     since_ns: int = 0
+    voter: int = 0  # that was asked
 
 
 @dataclass(slots=True)
@@ -298,18 +300,20 @@ class Follower:
         behind = self._settings_known > max(self.settings_version, self._settings_adopting)
         if behind or self._settings_wanted_ns is not None:
             get = cm.SettingsGet(have_version=self.settings_version)
-            self._fetch_once(self._settings_fetch, get, now_ns)
+            self._fetch_once(self._settings_fetch, get, now_ns, SETTINGS_NS)
 
     def _fetch_table(self, generation: int, now_ns: int) -> None:
         self._fetch_once(self._fetch, cm.TableGet(generation=generation), now_ns)
 
-    def _fetch_once(self, fetch: Fetch, message: Message, now_ns: int) -> None:
-        if fetch.operation_id and now_ns - fetch.since_ns < FETCH_NS:
+    def _fetch_once(
+        self, fetch: Fetch, message: Message, now_ns: int, patience_ns: int = FETCH_NS
+    ) -> None:
+        if fetch.operation_id and now_ns - fetch.since_ns < patience_ns:
             return
-        if fetch.operation_id:  # no answer: ask somebody else
+        if fetch.operation_id and self._source == fetch.voter:  # no answer: ask somebody else
             self._source = (self._source + 1) % len(self.voters)
         fetch.operation_id = self._ask(self._source, message, now_ns)
-        fetch.since_ns = now_ns
+        fetch.since_ns, fetch.voter = now_ns, self._source
 
     def _on_table_data(
         self, voter: int, m: cm.TableData, operation_id: bytes, _sent: int | None,
@@ -427,7 +431,8 @@ class Follower:
             return
         if self._command.operation_id in self._sent_ns:  # silence: perhaps another leads now
             self._sent_ns.pop(self._command.operation_id)
-            self._leader = (self._leader + 1) % len(self.voters)
+            if self._leader == self._command.voter:  # and nobody has told us who
+                self._leader = (self._leader + 1) % len(self.voters)
         command = self._queue[0].command
         submit = cm.CommandSubmit(
             client=self._client,
@@ -436,7 +441,7 @@ class Follower:
             body=encode(command),
         )
         self._command.operation_id = self._ask(self._leader, submit, now_ns)
-        self._command.since_ns = now_ns
+        self._command.since_ns, self._command.voter = now_ns, self._leader
 
     def _on_command_result(
         self, voter: int, m: cm.CommandResult, operation_id: bytes, _sent: int | None,

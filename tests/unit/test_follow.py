@@ -1,0 +1,74 @@
+"""Where a client of the control plane turns when the Raft leader has died."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from replicast.flexhash.follow import COMMAND_NS, SETTINGS_NS, Ask, Follower
+from replicast.metrics import Counters
+from replicast.units import MS, SECOND
+from replicast.wire import control_messages as cm
+from replicast.wire.frame import NO_OPERATION
+
+VOTERS = (11, 12, 13)
+
+
+def notice(leader: int) -> cm.Notice:
+    return cm.Notice(
+        leader=leader, age_ns=0, active=1, active_digest=bytes(32), prepared=0,
+        prepared_digest=bytes(32), settings_version=0, floor=1, settings_floor=0, wall_ns=0,
+    )  # fmt: skip
+
+
+def asked(follower: Follower, kind: type[Any]) -> list[Ask]:
+    return [ask for ask in follower.take_asks() if isinstance(ask.message, kind)]
+
+
+def command() -> cm.BucketCreate:
+    return cm.BucketCreate(
+        tenant="default", bucket="photos", spread=4, inline_max_bytes=0, created_ns=0
+    )
+
+
+@pytest.mark.parametrize("dead", range(len(VOTERS)))
+@pytest.mark.parametrize("step", [1, 2])
+def test_commands__go_to_the_leader_that_a_notice_named(dead: int, step: int) -> None:
+    """Silence of the old leader must not push the command past the new one."""
+    follower = Follower(1, VOTERS, random.Random(1), Counters())
+    living = (dead + step) % len(VOTERS)
+    follower.receive(dead, notice(VOTERS[dead]), NO_OPERATION, 0, 0)
+    follower.submit(command(), 30 * SECOND)
+    follower.tick(0, 0)
+    (first,) = asked(follower, cm.CommandSubmit)
+    assert first.voter == dead
+    follower.receive(living, notice(VOTERS[living]), NO_OPERATION, 900 * MS, 0)
+    follower.tick(COMMAND_NS, 0)
+    (second,) = asked(follower, cm.CommandSubmit)
+    assert second.voter == living
+    first_message, second_message = first.message, second.message
+    assert isinstance(first_message, cm.CommandSubmit)
+    assert isinstance(second_message, cm.CommandSubmit)
+    assert first_message.sequence == second_message.sequence  # once, whoever applies it
+
+
+def test_commands__go_round_while_nobody_is_named() -> None:
+    follower = Follower(1, VOTERS, random.Random(1), Counters())
+    follower.submit(command(), 30 * SECOND)
+    voters = []
+    for number in range(3):
+        follower.tick(number * COMMAND_NS, 0)
+        voters += [ask.voter for ask in asked(follower, cm.CommandSubmit)]
+    assert sorted(voters) == [0, 1, 2]
+
+
+def test_settings__another_voter_is_asked_after_silence() -> None:
+    follower = Follower(1, VOTERS, random.Random(1), Counters())
+    follower.receive(0, notice(VOTERS[0]), NO_OPERATION, 0, 0)
+    follower.hurry_settings(0)
+    voters = [ask.voter for ask in asked(follower, cm.SettingsGet)]
+    follower.tick(SETTINGS_NS, 0)
+    voters += [ask.voter for ask in asked(follower, cm.SettingsGet)]
+    assert len(voters) == 2 and voters[0] == 0 != voters[1]
