@@ -36,12 +36,13 @@ from replicast.flexhash.placement import GONE, LEAVING, STAYING
 from replicast.flexhash.quota import cell_quotas
 from replicast.flexhash.table import Cells, Generations, Rows, Table, leaders_of
 from replicast.flexhash.table_format import names_width
-from replicast.native import PURE
+from replicast.native import PURE, compiled
 
 if PURE:
     from replicast.flexhash.placement import place_cells
 else:
-    from replicast.native._flexhash import place_cells
+    with compiled():
+        from replicast.native._flexhash import place_cells
 
 KIND_OF_STATE = {
     VdevState.UP: STAYING,

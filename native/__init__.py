@@ -8,6 +8,8 @@ a missing extension is an ImportError that names `make native`.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 if __name__ != "replicast.native":
     raise ImportError("import replicast.native, not native")  # pragma: no cover
@@ -15,4 +17,16 @@ if __name__ != "replicast.native":
 PURE = os.environ.get("REPLICAST_PURE", "") not in ("", "0")
 IMPLEMENTATION = "python" if PURE else "cython"
 
-__all__ = ["IMPLEMENTATION", "PURE"]
+ADVICE = "run `make native`, or set REPLICAST_PURE=1 to run slowly without"
+
+
+@contextmanager
+def compiled() -> Iterator[None]:
+    """Around the import of a compiled module: when it is missing, the error says what to do."""
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"{error}: {ADVICE}", name=error.name, path=error.path) from None
+
+
+__all__ = ["ADVICE", "IMPLEMENTATION", "PURE", "compiled"]

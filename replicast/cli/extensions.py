@@ -28,7 +28,5 @@ def require_native() -> None:
 
 def advice(module: str, error: ImportError) -> str:
     """The line for people."""
-    return (
-        f"the compiled module {module} does not load ({error}): run `make native`, "
-        "or set REPLICAST_PURE=1 to run slowly without"
-    )
+    cause = str(error).removesuffix(f": {native.ADVICE}")
+    return f"the compiled module {module} does not load ({cause}): {native.ADVICE}"

@@ -2,14 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from replicast.native import PURE
+from replicast.native import PURE, compiled
 from replicast.transport.reassembly import FeedCode, Full
 
 if TYPE_CHECKING or PURE:
     from replicast.transport.net_pure import NetThread
     from replicast.transport.reassembly import Reassembly
 else:
-    from replicast.native._net import NetThread
-    from replicast.native._reassembly import Reassembly
+    with compiled():
+        from replicast.native._net import NetThread
+        from replicast.native._reassembly import Reassembly
 
 __all__ = ["FeedCode", "Full", "NetThread", "Reassembly"]

@@ -4,12 +4,13 @@ What a body is and which errors there are: codec_pure.py (the definition) and
 schema.py (how a message is declared).
 """
 
-from replicast.native import PURE
+from replicast.native import PURE, compiled
 from replicast.wire.codec_pure import WireError
 
 if PURE:
     from replicast.wire.codec_pure import decode, encode
 else:
-    from replicast.native._codec import decode, encode
+    with compiled():
+        from replicast.native._codec import decode, encode
 
 __all__ = ["WireError", "decode", "encode"]

@@ -1,0 +1,43 @@
+"""native/: there is no silent fallback from a missing compiled module to the Python twin."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Compiled module -> who chooses between it and its definition.
+CHOOSERS = {
+    "_codec": ["replicast.wire.codec", "replicast.wire.header"],
+    "_net": ["replicast.transport.net"],
+    "_reassembly": ["replicast.transport.net"],
+    "_flexhash": ["replicast.flexhash.build"],
+}
+PAIRS = [(module, chooser) for module, choosers in CHOOSERS.items() for chooser in choosers]
+
+
+def run(module: str, chooser: str, pure: str) -> subprocess.CompletedProcess[str]:
+    program = (
+        f"import sys; sys.modules['replicast.native.{module}'] = None\n"
+        f"import {chooser}; from replicast.native import IMPLEMENTATION; print(IMPLEMENTATION)"
+    )
+    environ = os.environ | {"REPLICAST_PURE": pure}
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environ
+    )
+
+
+@pytest.mark.parametrize(("module", "chooser"), PAIRS)
+def test_a_missing_module_is_an_import_error_that_says_what_to_do(module, chooser):
+    done = run(module, chooser, "")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: ") and f"replicast.native.{module}" in last
+    assert "make native" in last and "REPLICAST_PURE=1" in last
+
+
+@pytest.mark.parametrize(("module", "chooser"), PAIRS)
+def test_a_missing_module_is_not_missed_with_pure(module, chooser):
+    assert run(module, chooser, "1").stdout == "python\n"
