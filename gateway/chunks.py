@@ -10,7 +10,6 @@ Limits: OPERATIONS_MAX at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heappop, heappush
 
 from replicast.errors import Unavailable
 from replicast.flexhash.table import Table
@@ -20,6 +19,7 @@ from replicast.gateway.get import ChunkFailed, ChunkRead, GetChunk
 from replicast.gateway.job import PutJob
 from replicast.gateway.put import PutChunk
 from replicast.gateway.small_put import SmallPut
+from replicast.gateway.timers import Timers
 from replicast.machine import Event, Incoming, Outgoing
 from replicast.transfer import BufferLike
 
@@ -42,8 +42,7 @@ class ChunkExchange:
     def __init__(self, context: ChunkContext, table: Table) -> None:
         self._context, self._table = context, table
         self._cores: dict[bytes, PutChunk | SmallPut | GetChunk] = {}
-        self._timers: list[tuple[int, bytes]] = []
-        self._due: dict[bytes, int] = {}
+        self._timers = Timers()
         self._outgoing: list[Outgoing] = []
         self._events: list[Event] = []
 
@@ -149,24 +148,15 @@ class ChunkExchange:
 
     def expire(self, now_ns: int) -> None:
         """Call the cores whose time has come."""
-        while self._timers and self._timers[0][0] <= now_ns:
-            due_ns, operation = heappop(self._timers)
-            core = self._cores.get(operation)
-            if core is not None and self._due.get(operation) == due_ns:
-                del self._due[operation]
-                core.expire(now_ns)
-                self._collect(operation, now_ns)
+        while (operation := self._timers.take_due(now_ns)) is not None:
+            self._cores[operation].expire(now_ns)
+            self._collect(operation, now_ns)
 
     # -- outputs ----------------------------------------------------------------------
 
     def deadline_ns(self) -> int | None:
         """The earliest timer of all."""
-        while self._timers:
-            due_ns, operation = self._timers[0]
-            if self._due.get(operation) == due_ns:
-                return due_ns
-            heappop(self._timers)
-        return None
+        return self._timers.deadline_ns()
 
     def take_outgoing(self) -> list[Outgoing]:
         taken, self._outgoing = self._outgoing, []
@@ -195,19 +185,12 @@ class ChunkExchange:
         if ended:
             self._forget(operation)
         else:
-            self._schedule(operation, core.deadline_ns())
+            self._timers.schedule(operation, core.deadline_ns())
         self._grant(now_ns)
-
-    def _schedule(self, operation: bytes, due_ns: int | None) -> None:
-        if due_ns is None:
-            self._due.pop(operation, None)
-        elif self._due.get(operation) != due_ns:
-            self._due[operation] = due_ns
-            heappush(self._timers, (due_ns, operation))
 
     def _forget(self, operation: bytes) -> None:
         del self._cores[operation]
-        self._due.pop(operation, None)
+        self._timers.forget(operation)
 
     def _grant(self, now_ns: int) -> None:
         for transfer_id, credit_bytes in self._context.credit.take_granted():
@@ -216,4 +199,4 @@ class ChunkExchange:
             if isinstance(core, GetChunk):
                 core.credit_granted(transfer_id, credit_bytes, now_ns)
                 self._outgoing += core.take_outgoing()
-                self._schedule(operation, core.deadline_ns())
+                self._timers.schedule(operation, core.deadline_ns())

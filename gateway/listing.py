@@ -18,12 +18,12 @@ import random
 from dataclasses import dataclass, field, replace
 
 from replicast.flexhash.table import Table
+from replicast.gateway.context import Backoff
 from replicast.gateway.names import (
     REFETCH,
     RESEND_FIRST_NS,
     RESEND_MAX_NS,
     WAIT,
-    Backoff,
     NameFailed,
     NeedTable,
 )
@@ -77,7 +77,7 @@ class ListOperation:
         self._missing = set(request.rows)
         self._parts: list[_Part] = []
         self._asked: dict[NodeId, _Asked] = {}
-        self._resend = Backoff(RESEND_FIRST_NS, RESEND_MAX_NS, rng)
+        self._resend = Backoff(rng, RESEND_FIRST_NS, RESEND_MAX_NS)
         self._asked_generation = 0
         self._last_heard = "no answer"
         self._outgoing: list[Outgoing] = []

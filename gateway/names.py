@@ -20,6 +20,7 @@ import random
 from dataclasses import dataclass
 
 from replicast.flexhash.table import Table
+from replicast.gateway.context import Backoff
 from replicast.machine import Event, Incoming, Outgoing
 from replicast.metrics import Counters
 from replicast.units import MS
@@ -67,24 +68,6 @@ class NameFailed(Event):
     detail: str
 
 
-class Backoff:
-    """Doubling waits with jitter, so that many initiators do not come back at once."""
-
-    def __init__(self, first_ns: int, max_ns: int, rng: random.Random) -> None:
-        self._first_ns, self._max_ns, self._rng = first_ns, max_ns, rng
-        self._next_ns = first_ns
-
-    def take_ns(self) -> int:
-        """The next wait: between half of it and all of it."""
-        wait_ns = self._next_ns
-        self._next_ns = min(self._max_ns, wait_ns * 2)
-        return wait_ns // 2 + self._rng.randrange(wait_ns // 2 + 1)
-
-    def reset(self) -> None:
-        """Start over after progress."""
-        self._next_ns = self._first_ns
-
-
 class NamedOperation:
     """Core of one operation on one name; `request` is any message of name_messages with a key."""
 
@@ -102,8 +85,8 @@ class NamedOperation:
     ) -> None:
         self._request, self._row, self._operation_id = request, row, operation_id
         self._table, self._end_ns, self._counters = table, deadline_ns, counters
-        self._resend = Backoff(RESEND_FIRST_NS, RESEND_MAX_NS, rng)
-        self._wait = Backoff(WAIT_FIRST_NS, WAIT_MAX_NS, rng)
+        self._resend = Backoff(rng, RESEND_FIRST_NS, RESEND_MAX_NS)
+        self._wait = Backoff(rng, WAIT_FIRST_NS, WAIT_MAX_NS)
         self._asked_generation = 0
         self._last_heard = "no answer"
         self._last_reason = Reason.ROW_UNAVAILABLE

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from heapq import heappop, heappush
 
 from replicast.errors import Unavailable
 from replicast.flexhash.table import Table
@@ -17,6 +16,7 @@ from replicast.gateway.context import OPERATION_BASE_BYTES
 from replicast.gateway.listing import ListDone, ListOperation
 from replicast.gateway.names import NameDone, NamedOperation, NameFailed
 from replicast.gateway.survey import Survey, SurveyDone
+from replicast.gateway.timers import Timers
 from replicast.machine import Event, Incoming, Outgoing
 
 REQUESTS_MAX = 4096
@@ -38,8 +38,7 @@ class RequestExchange:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._cores: dict[bytes, Request] = {}
-        self._timers: list[tuple[int, bytes]] = []
-        self._due: dict[bytes, int] = {}
+        self._timers = Timers()
         self._outgoing: list[Outgoing] = []
         self._events: list[Event] = []
 
@@ -57,7 +56,7 @@ class RequestExchange:
     def cancel(self, base: bytes) -> None:
         """Nobody waits for it any more."""
         self._cores.pop(base, None)
-        self._due.pop(base, None)
+        self._timers.forget(base)
 
     def receive(self, incoming: Incoming, now_ns: int) -> bool:
         """A reply; False when it belongs to none of these requests."""
@@ -78,22 +77,14 @@ class RequestExchange:
 
     def expire(self, now_ns: int) -> None:
         """Call the cores whose time has come."""
-        while self._timers and self._timers[0][0] <= now_ns:
-            due_ns, base = heappop(self._timers)
-            if self._due.get(base) == due_ns:
-                del self._due[base]
-                core = self._cores[base]
-                core.expire(now_ns)
-                self._collect(base, core)
+        while (base := self._timers.take_due(now_ns)) is not None:
+            core = self._cores[base]
+            core.expire(now_ns)
+            self._collect(base, core)
 
     def deadline_ns(self) -> int | None:
         """The earliest timer of all."""
-        while self._timers:
-            due_ns, base = self._timers[0]
-            if self._due.get(base) == due_ns:
-                return due_ns
-            heappop(self._timers)
-        return None
+        return self._timers.deadline_ns()
 
     def take_outgoing(self) -> list[Outgoing]:
         taken, self._outgoing = self._outgoing, []
@@ -111,7 +102,4 @@ class RequestExchange:
             if isinstance(event, FINAL):
                 self.cancel(base)
                 return
-        due_ns = core.deadline_ns()
-        if due_ns is not None and self._due.get(base) != due_ns:
-            self._due[base] = due_ns
-            heappush(self._timers, (due_ns, base))
+        self._timers.schedule(base, core.deadline_ns())

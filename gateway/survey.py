@@ -13,7 +13,8 @@ import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from replicast.gateway.names import RESEND_FIRST_NS, RESEND_MAX_NS, Backoff
+from replicast.gateway.context import Backoff
+from replicast.gateway.names import RESEND_FIRST_NS, RESEND_MAX_NS
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.units import MS
 from replicast.wire.chunk_messages import Refused
@@ -50,7 +51,7 @@ class Survey:
         self._doubted, self._doubted_end_ns = doubted, now_ns + DOUBTED_NS
         self._generation, self._operation_id = generation, operation_id
         self._end_ns = deadline_ns
-        self._resend = Backoff(RESEND_FIRST_NS, RESEND_MAX_NS, rng)
+        self._resend = Backoff(rng, RESEND_FIRST_NS, RESEND_MAX_NS)
         self._answers: dict[NodeId, Message] = {}
         self._outgoing: list[Outgoing] = []
         self._events: list[Event] = []
