@@ -28,6 +28,9 @@ class Plan:
     hosts: tuple[str, ...]  # with those that have a counted copy
 
 
+HELD_WINDOWS = 3
+
+
 class Ballot:
     """One proposal's answers. VDEVs speak only through the target that owns them."""
 
@@ -76,6 +79,12 @@ class Ballot:
         # Nothing known yet: the longest, so that a fresh gateway meets earlier copies.
         high_ns = settings.bid_window_max_ms * MS
         return min(high_ns, max(settings.bid_window_min_ms * MS, usual_ns or high_ns))
+
+    def earlier_copies_ns(self) -> int:
+        """Wait so long from the proposal once somebody has the chunk: another who has it and is
+        late costs less than sending it once more."""
+        met = any(bid.kind == ALREADY_STORED for bid in self.bids.values())
+        return HELD_WINDOWS * self._context.settings.bid_window_max_ms * MS if met else 0
 
     def mark_silent(self, now_ns: int) -> None:
         """Who has not answered by now is not waited for in the next puts."""

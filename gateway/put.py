@@ -233,6 +233,8 @@ class PutChunk:
             elif self._phase is Phase.TRANSFER and v in self._ballot.bids:
                 self._context.counters.count("bids", "late")
         if self._phase is Phase.PROPOSING:
+            held_ns = self._proposed_ns + self._ballot.earlier_copies_ns()
+            self._window_ns = max(self._window_ns, held_ns)
             self._decide(now_ns)
 
     def _decide(self, now_ns: int) -> None:
