@@ -116,6 +116,37 @@ def test_kill_of_a_target__no_operation_fails(loaded_cluster, make_load):
     asyncio.run(run(cluster, make_load(11, SIZES), raft=False, puts=20))
 
 
+async def run_restarts(cluster, load, puts: int) -> None:
+    """Each target in turn is killed and started again at once, as systemd would."""
+    async with await replicast.connect(cluster.data) as client:
+        running = asyncio.ensure_future(load.run(client))
+        try:
+            for name, daemon in cluster.daemons().items():
+                if name.startswith("t"):
+                    await progress(load, puts)
+                    await asyncio.to_thread(daemon.kill)
+                    await asyncio.to_thread(cluster.up)
+            await progress(load, puts)
+        finally:
+            load.stopping = True
+            await asyncio.wait({running})
+        assert not load.failures, load.failures
+        await load.check(client)
+        longest = max(pause.seconds for pause in load.longest.values())
+        print(f"all targets killed and restarted in turn: {load.summary()}, no failure")
+        print(f"longest operation: {longest:.1f} s")
+        assert longest <= PAUSE_WITH_RAFT_SECONDS
+
+
+@pytest.mark.slow
+def test_kill_and_restart_at_once_of_each_target__no_operation_fails(loaded_cluster, make_load):
+    cluster = loaded_cluster()
+    asyncio.run(run_restarts(cluster, make_load(13, SIZES), puts=40))
+    cluster.run("repair")
+    cluster.run("verify", "load/")
+    asyncio.run(healthy(cluster))
+
+
 @pytest.mark.slow
 def test_kill_of_a_target_and_of_the_raft_leader__no_operation_fails(loaded_cluster, make_load):
     cluster = loaded_cluster()
