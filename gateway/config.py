@@ -23,7 +23,9 @@ class InitiatorConfig(ChunkSettings):
         "Memory for chunks that are being read.", default=64 * MIB, minimum=4 * MIB
     )
     credit_bytes: int = option(
-        "Payload that may be under way to this process.", default=4 * MIB, minimum=MIB
+        "Payload that may be under way to this process, if its socket takes as much.",
+        default=4 * MIB,
+        minimum=MIB,
     )
     put_pipeline: int = option("Chunks of one put in flight.", default=8, minimum=1, maximum=64)
     get_read_ahead: int = option("Chunks fetched ahead of a reader.", default=8, minimum=0)

@@ -108,15 +108,17 @@ class _Opening:
         config, cluster = self._config, self._cluster
         bind = (config.host or _route_to(cluster.voters[0].control), 0)
         buffers = make_buffers(config.buffer_bytes)
+        context = _context(config, cluster, bind, self._counters, self._rng, buffers)
         initiator = UdpInitiator(
             source=self.client,
-            context=_context(config, cluster, bind, self._counters, self._rng, buffers),
+            context=context,
             algorithm=algorithm_named(cluster.content_hash),
             rng=self._rng,
             now_ns=clocks.now_ns,
             wall_ns=clocks.wall_ns,
         )
         udp = self._open_udp(bind, buffers, initiator)
+        context.credit.limit(udp.receive_bytes)
         initiator.connect(udp)
         udp.endpoint.set_addresses(_addresses(table))
         udp.start()
@@ -174,7 +176,7 @@ def _context(
     rng: random.Random,
     buffers: Reassembly,
 ) -> ChunkContext:
-    largest = payload_bytes(bind, 0)
+    largest = payload_bytes(bind)
     settings = replace(
         config,
         transport=cluster.transport,

@@ -335,6 +335,10 @@ class CreditPool:
         self._waiting: dict[bytes, int] = {}
         self._fresh: list[tuple[bytes, int]] = []
 
+    def limit(self, total_bytes: int) -> None:
+        """The socket takes no more than this."""
+        self.total_bytes = max(min(self.total_bytes, total_bytes), CREDIT_STEP_BYTES)
+
     def request(self, transfer_id: bytes, want_bytes: int) -> int:
         """Credit now, or 0: then the transfer appears in take_granted() later."""
         want_bytes = min(want_bytes, self.total_bytes)

@@ -37,7 +37,7 @@ PARKED_MAX = 256
 PARKED_BYTES_MAX = 4 * MIB
 PARKED_NS = 2 * SECOND
 RETRY_AFTER_NS = 50 * MS
-CREDIT_BYTES = 4 * MIB
+CREDIT_BYTES = 4 * MIB  # where no socket says better
 
 PUT_MESSAGES = (PutPropose, PutAccept, ChunkPut)
 GET_MESSAGES = (ChunkQuery, ChunkSend, PayloadGaps, PayloadDone)

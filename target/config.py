@@ -33,12 +33,6 @@ class TargetConfig(Settings):
         default="real",
         choices=("real", "forgetful"),
     )
-    datagram_bytes: int = option(
-        "Payload bytes in a datagram; 0: from the MTU of the interface.",
-        default=0,
-        minimum=0,
-        maximum=61_440,
-    )
     buffer_bytes: int = option(
         "Memory for payloads that are arriving.", default=64 * MIB, minimum=4 * MIB
     )

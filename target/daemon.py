@@ -235,7 +235,6 @@ class TargetDaemon:
                 boot_number=boot,
                 keys=m.keys,
                 buffer_bytes=self._config.buffer_bytes,
-                datagram_bytes=self._config.datagram_bytes,
                 plan=plan,
                 hears_groups=True,
                 on_left=self._service.on_left,

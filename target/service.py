@@ -64,6 +64,8 @@ class Link(Protocol):
     endpoint: Any
     memberships: Any
 
+    @property
+    def receive_bytes(self) -> int: ...
     def send(self, outgoing: Outgoing, now_ns: int) -> None: ...
     def send_payload(self, event: SendPayload) -> None: ...
     def flush(self) -> None: ...
@@ -152,6 +154,7 @@ class TargetService:
                 vdevs=self._vdevs.chunk_views,
                 buffers=self._buffers,
                 counters=self._counters,
+                credit_bytes=self._link.receive_bytes,
             )
         else:
             self.chunks.adopt(table, now_ns)

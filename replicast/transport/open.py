@@ -40,7 +40,6 @@ class UdpPlan:
     boot_number: int
     keys: KeyRing
     buffer_bytes: int
-    datagram_bytes: int = 0
     plan: MulticastPlan | None = None
     hears_groups: bool = False
     on_left: Callable[[int], None] = lambda number: None
@@ -55,10 +54,8 @@ class UdpCallbacks:
     on_sent: Callable[[SendPayload, int], None]
 
 
-def payload_bytes(bind: Address, configured: int) -> int:
+def payload_bytes(bind: Address) -> int:
     """Payload bytes in a datagram that never fragments on the interface of `bind`."""
-    if configured:
-        return configured // 8 * 8
     return datagram_bytes_for_mtu(interface_mtu(bind[0]), ip_address(bind[0]).version == 6)
 
 

@@ -30,6 +30,7 @@ from replicast.transfer_header import is_payload, parse_header, sealed_by, seale
 from replicast.transport.memberships import Memberships
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import FeedCode, NetThread
+from replicast.transport.sockets import receive_buffer_bytes
 
 LOG = logging.getLogger(__name__)
 UNICAST_TAG = 0
@@ -74,6 +75,11 @@ class UdpShell:
         self.net.add_socket(self._socket.fileno(), UNICAST_TAG)
         self.net.start()
         self._loop.add_reader(self.net.fileno(), self._on_readable)
+
+    @property
+    def receive_bytes(self) -> int:
+        """What may be under way to this node at once: what the kernel granted its socket."""
+        return receive_buffer_bytes(self._socket)
 
     def close(self) -> None:
         """Stop the thread and close all sockets; nothing is delivered afterwards."""

@@ -172,6 +172,16 @@ def test_receiver__grant_speaks_at_once() -> None:
     assert message.credit_bytes == SIZE and message.received_bytes == 0
 
 
+def test_credit_pool__the_socket_has_the_last_word() -> None:
+    pool = CreditPool(4 * MIB)
+    pool.limit(8 * MIB)
+    assert pool.total_bytes == 4 * MIB
+    pool.limit(200 * KIB)
+    assert pool.request(b"a", MIB) == 200 * KIB
+    pool.limit(0)
+    assert pool.total_bytes > 0, "or nothing would ever move"
+
+
 def test_credit_pool__first_come_first_served() -> None:
     pool = CreditPool(100 * KIB)
     assert pool.request(b"a", 60 * KIB) == 60 * KIB

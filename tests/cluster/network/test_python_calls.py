@@ -15,135 +15,18 @@ import statistics
 import sys
 import threading
 from collections.abc import Iterable
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from replicast import clocks
-from replicast.auth.keyring import KeyRing
-from replicast.disks import RealDisk
-from replicast.flexhash.build import build
-from replicast.flexhash.entries import Policy, TargetEntry, VdevEntry, VdevState
-from replicast.flexhash.table import Table
-from replicast.gateway.context import ChunkContext, ChunkSettings
 from replicast.gateway.initiator import UdpInitiator
 from replicast.gateway.manifest import payload_reference
 from replicast.hashing import HashAlgorithm
-from replicast.metrics import Counters
-from replicast.target.service import TargetService
-from replicast.target.store.format import format_vdev
-from replicast.target.store.vdev import Vdev, open_vdev
-from replicast.target.vdevs import Vdevs
-from replicast.transfer import CreditPool
-from replicast.transport.open import UdpCallbacks, UdpPlan, make_buffers, open_udp
 
 MIB = 1 << 20
-CLUSTER_ID = b"python-calls-001"
-KEYS = KeyRing(CLUSTER_ID, 1, {1: b"k" * 32})
-HOSTS, CHUNKS, WARM_UP = 3, 30, 10
+CHUNKS, WARM_UP = 30, 10
 PLAIN = (1400, 8192)
 TOLERANCE = 0.10
-
-
-class Nothing:
-    """Stands for the row core, peers and the control plane: never asked for anything."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_arguments, **_more: None
-
-    def take_outgoing(self) -> list[Any]:
-        return []
-
-    take_events = take_outgoing
-
-
-class Lease:
-    def valid(self, now_ns: int) -> bool:
-        return True
-
-
-def _udp(node_id: int, buffers: Any, callbacks: UdpCallbacks) -> Any:
-    plan = UdpPlan(
-        node_id=node_id, bind=("127.0.0.1", 0), boot_number=1, keys=KEYS, buffer_bytes=64 * MIB
-    )
-    return open_udp(plan, buffers, callbacks, Counters(), clocks.now_ns)
-
-
-class Host:
-    """One target's data plane."""
-
-    def __init__(self, node_id: int, folder: Path) -> None:
-        format_vdev(RealDisk(), folder, CLUSTER_ID, None, random.Random(node_id))
-        self.vdev: Vdev = open_vdev(folder, CLUSTER_ID)
-        buffers, nothing = make_buffers(64 * MIB), Nothing()
-        self.service = TargetService(
-            node_id,
-            nothing,  # type: ignore[arg-type]
-            Vdevs([self.vdev], asyncio.get_running_loop()),
-            Lease(),  # type: ignore[arg-type]
-            buffers,
-            Counters(),
-            now_ns=clocks.now_ns,
-            wall_ns=clocks.wall_ns,
-            raft_status=lambda: None,  # type: ignore[arg-type, return-value]
-        )
-        service = self.service
-        self.udp = _udp(
-            node_id,
-            buffers,
-            UdpCallbacks(
-                on_incoming=service.on_incoming,
-                on_completed=service.on_completed,
-                on_sent=service.on_sent,
-            ),
-        )
-        service.connect(self.udp, nothing, nothing)  # type: ignore[arg-type]
-        at = self.udp._socket.getsockname()
-        nowhere = ("127.0.0.1", 1)
-        self.entry = TargetEntry(
-            node_id, f"t{node_id}", f"host{node_id}", "z", at, nowhere, nowhere, "", nowhere
-        )
-        self.udp.start()
-
-    def close(self) -> None:
-        self.service.stop()
-        self.udp.close()
-        self.vdev.close()
-
-
-def _initiator(table: Table, datagram_bytes: int) -> tuple[UdpInitiator, Any]:
-    buffers = make_buffers(64 * MIB)
-    rng = random.Random(datagram_bytes)
-    context = ChunkContext(
-        settings=ChunkSettings(datagram_bytes=datagram_bytes),
-        buffers=buffers,
-        counters=Counters(),
-        rng=rng,
-        credit=CreditPool(4 * MIB),
-    )
-    initiator = UdpInitiator(
-        source=SimpleNamespace(table=table, source_age_ns=lambda now_ns: 0),  # type: ignore[arg-type]
-        context=context,
-        algorithm=HashAlgorithm.BLAKE3_256,
-        rng=rng,
-        now_ns=clocks.now_ns,
-        wall_ns=clocks.wall_ns,
-    )
-    udp = _udp(
-        rng.getrandbits(64),
-        buffers,
-        UdpCallbacks(
-            on_incoming=initiator.on_incoming,
-            on_completed=initiator.on_completed,
-            on_sent=initiator.on_sent,
-        ),
-    )
-    initiator.connect(udp)
-    udp.endpoint.set_addresses({n: t.udp for n, t in table.targets.items()})
-    udp.start()
-    return initiator, udp
 
 
 class Counter:
@@ -182,42 +65,28 @@ async def _chunk_calls(initiator: UdpInitiator, counter: Counter, data: bytes) -
     return between - before, counter.calls - between
 
 
-async def _calls(table: Table, counter: Counter) -> dict[int, list[tuple[int, int]]]:
+async def _calls(path: Any, counter: Counter) -> dict[int, list[tuple[int, int]]]:
     """By datagram size, in turns: what else the machine does then meets all sizes alike."""
-    opened = {size: _initiator(table, size) for size in PLAIN}
+    opened = {size: path.initiator(datagram_bytes=size) for size in PLAIN}
     found: dict[int, list[tuple[int, int]]] = {size: [] for size in PLAIN}
     rng = random.Random(1)
     for _ in range(WARM_UP + CHUNKS):
-        for size, (initiator, _) in opened.items():
+        for size, initiator in opened.items():
             found[size].append(await _chunk_calls(initiator, counter, rng.randbytes(MIB)))
-    for initiator, udp in opened.values():
-        initiator.close()
-        udp.close()
     return {size: each[WARM_UP:] for size, each in found.items()}
 
 
-async def _measure(folder: Path, counter: Counter) -> dict[int, list[tuple[int, int]]]:
-    hosts = [Host(n, folder / str(n)) for n in range(1, HOSTS + 1)]
-    vdevs = [
-        VdevEntry(n, host.vdev.vdev_id, n, 100, VdevState.UP, 1) for n, host in enumerate(hosts, 1)
-    ]
-    policy = Policy(row_count=64, group_size=HOSTS)
-    table = build(None, [h.entry for h in hosts], vdevs, policy, (), 1)
-    try:
-        for host in hosts:
-            host.service.on_table(table)
-        return await _calls(table, counter)
-    finally:
-        for host in hosts:
-            host.close()
-
-
 @pytest.mark.usefixtures("native_only")
-def test_python_calls__a_chunk_costs_the_same_at_every_datagram_size(tmp_path):
+def test_python_calls__a_chunk_costs_the_same_at_every_datagram_size(data_path):
     counter = Counter()
+
+    async def measure() -> dict[int, list[tuple[int, int]]]:
+        async with data_path() as path:
+            return await _calls(path, counter)
+
     counter.start()
     try:
-        found = asyncio.run(_measure(tmp_path, counter))
+        found = asyncio.run(measure())
     finally:
         counter.stop()
     for number, what in enumerate(("put", "get")):
