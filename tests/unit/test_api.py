@@ -1,0 +1,255 @@
+"""The API socket: frames, client and server over a real UNIX socket in one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicast.errors import ConditionFailed, Conflict, InvalidRequest, NotFound, Unavailable
+from replicast.gateway.api_client import connect_api
+from replicast.gateway.api_frames import DATA, END, FRAME_BYTES_MAX, JSON, Upload
+from replicast.gateway.api_server import ApiServer, Reply
+from replicast.metrics import Counters
+
+MIB = 1 << 20
+
+
+class Handlers:
+    """A few operations, and what became of them."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.cancelled = 0
+        self.started = asyncio.Event()
+        self.stored = 0
+
+    def table(self) -> dict[str, Any]:
+        return {
+            "echo": self.echo, "put": self.put, "refuse": self.refuse, "slow": self.slow,
+            "many": self.many, "broken": self.broken,
+        }  # fmt: skip
+
+    async def echo(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        await reply.json({"said": request["text"]})
+
+    async def put(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        self.started.set()
+        body = b"".join([block async for block in upload])
+        self.stored += 1
+        await reply.json({"size": len(body)})
+
+    async def refuse(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        await anext(upload)
+        raise ConditionFailed("no", reason="WHY_NOT")
+
+    async def slow(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        self.started.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    async def many(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        for number in range(request["count"]):
+            await reply.json({"number": number})
+            await reply.data(bytes(1000))
+
+    async def broken(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+        raise KeyError("bucket")
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[tuple[Path, Handlers]]:
+    handlers = Handlers()
+    server = ApiServer(folder / "api.sock", handlers.table(), Counters())
+    await server.start()
+    try:
+        yield folder / "api.sock", handlers
+    finally:
+        await server.stop()
+
+
+async def blocks(count: int, size: int = MIB) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield bytes(size)
+
+
+def test_requests__one_after_the_other(tmp_path):
+    async def run() -> None:
+        async with serving(tmp_path) as (path, _), connect_api(path) as api:
+            for text in ("a", "ä" * 1000):
+                assert await api.one("echo", text=text) == {"said": text}
+            assert await api.one("put", blocks(5)) == {"size": 5 * MIB}
+            found = [answer async for answer in api.request("many", count=300)]
+            assert len(found) == 600 and found[-1] == bytes(1000)
+            assert await api.one("put", blocks(0)) == {"size": 0}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_refused_half_way__the_reason_arrives_and_the_connection_goes_on(tmp_path, count):
+    """The client is still sending, with more on the way than any buffer holds."""
+
+    async def run() -> None:
+        async with serving(tmp_path) as (path, _), connect_api(path) as api:
+            for _ in range(3):
+                with pytest.raises(ConditionFailed, match="no") as error:
+                    await api.one("refuse", blocks(count))
+                assert error.value.reason == "WHY_NOT"
+            assert await api.one("put", blocks(2)) == {"size": 2 * MIB}
+
+    asyncio.run(run())
+
+
+def test_errors__keep_class_and_reason(tmp_path):
+    async def run() -> None:
+        async with serving(tmp_path) as (path, _), connect_api(path) as api:
+            with pytest.raises(InvalidRequest) as error:
+                await api.one("nonsense")
+            assert error.value.reason == "UNKNOWN_OPERATION"
+            with pytest.raises(InvalidRequest):
+                await api.one("broken")
+            with pytest.raises(InvalidRequest):
+                await api.one("echo")  # without its argument
+            assert await api.one("echo", text="x") == {"said": "x"}
+
+    asyncio.run(run())
+
+
+def test_a_client_that_goes_away_in_its_upload__nothing_is_stored(tmp_path):
+    async def run() -> None:
+        async with serving(tmp_path) as (path, handlers):
+            _, writer = await asyncio.open_unix_connection(str(path))
+            request = json.dumps({"op": "put", "upload": True}).encode()
+            writer.write(struct.pack("<IB", len(request), JSON) + request)
+            writer.write(struct.pack("<IB", 1000, DATA) + bytes(500))  # half a frame
+            await handlers.started.wait()
+            writer.close()
+            async with connect_api(path) as api:
+                await api.one("echo", text="the server goes on")
+            assert handlers.stored == 0
+
+    asyncio.run(run())
+
+
+def test_a_source_that_fails__its_error_and_nothing_is_stored(tmp_path):
+    async def broken() -> AsyncIterator[bytes]:
+        yield bytes(MIB)
+        raise OSError("unreadable")
+
+    async def run() -> None:
+        async with serving(tmp_path) as (path, handlers):
+            async with connect_api(path) as api:
+                with pytest.raises(OSError, match="unreadable"):
+                    await api.one("put", broken())
+            async with connect_api(path) as api:
+                await api.one("echo", text="x")
+            assert handlers.stored == 0
+
+    asyncio.run(run())
+
+
+def test_a_put_that_is_cancelled__does_not_look_whole(tmp_path):
+    async def endless() -> AsyncIterator[bytes]:
+        yield bytes(MIB)
+        await asyncio.get_running_loop().create_future()
+
+    async def run() -> None:
+        async with serving(tmp_path) as (path, handlers):
+            async with connect_api(path) as api:
+                putting = asyncio.ensure_future(api.one("put", endless()))
+                await handlers.started.wait()
+                putting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await putting
+            async with connect_api(path) as api:
+                await api.one("echo", text="x")
+            assert handlers.stored == 0
+
+    asyncio.run(run())
+
+
+def test_a_client_that_does_not_wait__its_request_is_cancelled(tmp_path):
+    async def run() -> None:
+        async with serving(tmp_path) as (path, handlers):
+            async with connect_api(path) as api:
+                asking = asyncio.ensure_future(api.one("slow"))
+                await handlers.started.wait()
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+            while not handlers.cancelled:
+                await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\xff" * 5,
+        struct.pack("<IB", FRAME_BYTES_MAX + 1, JSON),
+        struct.pack("<IB", 3, JSON) + b"not",
+        struct.pack("<IB", 2, JSON) + b"[]",
+        struct.pack("<IB", 0, DATA),
+        struct.pack("<IB", 0, END),
+        struct.pack("<IB", 0, 9),
+    ],
+    ids=["noise", "oversized", "not JSON", "not an object", "DATA", "END", "unknown"],
+)
+def test_nonsense__closes_that_connection_only(tmp_path, sent):
+    async def run() -> None:
+        async with serving(tmp_path) as (path, _), connect_api(path) as api:
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(sent)
+            assert await reader.read() == b""
+            writer.close()
+            assert await api.one("echo", text="x") == {"said": "x"}
+
+    asyncio.run(run())
+
+
+def test_start__a_live_socket_is_an_error_a_dead_one_is_replaced(tmp_path):
+    async def run() -> None:
+        async with serving(tmp_path) as (path, _):
+            with pytest.raises(Conflict):
+                await ApiServer(path, {}, Counters()).start()
+        assert not path.exists()
+        path.touch()
+        async with serving(tmp_path) as (path, _), connect_api(path) as api:
+            assert path.stat().st_mode & 0o777 == 0o600
+            await api.one("echo", text="x")
+
+    asyncio.run(run())
+
+
+def test_connect__nobody_there_says_what_to_do(tmp_path):
+    async def run() -> None:
+        with pytest.raises(Unavailable, match="replicast up"):
+            async with connect_api(tmp_path / "api.sock"):
+                pass
+
+    asyncio.run(run())
+
+
+def test_stop__waiting_clients_hear_that_it_is_gone(tmp_path):
+    async def run() -> None:
+        async with serving(tmp_path) as (path, handlers), connect_api(path) as api:
+            asking = asyncio.ensure_future(api.one("slow"))
+            await handlers.started.wait()
+            server_side = asyncio.ensure_future(asyncio.sleep(0))
+            await server_side
+            asking_failed = asyncio.gather(asking, return_exceptions=True)
+            break_off = handlers
+        (error,) = await asking_failed
+        assert isinstance(error, Unavailable | NotFound) and break_off.cancelled == 1
+
+    asyncio.run(run())
