@@ -53,7 +53,7 @@ test: dev  ## everything but the slow tests: 12 minutes
 test-all: test test-slow  ## everything: 45 minutes
 
 test-slow: dev  ## what `make test` leaves out
-	@$(PYTEST) tests -m slow
+	@$(PYTEST) tests -m slow --timeout 900
 	@REPLICAST_FUZZ_COUNT=200000 $(PYTEST) tests/property tests/unit/test_transfer_header.py -k mutated
 	@REPLICAST_PURE=1 $(PYTEST) tests/unit tests/property tests/conformance
 
