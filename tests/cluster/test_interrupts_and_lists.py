@@ -1,0 +1,188 @@
+"""Ctrl-C leaves nothing visible behind; long listings; a name whose row's leader has moved."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import replicast
+from replicast.cli.layout import socket_path
+from replicast.gateway.api_client import connect_api
+
+MIB = 1 << 20
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def cluster(cluster_factory):
+    made = cluster_factory()
+    made.run("bucket", "create", "work")
+    yield made
+    made.down()
+
+
+def start(cluster, *arguments, **pipes) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "replicast.cli", *map(str, arguments)], env=cluster.environ, **pipes
+    )
+
+
+def until(condition) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, "never happened"
+        time.sleep(0.02)
+
+
+# -- Ctrl-C --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_put__interrupted_in_the_middle_stores_no_version(cluster, data, number):
+    """The source is still open: what was sent so far must not become an object."""
+    process = start(cluster, "put", "-", "work/half", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(data(6 * MIB))
+    process.stdin.flush()
+    process.send_signal(number)
+    process.stdin.close()
+    error = process.stderr.read().decode()
+    assert process.wait(SECONDS) != 0
+    assert "Traceback" not in error
+    for _ in range(3):
+        assert cluster.out("ls", "work/half") == b""
+        cluster.error("stat", "work/half", code=1)
+
+
+def test_put__interrupted_keeps_the_old_version(cluster, data):
+    body = data(100_000)
+    cluster.run("put", "-q", "-", "work/kept", stdin=body)
+    process = start(
+        cluster, "put", "-q", "-", "work/kept", stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdin.write(data(3 * MIB))
+    process.stdin.flush()
+    process.send_signal(signal.SIGINT)
+    process.stdin.close()
+    process.stderr.read()
+    assert process.wait(SECONDS) != 0
+    assert cluster.out("cat", "work/kept") == body
+    assert len(cluster.out("stat", "--versions", "--json", "work/kept").splitlines()) == 1
+
+
+def test_get__interrupted_leaves_no_file(cluster, data, tmp_path):
+    cluster.run("put", "-q", "-", "work/large", stdin=data(64 * MIB))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    process = start(cluster, "get", "work/large", folder / "file", stderr=subprocess.PIPE)
+    until(lambda: list(folder.iterdir()) or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    error = process.stderr.read().decode()
+    code = process.wait(SECONDS)
+    assert "Traceback" not in error
+    if code == 0:  # it was faster than the signal
+        assert [path.name for path in folder.iterdir()] == ["file"]
+    else:
+        assert code == 130 and list(folder.iterdir()) == []
+
+
+def test_get__interrupted_keeps_the_old_file(cluster, data, tmp_path):
+    cluster.run("put", "-q", "-", "work/new", stdin=data(64 * MIB))
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    process = start(cluster, "get", "-q", "work/new", target)
+    until(lambda: len(list(tmp_path.iterdir())) > 1 or process.poll() is not None)
+    process.kill()
+    if process.wait(SECONDS) != 0:
+        assert target.read_bytes() == b"old"
+
+
+# -- lists ----------------------------------------------------------------------------
+
+
+async def put_many(cluster, count: int) -> list[str]:
+    names = [f"d{number % 7}/e{number % 3}/n{number:05}" for number in range(count)]
+    todo = iter(names)
+
+    async def one_byte() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    async def worker() -> None:
+        async with connect_api(socket_path(cluster.data / "gw1")) as api:
+            for name in todo:
+                await api.one("put", one_byte(), bucket="many", name=name)
+
+    await asyncio.gather(*(worker() for _ in range(32)))
+    return sorted(names)
+
+
+async def listed(cluster, **how: Any) -> list[str]:
+    async with connect_api(socket_path(cluster.data / "gw1")) as api:
+        found = []
+        async for entry in api.request("list", bucket="many", **how):
+            assert isinstance(entry, dict)
+            found.append(entry.get("prefix") or entry["name"])
+        return found
+
+
+async def check_lists(cluster, names: list[str]) -> None:
+    assert await listed(cluster) == names
+    assert await listed(cluster, prefix="d3/") == [n for n in names if n.startswith("d3/")]
+    assert await listed(cluster, prefix="d3/e1/n001") == [
+        n for n in names if n.startswith("d3/e1/n001")
+    ]
+    assert await listed(cluster, prefix="none") == []
+    assert await listed(cluster, delimiter="/") == [f"d{i}/" for i in range(7)]
+    assert await listed(cluster, prefix="d3/", delimiter="/") == [f"d3/e{i}/" for i in range(3)]
+    for after in (names[0], names[len(names) // 2], names[-1], "d2/", "zzz"):
+        assert await listed(cluster, after=after) == [n for n in names if n > after]
+
+
+def test_list__every_page_size_is_crossed(cluster):
+    cluster.run("bucket", "create", "many")
+    names = asyncio.run(put_many(cluster, 300))
+    asyncio.run(check_lists(cluster, names))
+
+
+@pytest.mark.slow
+def test_list__5000_names_with_paging_prefix_and_delimiter(cluster):
+    began = time.monotonic()
+    names = asyncio.run(put_many(cluster, 5000))
+    put_at = time.monotonic()
+    assert asyncio.run(listed(cluster)) == names
+    listed_at = time.monotonic()
+    asyncio.run(check_lists(cluster, names))
+    print(f"5000 names put in {put_at - began:.1f} s, listed in {listed_at - put_at:.2f} s")
+
+
+# -- a leader that moved --------------------------------------------------------------------
+
+
+def test_get__from_a_gateway_whose_table_is_older_than_the_rows_leader(cluster, data):
+    """The embedded client has a table; then the leader of half its rows stops."""
+
+    async def run() -> None:
+        async with await replicast.connect(cluster.data) as client:
+            await client.create_bucket("moved")
+            bodies = {f"n{number}": data(500) for number in range(40)}
+            for name, body in bodies.items():
+                await client.put("moved", name, body)
+            await asyncio.to_thread(cluster.daemons()["t1"].kill)
+            began = time.monotonic()
+            for name, body in bodies.items():
+                assert await client.read("moved", name) == body
+            print(f"all read {time.monotonic() - began:.1f} s after t1 was killed")
+            listing = [entry.name async for entry in client.list("moved")]
+            assert listing == sorted(bodies)
+            await asyncio.to_thread(cluster.up)
+            for name, body in bodies.items():
+                assert await client.read("moved", name) == body
+                await client.put("moved", name, data(500))
+
+    asyncio.run(run())
