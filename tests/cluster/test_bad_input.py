@@ -1,0 +1,192 @@
+"""Too few targets, full disks, wrong settings: a clear error, exit 1 or 2, and nothing is harmed.
+
+Names and buckets that are refused are in test_objects.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+KIB, MIB = 1024, 1 << 20
+SECONDS = 60.0
+
+
+def wait_status(cluster, wanted) -> dict:
+    """The first status report that `wanted` accepts; the last one when none does in time."""
+    end = time.monotonic() + SECONDS
+    while not wanted(report := cluster.status()) and time.monotonic() < end:
+        time.sleep(0.2)
+    return report
+
+
+def put_fails(cluster, name: str, body: bytes, *reasons: str) -> None:
+    done = cluster.run("put", "-q", "-", name, stdin=body, code=1)
+    text = done.stderr.decode()
+    assert text.startswith("replicast: ") and text.count("\n") == 1, text
+    assert any(reason in text for reason in reasons), text
+    print(f"put {len(body)} bytes: {text.strip()[:150]}")
+
+
+@pytest.mark.slow
+def test_too_few_hosts__put_fails_and_old_versions_stay(make_cluster, data):
+    """copies = min_copies = 3 on three targets: one that is gone is one too few."""
+    cluster = make_cluster(targets=3, vdevs=1, copies=3, min_copies=3)
+    cluster.run("bucket", "create", "old")
+    bodies = {"inline": data(1000), "small": data(40 * KIB), "large": data(MIB + 5)}
+    for name, body in bodies.items():
+        cluster.run("put", "-q", "-", f"old/{name}", stdin=body)
+    # Only what a replica knows to be committed can be read from it alone.
+    cluster.run("verify", "old/")
+    cluster.kill("t3")
+    # Before that a put may be ordered, fail by its deadline, and commit when t3 is back.
+    wait_status(cluster, lambda r: r["rows"]["not_writable"])
+    fail = ("ROW_UNAVAILABLE", "on enough hosts")
+    # Each waits for its deadline: a target that comes back in time would save it.
+    with ThreadPoolExecutor(4) as pool:
+        names = {"new": data(500)} | {name: data(len(body)) for name, body in bodies.items()}
+        tried = [
+            pool.submit(put_fails, cluster, f"old/{name}", body, *fail)
+            for name, body in names.items()
+        ]
+        for each in tried:
+            each.result()
+    for name, body in bodies.items():
+        assert cluster.out("cat", f"old/{name}") == body
+        assert len(cluster.out("stat", "--versions", "--json", f"old/{name}").splitlines()) == 1
+    assert cluster.out("ls", "old").decode().split() == sorted(bodies)
+    cluster.up()
+    for name, body in bodies.items():
+        cluster.run("put", "-q", "-", f"old/new-{name}", stdin=body)
+        assert cluster.out("cat", f"old/{name}") == body
+
+
+@pytest.mark.slow
+def test_one_host_of_four_left__nothing_is_stored_and_nothing_lost(make_cluster, data):
+    cluster = make_cluster(targets=4, vdevs=1)
+    cluster.run("bucket", "create", "old")
+    small, large = data(500), data(300 * KIB)
+    cluster.run("put", "-q", "-", "old/small", stdin=small)
+    cluster.run("put", "-q", "-", "old/large", stdin=large)
+    cluster.kill("t1", "t2", "t3")
+    put_fails(cluster, "old/small", data(500), "NO_", "UNAVAILABLE", "Unavailable", "voter")
+    assert cluster.status()["exit"] == 2
+    cluster.up()
+    assert cluster.out("cat", "old/small") == small
+    assert cluster.out("cat", "old/large") == large
+    for name in ("small", "large"):
+        assert len(cluster.out("stat", "--versions", "--json", f"old/{name}").splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_two_hosts_of_four_left__puts_go_on_with_two_copies(make_cluster, data):
+    cluster = make_cluster(targets=4, vdevs=2)
+    cluster.run("bucket", "create", "two")
+    voters = set(cluster.status()["raft"]["voters_heard"])
+    other = ({"t1", "t2", "t3", "t4"} - voters).pop()
+    cluster.kill(other, min(voters))  # a quorum of two voters stays
+    began = time.monotonic()
+    wait_status(cluster, lambda r: r["rows"]["not_writable"])
+    seen = time.monotonic()
+    rows = wait_status(cluster, lambda r: not r["rows"]["not_writable"])["rows"]
+    print(f"down seen after {seen - began:.1f} s, writable after {time.monotonic() - began:.1f} s")
+    assert not rows["not_writable"], rows
+    for number, size in enumerate((1000, 50 * KIB, 2 * MIB)):
+        body = data(size)
+        cluster.run("put", "-q", "-", f"two/{number}", stdin=body)
+        assert cluster.out("cat", f"two/{number}") == body
+
+
+def test_full__puts_fail_with_the_reason_and_old_versions_stay(make_cluster, data, tmp_path):
+    cluster = make_cluster(targets=3, vdevs=1, capacity="96MiB")
+    cluster.run("bucket", "create", "full")
+    kept = {"inline": data(1000), "chunk": data(200 * KIB)}
+    for name, body in kept.items():
+        cluster.run("put", "-q", "-", f"full/{name}", stdin=body)
+    source = tmp_path / "file"
+    stored = 0
+    for number in range(64):
+        source.write_bytes(data(4 * MIB))
+        done = subprocess.run(
+            [sys.executable, "-m", "replicast.cli", "put", "-q", source, f"full/{number}"],
+            capture_output=True,
+            env=cluster.environ,
+            check=False,
+        )
+        if done.returncode:
+            break
+        stored += 1
+    error = done.stderr.decode()
+    assert done.returncode == 1 and "NO_SPACE" in error and error.count("\n") == 1, error
+    print(f"{stored} x 4 MiB fit into 96 MiB; then: {error.strip()[:120]}")
+    assert stored >= 10
+    put_fails(cluster, "full/chunk", data(2 * MIB), "NO_SPACE")
+    # An upload that is refused long before its end hears the reason, not a broken pipe.
+    source.write_bytes(data(48 * MIB))
+    assert "NO_SPACE" in cluster.error("put", "-q", source, "full/chunk", code=1)
+    for name, body in kept.items():
+        assert cluster.out("cat", f"full/{name}") == body
+        assert len(cluster.out("stat", "--versions", "--json", f"full/{name}").splitlines()) == 1
+    report = cluster.status()
+    assert report["exit"] == 1 and any("full" in text for text in report["problems"]), report
+    # Names have room of their own: what is in the cluster can still be deleted.
+    cluster.run("rm", "full/0")
+    assert "full/0" not in cluster.out("ls", "full").decode()
+    cluster.down()
+    cluster.up()
+    assert cluster.out("cat", "full/chunk") == kept["chunk"]
+
+
+SETTINGS = [
+    ("target", "log_level", '"loud"', "one of debug, info, warning, error"),
+    ("target", "datagram_bytes", "70000", "from 0 to 61440"),
+    ("target", "datagram_bytes", '"many"', "from 0 to 61440"),
+    ("target", "buffer_bytes", "1", ">= 4194304"),
+    ("target", "colour", '"red"', "unknown setting colour"),
+    ("target", "vdevs", '"v1;capacity=huge"', "capacity"),
+    ("target", "vdevs", '"v1;speed=1"', "unknown option speed"),
+    ("gateway", "put_pipeline", "0", "from 1 to 64"),
+    ("gateway", "metrics_port", "70000", "from 1 to 65535"),
+    ("gateway", "colour", '"red"', "unknown setting colour"),
+]
+
+
+@pytest.mark.parametrize("kind, key, value, says", SETTINGS)
+def test_wrong_setting__refused_at_start(cluster, tmp_path, kind, key, value, says):
+    """Exit 1 and one line that names the file, the setting and what is allowed."""
+    folder = cluster.data / {"target": "t1", "gateway": "gw1"}[kind]
+    path = tmp_path / f"{kind}.toml"
+    lines = [
+        line for line in (folder / path.name).read_text().splitlines() if line.split(" =")[0] != key
+    ]
+    path.write_text("\n".join([*lines, f"{key} = {value}"]) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", f"replicast.{kind}.daemon", "--config", path],
+        capture_output=True,
+        timeout=60,
+        env=os.environ | {"HOME": str(tmp_path)},
+        check=False,
+    )
+    text = done.stderr.decode().splitlines()[-1]
+    assert done.returncode == 1, done
+    assert str(path) in text and key in text and says in text, text
+
+
+def test_config_check__says_the_same(cluster, tmp_path):
+    path = cluster.data / "gw1" / "gateway.toml"
+    kept = tmp_path / "kept"
+    shutil.copy(path, kept)
+    try:
+        path.write_text(path.read_text() + "put_pipeline = 1000\n")
+        done = cluster.run("config", "check", code=2)
+        text = (done.stdout + done.stderr).decode()
+        assert "put_pipeline" in text and "from 1 to 64" in text and "gateway.toml" in text
+    finally:
+        shutil.copy(kept, path)
+    cluster.run("config", "check")
