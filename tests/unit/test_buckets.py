@@ -1,0 +1,177 @@
+"""gateway/buckets.py with a control plane in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from replicast.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from replicast.flexhash.commands import Code
+from replicast.gateway import buckets as module
+from replicast.gateway.buckets import Buckets
+from replicast.wire.control_messages import BucketCreate, BucketDeleteBegin, BucketDeleteEnd
+
+
+class Directory:
+    """Records as Raft would keep them; this gateway knows them as of its last refetch."""
+
+    def __init__(self) -> None:
+        self.raft: dict[tuple[str, str], Any] = {}
+        self.buckets: dict[tuple[str, str], Any] = {}
+        self.settings_version = self.settings_floor = 0
+        self.floor_after = 0  # polls until the targets have adopted
+        self.refetches = self.incarnations = 0
+        self.codes: dict[type, Code] = {}
+        self.commands: list[Any] = []
+
+    def wall_ns(self) -> int:
+        return 1
+
+    async def refetch_settings(self) -> None:
+        self.refetches += 1
+        self.buckets = dict(self.raft)
+        self.settings_version = len(self.commands)
+
+    async def command(self, message: Any, timeout_seconds: float = 1) -> Any:
+        self.commands.append(message)
+        key = (message.tenant, message.bucket)
+        code = self.codes.get(type(message)) or self._apply(message, key)
+        return SimpleNamespace(code=code)
+
+    def _apply(self, message: Any, key: tuple[str, str]) -> Code:
+        if isinstance(message, BucketCreate):
+            if key in self.raft:
+                return Code.EXISTS
+            self.incarnations += 1
+            self.raft[key] = SimpleNamespace(bucket=message.bucket, incarnation=self.incarnations)
+        elif key not in self.raft:
+            return Code.NO_SUCH
+        elif isinstance(message, BucketDeleteEnd) and message.remove:
+            del self.raft[key]
+        return Code.OK
+
+
+class Names:
+    """The listing that a deletion asks for."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.error: Exception | None = None
+
+    async def list(self, bucket: str, *, tenant: str) -> Any:
+        if self.error is not None:
+            raise self.error
+        for name in self.names:
+            yield name
+
+
+@pytest.fixture
+def directory() -> Directory:
+    return Directory()
+
+
+@pytest.fixture
+def names() -> Names:
+    return Names()
+
+
+@pytest.fixture
+def buckets(directory: Any, names: Any, monkeypatch: Any) -> Buckets:
+    monkeypatch.setattr(module, "ADOPTION_POLL_SECONDS", 0)
+    directory.settings_floor = 1 << 30
+    return Buckets(directory, names, 4096)
+
+
+def test_create_list_find_delete(buckets, directory):
+    async def run() -> None:
+        await buckets.create("photos")
+        await buckets.create("a-b.c")
+        assert [record.bucket for record in await buckets.list()] == ["a-b.c", "photos"]
+        assert (await buckets.find("photos")).incarnation == 1
+        with pytest.raises(Conflict):
+            await buckets.create("photos")
+        await buckets.delete("photos")
+        with pytest.raises(NotFound):
+            await buckets.find("photos")
+        await buckets.create("photos")
+        assert (await buckets.find("photos")).incarnation == 3
+
+    asyncio.run(run())
+
+
+def test_find__one_made_elsewhere_is_looked_up_once(buckets, directory):
+    async def run() -> None:
+        directory.raft["default", "theirs"] = SimpleNamespace(bucket="theirs", incarnation=9)
+        assert (await buckets.find("theirs")).incarnation == 9
+        await buckets.find("theirs")
+        assert directory.refetches == 1
+        with pytest.raises(NotFound):
+            await buckets.find("missing")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "name", ["", "ab", "A-B", "a" * 64, "-ab", "ab-", "a..b", "1.2.3.4", "a_b", "a/b", "é-bucket"]
+)
+def test_names__bad_ones_reach_nobody(buckets, directory, name):
+    async def run() -> None:
+        for work in (buckets.create(name), buckets.find(name)):
+            with pytest.raises(InvalidRequest):
+                await work
+        assert not directory.commands and not directory.refetches
+
+    asyncio.run(run())
+
+
+def test_delete__not_empty_is_unlocked_again(buckets, directory, names):
+    async def run() -> None:
+        await buckets.create("photos")
+        names.names = ["x"]
+        with pytest.raises(Conflict, match="not empty"):
+            await buckets.delete("photos")
+        end = directory.commands[-1]
+        assert isinstance(end, BucketDeleteEnd) and not end.remove
+        await buckets.find("photos")
+
+    asyncio.run(run())
+
+
+def test_delete__a_listing_that_fails_unlocks_it_too(buckets, directory, names):
+    async def run() -> None:
+        await buckets.create("photos")
+        names.error = Unavailable("a row does not answer")
+        with pytest.raises(Unavailable):
+            await buckets.delete("photos")
+        end = directory.commands[-1]
+        assert isinstance(end, BucketDeleteEnd) and not end.remove
+
+    asyncio.run(run())
+
+
+def test_delete__lists_only_when_every_target_refuses_new_names(buckets, directory, names):
+    async def run() -> None:
+        await buckets.create("photos")
+        directory.settings_floor = 0
+        names.names = ["never asked"]
+        with pytest.raises(Unavailable, match="not heard"):
+            await buckets.delete("photos")
+        assert not directory.commands[-1].remove
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("code", [Code.CONFLICT, Code.FULL, Code.NOT_FORMED])
+def test_commands__that_raft_does_not_take_now(buckets, directory, code):
+    async def run() -> None:
+        directory.codes = {BucketCreate: code, BucketDeleteBegin: code}
+        with pytest.raises(Unavailable):
+            await buckets.create("photos")
+        directory.raft["default", "photos"] = SimpleNamespace(bucket="photos", incarnation=1)
+        with pytest.raises(Unavailable):
+            await buckets.delete("photos")
+
+    asyncio.run(run())
