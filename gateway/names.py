@@ -25,7 +25,7 @@ from replicast.machine import Event, Incoming, Outgoing
 from replicast.metrics import Counters
 from replicast.units import MS
 from replicast.wire.chunk_messages import Refused
-from replicast.wire.name_messages import NameResult, NameVersionList
+from replicast.wire.name_messages import NameDelete, NamePut, NameResult, NameVersionList
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
@@ -95,6 +95,7 @@ class NamedOperation:
         self._events: list[Event] = []
         self.attempts = 0
         self._silent = False  # no answer since the last request
+        self._uncertain = False  # some attempt was never answered
         self._send(now_ns)
 
     # -- inputs ---------------------------------------------------------------------
@@ -122,8 +123,9 @@ class NamedOperation:
     def expire(self, now_ns: int) -> None:
         if self._next_ns is None or now_ns < self._next_ns:
             return
+        self._uncertain = self._uncertain or self._silent
         if now_ns >= self._end_ns:
-            self._finish(NameFailed(self._last_reason, f"deadline passed: {self._last_heard}"))
+            self._finish(NameFailed(self._last_reason, self._why_late()))
             return
         self._send(now_ns)
 
@@ -141,6 +143,11 @@ class NamedOperation:
         return taken
 
     # -- steps ----------------------------------------------------------------------
+
+    def _why_late(self) -> str:
+        text = f"deadline passed: {self._last_heard}"
+        writes = isinstance(self._request, NamePut | NameDelete)
+        return f"{text}; it may yet take effect" if writes and self._uncertain else text
 
     def _leader(self) -> int | None:
         return self._leader_of(self._table)

@@ -14,12 +14,15 @@ from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import ChunkQuery, Refused
 from replicast.wire.name_messages import (
     NO_VERSION,
+    Condition,
     ListEntry,
+    NameDelete,
     NameEntries,
     NameGet,
     NameKey,
     NameList,
     NameResult,
+    OperationTime,
     VersionSummary,
 )
 from replicast.wire.reasons import Reason
@@ -134,6 +137,35 @@ def test_operation__final_answers_end_it(reason):
     assert core.take_events() == [NameFailed(reason, "x")]
     core.expire(31 * SECOND)
     assert core.take_outgoing() == []
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_operation__a_write_that_nobody_answered_may_yet_take_effect(heard):
+    """One that was refused each time cannot; the client is told which of the two it is."""
+    delete = NameDelete(
+        key=KEY,
+        time=OperationTime(first_sent_ns=1, begun_ns=1),
+        condition=Condition(kind=0, version=NO_VERSION, etag=""),
+        version=NO_VERSION,
+    )
+    core = NamedOperation(
+        request=delete,
+        row=5,
+        operation_id=OPERATION,
+        table=FakeTable(1, {5: 7}),
+        deadline_ns=3 * SECOND,
+        rng=random.Random(1),
+        counters=Counters(),
+        now_ns=0,
+    )
+    events = []
+    while core.deadline_ns() is not None:
+        now_ns = core.deadline_ns()
+        if heard and core.take_outgoing():
+            answer(core, refused(Reason.ROW_UNAVAILABLE), now_ns=now_ns - 1)
+        core.expire(now_ns)
+        events += core.take_events()
+    assert ("may yet take effect" in events[-1].detail) != heard
 
 
 def test_operation__silence_is_asked_again_until_the_deadline():
