@@ -1,7 +1,7 @@
 """Which VDEVs get a chunk: pure, integer-only, the same answer for the same input.
 
 The cost of a VDEV is its expected completion (start + duration as bid, plus
-what this initiator measured beyond earlier promises), lengthened as its free
+how much later than promised it stored before, compared with others), lengthened as its free
 fraction falls below the mean of the group, and spread by a factor between 1 and 3
 that depends on chunk and VDEV only: VDEVs that are about equal share the load,
 and equal content meets its earlier copies.
@@ -22,7 +22,7 @@ MASK64 = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One VDEV that would take the chunk. `excess_ns`: measured here beyond its promises."""
+    """One VDEV that would take the chunk. `excess_ns`: how late it was, compared with others."""
 
     vdev_index: int
     host: str
