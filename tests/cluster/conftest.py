@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -119,6 +120,9 @@ def cluster_factory(
 def _end(cluster: Cluster) -> None:
     if (cluster.data / LOCAL_FILE).exists():
         cluster.kill()
+    # What was stored goes at once, or a run would fill the disk; settings and logs stay.
+    for vdev in cluster.data.glob("*/v*"):
+        shutil.rmtree(vdev, ignore_errors=True)
 
 
 @pytest.fixture

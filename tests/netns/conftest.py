@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -200,5 +201,7 @@ def make_cluster(
     yield make
     for cluster in made:
         cluster.stop()
+        for vdev in cluster.data.glob("*/v*"):
+            shutil.rmtree(vdev, ignore_errors=True)
     for network in networks:
         network.close()
