@@ -13,8 +13,8 @@ mirror=${REPLICAST_MIRROR:-$mirror}
 [ -n "$mirror" ] || { echo "no apt mirror is set up on this host" >&2; exit 1; }
 
 cleanup() {
-    if [ -x "$root/work/replicast/.venv/bin/replicast" ]; then
-        chroot "$root" sh -c 'cd /work/replicast && make down' >/dev/null 2>&1 || true
+    if [ -x "$root/srv/replicast/.venv/bin/replicast" ]; then
+        chroot "$root" sh -c 'cd /srv/replicast && make down' >/dev/null 2>&1 || true
     fi
     # Deepest first; -R takes along what the host has mounted below /sys.
     awk -v root="$root/" 'index($2, root) == 1 {print $2}' /proc/mounts | sort -r |
@@ -57,13 +57,13 @@ python3 -m pip config list 2>/dev/null | grep -oE '(file://)?/[^ '"'"'"]+' | sed
         mount --bind "$folder" "$root$folder"
     done
 
-git clone -q "$source_tree" "$root/work/replicast"
+git clone -q "$source_tree" "$root/srv/replicast"
 run() {
     echo "== $*"
     chroot "$root" env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
         $(env | grep -iE '^(https?_proxy|no_proxy|pip_[a-z_]+|ssl_cert_file|requests_ca_bundle)=' || true) \
-        sh -c "cd /work/replicast && $*"
+        sh -c "cd /srv/replicast && $*"
 }
 
 # What is missing is named in one line with the command that mends it: follow it until it is content.
