@@ -106,7 +106,7 @@ def test_get__interrupted_keeps_the_old_file(cluster, data, tmp_path):
 # -- lists ----------------------------------------------------------------------------
 
 
-async def put_many(cluster, count: int) -> list[str]:
+async def put_many(cluster, bucket: str, count: int) -> list[str]:
     names = [f"d{number % 7}/e{number % 3}/n{number:05}" for number in range(count)]
     todo = iter(names)
 
@@ -116,48 +116,51 @@ async def put_many(cluster, count: int) -> list[str]:
     async def worker() -> None:
         async with connect_api(socket_path(cluster.data / "gw1")) as api:
             for name in todo:
-                await api.one("put", one_byte(), bucket="many", name=name)
+                await api.one("put", one_byte(), bucket=bucket, name=name)
 
     await asyncio.gather(*(worker() for _ in range(32)))
     return sorted(names)
 
 
-async def listed(cluster, **how: Any) -> list[str]:
+async def listed(cluster, bucket: str, **how: Any) -> list[str]:
     async with connect_api(socket_path(cluster.data / "gw1")) as api:
         found = []
-        async for entry in api.request("list", bucket="many", **how):
+        async for entry in api.request("list", bucket=bucket, **how):
             assert isinstance(entry, dict)
             found.append(entry.get("prefix") or entry["name"])
         return found
 
 
-async def check_lists(cluster, names: list[str]) -> None:
-    assert await listed(cluster) == names
-    assert await listed(cluster, prefix="d3/") == [n for n in names if n.startswith("d3/")]
-    assert await listed(cluster, prefix="d3/e1/n001") == [
+async def check_lists(cluster, bucket: str, names: list[str]) -> None:
+    assert await listed(cluster, bucket) == names
+    assert await listed(cluster, bucket, prefix="d3/") == [n for n in names if n.startswith("d3/")]
+    assert await listed(cluster, bucket, prefix="d3/e1/n001") == [
         n for n in names if n.startswith("d3/e1/n001")
     ]
-    assert await listed(cluster, prefix="none") == []
-    assert await listed(cluster, delimiter="/") == [f"d{i}/" for i in range(7)]
-    assert await listed(cluster, prefix="d3/", delimiter="/") == [f"d3/e{i}/" for i in range(3)]
+    assert await listed(cluster, bucket, prefix="none") == []
+    assert await listed(cluster, bucket, delimiter="/") == [f"d{i}/" for i in range(7)]
+    assert await listed(cluster, bucket, prefix="d3/", delimiter="/") == [
+        f"d3/e{i}/" for i in range(3)
+    ]
     for after in (names[0], names[len(names) // 2], names[-1], "d2/", "zzz"):
-        assert await listed(cluster, after=after) == [n for n in names if n > after]
+        assert await listed(cluster, bucket, after=after) == [n for n in names if n > after]
 
 
 def test_list__every_page_size_is_crossed(cluster):
-    cluster.run("bucket", "create", "many")
-    names = asyncio.run(put_many(cluster, 300))
-    asyncio.run(check_lists(cluster, names))
+    cluster.run("bucket", "create", "pages")
+    names = asyncio.run(put_many(cluster, "pages", 300))
+    asyncio.run(check_lists(cluster, "pages", names))
 
 
 @pytest.mark.slow
 def test_list__5000_names_with_paging_prefix_and_delimiter(cluster):
+    cluster.run("bucket", "create", "many")
     began = time.monotonic()
-    names = asyncio.run(put_many(cluster, 5000))
+    names = asyncio.run(put_many(cluster, "many", 5000))
     put_at = time.monotonic()
-    assert asyncio.run(listed(cluster)) == names
+    assert asyncio.run(listed(cluster, "many")) == names
     listed_at = time.monotonic()
-    asyncio.run(check_lists(cluster, names))
+    asyncio.run(check_lists(cluster, "many", names))
     print(f"5000 names put in {put_at - began:.1f} s, listed in {listed_at - put_at:.2f} s")
 
 
