@@ -55,7 +55,7 @@ test-all: test test-slow  ## everything: 45 minutes
 test-slow: dev  ## what `make test` leaves out
 	@$(PYTEST) tests -m slow --timeout 900
 	@REPLICAST_FUZZ_COUNT=200000 $(PYTEST) tests/property tests/unit/test_transfer_header.py -k mutated
-	@REPLICAST_PURE=1 $(PYTEST) tests/unit tests/property tests/conformance
+	@REPLICAST_PURE=1 $(PYTEST) tests/unit tests/property tests/conformance -m 'not slow'
 
 bench: dev  ## measure; prints MB/s, op/s, CPU seconds, cython or python
 	@$(PYTEST) bench -s

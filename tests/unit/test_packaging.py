@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -63,7 +64,8 @@ def check_runs(wheel: Path, folder: Path) -> None:
         f"import sys; sys.path.append({str(dependencies)!r}); import replicast.cli.main as m;"
         f"assert m.__file__.startswith({purelib!r}), m.__file__; m.main(['--version'])"
     )
+    environ = {k: v for k, v in os.environ.items() if k != "REPLICAST_PURE"}
     done = subprocess.run(
-        [python, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+        [python, "-c", code], cwd=folder, capture_output=True, text=True, check=False, env=environ
     )
     assert done.returncode == 0 and "(cython)" in done.stdout, done.stderr
