@@ -60,6 +60,8 @@ def submit_all(vdev: Vdev, batch: list[list[Record]]) -> None:
 
 def report(benchmark: Any, count: int, size: int, cpu_seconds: float) -> None:
     """MB/s, op/s and CPU per round (making the test data included)."""
+    if benchmark.stats is None:  # --benchmark-disable
+        return
     seconds = benchmark.stats.stats.median
     print(
         f"\n{benchmark.name}: {size / seconds / 1e6:.0f} MB/s, {count / seconds:.0f} op/s, "
