@@ -187,6 +187,18 @@ async def put_all(cluster, count: int, data) -> dict[int, str]:
         return vdev_places(cluster, table)
 
 
+def await_last_reply(tracer: Tracer, places: dict[int, str], puts: int) -> None:
+    """Wait until strace has noted the last answer.
+
+    A client on the same machine has an answer before the system call that sent it returns, and
+    strace notes a call when it returns: what is under way when it detaches is not in the trace.
+    """
+    end = time.monotonic() + ATTACH_SECONDS
+    while sum(r.what == "NAME_RESULT" for r in replies(tracer.calls(), places)) < puts:
+        assert time.monotonic() < end, "the trace does not show every answer"
+        time.sleep(0.05)
+
+
 def check(calls: list[Call], places: dict[int, str], puts: int) -> None:
     durable = Durable(calls)
     stored = committed = 0
@@ -217,6 +229,7 @@ def trace(cluster, folder: Path, puts: int, data) -> None:
             if name.startswith("t"):
                 tracer.attach(name, daemon.pid())
         places = asyncio.run(put_all(cluster, puts, data))
+        await_last_reply(tracer, places, puts)
     finally:
         tracer.detach()
     calls = tracer.calls()
