@@ -23,7 +23,7 @@ from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
 from replicast.target.store.overlay import Overlay
 from replicast.target.store.record import (
     CHID_BYTES_MAX,
-    NAME_RECORDS,
+    FIRST_RECORDS,
     Chunk,
     ChunkDrop,
     Hold,
@@ -170,8 +170,8 @@ class StoreCore:
             if refusal is not None:
                 self._refused.append((token, refusal))
                 return
-            names = all(isinstance(record, NAME_RECORDS) for record in records)
-            (self._names if names else self._chunks).append(Submission(records, token, size))
+            first = all(isinstance(record, FIRST_RECORDS) for record in records)
+            (self._names if first else self._chunks).append(Submission(records, token, size))
             self.queue_bytes += size
 
     def take(self) -> tuple[list[Submission], Outcomes]:
@@ -206,11 +206,12 @@ class StoreCore:
         kept: list[Submission] = []
         present: dict[bytes, bool] = {}
         for submission in taken:
-            if self.writable and self._hashes_match(submission):
+            refusal = self._refusal_now(submission, present)
+            if refusal is None:
                 kept.append(submission)
                 records += self._needed(submission, present)
             else:
-                refused.append((submission.token, self._why_not()))
+                refused.append((submission.token, refusal))
         create = close = None
         start = self.position
         if records and start.offset + flush_bytes(records) > self.segment.size_bytes:
@@ -247,16 +248,35 @@ class StoreCore:
         if not self.writable:
             return self._why_not()
         if size > SUBMISSION_BYTES_MAX or any(
-            isinstance(r, (Chunk, Hold)) and not 0 < len(r.chid) <= CHID_BYTES_MAX for r in records
+            isinstance(r, (Chunk, Hold, ChunkDrop)) and not 0 < len(r.chid) <= CHID_BYTES_MAX
+            for r in records
         ):
             raise ValueError(f"submission of {size} bytes, or a chid of a wrong size")
         if self.queue_bytes + size > QUEUE_BYTES_MAX or self.queue_count >= QUEUE_COUNT_MAX:
             return Outcome.BUSY
         return None if self.space.fits(kind, self.promised_bytes + size) else Outcome.NO_SPACE
 
-    def _why_not(self) -> Outcome:
-        if self.writable:
+    def _refusal_now(self, submission: Submission, present: dict[bytes, bool]) -> Outcome | None:
+        """What speaks against a submission in the flush that is being made."""
+        if not self.writable:
+            return self._why_not()
+        if not self._hashes_match(submission):
             return Outcome.HASH_MISMATCH
+        return None if self._holds_stand(submission, present) else Outcome.MISSING
+
+    def _holds_stand(self, submission: Submission, present: dict[bytes, bool]) -> bool:
+        """Is each chunk to be held here at this point of the log, or in the same submission?
+
+        It was when the hold was asked for, but a drop may have overtaken the hold.
+        """
+        return all(
+            self._is_present(record.chid, present)
+            or any(isinstance(r, Chunk) and r.chid == record.chid for r in submission.records)
+            for record in submission.records
+            if isinstance(record, Hold)
+        )
+
+    def _why_not(self) -> Outcome:
         return Outcome.FAULTED if self.status == VdevStatus.FAULTED else Outcome.READ_ONLY
 
     def _hashes_match(self, submission: Submission) -> bool:
@@ -280,9 +300,16 @@ class StoreCore:
                     continue
                 present[record.chid] = True
             elif isinstance(record, ChunkDrop):
+                if record.sequence and not self._is_copy(record, present):
+                    continue
                 present[record.chid] = False
             needed.append(record)
         return needed
+
+    def _is_copy(self, drop: ChunkDrop, present: dict[bytes, bool]) -> bool:
+        """Is the copy that was found wrong still the one that is here?"""
+        info = index.chunk_info(self.kv, drop.chid)
+        return drop.chid not in present and info is not None and info.sequence == drop.sequence
 
     def _is_present(self, chid: bytes, present: dict[bytes, bool]) -> bool:
         known = present.get(chid)

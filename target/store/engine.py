@@ -187,14 +187,16 @@ class StoreEngine:
                 file.drop_cache(info.payload_offset, info.size)
             found = unpack_header(file.read(info.header_offset, head), 0, self._identity.seed)
             if found is None or not index.header_matches(info, found[0]):
-                raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: its header is not there")
+                text = f"{self.path}: {info.chid.hex()}: its header is not there"
+                raise ChunkDamaged(text, info.sequence)
             payload = file.read(info.payload_offset, info.size)
         except FileNotFoundError as error:
-            raise ChunkDamaged(f"{self.path}: segment {info.incarnation} is gone") from error
+            text = f"{self.path}: segment {info.incarnation} is gone"
+            raise ChunkDamaged(text, info.sequence) from error
         except OSError as error:
             raise ReadFailed(f"{self.path}: {error.strerror}") from error
         if len(payload) != info.size:
-            raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: cut short")
+            raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: cut short", info.sequence)
         return payload
 
     def find_and_read(self, chid: bytes, *, direct: bool = False) -> bytes:
