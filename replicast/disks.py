@@ -79,6 +79,21 @@ def read_fully(fd: int, offset: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+def read_direct(fd: int, offset: int, size: int) -> bytes:
+    """read_fully() of whole blocks past the page cache; OSError of NO_DIRECT where that cannot be."""
+    direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    try:
+        memory, got = SCRATCH.take(size)[:size], 0
+        while got < size:
+            count = os.preadv(direct, [memory[got:]], offset + got)
+            got += count
+            if count == 0 or count % BLOCK_BYTES:
+                break  # the end of the file
+        return bytes(memory[:got])
+    finally:
+        os.close(direct)
+
+
 def write_fully(fd: int, offset: int, pieces: list[bytes | memoryview]) -> None:
     """All pieces, one behind the other from `offset`; short writes are carried on."""
     for start in range(0, len(pieces), PIECES_MAX):
@@ -163,6 +178,19 @@ class RealFile:
     def read(self, offset: int, size: int) -> bytes:
         return read_fully(self._fd, offset, size)
 
+    def read_device(self, offset: int, size: int) -> bytes:
+        start = offset // BLOCK_BYTES * BLOCK_BYTES
+        end = -(-(offset + size) // BLOCK_BYTES) * BLOCK_BYTES
+        try:
+            return read_direct(self._fd, start, end - start)[offset - start :][:size]
+        except OSError as error:
+            if error.errno not in NO_DIRECT:
+                raise
+        # Second best; the whole file, since a range spares the pages (and larger folios)
+        # that straddle its ends.
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return self.read(offset, size)
+
     def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
         size = sum(len(piece) for piece in pieces)
         whole = offset % BLOCK_BYTES == size % BLOCK_BYTES == 0
@@ -193,9 +221,6 @@ class RealFile:
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
 
-    def drop_cache(self, offset: int, size: int) -> None:
-        os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_DONTNEED)
-
     def close(self) -> None:
         for fd in (self._fd, self._direct_fd):
             if fd >= 0:
@@ -216,6 +241,26 @@ def open_fd(path: Path, *, create: bool) -> int:
         if create or error.errno not in (errno.EROFS, errno.EACCES):
             raise
         return os.open(path, flags | os.O_RDONLY)
+
+
+def make_directory(path: Path) -> None:
+    """`path` and what is missing above it, each entry durable before this returns."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for directory in reversed(missing):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(directory.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class RealDisk:
@@ -241,14 +286,10 @@ class RealDisk:
         return sorted(os.listdir(directory))
 
     def make_directory(self, path: Path) -> None:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        make_directory(path)
 
     def sync_directory(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_directory(path)
 
     def free_bytes(self, path: Path) -> int:
         figures = os.statvfs(path)
@@ -281,6 +322,9 @@ class ForgetfulFile:
                     at = start - block * BLOCK_BYTES
                     data[start - offset : end - offset] = self._blocks[block][at : at + end - start]
             return bytes(data)
+
+    def read_device(self, offset: int, size: int) -> bytes:
+        return self.read(offset, size)
 
     def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
         with self._lock:
@@ -324,9 +368,6 @@ class ForgetfulFile:
                 last[size % BLOCK_BYTES :] = bytes(BLOCK_BYTES - size % BLOCK_BYTES)
             self._size = size
             self._allocated = min(self._allocated, size)
-
-    def drop_cache(self, offset: int, size: int) -> None:
-        self._real.drop_cache(offset, size)
 
     def close(self) -> None:
         """Nothing: close() makes nothing durable, and others may share the file."""
@@ -403,7 +444,7 @@ class ForgetfulDisk:
             )
 
     def make_directory(self, path: Path) -> None:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        make_directory(path)
 
     def sync_directory(self, path: Path) -> None:
         with self._mutex:
@@ -412,7 +453,7 @@ class ForgetfulDisk:
                     os.remove(source)
                 else:
                     os.rename(source, target)
-            RealDisk().sync_directory(path)
+            sync_directory(path)
 
     def free_bytes(self, path: Path) -> int:
         return RealDisk().free_bytes(path)

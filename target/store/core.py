@@ -133,12 +133,15 @@ class StoreCore:
     space: Space
     content_hash: ContentHash
     status: VdevStatus = VdevStatus.OK
+    failure: str = ""  # why it stopped writing
     segment_bytes_min: int = SEGMENT_BYTES_MIN  # tests make it small
     queue_bytes: int = 0
     flying_bytes: int = 0  # taken into the flush under way
     _names: deque[Submission] = field(default_factory=deque)
     _chunks: deque[Submission] = field(default_factory=deque)
     _refused: Outcomes = field(default_factory=list)
+    _owed: Submission | None = None  # leads the next flush, until one is durable
+    _flying: Outcomes = field(default_factory=list)  # what to say if the flush is abandoned
 
     @property
     def writable(self) -> bool:
@@ -192,6 +195,9 @@ class StoreCore:
                     count += len(submission.records)
             self.queue_bytes -= size
             self.flying_bytes = size
+            if taken and self._owed is not None:
+                taken.insert(0, self._owed)
+            self._flying = refused + [(s.token, Outcome.FAULTED) for s in taken]
         return taken, refused
 
     def begin_flush(self) -> FlushPlan | None:
@@ -231,18 +237,28 @@ class StoreCore:
         """
         with self.kv.lock:
             self.flying_bytes = 0
+            self._flying = []
             if error is not None:
                 outcome = self._failed(error, wrote)
             else:
                 outcome = Outcome.STORED
                 self._publish(plan)
-        ended = plan.refused + [(s.token, outcome) for s in plan.submissions]
-        return [(token, outcome) for token, outcome in ended if token is not None]
+        return _to_tell(plan.refused + [(s.token, outcome) for s in plan.submissions])
+
+    def abandon(self, error: OSError) -> Outcomes:
+        """The flush under way failed in a way nobody expected: nothing of it counts."""
+        with self.kv.lock:
+            self.fail(error)
+            flying, self._flying = self._flying, []
+        return _to_tell(flying)
 
     def fail(self, error: OSError) -> None:
-        """Something outside of a flush failed: no more writes."""
+        """Something failed: no more writes. Any thread may say so; it never gets better."""
         full = error.errno in FULL_ERRORS or error.errno == errno.EROFS
-        self.status = VdevStatus.READ_ONLY if full else VdevStatus.FAULTED
+        with self.kv.lock:
+            if self.writable or not full:
+                self.status = VdevStatus.READ_ONLY if full else VdevStatus.FAULTED
+                self.failure = str(error)
 
     def _refusal(self, records: Sequence[Record], kind: RecordClass, size: int) -> Outcome | None:
         if not self.writable:
@@ -318,13 +334,17 @@ class StoreCore:
     def _next_segment(self, flush_size: int) -> SegmentHeader:
         # Segments grow with the log, and stay small beside a small capacity.
         wanted = min(2 * self.segment.size_bytes, self.space.total_bytes // 16, SEGMENT_BYTES_MAX)
-        size = max(to_block(wanted), self.segment_bytes_min, BLOCK_BYTES + flush_size)
+        # What is left of a nearly full disk is for flushes (deletes first of all), not to be
+        # allocated ahead of them.
+        wanted = min(max(wanted, self.segment_bytes_min), self.space.free_bytes // 2)
+        size = max(to_block(wanted), BLOCK_BYTES + flush_size)
         at = self.position
         return SegmentHeader(at.incarnation + 1, size, at.flush_number, at.sequence)
 
     def _publish(self, plan: FlushPlan) -> None:
         if not plan.size_bytes:
             return
+        self._owed = None
         if plan.create is not None:
             self.segment = Segment(plan.create.incarnation, plan.create.size_bytes)
             self.space.log_bytes += BLOCK_BYTES
@@ -345,8 +365,10 @@ class StoreCore:
             self.fail(error)
         return Outcome.NO_SPACE if full else self._why_not()
 
-    def put_first(self, records: Sequence[Record]) -> None:
-        """Queue the store's own records ahead of everything; nobody is told."""
-        submission = Submission(records, None, flush_bytes(records))
-        self.queue_bytes += submission.size_bytes
-        self._names.appendleft(submission)
+    def owe(self, records: Sequence[Record]) -> None:
+        """The store's own records lead each flush until one is durable; nobody is told."""
+        self._owed = Submission(records, None, flush_bytes(records))
+
+
+def _to_tell(outcomes: Outcomes) -> Outcomes:
+    return [(token, outcome) for token, outcome in outcomes if token is not None]

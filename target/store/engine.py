@@ -28,7 +28,12 @@ from replicast.target.store.errors import (
 )
 from replicast.target.store.format import LOG_NAME, PROBE_NAME, VdevHeader
 from replicast.target.store.index import ChunkInfo, EntryLocation
-from replicast.target.store.overlay import Checkpoint, CheckpointFull, Overlay
+from replicast.target.store.overlay import (
+    CHANGES_BYTES_MAX,
+    Checkpoint,
+    CheckpointFull,
+    Overlay,
+)
 from replicast.target.store.record import HEADER_BYTES, ChunkDrop, Kind, padded, unpack_header
 from replicast.target.store.recovery import Recovered, Recovery
 from replicast.target.store.segment import (
@@ -41,7 +46,6 @@ from replicast.target.store.segment import (
 
 OPEN_FILES_MAX = 256
 CHECKPOINT_BYTES = 16 << 20
-CHANGES_BYTES_MAX = 256 << 20  # held in memory while checkpoints fail; then no more writes
 
 
 class StoreEngine:
@@ -70,7 +74,7 @@ class StoreEngine:
         self._writer: tuple[int, File] | None = None
         self._error: OSError | None = None  # of the flush under way
         self._wrote = False
-        self.recovered = self._recover()
+        self.recovered = self._recover(writable)
         self.core = self._make_core(content_hash, capacity_bytes or header.capacity_bytes)
         if not writable:
             self.core.status = VdevStatus.READ_ONLY
@@ -176,20 +180,18 @@ class StoreEngine:
     def read_chunk(self, info: ChunkInfo, *, direct: bool = False) -> bytes:
         """The stored bytes, whatever they are; the caller checks the hash.
 
-        `direct` drops the page cache first, so that the device is read.
+        `direct` reads the device, past the page cache.
         Raises ChunkDamaged when another record is there, ReadFailed.
         """
         head = HEADER_BYTES + padded(len(info.chid))
         try:
             file = self._reader(info.incarnation)
-            if direct:
-                file.drop_cache(info.header_offset, head)
-                file.drop_cache(info.payload_offset, info.size)
-            found = unpack_header(file.read(info.header_offset, head), 0, self._identity.seed)
+            read = file.read_device if direct else file.read
+            found = unpack_header(read(info.header_offset, head), 0, self._identity.seed)
             if found is None or not index.header_matches(info, found[0]):
                 text = f"{self.path}: {info.chid.hex()}: its header is not there"
                 raise ChunkDamaged(text, info.sequence)
-            payload = file.read(info.payload_offset, info.size)
+            payload = read(info.payload_offset, info.size)
         except FileNotFoundError as error:
             text = f"{self.path}: segment {info.incarnation} is gone"
             raise ChunkDamaged(text, info.sequence) from error
@@ -214,9 +216,7 @@ class StoreEngine:
         size = HEADER_BYTES + padded(location.size)
         try:
             file = self._reader(location.incarnation)
-            if direct:
-                file.drop_cache(location.offset, size)
-            data = file.read(location.offset, size)
+            data = (file.read_device if direct else file.read)(location.offset, size)
         except FileNotFoundError as error:
             raise ChunkDamaged(f"{self.path}: segment {location.incarnation} is gone") from error
         except OSError as error:
@@ -293,17 +293,16 @@ class StoreEngine:
 
     # -- opening --------------------------------------------------------------------
 
-    def _recover(self) -> Recovered:
+    def _recover(self, writable: bool) -> Recovered:
         try:
             if self.kv.get(index.VDEV) not in (None, self.header.vdev_id):
                 raise VdevError(f"{self.path}: its index belongs to another VDEV; remove index/")
-            recovered = Recovery(self._disk, self._log, self._identity, self.kv).run()
+            recovered = Recovery(
+                self._disk, self._log, self._identity, self.kv, writable=writable
+            ).run()
         except OSError as error:
             raise VdevError(f"{self.path}: the log cannot be read: {error.strerror}") from error
-        with self.kv.lock:
-            self.kv.put(index.VDEV, self.header.vdev_id)
-            if recovered.damage:
-                self.kv.put(index.DAMAGE, "; ".join(recovered.damage).encode())
+        self.kv.put(index.VDEV, self.header.vdev_id)
         return recovered
 
     def _make_core(self, content_hash: ContentHash, capacity_bytes: int) -> StoreCore:
@@ -319,6 +318,6 @@ class StoreEngine:
         if self.kv.get(index.DAMAGE) is not None:
             core.status = VdevStatus.DAMAGED
         if torn := index.torn_chids(self.kv):
-            # Ahead of all else: once a flush follows, nobody reads that payload's checksum again.
-            core.put_first([ChunkDrop(chid) for chid in torn])
+            # Once a flush follows, nobody reads that payload's checksum again.
+            core.owe([ChunkDrop(chid) for chid in torn])
         return core
