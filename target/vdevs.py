@@ -28,7 +28,8 @@ from replicast.target.store.errors import (
 )
 from replicast.target.store.index import ChunkInfo
 from replicast.target.store.record import Chunk, ChunkDrop, Hold, Record
-from replicast.target.store.vdev import ReadResults, Vdev
+from replicast.target.store.shell import ReadResults
+from replicast.target.store.vdev import Vdev
 from replicast.transfer import BufferLike
 from replicast.wire.chunk_messages import (
     VERIFIED,

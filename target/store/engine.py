@@ -74,6 +74,7 @@ class StoreEngine:
         self._writer: tuple[int, File] | None = None
         self._error: OSError | None = None  # of the flush under way
         self._wrote = False
+        self._checkpoint_at = CHECKPOINT_BYTES
         self.recovered = self._recover(writable)
         self.core = self._make_core(content_hash, capacity_bytes or header.capacity_bytes)
         if not writable:
@@ -130,8 +131,11 @@ class StoreEngine:
         return True
 
     def checkpoint_due(self) -> bool:
-        """Have the changes grown so large that a checkpoint should be made now?"""
-        return self.kv.change_bytes >= CHECKPOINT_BYTES
+        """Have the changes grown so large that a checkpoint should be made now?
+
+        After one that failed, when as many more have come.
+        """
+        return self.kv.change_bytes >= self._checkpoint_at
 
     def checkpoint(self) -> bool:
         """Make all that was flushed part of the synced checkpoint; False when that failed."""
@@ -143,12 +147,14 @@ class StoreEngine:
         try:
             self.kv.commit()
         except CheckpointFull:
+            self._checkpoint_at = self.kv.change_bytes + CHECKPOINT_BYTES
             if self.kv.change_bytes > CHANGES_BYTES_MAX:
                 self.core.fail(OSError(errno.ENOSPC, "index"))
             return False
         except OSError as error:
             self.core.fail(error)
             return False
+        self._checkpoint_at = CHECKPOINT_BYTES
         self.core.space.index_bytes = self.kv.size_bytes()
         return True
 

@@ -12,14 +12,13 @@ import pytest
 
 from replicast import disks
 from replicast.disks import (
-    BLOCK_BYTES,
     DirectoryLock,
     ForgetfulDisk,
     LockableDisk,
     RealDisk,
     disk_named,
-    write_fully,
 )
+from replicast.file_io import BLOCK_BYTES, write_fully
 
 BOTH = pytest.mark.parametrize("disk", [RealDisk(), ForgetfulDisk()], ids=["real", "forgetful"])
 
@@ -236,3 +235,16 @@ def test_make_directory__each_new_name_is_durable(
     assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
     RealDisk().make_directory(tmp_path / "a" / "b" / "c")
     assert len(synced) == 3
+
+
+def test_write__to_a_file_that_could_only_be_opened_for_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a remount: the VDEV is read-only then, not broken."""
+    (tmp_path / "a").write_bytes(b"data")
+    monkeypatch.setattr(disks, "open_fd", lambda path, create: os.open(path, os.O_RDONLY))
+    file = RealDisk().open(tmp_path / "a")
+    with pytest.raises(OSError) as caught:
+        file.write(0, [b"new"])
+    assert caught.value.errno == errno.EROFS
+    assert file.read(0, 4) == b"data"

@@ -15,6 +15,7 @@ import pytest
 from replicast.disk import File
 from replicast.hashing import content_hash
 from replicast.memory_disk import MemoryDisk, no_fault
+from replicast.target.store import engine as engine_module
 from replicast.target.store import recovery as recovery_module
 from replicast.target.store import segment as segment_module
 from replicast.target.store.core import Outcomes
@@ -336,3 +337,18 @@ def test_row_cut__looks_at_each_entry_once(bench: Bench) -> None:
     bench.run(RowCut(1, count))
     assert bench.vdev.row_log(1) == []
     assert counted.scans <= 10
+
+
+def test_failed_checkpoint__is_due_again_only_after_more_changes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt writes all that is pending: not again after every flush."""
+    monkeypatch.setattr(engine_module, "CHECKPOINT_BYTES", 1000)
+    bench.checkpoint = NoRoom()
+    bench.reopen()
+    engine = bench.vdev._engine
+    bench.vdev.view_put(b"k", bytes(2000))
+    assert engine.checkpoint_due() and not engine.checkpoint()
+    assert not engine.checkpoint_due()
+    bench.vdev.view_put(b"more", bytes(2000))
+    assert engine.checkpoint_due()
