@@ -228,15 +228,16 @@ class Recovery:
             return
         file = self._open(self._last[0].incarnation)
         file.sync()
-        for placed in self._last:
-            header = placed.header
-            if header.kind != Kind.CHUNK:
-                continue
-            payload = file.read_device(header.b, header.size)
+        chunks = [p.header for p in self._last if p.header.kind == Kind.CHUNK]
+        start = min((header.b for header in chunks), default=0)
+        end = max((header.b + header.size for header in chunks), default=0)
+        payloads = memoryview(file.read_device(start, end - start))  # no seek for each of many
+        file.close()
+        for header in chunks:
+            payload = payloads[header.b - start :][: header.size]
             digest = xxh3_64_intdigest(payload, self._identity.seed)
             if len(payload) != header.size or digest != header.checksum:
                 index.set_torn(self._kv, header.inline)
-        file.close()
 
     def _finish(self, at: Position, sizes: dict[int, int]) -> None:
         # This open is counted and has written nothing: the log cannot be of it already.
