@@ -21,7 +21,7 @@ from replicast.hashing import content_hash
 from replicast.target.store.core import Outcomes
 from replicast.target.store.errors import Outcome
 from replicast.target.store.format import format_vdev
-from replicast.target.store.record import Chunk, Hold, Record, RowEntry
+from replicast.target.store.record import Chunk, Record, RowEntry
 from replicast.target.store.vdev import Vdev
 
 CLUSTER = b"cluster-16-bytes"
@@ -108,7 +108,7 @@ def test_read_chunk(benchmark: Any, vdev: Vdev, direct: bool) -> None:
 
 @pytest.mark.parametrize("what", ["index kept", "index lost"])
 def test_recovery(benchmark: Any, path: Path, what: str) -> None:
-    """Open after 200,000 small keys: half holds, half row entries."""
+    """Open after 200,000 small records: half empty chunks with a hold, half row entries."""
     count = 2_000 if TINY else 200_000
     vdev = Vdev.open(RealDisk(), path, CLUSTER)
     rng = random.Random(3)
@@ -116,7 +116,10 @@ def test_recovery(benchmark: Any, path: Path, what: str) -> None:
         submit_all(
             vdev,
             [
-                [Hold(rng.randbytes(32), start), RowEntry(index % 64, 1, start + index, b"x" * 100)]
+                [
+                    Chunk(rng.randbytes(32), 1, b"", hold_until_ns=start, verify=False),
+                    RowEntry(index % 64, 1, start + index, b"x" * 100),
+                ]
                 for index in range(min(10_000, count) // 2)
             ],
         )

@@ -15,20 +15,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import mmap
 import os
 import threading
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from replicast.disk import Disk, File
+from replicast.file_io import BLOCK_BYTES, aligned_pieces, read_direct, read_fully, write_fully
 
-BLOCK_BYTES = 4096
 DIRECT_ABOVE_BYTES = 256 << 10  # smaller writes go through the page cache
-COPY_BELOW_BYTES = 16 << 10  # cheaper to copy than to look at
-PIECES_MAX = 1000  # the kernel takes 1024 in one call
 NO_DIRECT = (errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP)
 STAGED_PREFIX = ".forgetful-"
 
@@ -63,95 +58,6 @@ class DirectoryLock:
             self._fd = -1
 
 
-def read_fully(fd: int, offset: int, size: int) -> bytes:
-    """Up to `size` bytes at `offset`; shorter only at the end of the file."""
-    data = os.pread(fd, size, offset)
-    if len(data) == size or not data:
-        return data
-    parts = [data]
-    got = len(data)
-    while got < size:
-        data = os.pread(fd, size - got, offset + got)
-        if not data:
-            break
-        parts.append(data)
-        got += len(data)
-    return b"".join(parts)
-
-
-def write_fully(fd: int, offset: int, pieces: list[bytes | memoryview]) -> None:
-    """All pieces, one behind the other from `offset`; short writes are carried on."""
-    for start in range(0, len(pieces), PIECES_MAX):
-        batch: list[bytes | memoryview] = pieces[start : start + PIECES_MAX]
-        while batch:
-            written = os.pwritev(fd, batch, offset)
-            if written == 0 and any(len(piece) for piece in batch):
-                raise OSError(errno.EIO, "wrote nothing")
-            offset += written
-            batch = _rest(batch, written)
-
-
-def _rest(pieces: list[bytes | memoryview], written: int) -> list[bytes | memoryview]:
-    for index, piece in enumerate(pieces):
-        if written < len(piece):
-            return [memoryview(piece)[written:], *pieces[index + 1 :]]
-        written -= len(piece)
-    return []
-
-
-class Scratch(threading.local):
-    """Page-aligned memory of a thread, for pieces that the device cannot take as they are."""
-
-    memory = memoryview(b"")
-
-    def take(self, size: int) -> memoryview:
-        """At least `size` bytes, aligned; valid until the next take()."""
-        if len(self.memory) < size:
-            self.memory = memoryview(mmap.mmap(-1, max(size, DIRECT_ABOVE_BYTES)))
-        return self.memory
-
-
-SCRATCH = Scratch()
-
-
-def aligned_pieces(pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
-    """The same bytes as pieces that O_DIRECT takes; large aligned ones are not copied.
-
-    Their sum must be whole blocks, and large pieces must begin at whole blocks.
-    """
-    plan: list[tuple[memoryview, bool]] = []  # piece, to be used as it is
-    at = 0
-    for piece in pieces:
-        view = memoryview(piece).cast("B")
-        whole = len(view) // BLOCK_BYTES * BLOCK_BYTES
-        as_is = whole >= COPY_BELOW_BYTES and at % BLOCK_BYTES == 0 and is_aligned(view)
-        if as_is:
-            plan.append((view[:whole], True))
-        plan.append((view[whole:] if as_is else view, False))
-        at += len(view)
-    return _copy_ragged(plan)
-
-
-def is_aligned(view: memoryview) -> bool:
-    """Does the memory begin at a whole block?"""
-    return int(np.frombuffer(view, np.uint8).ctypes.data) % BLOCK_BYTES == 0
-
-
-def _copy_ragged(plan: list[tuple[memoryview, bool]]) -> list[bytes | memoryview]:
-    scratch = SCRATCH.take(sum(len(view) for view, as_is in plan if not as_is))
-    result: list[bytes | memoryview] = []
-    start = end = 0
-    for view, as_is in plan:
-        if as_is:
-            result += [scratch[start:end]] if end > start else []
-            result.append(view)
-            start = end
-        else:
-            scratch[end : end + len(view)] = view
-            end += len(view)
-    return [*result, scratch[start:end]] if end > start else result
-
-
 class RealFile:
     """One open file; with `direct`, a second descriptor past the page cache for large writes."""
 
@@ -163,7 +69,28 @@ class RealFile:
     def read(self, offset: int, size: int) -> bytes:
         return read_fully(self._fd, offset, size)
 
+    def read_device(self, offset: int, size: int) -> bytes:
+        start = offset // BLOCK_BYTES * BLOCK_BYTES
+        end = -(-(offset + size) // BLOCK_BYTES) * BLOCK_BYTES
+        try:
+            return read_direct(self._fd, start, end - start)[offset - start :][:size]
+        except OSError as error:
+            if error.errno not in NO_DIRECT:
+                raise
+        # Second best; the whole file, since a range spares the pages (and larger folios)
+        # that straddle its ends.
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return self.read(offset, size)
+
     def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
+        try:
+            self._write(offset, pieces)
+        except OSError as error:
+            if error.errno == errno.EBADF:  # open_fd() could open it for reading only
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS)) from error
+            raise
+
+    def _write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
         size = sum(len(piece) for piece in pieces)
         whole = offset % BLOCK_BYTES == size % BLOCK_BYTES == 0
         if not (self._direct and whole and size >= DIRECT_ABOVE_BYTES):
@@ -193,9 +120,6 @@ class RealFile:
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
 
-    def drop_cache(self, offset: int, size: int) -> None:
-        os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_DONTNEED)
-
     def close(self) -> None:
         for fd in (self._fd, self._direct_fd):
             if fd >= 0:
@@ -216,6 +140,26 @@ def open_fd(path: Path, *, create: bool) -> int:
         if create or error.errno not in (errno.EROFS, errno.EACCES):
             raise
         return os.open(path, flags | os.O_RDONLY)
+
+
+def make_directory(path: Path) -> None:
+    """`path` and what is missing above it, each entry durable before this returns."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for directory in reversed(missing):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(directory.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class RealDisk:
@@ -241,14 +185,10 @@ class RealDisk:
         return sorted(os.listdir(directory))
 
     def make_directory(self, path: Path) -> None:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        make_directory(path)
 
     def sync_directory(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_directory(path)
 
     def free_bytes(self, path: Path) -> int:
         figures = os.statvfs(path)
@@ -281,6 +221,9 @@ class ForgetfulFile:
                     at = start - block * BLOCK_BYTES
                     data[start - offset : end - offset] = self._blocks[block][at : at + end - start]
             return bytes(data)
+
+    def read_device(self, offset: int, size: int) -> bytes:
+        return self.read(offset, size)
 
     def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
         with self._lock:
@@ -324,9 +267,6 @@ class ForgetfulFile:
                 last[size % BLOCK_BYTES :] = bytes(BLOCK_BYTES - size % BLOCK_BYTES)
             self._size = size
             self._allocated = min(self._allocated, size)
-
-    def drop_cache(self, offset: int, size: int) -> None:
-        self._real.drop_cache(offset, size)
 
     def close(self) -> None:
         """Nothing: close() makes nothing durable, and others may share the file."""
@@ -403,7 +343,7 @@ class ForgetfulDisk:
             )
 
     def make_directory(self, path: Path) -> None:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        make_directory(path)
 
     def sync_directory(self, path: Path) -> None:
         with self._mutex:
@@ -412,7 +352,7 @@ class ForgetfulDisk:
                     os.remove(source)
                 else:
                     os.rename(source, target)
-            RealDisk().sync_directory(path)
+            sync_directory(path)
 
     def free_bytes(self, path: Path) -> int:
         return RealDisk().free_bytes(path)

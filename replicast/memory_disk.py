@@ -1,9 +1,10 @@
 """A disk in memory for tests and the simulator: it loses, tears, flips, fills up and fails.
 
 Everything is deterministic given the random source handed to power_loss(). What was
-not synced is kept or lost per 4 KiB block then, a kept block may be torn at a
-512-byte sector, and of unsynced directory changes a prefix survives. Without a
-random source all of it is lost.
+not synced is kept or lost per 4 KiB block then, of a torn block any of its 512-byte
+sectors survive, and of unsynced directory changes a prefix. Without a random
+source all of it is lost. As in Linux, what a failed sync was to write is never
+written any more, though read() still shows it: read_device() does not.
 
 `fault` is called before each operation with its name and path and may raise OSError.
 """
@@ -35,6 +36,7 @@ class Inode:
         self.durable = bytearray()
         self.live = bytearray()
         self.writes: list[tuple[int, bytes | None]] = []  # None: truncated or grown to offset
+        self._gave_up = False  # a sync failed: `live` shows what is not on its way to `durable`
 
     def write(self, offset: int, data: bytes) -> None:
         put(self.live, offset, data)
@@ -45,8 +47,29 @@ class Inode:
         self.writes.append((size, None))
 
     def sync(self) -> None:
-        self.durable = bytearray(self.live)
+        self.durable = self.device()
         self.writes.clear()
+
+    def fail_sync(self) -> None:
+        """What was to be written counts as written, and is not."""
+        self.writes.clear()
+        self._gave_up = True
+
+    def read_device(self, offset: int, size: int) -> bytes:
+        content = self.device() if self._gave_up else self.live
+        return bytes(content[offset : offset + size])
+
+    def device(self) -> bytearray:
+        """What the disk holds once it has written what is on its way."""
+        if not self._gave_up:
+            return bytearray(self.live)
+        content = bytearray(self.durable)
+        for offset, data in self.writes:
+            if data is None:
+                resize(content, offset)
+            else:
+                put(content, offset, data)
+        return content
 
     def lose(self, rng: random.Random | None) -> None:
         """Power was lost: some of what was not synced may have arrived."""
@@ -61,9 +84,12 @@ class Inode:
                 if fate < 0.4:
                     put(self.durable, at, block)
                 elif fate < 0.5:
-                    put(self.durable, at, block[: rng.randrange(0, len(block), SECTOR_BYTES)])
+                    for within in range(0, len(block), SECTOR_BYTES):
+                        if rng.random() < 0.5:
+                            put(self.durable, at + within, block[within : within + SECTOR_BYTES])
         self.live = bytearray(self.durable)
         self.writes.clear()
+        self._gave_up = False
 
 
 def put(content: bytearray, offset: int, data: bytes) -> None:
@@ -101,6 +127,10 @@ class MemoryFile:
         self._check("read")
         return bytes(self._inode.live[offset : offset + size])
 
+    def read_device(self, offset: int, size: int) -> bytes:
+        self._check("read")
+        return self._inode.read_device(offset, size)
+
     def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
         self._check("write")
         data = b"".join(pieces)
@@ -108,7 +138,12 @@ class MemoryFile:
         self._inode.write(offset, data)
 
     def sync(self) -> None:
-        self._check("sync")
+        try:
+            self._check("sync")
+        except OSError:
+            if self._boot == self._disk.boot:
+                self._inode.fail_sync()
+            raise
         self._inode.sync()
 
     def size(self) -> int:
@@ -123,9 +158,6 @@ class MemoryFile:
     def truncate(self, size: int) -> None:
         self._check("truncate")
         self._inode.resize(size)
-
-    def drop_cache(self, offset: int, size: int) -> None:
-        """There is no cache."""
 
     def close(self) -> None:
         """Nothing to close."""

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from replicast.flexhash.table import Table
-from replicast.hashing import HashAlgorithm, content_hash
+from replicast.hashing import content_hash
 from replicast.target.names.store import AppendRecords
 from replicast.target.names.vdev_store import to_records
 from replicast.target.names.verify import EntryBad, VerifyEntry
@@ -23,10 +23,13 @@ from replicast.target.store.errors import (
     Outcome,
     ReadError,
     RecordClass,
+    VdevError,
     VdevStatus,
 )
+from replicast.target.store.index import ChunkInfo
 from replicast.target.store.record import Chunk, ChunkDrop, Hold, Record
-from replicast.target.store.vdev import ReadResults, Vdev
+from replicast.target.store.shell import ReadResults
+from replicast.target.store.vdev import Vdev
 from replicast.transfer import BufferLike
 from replicast.wire.chunk_messages import (
     VERIFIED,
@@ -45,6 +48,7 @@ REASONS: dict[Outcome, Reason | None] = {
     Outcome.BUSY: Reason.BUSY,
     Outcome.READ_ONLY: Reason.FAULTED,
     Outcome.FAULTED: Reason.FAULTED,
+    Outcome.MISSING: Reason.NOT_FOUND_HERE,
 }
 
 StoredDone = Callable[[object, Outcome], None]
@@ -88,7 +92,11 @@ class Vdevs:
     """All open VDEVs of one target; methods are called from the loop's thread."""
 
     def __init__(self, vdevs: Sequence[Vdev], loop: asyncio.AbstractEventLoop) -> None:
-        self.by_id = {vdev.vdev_id: vdev for vdev in vdevs}
+        self.by_id: dict[bytes, Vdev] = {}
+        for vdev in vdevs:
+            other = self.by_id.setdefault(vdev.vdev_id, vdev)
+            if other is not vdev:  # a cloned disk
+                raise VdevError(f"{vdev.path} and {other.path} are copies of one VDEV: remove one")
         self.by_index: dict[int, Vdev] = {}
         self.chunk_views: dict[int, ChunkView] = {}
         self._loop = loop
@@ -148,11 +156,12 @@ class Vdevs:
         done: StoredDone,
         kind: RecordClass,
     ) -> None:
-        def flushed(outcomes: Outcomes) -> None:
-            # From the commit thread: one wake-up of the loop for the whole flush.
-            self._loop.call_soon_threadsafe(_tell, done, outcomes)
+        # The same callback for all: the commit thread groups a flush's outcomes by it.
+        self.by_index[index].submit(records, (done, token), self._flushed, kind)
 
-        self.by_index[index].submit(records, token, flushed, kind)
+    def _flushed(self, outcomes: Outcomes) -> None:
+        """From the commit thread: one wake-up of the loop for the whole flush."""
+        self._loop.call_soon_threadsafe(_tell, outcomes)
 
     # -- reading ----------------------------------------------------------------------
 
@@ -162,7 +171,11 @@ class Vdevs:
 
         def read(results: ReadResults) -> None:
             for each, result in results:
-                self._loop.call_soon_threadsafe(done, each, self._judge(vdev, chid, result))
+                if isinstance(result, ChunkDamaged):
+                    drop = ChunkDrop(chid, result.sequence)
+                    self._set_aside(vdev, drop, done, each, Reason.NOT_FOUND_HERE)
+                else:
+                    self._loop.call_soon_threadsafe(done, each, _read_result(result))
 
         if not vdev.submit_read(chid, token, read):
             done(token, Reason.BUSY)
@@ -170,16 +183,30 @@ class Vdevs:
     def verify_chunk(
         self, index: int, chid: bytes, algorithm: int, token: object, done: VerifyDone
     ) -> None:
-        """Read past the caches and hash, in a reader thread; a bad copy is set aside first."""
+        """Read past the caches and hash, in a reader thread; a bad copy is set aside first.
+
+        The copy is proved by the algorithm that it was stored under: asking with
+        another one is a mistake of who asks, and no reason to give up a good copy.
+        """
         vdev = self.by_index[index]
+        info = vdev.chunk(chid)
+        if info is None:
+            return done(token, VERIFY_MISSING, "it is not stored here")
+        if info.algorithm != algorithm:
+            return done(token, VERIFY_ERROR, f"it is stored under hash algorithm {info.algorithm}")
 
         def read(results: ReadResults) -> None:
             for each, result in results:
-                verdict, detail = self._verdict(vdev, chid, algorithm, result)
-                self._loop.call_soon_threadsafe(done, each, verdict, detail)
+                verdict, detail = _verdict(info, result)
+                if verdict == VERIFY_CORRUPT:
+                    drop = ChunkDrop(chid, info.sequence)
+                    self._set_aside(vdev, drop, done, each, verdict, detail)
+                else:
+                    self._loop.call_soon_threadsafe(done, each, verdict, detail)
 
         if not vdev.submit_read(chid, token, read, direct=True):
             done(token, VERIFY_ERROR, "too many reads wait")
+        return None
 
     def verify_entry(self, event: VerifyEntry, done: EntryReadDone) -> None:
         """Read a row's entry past the caches, in a reader thread; done(token, found) in the loop."""
@@ -192,35 +219,40 @@ class Vdevs:
         if not vdev.submit_entry_read(event.row, event.index, event.token, read):
             done(event.token, None)
 
-    def _judge(self, vdev: Vdev, chid: bytes, result: bytes | ReadError) -> BufferLike | Reason:
-        if isinstance(result, ChunkMissing):
-            return Reason.NOT_FOUND_HERE
-        if isinstance(result, ChunkDamaged):
-            self._set_aside(vdev, chid)
-            return Reason.NOT_FOUND_HERE
-        return Reason.FAULTED if isinstance(result, ReadError) else result
+    def _set_aside(
+        self, vdev: Vdev, drop: ChunkDrop, done: Callable[..., None], *found: object
+    ) -> None:
+        """Drop a bad copy, and answer when that is durable: from then on has() says no.
 
-    def _verdict(
-        self, vdev: Vdev, chid: bytes, algorithm: int, result: bytes | ReadError
-    ) -> tuple[int, str]:
-        if isinstance(result, ChunkMissing):
-            return VERIFY_MISSING, str(result)
-        if isinstance(result, ReadError) and not isinstance(result, ChunkDamaged):
-            return VERIFY_ERROR, str(result)
-        if isinstance(result, bytes) and content_hash(HashAlgorithm(algorithm), result) == chid:
-            return VERIFIED, ""
-        self._set_aside(vdev, chid)
-        return VERIFY_CORRUPT, str(result) if isinstance(result, ReadError) else "wrong hash"
-
-    def _set_aside(self, vdev: Vdev, chid: bytes) -> None:
-        log.error("VDEV %s: bad copy of chunk %s set aside", vdev.vdev_id.hex(), chid.hex())
+        Answered earlier, a put that follows would find the chunk here and count the bad copy.
+        """
+        where = f"VDEV {vdev.vdev_id.hex()}: chunk {drop.chid.hex()}"
+        log.error("%s: bad copy set aside", where)
 
         def dropped(outcomes: Outcomes) -> None:
             for _, outcome in outcomes:
                 if outcome is not Outcome.STORED:
-                    log.warning("VDEV %s: cannot set aside: %s", vdev.vdev_id.hex(), outcome.name)
+                    log.warning("%s: cannot set aside: %s", where, outcome.name)
+            self._loop.call_soon_threadsafe(done, *found)
 
-        vdev.submit([ChunkDrop(chid)], None, dropped, RecordClass.FREEING)
+        vdev.submit([drop], None, dropped, RecordClass.FREEING)
+
+
+def _read_result(result: bytes | ReadError) -> BufferLike | Reason:
+    if isinstance(result, ChunkMissing):
+        return Reason.NOT_FOUND_HERE
+    return Reason.FAULTED if isinstance(result, ReadError) else result
+
+
+def _verdict(info: ChunkInfo, result: bytes | ReadError) -> tuple[int, str]:
+    if isinstance(result, ChunkMissing):
+        return VERIFY_MISSING, str(result)
+    if isinstance(result, ChunkDamaged):
+        return VERIFY_CORRUPT, str(result)
+    if isinstance(result, ReadError):
+        return VERIFY_ERROR, str(result)
+    good = content_hash(info.algorithm, result) == info.chid
+    return (VERIFIED, "") if good else (VERIFY_CORRUPT, "wrong hash")
 
 
 def _entry_found(result: bytes | ReadError) -> bytes | EntryBad | None:
@@ -229,6 +261,8 @@ def _entry_found(result: bytes | ReadError) -> bytes | EntryBad | None:
     return None if isinstance(result, ReadError) else result
 
 
-def _tell(done: StoredDone, outcomes: Outcomes) -> None:
-    for token, outcome in outcomes:
+def _tell(outcomes: Outcomes) -> None:
+    for wrapped, outcome in outcomes:
+        assert isinstance(wrapped, tuple)  # _submit() made it
+        done, token = wrapped
         done(token, outcome)

@@ -23,7 +23,7 @@ from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
 from replicast.target.store.overlay import Overlay
 from replicast.target.store.record import (
     CHID_BYTES_MAX,
-    NAME_RECORDS,
+    FIRST_RECORDS,
     Chunk,
     ChunkDrop,
     Hold,
@@ -133,12 +133,15 @@ class StoreCore:
     space: Space
     content_hash: ContentHash
     status: VdevStatus = VdevStatus.OK
+    failure: str = ""  # why it stopped writing
     segment_bytes_min: int = SEGMENT_BYTES_MIN  # tests make it small
     queue_bytes: int = 0
     flying_bytes: int = 0  # taken into the flush under way
     _names: deque[Submission] = field(default_factory=deque)
     _chunks: deque[Submission] = field(default_factory=deque)
     _refused: Outcomes = field(default_factory=list)
+    _owed: Submission | None = None  # leads the next flush, until one is durable
+    _flying: Outcomes = field(default_factory=list)  # what to say if the flush is abandoned
 
     @property
     def writable(self) -> bool:
@@ -170,8 +173,8 @@ class StoreCore:
             if refusal is not None:
                 self._refused.append((token, refusal))
                 return
-            names = all(isinstance(record, NAME_RECORDS) for record in records)
-            (self._names if names else self._chunks).append(Submission(records, token, size))
+            first = all(isinstance(record, FIRST_RECORDS) for record in records)
+            (self._names if first else self._chunks).append(Submission(records, token, size))
             self.queue_bytes += size
 
     def take(self) -> tuple[list[Submission], Outcomes]:
@@ -192,6 +195,9 @@ class StoreCore:
                     count += len(submission.records)
             self.queue_bytes -= size
             self.flying_bytes = size
+            if taken and self._owed is not None:
+                taken.insert(0, self._owed)
+            self._flying = refused + [(s.token, Outcome.FAULTED) for s in taken]
         return taken, refused
 
     def begin_flush(self) -> FlushPlan | None:
@@ -206,11 +212,12 @@ class StoreCore:
         kept: list[Submission] = []
         present: dict[bytes, bool] = {}
         for submission in taken:
-            if self.writable and self._hashes_match(submission):
+            refusal = self._refusal_now(submission, present)
+            if refusal is None:
                 kept.append(submission)
                 records += self._needed(submission, present)
             else:
-                refused.append((submission.token, self._why_not()))
+                refused.append((submission.token, refusal))
         create = close = None
         start = self.position
         if records and start.offset + flush_bytes(records) > self.segment.size_bytes:
@@ -230,33 +237,62 @@ class StoreCore:
         """
         with self.kv.lock:
             self.flying_bytes = 0
+            self._flying = []
             if error is not None:
                 outcome = self._failed(error, wrote)
             else:
                 outcome = Outcome.STORED
                 self._publish(plan)
-        ended = plan.refused + [(s.token, outcome) for s in plan.submissions]
-        return [(token, outcome) for token, outcome in ended if token is not None]
+        return _to_tell(plan.refused + [(s.token, outcome) for s in plan.submissions])
+
+    def abandon(self, error: OSError) -> Outcomes:
+        """The flush under way failed in a way nobody expected: nothing of it counts."""
+        with self.kv.lock:
+            self.fail(error)
+            flying, self._flying = self._flying, []
+        return _to_tell(flying)
 
     def fail(self, error: OSError) -> None:
-        """Something outside of a flush failed: no more writes."""
+        """Something failed: no more writes. Any thread may say so; it never gets better."""
         full = error.errno in FULL_ERRORS or error.errno == errno.EROFS
-        self.status = VdevStatus.READ_ONLY if full else VdevStatus.FAULTED
+        with self.kv.lock:
+            if self.writable or not full:
+                self.status = VdevStatus.READ_ONLY if full else VdevStatus.FAULTED
+                self.failure = str(error)
 
     def _refusal(self, records: Sequence[Record], kind: RecordClass, size: int) -> Outcome | None:
         if not self.writable:
             return self._why_not()
         if size > SUBMISSION_BYTES_MAX or any(
-            isinstance(r, (Chunk, Hold)) and not 0 < len(r.chid) <= CHID_BYTES_MAX for r in records
+            isinstance(r, (Chunk, Hold, ChunkDrop)) and not 0 < len(r.chid) <= CHID_BYTES_MAX
+            for r in records
         ):
             raise ValueError(f"submission of {size} bytes, or a chid of a wrong size")
         if self.queue_bytes + size > QUEUE_BYTES_MAX or self.queue_count >= QUEUE_COUNT_MAX:
             return Outcome.BUSY
         return None if self.space.fits(kind, self.promised_bytes + size) else Outcome.NO_SPACE
 
-    def _why_not(self) -> Outcome:
-        if self.writable:
+    def _refusal_now(self, submission: Submission, present: dict[bytes, bool]) -> Outcome | None:
+        """What speaks against a submission in the flush that is being made."""
+        if not self.writable:
+            return self._why_not()
+        if not self._hashes_match(submission):
             return Outcome.HASH_MISMATCH
+        return None if self._holds_stand(submission, present) else Outcome.MISSING
+
+    def _holds_stand(self, submission: Submission, present: dict[bytes, bool]) -> bool:
+        """Is each chunk to be held here at this point of the log, or in the same submission?
+
+        It was when the hold was asked for, but a drop may have overtaken the hold.
+        """
+        return all(
+            self._is_present(record.chid, present)
+            or any(isinstance(r, Chunk) and r.chid == record.chid for r in submission.records)
+            for record in submission.records
+            if isinstance(record, Hold)
+        )
+
+    def _why_not(self) -> Outcome:
         return Outcome.FAULTED if self.status == VdevStatus.FAULTED else Outcome.READ_ONLY
 
     def _hashes_match(self, submission: Submission) -> bool:
@@ -280,9 +316,16 @@ class StoreCore:
                     continue
                 present[record.chid] = True
             elif isinstance(record, ChunkDrop):
+                if record.sequence and not self._is_copy(record, present):
+                    continue
                 present[record.chid] = False
             needed.append(record)
         return needed
+
+    def _is_copy(self, drop: ChunkDrop, present: dict[bytes, bool]) -> bool:
+        """Is the copy that was found wrong still the one that is here?"""
+        info = index.chunk_info(self.kv, drop.chid)
+        return drop.chid not in present and info is not None and info.sequence == drop.sequence
 
     def _is_present(self, chid: bytes, present: dict[bytes, bool]) -> bool:
         known = present.get(chid)
@@ -291,13 +334,17 @@ class StoreCore:
     def _next_segment(self, flush_size: int) -> SegmentHeader:
         # Segments grow with the log, and stay small beside a small capacity.
         wanted = min(2 * self.segment.size_bytes, self.space.total_bytes // 16, SEGMENT_BYTES_MAX)
-        size = max(to_block(wanted), self.segment_bytes_min, BLOCK_BYTES + flush_size)
+        # What is left of a nearly full disk is for flushes (deletes first of all), not to be
+        # allocated ahead of them.
+        wanted = min(max(wanted, self.segment_bytes_min), self.space.free_bytes // 2)
+        size = max(to_block(wanted), BLOCK_BYTES + flush_size)
         at = self.position
         return SegmentHeader(at.incarnation + 1, size, at.flush_number, at.sequence)
 
     def _publish(self, plan: FlushPlan) -> None:
         if not plan.size_bytes:
             return
+        self._owed = None
         if plan.create is not None:
             self.segment = Segment(plan.create.incarnation, plan.create.size_bytes)
             self.space.log_bytes += BLOCK_BYTES
@@ -318,8 +365,10 @@ class StoreCore:
             self.fail(error)
         return Outcome.NO_SPACE if full else self._why_not()
 
-    def put_first(self, records: Sequence[Record]) -> None:
-        """Queue the store's own records ahead of everything; nobody is told."""
-        submission = Submission(records, None, flush_bytes(records))
-        self.queue_bytes += submission.size_bytes
-        self._names.appendleft(submission)
+    def owe(self, records: Sequence[Record]) -> None:
+        """The store's own records lead each flush until one is durable; nobody is told."""
+        self._owed = Submission(records, None, flush_bytes(records))
+
+
+def _to_tell(outcomes: Outcomes) -> Outcomes:
+    return [(token, outcome) for token, outcome in outcomes if token is not None]

@@ -28,7 +28,12 @@ from replicast.target.store.errors import (
 )
 from replicast.target.store.format import LOG_NAME, PROBE_NAME, VdevHeader
 from replicast.target.store.index import ChunkInfo, EntryLocation
-from replicast.target.store.overlay import Checkpoint, CheckpointFull, Overlay
+from replicast.target.store.overlay import (
+    CHANGES_BYTES_MAX,
+    Checkpoint,
+    CheckpointFull,
+    Overlay,
+)
 from replicast.target.store.record import HEADER_BYTES, ChunkDrop, Kind, padded, unpack_header
 from replicast.target.store.recovery import Recovered, Recovery
 from replicast.target.store.segment import (
@@ -41,7 +46,6 @@ from replicast.target.store.segment import (
 
 OPEN_FILES_MAX = 256
 CHECKPOINT_BYTES = 16 << 20
-CHANGES_BYTES_MAX = 256 << 20  # held in memory while checkpoints fail; then no more writes
 
 
 class StoreEngine:
@@ -70,7 +74,8 @@ class StoreEngine:
         self._writer: tuple[int, File] | None = None
         self._error: OSError | None = None  # of the flush under way
         self._wrote = False
-        self.recovered = self._recover()
+        self._checkpoint_at = CHECKPOINT_BYTES
+        self.recovered = self._recover(writable)
         self.core = self._make_core(content_hash, capacity_bytes or header.capacity_bytes)
         if not writable:
             self.core.status = VdevStatus.READ_ONLY
@@ -126,8 +131,11 @@ class StoreEngine:
         return True
 
     def checkpoint_due(self) -> bool:
-        """Have the changes grown so large that a checkpoint should be made now?"""
-        return self.kv.change_bytes >= CHECKPOINT_BYTES
+        """Have the changes grown so large that a checkpoint should be made now?
+
+        After one that failed, when as many more have come.
+        """
+        return self.kv.change_bytes >= self._checkpoint_at
 
     def checkpoint(self) -> bool:
         """Make all that was flushed part of the synced checkpoint; False when that failed."""
@@ -139,12 +147,14 @@ class StoreEngine:
         try:
             self.kv.commit()
         except CheckpointFull:
+            self._checkpoint_at = self.kv.change_bytes + CHECKPOINT_BYTES
             if self.kv.change_bytes > CHANGES_BYTES_MAX:
                 self.core.fail(OSError(errno.ENOSPC, "index"))
             return False
         except OSError as error:
             self.core.fail(error)
             return False
+        self._checkpoint_at = CHECKPOINT_BYTES
         self.core.space.index_bytes = self.kv.size_bytes()
         return True
 
@@ -176,25 +186,25 @@ class StoreEngine:
     def read_chunk(self, info: ChunkInfo, *, direct: bool = False) -> bytes:
         """The stored bytes, whatever they are; the caller checks the hash.
 
-        `direct` drops the page cache first, so that the device is read.
+        `direct` reads the device, past the page cache.
         Raises ChunkDamaged when another record is there, ReadFailed.
         """
         head = HEADER_BYTES + padded(len(info.chid))
         try:
             file = self._reader(info.incarnation)
-            if direct:
-                file.drop_cache(info.header_offset, head)
-                file.drop_cache(info.payload_offset, info.size)
-            found = unpack_header(file.read(info.header_offset, head), 0, self._identity.seed)
+            read = file.read_device if direct else file.read
+            found = unpack_header(read(info.header_offset, head), 0, self._identity.seed)
             if found is None or not index.header_matches(info, found[0]):
-                raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: its header is not there")
-            payload = file.read(info.payload_offset, info.size)
+                text = f"{self.path}: {info.chid.hex()}: its header is not there"
+                raise ChunkDamaged(text, info.sequence)
+            payload = read(info.payload_offset, info.size)
         except FileNotFoundError as error:
-            raise ChunkDamaged(f"{self.path}: segment {info.incarnation} is gone") from error
+            text = f"{self.path}: segment {info.incarnation} is gone"
+            raise ChunkDamaged(text, info.sequence) from error
         except OSError as error:
             raise ReadFailed(f"{self.path}: {error.strerror}") from error
         if len(payload) != info.size:
-            raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: cut short")
+            raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: cut short", info.sequence)
         return payload
 
     def find_and_read(self, chid: bytes, *, direct: bool = False) -> bytes:
@@ -212,9 +222,7 @@ class StoreEngine:
         size = HEADER_BYTES + padded(location.size)
         try:
             file = self._reader(location.incarnation)
-            if direct:
-                file.drop_cache(location.offset, size)
-            data = file.read(location.offset, size)
+            data = (file.read_device if direct else file.read)(location.offset, size)
         except FileNotFoundError as error:
             raise ChunkDamaged(f"{self.path}: segment {location.incarnation} is gone") from error
         except OSError as error:
@@ -291,17 +299,16 @@ class StoreEngine:
 
     # -- opening --------------------------------------------------------------------
 
-    def _recover(self) -> Recovered:
+    def _recover(self, writable: bool) -> Recovered:
         try:
             if self.kv.get(index.VDEV) not in (None, self.header.vdev_id):
                 raise VdevError(f"{self.path}: its index belongs to another VDEV; remove index/")
-            recovered = Recovery(self._disk, self._log, self._identity, self.kv).run()
+            recovered = Recovery(
+                self._disk, self._log, self._identity, self.kv, writable=writable
+            ).run()
         except OSError as error:
             raise VdevError(f"{self.path}: the log cannot be read: {error.strerror}") from error
-        with self.kv.lock:
-            self.kv.put(index.VDEV, self.header.vdev_id)
-            if recovered.damage:
-                self.kv.put(index.DAMAGE, "; ".join(recovered.damage).encode())
+        self.kv.put(index.VDEV, self.header.vdev_id)
         return recovered
 
     def _make_core(self, content_hash: ContentHash, capacity_bytes: int) -> StoreCore:
@@ -317,6 +324,6 @@ class StoreEngine:
         if self.kv.get(index.DAMAGE) is not None:
             core.status = VdevStatus.DAMAGED
         if torn := index.torn_chids(self.kv):
-            # Ahead of all else: once a flush follows, nobody reads that payload's checksum again.
-            core.put_first([ChunkDrop(chid) for chid in torn])
+            # Once a flush follows, nobody reads that payload's checksum again.
+            core.owe([ChunkDrop(chid) for chid in torn])
         return core

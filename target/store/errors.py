@@ -25,6 +25,7 @@ class Outcome(IntEnum):
     BUSY = 4  # the queue is full; nothing was taken
     READ_ONLY = 5
     FAULTED = 6
+    MISSING = 7  # a hold of a chunk that is not here (any more)
 
 
 class RecordClass(IntEnum):
@@ -66,7 +67,14 @@ class ChunkMissing(ReadError):
 
 
 class ChunkDamaged(ReadError):
-    """The place where it should be does not hold it: set it aside, ask repair."""
+    """The place where it should be does not hold it: set it aside, ask repair.
+
+    `sequence` is that of the copy that was looked for.
+    """
+
+    def __init__(self, text: str, sequence: int = 0) -> None:
+        super().__init__(text)
+        self.sequence = sequence
 
 
 class ReadFailed(ReadError):

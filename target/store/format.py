@@ -30,7 +30,7 @@ LOG_NAME = "log"
 INDEX_NAME = "index"
 MAGIC = b"RCVDEV\r\n"
 VERSION = 1
-READ_ONLY_ERRORS = (errno.EROFS, errno.EBADF, errno.EACCES, errno.EPERM)
+READ_ONLY_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 _FIXED = struct.Struct("<8sHHI16s16sQQQ")
 _CHECKSUM = struct.Struct("<Q")

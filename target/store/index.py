@@ -26,6 +26,7 @@ DAMAGE = b"mdamage"
 TORN = b"mtorn"
 VIEW = b"v"
 SCAN_PAGE = 1024
+DAMAGE_CHARS_MAX = 10_000  # beyond them no more words are added
 
 _CHUNK = struct.Struct("<QQQQQIB")
 _HOLD = struct.Struct("<Q")
@@ -111,9 +112,8 @@ def _extend_hold(kv: Overlay, chid: bytes, until_ns: int) -> None:
 
 
 def _delete_between(kv: Overlay, start: bytes, end: bytes) -> None:
-    while page := kv.scan(start, end, SCAN_PAGE):
-        for key, _ in page:
-            kv.delete(key)
+    for key, _ in _scan_all(kv, start, end):
+        kv.delete(key)
 
 
 def chunk_info(kv: Overlay, chid: bytes) -> ChunkInfo | None:
@@ -177,6 +177,13 @@ def _scan_all(kv: Overlay, start: bytes, end: bytes) -> Iterator[tuple[bytes, by
     while page := kv.scan(start, end, SCAN_PAGE):
         yield from page
         start = page[-1][0] + b"\0"
+
+
+def note_damage(kv: Overlay, what: str) -> None:
+    """Acknowledged data is lost: remembered until the cluster has taken note."""
+    known = (kv.get(DAMAGE) or b"").decode()
+    if what not in known and len(known) < DAMAGE_CHARS_MAX:
+        kv.put(DAMAGE, (f"{known}; {what}" if known else what).encode())
 
 
 def set_torn(kv: Overlay, chid: bytes) -> None:

@@ -96,7 +96,10 @@ class LmdbCheckpoint:
         size = 2 * self._env.info()["map_size"]
         if size > MAP_BYTES_MAX:
             raise CheckpointFull("the index has no more address space")
-        self._env.set_mapsize(size)
+        try:
+            self._env.set_mapsize(size)
+        except lmdb.Error as error:
+            raise CheckpointFull(f"the map cannot grow to {size} bytes: {error}") from error
 
     def size_bytes(self) -> int:
         return self._env.stat()["psize"] * (self._env.info()["last_pgno"] + 1)

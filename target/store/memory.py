@@ -8,26 +8,27 @@ power loss: the disk forgets, the checkpoint keeps what was committed.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from replicast.disks import Lock
 from replicast.hashing import content_hash as cluster_hash
 from replicast.memory_disk import MemoryDisk
-from replicast.target.store.core import ContentHash, FlushPlan, Outcomes
+from replicast.target.store.core import ContentHash, FlushPlan
 from replicast.target.store.engine import StoreEngine
-from replicast.target.store.errors import ReadError, RecordClass, VdevBusy, VdevError
-from replicast.target.store.facts import VdevFacts, VdevStat
-from replicast.target.store.format import count_open, format_vdev
+from replicast.target.store.errors import ReadError
+from replicast.target.store.format import format_vdev
 from replicast.target.store.overlay import MemoryCheckpoint
-from replicast.target.store.record import Record
+from replicast.target.store.shell import (
+    CHECKPOINT_NS,
+    VOUCH_NS,
+    ReadDone,
+    VdevShell,
+    open_engine,
+)
 
-CHECKPOINT_NS = 5_000_000_000
-VOUCH_NS = 3_000_000_000
 PATH = Path("/vdev")
 
-Done = Callable[[Outcomes], None]
-ReadDone = Callable[[list[tuple[object, bytes | ReadError]]], None]
 Latency = Callable[[int], int]  # bytes of a flush -> ns
 
 
@@ -36,7 +37,7 @@ def fixed_latency(size_bytes: int) -> int:
     return 1_000_000 + size_bytes
 
 
-class MemoryVdev(VdevFacts):
+class MemoryVdev(VdevShell):
     """One open VDEV on a MemoryDisk."""
 
     def __init__(
@@ -47,15 +48,13 @@ class MemoryVdev(VdevFacts):
         lock: Lock,
         latency_ns: Latency,
     ) -> None:
-        super().__init__(engine)
+        super().__init__(engine, lock, 0)
         self.disk = disk
         self.checkpoint = checkpoint
-        self._lock = lock
         self._latency_ns = latency_ns
         self._plan: FlushPlan | None = None
-        self._begun_ns = self._ends_ns = self._flush_ns = self._durable_ns = 0
+        self._begun_ns = self._ends_ns = 0
         self._checkpoint_ns: int | None = None
-        self._flush_count = self._record_count = 0
 
     @staticmethod
     def format(disk: MemoryDisk, cluster_id: bytes, rng: random.Random) -> None:
@@ -73,37 +72,10 @@ class MemoryVdev(VdevFacts):
         latency_ns: Latency = fixed_latency,
     ) -> MemoryVdev:
         """Lock, count the open, recover. Raises VdevError and its kinds."""
-        try:
-            lock = disk.lock(PATH)
-        except BlockingIOError:
-            raise VdevBusy(f"{PATH}: open already") from None
-        except OSError as error:
-            raise VdevError(f"{PATH}: {error.strerror}") from error
-        try:
-            header, writable = count_open(disk, PATH, cluster_id)
-            engine = StoreEngine(
-                disk,
-                PATH,
-                header,
-                checkpoint,
-                content_hash,
-                capacity_bytes=capacity_bytes,
-                writable=writable,
-            )
-        except VdevError:
-            lock.close()
-            raise
+        engine, lock = open_engine(
+            disk, PATH, cluster_id, lambda _: checkpoint, content_hash, capacity_bytes
+        )
         return MemoryVdev(engine, disk, checkpoint, lock, latency_ns)
-
-    def submit(
-        self,
-        records: Sequence[Record],
-        token: object,
-        done: Done,
-        kind: RecordClass | None = None,
-    ) -> None:
-        """As Vdev.submit(); `done` is called from step()."""
-        self._core.append(records, (done, token), kind)
 
     def submit_read(
         self, chid: bytes, token: object, done: ReadDone, *, direct: bool = False
@@ -149,19 +121,6 @@ class MemoryVdev(VdevFacts):
             self._durable_ns = now_ns
         return self._core.writable and now_ns - self._durable_ns <= VOUCH_NS
 
-    def stat(self) -> VdevStat:
-        """Figures as of now."""
-        space, core = self._core.space, self._core
-        return VdevStat(
-            space.total_bytes,
-            space.used_bytes,
-            core.promised_bytes,
-            core.queue_count,
-            self._flush_ns,
-            self._flush_count,
-            self._record_count,
-        )
-
     def crash(self, rng: random.Random | None = None) -> None:
         """Power loss; the object is dead, open() again with the same disk and checkpoint."""
         self.disk.power_loss(rng)
@@ -175,18 +134,8 @@ class MemoryVdev(VdevFacts):
     def _finish(self, plan: FlushPlan, now_ns: int) -> None:
         self._plan = None
         outcomes = self._engine.finish(plan)
-        taken_ns = now_ns - self._begun_ns
-        self._flush_ns += (taken_ns - self._flush_ns) // 8 if self._flush_ns else taken_ns
-        if self._core.writable:
-            self._durable_ns = now_ns
-            self._flush_count += 1
-            self._record_count += len(plan.placed)
+        self._measure(plan, self._begun_ns, now_ns)
         if self._checkpoint_ns is None:
             self._checkpoint_ns = now_ns + CHECKPOINT_NS
-        batches: dict[Done, Outcomes] = {}
-        for wrapped, outcome in outcomes:
-            assert isinstance(wrapped, tuple)  # submit() made it
-            done, token = wrapped
-            batches.setdefault(done, []).append((token, outcome))
-        for done, batch in batches.items():
+        for done, batch in self._batches(outcomes).items():
             done(batch)

@@ -16,6 +16,10 @@ import bisect
 import threading
 from typing import Protocol
 
+CHANGES_BYTES_MAX = 256 << 20  # in memory while commits fail; then the owner stops writing
+
+INSERTS_MAX = 64  # about where sorting again becomes cheaper than inserting
+
 Changes = dict[bytes, bytes | None]  # None: deleted
 Page = list[tuple[bytes, bytes]]
 
@@ -93,10 +97,13 @@ class Layer:
         self.changes[key] = value
 
     def keys_between(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
-        if self._fresh:
+        if len(self._fresh) > INSERTS_MAX:
             self._sorted += self._fresh
             self._sorted.sort()  # one long run and a short one: nearly linear
-            self._fresh = []
+        else:  # a name operation scans after a few puts: no walk over all keys for each
+            for key in self._fresh:
+                bisect.insort(self._sorted, key)
+        self._fresh = []
         first = bisect.bisect_left(self._sorted, start)
         last = min(bisect.bisect_left(self._sorted, end, first), first + limit)
         return self._sorted[first:last]

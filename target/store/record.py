@@ -51,9 +51,13 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class ChunkDrop:
-    """Set a chunk aside: its bytes were found wrong. It may be stored again."""
+    """Set a chunk aside: its bytes were found wrong. It may be stored again.
+
+    `sequence` names the copy that was found wrong; one stored since then stays. 0: any copy.
+    """
 
     chid: bytes
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,9 @@ class RowState:
 
 
 Record = Chunk | Hold | ChunkDrop | RowEntry | RowTruncate | RowCut | RowState
-NAME_RECORDS = (RowEntry, RowTruncate, RowCut, RowState)
+# What goes first in a flush: names, for their latency; drops, so that a chunk put
+# in the same flush is written anew and not taken for the copy that goes.
+FIRST_RECORDS = (RowEntry, RowTruncate, RowCut, RowState, ChunkDrop)
 
 # kind, algorithm, chid size, zero, body size, sequence, a, b, c, body checksum, reserved
 _FIELDS = struct.Struct("<BBBBIQQQQQQ")
@@ -140,7 +146,7 @@ def header_of(record: Record, sequence: int, payload_offset: int, seed: int) -> 
             return Header(1, algorithm, size, sequence, hold_until_ns, place, 0, checksum, chid)
         case Hold(chid, until_ns):
             return Header(2, 0, 0, sequence, until_ns, 0, 0, 0, chid)
-        case ChunkDrop(chid):
+        case ChunkDrop(chid, _):
             return Header(3, 0, 0, sequence, 0, 0, 0, 0, chid)
         case RowEntry(row, epoch, index, body):
             checksum = xxh3_64_intdigest(body, seed)

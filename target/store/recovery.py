@@ -8,13 +8,16 @@ A valid flush with the *expected* number further on is where an earlier recovery
 carried on behind its torn tail. Payload checksums are read for the last flush
 only: each earlier one was complete before the next began.
 
-What is replayed is synced before anybody relies on it: its pages may never have
-reached the disk. Recovery writes nothing to the log. A long replay (a lost index)
-commits the checkpoint as it goes, so that memory stays bounded.
+The last flush is synced before anybody relies on it: its pages may never have reached
+the disk; the flush that follows proves it of all others. And it is read from the
+device: after a failed sync the page cache shows what was never written. Recovery
+writes nothing to the log. A long replay (a lost index) commits the checkpoint as it
+goes, up to a flush that another one follows, so that memory stays bounded.
 """
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from xxhash import xxh3_64_intdigest
 
 from replicast.disk import Disk, File
 from replicast.target.store import index
-from replicast.target.store.overlay import Overlay
+from replicast.target.store.overlay import CHANGES_BYTES_MAX, CheckpointFull, Overlay
 from replicast.target.store.record import Kind, unpack_header
 from replicast.target.store.segment import (
     BLOCK_BYTES,
@@ -35,6 +38,7 @@ from replicast.target.store.segment import (
     segment_incarnation,
     segment_name,
     unpack_flush_header,
+    unpack_segment_header,
 )
 
 READ_BYTES = 1 << 20
@@ -44,39 +48,46 @@ ZEROS = bytes(READ_BYTES)
 
 @dataclass(slots=True)
 class Recovered:
-    """What recovery found. `damage` says in words what acknowledged data is missing."""
+    """Where the log goes on, and what it holds. Damage is noted in the index."""
 
     position: Position = field(default_factory=Position)
     segment_bytes: int = 0
     log_bytes: int = 0
     replayed_records: int = 0
-    damage: list[str] = field(default_factory=list)
 
 
 class Recovery:
-    """One pass over the tail of a log."""
+    """One pass over the tail of a log.
 
-    def __init__(self, disk: Disk, directory: Path, identity: Identity, kv: Overlay) -> None:
+    `writable`: this open is counted, and checkpoints can be committed.
+    """
+
+    def __init__(
+        self, disk: Disk, directory: Path, identity: Identity, kv: Overlay, *, writable: bool
+    ) -> None:
         self._disk = disk
         self._directory = directory
         self._identity = identity
         self._kv = kv
+        self._writable = writable
+        self._commit_at = COMMIT_EVERY
         self._found = Recovered()
-        self._files: dict[int, File] = {}
         self._open_count = 0  # of the last good flush
         self._last: list[Placed] = []
         self._meta = b""
         self._content_end: dict[int, int] = {}
 
     def run(self) -> Recovered:
-        """Replay; raises OSError when the disk does not read or sync."""
+        """Replay; raises OSError when the disk does not read or sync, BadVersion."""
         with self._kv.lock:
             sizes = self._sizes()
             at = self._start(sizes)
             for incarnation in sorted(sizes):
                 if incarnation >= at.incarnation:
-                    at = self._scan_segment(incarnation, at, sizes[incarnation])
-            self._check_last()
+                    file = self._open(incarnation)
+                    at = self._scan_segment(file, incarnation, at, sizes[incarnation])
+                    file.close()
+            self._prove_last()
             self._finish(at, sizes)
         return self._found
 
@@ -86,7 +97,7 @@ class Recovery:
         for name in self._disk.list(self._directory):
             incarnation = segment_incarnation(name)
             if incarnation is not None:
-                file = self._disk.open(self._directory / name)
+                file = self._open(incarnation)
                 sizes[incarnation] = file.size()
                 file.close()
         return sizes
@@ -98,9 +109,9 @@ class Recovery:
             self._damaged(f"segment {at.incarnation} ends before the checkpoint's {at.offset}")
         return at
 
-    def _scan_segment(self, incarnation: int, at: Position, size: int) -> Position:
+    def _scan_segment(self, file: File, incarnation: int, at: Position, size: int) -> Position:
         """Replay one segment from `at` on; the position behind the last good flush so far."""
-        file = self._file(incarnation)
+        unpack_segment_header(file.read_device(0, BLOCK_BYTES), self._identity)  # its version
         here = at
         if incarnation != at.incarnation:
             here = replace(at, incarnation=incarnation, offset=BLOCK_BYTES)
@@ -121,7 +132,7 @@ class Recovery:
 
     def _read_flush(self, file: File, at: Position, size: int) -> FlushHeader | None:
         """The flush expected at `at`, its records' headers read into self._meta; or None."""
-        block = file.read(at.offset, BLOCK_BYTES)
+        block = file.read_device(at.offset, BLOCK_BYTES)
         header = unpack_flush_header(block, 0, self._identity)
         if (
             header is None
@@ -133,7 +144,7 @@ class Recovery:
         ):
             return None
         if header.meta_bytes > len(block):
-            block = file.read(at.offset, header.meta_bytes)
+            block = file.read_device(at.offset, header.meta_bytes)
         self._meta = block[FLUSH_HEADER_BYTES : header.meta_bytes]
         good = meta_digest(self._meta, self._identity) == header.meta_checksum
         return header if good else None
@@ -141,7 +152,7 @@ class Recovery:
     def _find_later(self, file: File, at: Position, size: int) -> Position | None:
         """The next good flush with the expected or a later number; notes where bytes end."""
         for start in range(at.offset, size, READ_BYTES):
-            piece = file.read(start, READ_BYTES)
+            piece = file.read_device(start, READ_BYTES)
             if piece == ZEROS[: len(piece)]:
                 continue
             for within in range(0, len(piece), BLOCK_BYTES):
@@ -168,6 +179,8 @@ class Recovery:
         return Position(at.incarnation, offset, header.flush_number, header.sequence)
 
     def _replay(self, flush: FlushHeader, at: Position) -> Position:
+        if self._kv.change_count > self._commit_at:
+            self._commit(at)
         self._last = []
         place = 0
         for _ in range(flush.record_count):
@@ -182,42 +195,57 @@ class Recovery:
             place = end
         self._found.replayed_records += flush.record_count
         self._open_count = flush.open_count
-        after = Position(
+        return Position(
             at.incarnation,
             at.offset + flush.size_bytes,
             at.flush_number + 1,
             at.sequence + flush.record_count,
         )
-        if self._kv.change_count > COMMIT_EVERY:
-            self._commit(after)
-        return after
 
     def _commit(self, at: Position) -> None:
-        self._file(at.incarnation).sync()
+        """Checkpoint what lies before the flush at `at`, which proves it complete.
+
+        Never the last flush: were this recovery cut short, the next one would begin
+        behind it and take its torn chunks for stored. Where the index has no room (or
+        the file system is read-only) changes stay in memory while they are few.
+        """
+        if self._kv.change_bytes > CHANGES_BYTES_MAX and not self._writable:
+            raise OSError(errno.EROFS, "too long a log to read it without a writable index")
+        if not self._writable:
+            return
         self._kv.put(index.POSITION, at.pack())
         self._kv.freeze()
-        self._kv.commit()
+        try:
+            self._kv.commit()
+        except CheckpointFull as error:
+            if self._kv.change_bytes > CHANGES_BYTES_MAX:
+                raise OSError(errno.ENOSPC, f"no room for the index: {error}") from error
+            self._commit_at = 2 * self._kv.change_count
 
-    def _check_last(self) -> None:
+    def _prove_last(self) -> None:
         """The last flush may be torn: chunks whose payload is not there are not stored."""
-        for placed in self._last:
-            header = placed.header
-            if header.kind != Kind.CHUNK:
-                continue
-            payload = self._file(placed.incarnation).read(header.b, header.size)
+        if not self._last:
+            return
+        file = self._open(self._last[0].incarnation)
+        file.sync()
+        chunks = [p.header for p in self._last if p.header.kind == Kind.CHUNK]
+        start = min((header.b for header in chunks), default=0)
+        end = max((header.b + header.size for header in chunks), default=0)
+        payloads = memoryview(file.read_device(start, end - start))  # no seek for each of many
+        file.close()
+        for header in chunks:
+            payload = payloads[header.b - start :][: header.size]
             digest = xxh3_64_intdigest(payload, self._identity.seed)
             if len(payload) != header.size or digest != header.checksum:
                 index.set_torn(self._kv, header.inline)
 
     def _finish(self, at: Position, sizes: dict[int, int]) -> None:
-        if self._open_count > self._identity.open_count:
+        # This open is counted and has written nothing: the log cannot be of it already.
+        if self._open_count >= self._identity.open_count + (not self._writable):
             self._damaged(
                 f"the log is of open {self._open_count}, the header counts "
                 f"{self._identity.open_count}: restored from an old copy?"
             )
-        for file in self._files.values():
-            file.sync()
-            file.close()
         # Bytes of a torn flush stay where they are: the next one begins behind them.
         end = max(at.offset, self._content_end.get(at.incarnation, 0))
         found = self._found
@@ -225,11 +253,9 @@ class Recovery:
         found.segment_bytes = sizes.get(at.incarnation, 0)
         found.log_bytes = end + sum(s for i, s in sizes.items() if i != at.incarnation)
 
-    def _file(self, incarnation: int) -> File:
-        if incarnation not in self._files:
-            path = self._directory / segment_name(incarnation)
-            self._files[incarnation] = self._disk.open(path)
-        return self._files[incarnation]
+    def _open(self, incarnation: int) -> File:
+        return self._disk.open(self._directory / segment_name(incarnation))
 
     def _damaged(self, what: str) -> None:
-        self._found.damage.append(what)
+        # At once: a checkpoint on the way moves past the place, and recovery may be cut short.
+        index.note_damage(self._kv, what)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from xxhash import xxh3_64_intdigest
 
+from replicast.target.store.errors import BadVersion
 from replicast.target.store.record import (
     HEADER_BYTES,
     Chunk,
@@ -34,7 +35,6 @@ BLOCK_BYTES = 4096
 ALIGN_ABOVE_BYTES = 32 << 10
 SEGMENT_BYTES_MIN = 4 << 20
 SEGMENT_BYTES_MAX = 64 << 20
-FLUSH_BYTES_MAX = 128 << 20  # what a reader believes of a header
 
 _SEGMENT = struct.Struct("<8sHHI16sQQQQ")  # magic, version, 0, 0, vdev id, inc., size, flush, seq
 _FLUSH = struct.Struct("<4sHHQQQQQQQIIQ")
@@ -146,20 +146,22 @@ def pack_segment_header(header: SegmentHeader, identity: Identity) -> bytes:
 
 
 def unpack_segment_header(data: bytes, identity: Identity) -> SegmentHeader | None:
-    """Block 0, or None when it is not a segment of this VDEV."""
+    """Block 0, or None when it is not a segment of this VDEV; raises BadVersion."""
     if len(data) < _SEGMENT.size + _CHECKSUM.size:
         return None
     magic, version, _, _, vdev_id, *rest = _SEGMENT.unpack_from(data)
     (digest,) = _CHECKSUM.unpack_from(data, _SEGMENT.size)
     wanted = xxh3_64_intdigest(data[: _SEGMENT.size], identity.seed ^ SEGMENT_SALT)
-    if (magic, version, vdev_id, digest) != (
-        SEGMENT_MAGIC,
-        FORMAT_VERSION,
-        identity.vdev_id,
-        wanted,
-    ):
+    if (magic, vdev_id, digest) != (SEGMENT_MAGIC, identity.vdev_id, wanted):
         return None
+    _check_version("segment", version)
     return SegmentHeader(*rest)
+
+
+def _check_version(what: str, version: int) -> None:
+    """Of a header whose checksum is right: what a newer release wrote is no torn tail."""
+    if version != FORMAT_VERSION:
+        raise BadVersion(f"{what} format {version}; this release reads {FORMAT_VERSION}")
 
 
 def _pack_flush_header(header: FlushHeader, identity: Identity) -> bytes:
@@ -185,7 +187,10 @@ def _pack_flush_header(header: FlushHeader, identity: Identity) -> bytes:
 def unpack_flush_header(
     data: bytes | memoryview, at: int, identity: Identity
 ) -> FlushHeader | None:
-    """The flush header at `at`, or None when no flush of this VDEV begins there."""
+    """The flush header at `at`, or None when no flush of this VDEV begins there.
+
+    Raises BadVersion for one of a newer release.
+    """
     if bytes(data[at : at + 4]) != FLUSH_MAGIC or at + FLUSH_HEADER_BYTES > len(data):
         return None
     fields = bytes(data[at : at + _FLUSH.size])
@@ -193,8 +198,9 @@ def unpack_flush_header(
     if digest != xxh3_64_intdigest(fields, identity.seed ^ FLUSH_SALT):
         return None
     _, version, _, tag, *rest = _FLUSH.unpack(fields)
-    if version != FORMAT_VERSION or tag != identity.tag:
+    if tag != identity.tag:
         return None
+    _check_version("flush", version)
     header = FlushHeader(*rest)
     return header if FLUSH_HEADER_BYTES <= header.meta_bytes <= header.size_bytes else None
 

@@ -24,24 +24,31 @@ from replicast.hashing import content_hash as cluster_hash
 from replicast.metrics import Counters
 from replicast.target.store.core import ContentHash, Outcomes
 from replicast.target.store.engine import StoreEngine
-from replicast.target.store.errors import ReadError, RecordClass, VdevBusy, VdevError
-from replicast.target.store.facts import VdevFacts, VdevStat
-from replicast.target.store.format import INDEX_NAME, count_open
+from replicast.target.store.errors import (
+    ReadError,
+    ReadFailed,
+    RecordClass,
+    VdevError,
+    VdevStatus,
+)
+from replicast.target.store.format import INDEX_NAME
 from replicast.target.store.lmdb_checkpoint import LmdbCheckpoint
 from replicast.target.store.overlay import Checkpoint, CheckpointBroken
 from replicast.target.store.record import Record
+from replicast.target.store.shell import (
+    CHECKPOINT_NS,
+    VOUCH_NS,
+    Done,
+    ReadDone,
+    VdevShell,
+    open_engine,
+)
 
 log = logging.getLogger(__name__)
 
 PROBE_NS = 1_000_000_000
-VOUCH_NS = 3_000_000_000
-CHECKPOINT_NS = 5_000_000_000
 READS_MAX = 4096
 READ_THREADS = 2
-
-Done = Callable[[Outcomes], None]
-ReadResults = list[tuple[object, bytes | ReadError]]
-ReadDone = Callable[[ReadResults], None]
 
 
 def boot_ns() -> int:
@@ -49,7 +56,7 @@ def boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-class Vdev(VdevFacts):
+class Vdev(VdevShell):
     """One open VDEV. Any thread may call it; close() ends its threads."""
 
     def __init__(
@@ -60,12 +67,10 @@ class Vdev(VdevFacts):
         clock_ns: Callable[[], int] = boot_ns,
         write_delay_ns: int = 0,
     ) -> None:
-        super().__init__(engine)
-        self._lock = lock
+        super().__init__(engine, lock, clock_ns())
         self._clock_ns = clock_ns
         self._write_delay_ns = write_delay_ns
-        self._durable_ns = clock_ns()
-        self._flush_ns = self._flush_count = self._record_count = 0
+        self._said = VdevStatus.OK  # the status last logged
         self.counters = Counters()  # changed by the commit thread only
         self._wake = threading.Condition()
         self._idle = self._stopping = False
@@ -96,43 +101,16 @@ class Vdev(VdevFacts):
         `capacity_bytes` overrides the header's. `write_delay_ns` delays each flush: it is
         there for tests of slow VDEVs only.
         """
-        try:
-            lock = disk.lock(path)
-        except BlockingIOError:
-            raise VdevBusy(f"{path}: open in another process") from None
-        except OSError as error:
-            raise VdevError(f"{path}: {error.strerror}") from error
-        try:
-            header, writable = count_open(disk, path, cluster_id)
-            checkpoint = open_checkpoint(path / INDEX_NAME, read_only=not writable)
-            engine = StoreEngine(
-                disk,
-                path,
-                header,
-                checkpoint,
-                content_hash,
-                capacity_bytes=capacity_bytes or 0,
-                writable=writable,
-            )
-        except VdevError:
-            lock.close()
-            raise
+
+        def open_index(writable: bool) -> Checkpoint:
+            return open_checkpoint(path / INDEX_NAME, read_only=not writable)
+
+        engine, lock = open_engine(
+            disk, path, cluster_id, open_index, content_hash, capacity_bytes or 0
+        )
         return Vdev(engine, lock, clock_ns=clock_ns, write_delay_ns=write_delay_ns)
 
     # -- facts ----------------------------------------------------------------------
-
-    def stat(self) -> VdevStat:
-        """Figures as of now."""
-        space, core = self._core.space, self._core
-        return VdevStat(
-            space.total_bytes,
-            space.used_bytes,
-            core.promised_bytes,
-            core.queue_count,
-            self._flush_ns,
-            self._flush_count,
-            self._record_count,
-        )
 
     def vouch(self, now_ns: int) -> bool:
         """Did a flush or a probe become durable within the last three seconds?"""
@@ -147,8 +125,8 @@ class Vdev(VdevFacts):
         done: Done,
         kind: RecordClass | None = None,
     ) -> None:
-        """Make `records` durable as one; done([(token, outcome), ...]) tells, from a thread."""
-        self._core.append(records, (done, token), kind)
+        """As VdevShell.submit(); `done` is called from the commit thread."""
+        super().submit(records, token, done, kind)
         if self._idle:
             with self._wake:
                 self._wake.notify()
@@ -199,6 +177,7 @@ class Vdev(VdevFacts):
                 self._flush_or_fault()
             elif self._stopping:
                 return
+            self._say_status()
             if self._clock_ns() - self._durable_ns >= PROBE_NS and self._engine.probe():
                 self._durable_ns = self._clock_ns()
             if self._engine.checkpoint_due():
@@ -216,7 +195,7 @@ class Vdev(VdevFacts):
             self._flush()
         except Exception:
             log.exception("%s: flush failed in a way nobody expected", self.path)
-            self._core.fail(OSError(errno.EIO, "internal error"))
+            self._tell(self._core.abandon(OSError(errno.EIO, "internal error")))
 
     def _flush(self) -> None:
         started_ns = self._clock_ns()
@@ -226,40 +205,36 @@ class Vdev(VdevFacts):
         if self._write_delay_ns:
             time.sleep(self._write_delay_ns / 1e9)
         outcomes = self._engine.finish(plan)
-        if plan.size_bytes:
-            self._measure(started_ns, len(plan.placed))
+        now_ns = self._clock_ns()
+        if self._measure(plan, started_ns, now_ns):
+            name = self.vdev_id.hex()
+            self.counters.observe_ns("flush_seconds", name, elapsed_ns=now_ns - started_ns)
+            self.counters.count("flush_records", name, by=len(plan.placed))
         self._tell(outcomes)
 
-    def _measure(self, started_ns: int, record_count: int) -> None:
-        now_ns = self._clock_ns()
-        taken_ns = now_ns - started_ns
-        self._flush_ns += (taken_ns - self._flush_ns) // 8 if self._flush_ns else taken_ns
-        if self._core.writable:
-            self._durable_ns = now_ns
-            self._flush_count += 1
-            self._record_count += record_count
-            name = self.vdev_id.hex()
-            self.counters.observe_ns("flush_seconds", name, elapsed_ns=taken_ns)
-            self.counters.count("flush_records", name, by=record_count)
-
     def _tell(self, outcomes: Outcomes) -> None:
-        batches: dict[Done, Outcomes] = {}
-        for wrapped, outcome in outcomes:
-            assert isinstance(wrapped, tuple)  # submit() made it
-            done, token = wrapped
-            batches.setdefault(done, []).append((token, outcome))
-        for done, batch in batches.items():
+        for done, batch in self._batches(outcomes).items():
             try:
                 done(batch)
             except RuntimeError:
                 log.warning("%s: nobody hears of a flush: the daemon is stopping", self.path)
 
+    def _say_status(self) -> None:
+        if self.status != self._said:
+            self._said = self.status
+            why = self._core.failure or self.damage or "opened so"
+            log.error("%s: the VDEV is %s: %s", self.path, self.status.name, why)
+
     def _checkpoint_loop(self) -> None:
         while not self._stopping:
             self._checkpoint_wake.wait(CHECKPOINT_NS / 1e9)
             self._checkpoint_wake.clear()
-            if self._core.writable and not self._engine.checkpoint():
-                log.warning("%s: checkpoint failed, status %s", self.path, self.status.name)
+            try:
+                if self._core.writable and not self._engine.checkpoint():
+                    log.warning("%s: checkpoint failed, status %s", self.path, self.status.name)
+            except Exception:
+                log.exception("%s: checkpoint failed in a way nobody expected", self.path)
+                self._core.fail(OSError(errno.EIO, "internal error"))
 
     def _read_loop(self) -> None:
         while (request := self._reads.get()) is not None:
@@ -269,6 +244,9 @@ class Vdev(VdevFacts):
                 result = read()
             except ReadError as error:
                 result = error
+            except Exception as error:  # or a reader less, until none is left
+                log.exception("%s: read failed in a way nobody expected", self.path)
+                result = ReadFailed(f"{self.path}: {error}")
             try:
                 done([(token, result)])
             except RuntimeError:
@@ -283,11 +261,18 @@ def open_checkpoint(directory: Path, *, read_only: bool = False) -> Checkpoint:
         if read_only:
             raise VdevError(f"{error}; it cannot be rebuilt on a read-only file system") from error
         log.warning("%s; rebuilding it from the log", error)
+        return _new_checkpoint(directory)
+    except OSError as error:
+        raise VdevError(f"the index cannot be opened: {error.strerror}") from error
+
+
+def _new_checkpoint(directory: Path) -> Checkpoint:
+    try:
         for path in directory.iterdir():
             path.unlink()
         return LmdbCheckpoint(directory)
-    except OSError as error:
-        raise VdevError(f"the index cannot be opened: {error.strerror}") from error
+    except (CheckpointBroken, OSError) as error:
+        raise VdevError(f"the index cannot be made anew: {error}") from error
 
 
 def open_vdev(path: Path, cluster_id: bytes) -> Vdev:

@@ -2,23 +2,29 @@
 
 The machine drives one VDEV on a disk that keeps, loses or tears every unsynced block,
 with segments small enough to be left often, and compares with a model after each open.
+Power is lost between any two operations of the disk (in a flush, while a segment is
+made, in a checkpoint, in recovery), or the disk fails and only the process starts again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import random
+from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from replicast.hashing import content_hash
-from replicast.memory_disk import MemoryDisk
+from replicast.memory_disk import MemoryDisk, no_fault
+from replicast.target.store import index, recovery
 from replicast.target.store.core import Outcomes
-from replicast.target.store.errors import Outcome, VdevStatus
+from replicast.target.store.errors import Outcome, VdevError, VdevStatus
 from replicast.target.store.memory import PATH, MemoryVdev
-from replicast.target.store.overlay import MemoryCheckpoint
+from replicast.target.store.overlay import Changes, MemoryCheckpoint
 from replicast.target.store.record import (
     Chunk,
     ChunkDrop,
@@ -31,8 +37,34 @@ from replicast.target.store.record import (
 )
 
 CLUSTER = b"cluster-16-bytes"
+SEEDS = st.integers(0, 1 << 32)
 SIZES = (0, 1, 100, 3000, 5000, 33_000, 70_000)
 RowLog = dict[int, tuple[int, bytes]]
+
+
+class Failing:
+    """A fault: from some operation on all (of a name) fail, so nothing later has happened."""
+
+    def __init__(self, after: int, name: str = "") -> None:
+        self.left, self.name = after, name
+
+    def __call__(self, operation: str, path: Path) -> None:
+        if self.name in operation:
+            self.left -= 1
+        if self.left < 0 and self.name in operation:
+            raise OSError(errno.EIO, "injected")
+
+
+class CutCheckpoint(MemoryCheckpoint):
+    """Its commits can fail, before or after all of it became durable."""
+
+    fails = ""
+
+    def commit(self, changes: Changes) -> None:
+        if self.fails != "before":
+            super().commit(changes)
+        if self.fails:
+            raise OSError(errno.EIO, "injected")
 
 
 class RowModel:
@@ -69,7 +101,10 @@ class StoreMachine(RuleBasedStateMachine):
     def start(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.disk = MemoryDisk()
-        self.checkpoint = MemoryCheckpoint()
+        self.checkpoint = CutCheckpoint()
+        self.failing = False  # submissions may be told FAULTED
+        self.commit_every = recovery.COMMIT_EVERY
+        recovery.COMMIT_EVERY = 5
         self.now_ns = 0
         self.rows = {row: RowModel() for row in (0, 7, 0xFFFFFFFF)}
         self.chunks: dict[bytes, bytes] = {}  # acknowledged
@@ -79,6 +114,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.opens = 0
         MemoryVdev.format(self.disk, CLUSTER, self.rng)
         self.open()
+
+    def teardown(self) -> None:
+        recovery.COMMIT_EVERY = self.commit_every
 
     def open(self) -> None:
         self.vdev = MemoryVdev.open(self.disk, self.checkpoint, CLUSTER)
@@ -90,6 +128,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def done(self, outcomes: Outcomes) -> None:
         for token, outcome in outcomes:
+            if self.failing and outcome == Outcome.FAULTED:
+                continue  # it may be there after the next open, or not
             assert outcome == Outcome.STORED
             assert isinstance(token, list)
             for record in token:
@@ -157,12 +197,12 @@ class StoreMachine(RuleBasedStateMachine):
             ]
         )
 
-    @rule(row=st.sampled_from([0, 7, 0xFFFFFFFF]), index=st.integers(0, 7), what=st.integers(0, 2))
-    def row_changes(self, row: int, index: int, what: int) -> None:
+    @rule(row=st.sampled_from([0, 7, 0xFFFFFFFF]), at=st.integers(0, 7), what=st.integers(0, 2))
+    def row_changes(self, row: int, at: int, what: int) -> None:
         kinds: list[Record] = [
-            RowTruncate(row, index),
-            RowCut(row, index),
-            RowState(row, self.rng.randbytes(index)),
+            RowTruncate(row, at),
+            RowCut(row, at),
+            RowState(row, self.rng.randbytes(at)),
         ]
         self.submit([kinds[what]])
 
@@ -180,15 +220,60 @@ class StoreMachine(RuleBasedStateMachine):
     def make_checkpoint(self) -> None:
         assert self.vdev._engine.checkpoint()
 
-    @rule(seed=st.integers(0, 1 << 32))
+    @rule()
+    def checkpoint_while_a_flush_ends(self) -> None:
+        engine = self.vdev._engine
+        with engine.kv.lock:
+            engine.kv.put(index.POSITION, engine.core.position.pack())
+            engine.kv.freeze()
+        self.flush()
+        engine.kv.commit()
+
+    @rule(fails=st.sampled_from(["before", "after"]), seed=SEEDS)
+    def power_loss_in_a_checkpoint(self, fails: str, seed: int) -> None:
+        self.checkpoint.fails = fails
+        self.vdev._engine.checkpoint()
+        self.checkpoint.fails = ""
+        self.power_loss(seed)
+
+    @rule(seed=SEEDS)
     def power_loss(self, seed: int) -> None:
         self.vdev.crash(random.Random(seed))
+        self.open()
+
+    @rule(
+        fault=st.builds(Failing, st.integers(0, 12)) | st.just("sync"),
+        seed=SEEDS,
+        power_lost=st.booleans(),
+    )
+    def disk_fails(self, fault: Failing | str, seed: int, power_lost: bool) -> None:
+        """In a flush or in making a segment; the kernel and its cache may survive it."""
+        self.disk.fault = Failing(0, fault) if isinstance(fault, str) else fault
+        self.failing = True
+        self.flush()
+        self.disk.fault, self.failing = no_fault, False
+        if power_lost:
+            return self.power_loss(seed)
+        self.vdev.close()
+        return self.open()
+
+    @rule(after=st.integers(0, 40), seed=SEEDS, index_lost=st.booleans())
+    def open_cut_short(self, after: int, seed: int, index_lost: bool) -> None:
+        rng = random.Random(seed)
+        self.vdev.crash(rng)
+        if index_lost:
+            self.checkpoint = CutCheckpoint()
+        self.disk.fault = Failing(after)
+        with contextlib.suppress(VdevError):
+            MemoryVdev.open(self.disk, self.checkpoint, CLUSTER)
+        self.disk.fault = no_fault
+        self.disk.power_loss(rng)
         self.open()
 
     @rule()
     def index_lost(self) -> None:
         self.vdev.close()
-        self.checkpoint = MemoryCheckpoint()
+        self.checkpoint = CutCheckpoint()
         self.open()
 
     @rule()

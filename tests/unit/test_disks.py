@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 import random
 from pathlib import Path
 
 import pytest
 
+from replicast import disks
 from replicast.disks import (
-    BLOCK_BYTES,
     DirectoryLock,
     ForgetfulDisk,
     LockableDisk,
     RealDisk,
     disk_named,
-    write_fully,
 )
+from replicast.file_io import BLOCK_BYTES, write_fully
 
 BOTH = pytest.mark.parametrize("disk", [RealDisk(), ForgetfulDisk()], ids=["real", "forgetful"])
 
@@ -129,8 +131,6 @@ def test_forgetful__another_process_sees_only_what_was_synced(tmp_path: Path) ->
 def test_write_fully__carries_on_after_short_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     real = os.pwritev
     monkeypatch.setattr(
         os, "pwritev", lambda fd, pieces, at: real(fd, [memoryview(pieces[0])[:7]], at)
@@ -173,3 +173,78 @@ def test_large_writes__from_aligned_and_ragged_pieces(tmp_path: Path, direct: bo
         want = b"".join(pieces)
         assert file.read(offset, len(want)) == want
     assert file.size() == 10 * BLOCK_BYTES + len(want)
+
+
+def device_reads() -> int:
+    for line in Path("/proc/self/io").read_text().splitlines():
+        if line.startswith("read_bytes:"):
+            return int(line.split()[1])
+    raise AssertionError("no read_bytes")
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_read_device__reads_the_device_although_the_page_is_cached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    """A few bytes in the middle of a page: dropping just them from the cache drops nothing."""
+    data = random.Random(4).randbytes(3 * BLOCK_BYTES)
+    file = RealDisk().open(tmp_path / "a", create=True)
+    file.write(0, [data])
+    file.sync()
+    if not direct:
+        monkeypatch.setattr(disks, "read_direct", no_direct)
+    with open(tmp_path / "a", "rb") as other:
+        os.posix_fadvise(other.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    before = device_reads()
+    assert file.read(0, len(data)) == data
+    if device_reads() == before:
+        pytest.skip("no device is read for files of this file system")
+    before = device_reads()
+    assert file.read_device(100, 50) == data[100:150]
+    assert device_reads() >= before + BLOCK_BYTES
+
+
+def no_direct(fd: int, offset: int, size: int) -> bytes:
+    raise OSError(errno.EINVAL, "no O_DIRECT here")
+
+
+@BOTH
+@pytest.mark.parametrize(("offset", "size"), [(0, 1), (4095, 2), (5000, 9000), (9000, 9000)])
+def test_read_device__any_range(disk: LockableDisk, tmp_path: Path, offset: int, size: int) -> None:
+    data = random.Random(5).randbytes(10_000)
+    file = disk.open(tmp_path / "a", create=True)
+    file.write(0, [data])  # not synced yet: what is on its way counts
+    assert file.read_device(offset, size) == data[offset : offset + size]
+    file.sync()
+    assert file.read_device(offset, size) == data[offset : offset + size]
+    assert file.read_device(20_000, 10) == b""
+
+
+def test_make_directory__each_new_name_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    RealDisk().make_directory(tmp_path / "a" / "b" / "c")
+    assert synced == [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    RealDisk().make_directory(tmp_path / "a" / "b" / "c")
+    assert len(synced) == 3
+
+
+def test_write__to_a_file_that_could_only_be_opened_for_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a remount: the VDEV is read-only then, not broken."""
+    (tmp_path / "a").write_bytes(b"data")
+    monkeypatch.setattr(disks, "open_fd", lambda path, create: os.open(path, os.O_RDONLY))
+    file = RealDisk().open(tmp_path / "a")
+    with pytest.raises(OSError) as caught:
+        file.write(0, [b"new"])
+    assert caught.value.errno == errno.EROFS
+    assert file.read(0, 4) == b"data"

@@ -31,6 +31,9 @@ class MemoryFile:
     def read(self, offset: int, size: int) -> bytes:
         return bytes(self.data[offset : offset + size])
 
+    def read_device(self, offset: int, size: int) -> bytes:
+        return self.read(offset, size)
+
     def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
         if self.fails:
             raise OSError(5, "Input/output error")
@@ -51,7 +54,6 @@ class MemoryFile:
     def truncate(self, size: int) -> None:
         del self.data[size:]
 
-    def drop_cache(self, offset: int, size: int) -> None: ...
     def close(self) -> None: ...
 
 

@@ -420,7 +420,7 @@ def test_filling_up__payload_stops_first_and_nothing_is_lost() -> None:
 def test_full_queue__answers_busy(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_module, "QUEUE_COUNT_MAX", 3)
     for token in range(5):
-        bench.vdev.submit([Hold(b"c" * 32, 1)], token, bench.done)
+        bench.vdev.submit([RowState(1, b"")], token, bench.done)
     bench.vdev.run_all()
     assert list(bench.outcomes.values()).count(Outcome.BUSY) == 2
 

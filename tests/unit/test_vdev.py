@@ -19,13 +19,15 @@ from replicast.target.store.errors import (
     ChunkMissing,
     Outcome,
     ReadError,
+    ReadFailed,
     VdevBusy,
     VdevError,
     VdevStatus,
 )
 from replicast.target.store.format import format_vdev
 from replicast.target.store.record import Chunk, Record, RowEntry, RowState
-from replicast.target.store.vdev import VOUCH_NS, Vdev, boot_ns, open_checkpoint
+from replicast.target.store.shell import VOUCH_NS
+from replicast.target.store.vdev import READ_THREADS, Vdev, boot_ns, open_checkpoint
 
 CLUSTER = b"cluster-16-bytes"
 WAIT_SECONDS = 60
@@ -215,6 +217,83 @@ def test_forgetful_disk__power_loss_keeps_what_was_acknowledged(tmp_path: Path) 
         kept += chunks
         disk.power_loss()
         vdev.close()
+
+
+# -- what nobody expects -------------------------------------------------------------------
+
+
+def unexpected(*args: object, **kwargs: object) -> None:
+    raise ValueError("a bug")
+
+
+def test_unexpected_error_in_a_flush__everybody_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    vdev = Vdev.open(RealDisk(), path, CLUSTER)
+    monkeypatch.setattr(vdev._engine, "finish", unexpected)
+    assert run(vdev, RowState(1, b"")) == Outcome.FAULTED
+    assert vdev.status == VdevStatus.FAULTED
+    assert run(vdev, RowState(1, b"")) == Outcome.FAULTED
+    vdev.close()
+    assert "the VDEV is FAULTED: [Errno 5] internal error" in caplog.text
+
+
+def test_unexpected_error_in_reads__readers_go_on(
+    vdev: Vdev, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (chunk,) = chunks_of(5, 1, 1000)
+    assert run(vdev, chunk) == Outcome.STORED
+    results: list[bytes | ReadError] = []
+    ready = threading.Semaphore(0)
+
+    def done(batch: list[tuple[object, bytes | ReadError]]) -> None:
+        results.append(batch[0][1])
+        ready.release()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(vdev._engine, "find_and_read", unexpected)
+        for _ in range(2 * READ_THREADS):
+            assert vdev.submit_read(chunk.chid, 1, done)
+        for _ in range(2 * READ_THREADS):
+            assert ready.acquire(timeout=WAIT_SECONDS)
+    assert all(isinstance(result, ReadFailed) for result in results)
+    assert vdev.submit_read(chunk.chid, 1, done) and ready.acquire(timeout=WAIT_SECONDS)
+    assert results[-1] == chunk.payload
+
+
+def test_unexpected_error_in_a_checkpoint__faults_and_the_thread_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vdev = Vdev.open(RealDisk(), path, CLUSTER)
+    tried = threading.Semaphore(0)
+
+    def checkpoint() -> bool:
+        tried.release()
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(vdev._engine, "checkpoint", checkpoint)
+    vdev._checkpoint_wake.set()
+    assert tried.acquire(timeout=WAIT_SECONDS)
+    vdev.close()  # joins the thread
+    assert vdev.status == VdevStatus.FAULTED
+
+
+def test_open__that_fails_lets_go_of_everything(path: Path) -> None:
+    (path / "log").rename(path / "elsewhere")
+    with pytest.raises(VdevError) as caught:
+        Vdev.open(RealDisk(), path, CLUSTER)
+    (path / "elsewhere").rename(path / "log")
+    Vdev.open(RealDisk(), path, CLUSTER).close()
+    assert "cannot be read" in str(caught.value)
+
+
+def test_index__that_cannot_be_made_anew_is_a_vdev_error(path: Path) -> None:
+    (path / "index" / "data.mdb").write_bytes(random.Random(1).randbytes(1 << 16))
+    (path / "index" / "folder").mkdir()
+    with pytest.raises(VdevError, match="made anew"):
+        Vdev.open(RealDisk(), path, CLUSTER)
+    (path / "index" / "folder").rmdir()
+    Vdev.open(RealDisk(), path, CLUSTER).close()
 
 
 CHILD = """
