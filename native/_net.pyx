@@ -12,6 +12,7 @@ remove_socket() returns only when the thread is done with it), `queue_mutex` for
 passes between the threads. Nothing of Python runs under either.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ENOBUFS, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -69,6 +70,7 @@ ctypedef struct counters_t:
     uint64_t dropped_queue_full, dropped_truncated, dropped_unsent
 
 
+@cython.no_gc_clear  # __dealloc__ speaks to `reassembly`, which must not be None by then
 cdef class NetThread:
     """See replicast.transport.net_pure.NetThread, the definition, for every method."""
 

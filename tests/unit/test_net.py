@@ -388,6 +388,20 @@ def test_stop__joins_and_closes(twin: str) -> None:
         node.net.start()
 
 
+def test_a_thread_that_the_collector_finds__closes_its_files() -> None:
+    # The collector must not empty the object before __dealloc__, which writes to its members.
+    reassembly = FastReassembly(1 << 20, 4)
+    before = set(os.listdir("/proc/self/fd"))
+    net = FastThread(reassembly)
+    assert reassembly.source_fd >= 0
+    ring: list[Any] = [net]
+    ring.append(ring)
+    del net, ring
+    gc.collect()
+    assert reassembly.source_fd == -1
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
 def test_remove_socket__then_nothing_comes(make_node: MakeNode) -> None:
     sender, receiver = make_node(), make_node()
     with pytest.raises(ValueError):
