@@ -286,6 +286,19 @@ def test_control__keeps_tag_bytes_and_source(make_node: MakeNode) -> None:
     assert sender.net.send_control([(3, b"no such socket", receiver.address)]) == 0
 
 
+@pytest.mark.parametrize("host", ["storage-1", "", "127.0.0.1.1", "\ud800"])
+def test_control__an_address_that_is_none_costs_its_own_datagram(
+    make_node: MakeNode, host: str
+) -> None:
+    sender, receiver = make_node(), make_node()
+    bad, huge = (0, b"lost", (host, 1)), (0, b"lost", ("127.0.0.1", 1 << 40))
+    good = [(0, b"first", receiver.address), (0, b"last", receiver.address)]
+    assert sender.net.send_control([good[0], bad, huge, good[1]]) == 2
+    receiver.wait(lambda: len(receiver.controls) == 2)
+    assert [data for _, data, _ in receiver.controls] == [b"first", b"last"]
+    assert sender.net.stats()["dropped_unsent"] == 2
+
+
 def test_control__the_longest_datagram(make_node: MakeNode) -> None:
     sender, receiver = make_node(), make_node()
     longest = random.Random(7).randbytes(65_000)
