@@ -336,10 +336,10 @@ class TableClient:
 
     async def _tick(self) -> None:
         while True:
+            self._woken.clear()  # before the turn: what wakes in it wants another one
             self.core.tick(self._clock_ns(), self.wall_ns())
             self._show_lease()
             await self._turn()
-            self._woken.clear()
             try:
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._woken.wait()

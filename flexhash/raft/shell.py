@@ -125,8 +125,8 @@ class RaftShell:
 
     async def _tick(self) -> None:
         while True:
+            self._woken.clear()  # before the turn: what it submits goes out in another one
             self._turn()
-            self._woken.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._woken.wait()
