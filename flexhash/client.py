@@ -51,7 +51,7 @@ from replicast.wire.schema import Message
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.02
+TICK_SECONDS = 0.05
 REFETCH_SECONDS = 2.0
 SETTINGS_SECONDS = 10.0
 COMMAND_SECONDS = 30.0  # as long as any operation may take: an election passes meanwhile

@@ -20,7 +20,7 @@ from replicast.wire.raft_messages import PAYLOAD_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.02
+TICK_SECONDS = 0.05
 FRAMES_PER_TURN = 200
 ENVELOPE_BYTES_MAX = 256
 
