@@ -136,7 +136,7 @@ cdef class NetThread:
 
     # -- sockets ------------------------------------------------------------------------
     def add_socket(self, int fd, int tag):
-        cdef int i, free_place = -1
+        cdef int i, free_place = -1, failed = 0
         cdef bint taken = False
         with nogil:
             pthread_mutex_lock(&self.table_mutex)
@@ -146,16 +146,20 @@ cdef class NetThread:
                 elif self.sockets[i].tag == tag:
                     taken = True
             if not taken and free_place >= 0:
-                rc_ask_gro(fd)
-                self.sockets[free_place].fd = fd
-                self.sockets[free_place].tag = tag
-                self.sockets[free_place].blocked = False
-                rc_watch(self.epoll, EPOLL_CTL_ADD, fd, free_place, 0)
+                if rc_watch(self.epoll, EPOLL_CTL_ADD, fd, free_place, 0) == 0:
+                    rc_ask_gro(fd)
+                    self.sockets[free_place].fd = fd
+                    self.sockets[free_place].tag = tag
+                    self.sockets[free_place].blocked = False
+                else:
+                    failed = errno
             pthread_mutex_unlock(&self.table_mutex)
         if taken:
             raise ValueError(f"tag {tag} is taken")
         if free_place < 0:
             raise ValueError(f"more than {SOCKETS_MAX} sockets")
+        if failed:
+            raise OSError(failed, f"descriptor {fd} cannot be watched")
 
     def remove_socket(self, int tag):
         cdef socket_t *place

@@ -415,6 +415,14 @@ def test_a_thread_that_the_collector_finds__closes_its_files() -> None:
     assert set(os.listdir("/proc/self/fd")) == before
 
 
+def test_add_socket__of_a_descriptor_that_is_closed(make_node: MakeNode) -> None:
+    net = make_node().net
+    with pytest.raises(OSError):
+        net.add_socket(1 << 20, 7)
+    with pytest.raises(ValueError, match="no socket"):
+        net.remove_socket(7)
+
+
 def test_remove_socket__then_nothing_comes(make_node: MakeNode) -> None:
     sender, receiver = make_node(), make_node()
     with pytest.raises(ValueError):
