@@ -156,7 +156,7 @@ class SendResponder:
         try:
             check_shape(m.transfer_id, size_bytes, m.datagram_bytes)
         except ValueError as error:
-            self._admission.refuse(incoming, Reason.BAD_REQUEST, detail=str(error))
+            self._admission.refuse(incoming, Reason.BAD_REQUEST, (m.vdev_index,), detail=str(error))
             return
         if not self._has_room(size_bytes):
             self._admission.refuse(
