@@ -51,7 +51,7 @@ from replicast.wire.schema import Message
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.02
+TICK_SECONDS = 0.05
 REFETCH_SECONDS = 2.0
 SETTINGS_SECONDS = 10.0
 COMMAND_SECONDS = 30.0  # as long as any operation may take: an election passes meanwhile
@@ -336,10 +336,10 @@ class TableClient:
 
     async def _tick(self) -> None:
         while True:
+            self._woken.clear()  # before the turn: what wakes in it wants another one
             self.core.tick(self._clock_ns(), self.wall_ns())
             self._show_lease()
             await self._turn()
-            self._woken.clear()
             try:
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._woken.wait()

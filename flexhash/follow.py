@@ -159,7 +159,7 @@ class Follower:
     # -- driving --------------------------------------------------------------------------
 
     def tick(self, now_ns: int, wall_ns: int) -> None:
-        """Every 20 ms or so, and after each event."""
+        """Every 50 ms or so, and after each event."""
         for voter in range(len(self.voters)):
             if now_ns - self._watch_ns[voter] >= WATCH_NS:
                 self._watch(voter, now_ns)

@@ -103,7 +103,7 @@ class ControlServer:
     # -- driving ----------------------------------------------------------------------
 
     def tick(self, now_ns: int, wall_ns: int, standing: Standing) -> None:
-        """Every 20 ms or so, and after each event."""
+        """Every 50 ms or so, and after each event."""
         self.standing = standing
         for generation in (self.state.prepared, self.state.active):
             if not self.book.check(generation):

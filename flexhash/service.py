@@ -6,7 +6,7 @@
     shell = RaftShell(node, ..., after_turn=service.turn)
     service.start(node, shell.wake, node_ids_by_voter_name)
 
-Driven by RaftShell's turns (every 20 ms and after each message) and by its own reader.
+Driven by RaftShell's turns (every 50 ms and after each message) and by its own reader.
 Tables are built in a worker thread, one at a time: a build must not stop heartbeats.
 """
 

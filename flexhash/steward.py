@@ -6,7 +6,7 @@
     acknowledged           Activate, when every target whose lease may still be valid has
     lease surely ended     VdevStates down; up again when vouched for under a lease
 
-A voter's shell calls tick() about every 20 ms and after each event, hands the commands
+A voter's shell calls tick() about every 50 ms and after each event, hands the commands
 to Raft and their outcomes back. Outcomes may stay unknown: every command is
 compare-and-set against the state, so a repetition is harmless.
 

@@ -27,6 +27,7 @@ from replicast.wire import control_messages as cm
 
 KEEP = 4
 FILE_KEEP = 3
+TABLE_BYTES_MAX = 64 << 20  # far above the largest table there can be
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,8 @@ class TableBook:
 
 def unpack_table(reply: cm.TableData, digest: bytes) -> Table:
     """The table in a reply, if it is the one with `digest`; raises TableError."""
+    if reply.raw_bytes > TABLE_BYTES_MAX:
+        raise TableError(f"table of {reply.raw_bytes} bytes; {TABLE_BYTES_MAX} is the most")
     unpacker = zlib.decompressobj()
     try:
         raw = unpacker.decompress(reply.data, reply.raw_bytes + 1)

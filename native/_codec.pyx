@@ -168,6 +168,8 @@ cdef int encode_integer(Field field, object value, Buffer *out) except -1:
     cdef uint64_t bits
     cdef int64_t number
     cdef int spare = 64 - 8 * <int>field.size
+    if not isinstance(value, int):
+        raise TypeError("an integer is required")
     try:
         if field.code == UINT:
             bits = PyLong_AsUnsignedLongLong(value)
@@ -375,7 +377,7 @@ cdef uint64_t fit(object value, int bits) except? 0xFFFFFFFFFFFFFFFF:
     cdef uint64_t number
     try:
         number = PyLong_AsUnsignedLongLong(value)
-    except OverflowError:
+    except (OverflowError, TypeError):
         raise WireError("range") from None
     if bits < 64 and number >> bits:
         raise WireError("range")

@@ -12,6 +12,7 @@ remove_socket() returns only when the thread is done with it), `queue_mutex` for
 passes between the threads. Nothing of Python runs under either.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ENOBUFS, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -69,6 +70,7 @@ ctypedef struct counters_t:
     uint64_t dropped_queue_full, dropped_truncated, dropped_unsent
 
 
+@cython.no_gc_clear  # __dealloc__ speaks to `reassembly`, which must not be None by then
 cdef class NetThread:
     """See replicast.transport.net_pure.NetThread, the definition, for every method."""
 
@@ -134,7 +136,7 @@ cdef class NetThread:
 
     # -- sockets ------------------------------------------------------------------------
     def add_socket(self, int fd, int tag):
-        cdef int i, free_place = -1
+        cdef int i, free_place = -1, failed = 0
         cdef bint taken = False
         with nogil:
             pthread_mutex_lock(&self.table_mutex)
@@ -144,16 +146,20 @@ cdef class NetThread:
                 elif self.sockets[i].tag == tag:
                     taken = True
             if not taken and free_place >= 0:
-                rc_ask_gro(fd)
-                self.sockets[free_place].fd = fd
-                self.sockets[free_place].tag = tag
-                self.sockets[free_place].blocked = False
-                rc_watch(self.epoll, EPOLL_CTL_ADD, fd, free_place, 0)
+                if rc_watch(self.epoll, EPOLL_CTL_ADD, fd, free_place, 0) == 0:
+                    rc_ask_gro(fd)
+                    self.sockets[free_place].fd = fd
+                    self.sockets[free_place].tag = tag
+                    self.sockets[free_place].blocked = False
+                else:
+                    failed = errno
             pthread_mutex_unlock(&self.table_mutex)
         if taken:
             raise ValueError(f"tag {tag} is taken")
         if free_place < 0:
             raise ValueError(f"more than {SOCKETS_MAX} sockets")
+        if failed:
+            raise OSError(failed, f"descriptor {fd} cannot be watched")
 
     def remove_socket(self, int tag):
         cdef socket_t *place

@@ -85,9 +85,10 @@ cdef class PayloadBuffer:
 cdef class Reassembly:
     """All open transfers of one process; see the definition for every method."""
 
-    def __cinit__(self, uint64_t budget_bytes, long transfers_max):
+    def __cinit__(self, budget_bytes, transfers_max):
         cdef int32_t i
-        if budget_bytes < PAGE or not 0 < transfers_max <= TRANSFERS_MAX:
+        pthread_mutex_init(&self.mutex, NULL)
+        if budget_bytes < PAGE_BYTES or not 0 < transfers_max <= TRANSFERS_MAX:
             raise ValueError(f"no room: budget {budget_bytes} bytes, {transfers_max} transfers")
         self.budget_bytes = budget_bytes
         self.transfers_max = transfers_max
@@ -103,10 +104,10 @@ cdef class Reassembly:
         for i in range(<int32_t>transfers_max):
             self.transfers[i].next = i + 1 if i + 1 < transfers_max else -1
         self.free_head = 0
-        pthread_mutex_init(&self.mutex, NULL)
 
     def __dealloc__(self):
         cdef uint32_t i
+        pthread_mutex_destroy(&self.mutex)
         if self.transfers != NULL:
             for i in range(self.transfers_max):
                 free(self.transfers[i].data)

@@ -81,11 +81,11 @@ cdef extern from *:
         int on = 1;
         return setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
     }
-    static inline void rc_watch(int epoll, int operation, int fd, uint64_t key, int writable) {
+    static inline int rc_watch(int epoll, int operation, int fd, uint64_t key, int writable) {
         struct epoll_event event;
         event.events = EPOLLIN | (writable ? EPOLLOUT : 0);
         event.data.u64 = key;
-        epoll_ctl(epoll, operation, fd, &event);
+        return epoll_ctl(epoll, operation, fd, &event);
     }
     """
     ctypedef union rc_address:
@@ -128,7 +128,7 @@ cdef extern from *:
     int rc_piece_bytes(msghdr *message) noexcept nogil
     void rc_segment(msghdr *message, rc_control *room, uint16_t size) noexcept nogil
     int rc_ask_gro(int fd) noexcept nogil
-    void rc_watch(int epoll, int operation, int fd, uint64_t key, int writable) noexcept nogil
+    int rc_watch(int epoll, int operation, int fd, uint64_t key, int writable) noexcept nogil
 
 
 cdef class AddressBook:

@@ -25,8 +25,8 @@ cdef class AddressBook:
             return cached
         host, port = address
         name = host.encode()
-        length = rc_parse(name, port, &parsed)
-        if length == 0 or not 0 < port < 65536:
+        length = rc_parse(name, port, &parsed) if 0 < port < 65536 else 0
+        if length == 0:
             raise ValueError(f"not an IP address and port: {host!r}, {port!r}")
         if len(self.packed) >= CACHED_MAX:
             self.packed.clear()
@@ -48,16 +48,23 @@ cdef class AddressBook:
 
 
 cdef int send_batch(int fd, list batch, AddressBook book, uint64_t *sent_bytes) except -1:
-    """Send up to BATCH_MAX (tag, datagram, address) now; how many the kernel took."""
+    """Send up to BATCH_MAX (tag, datagram, address) now; how many the kernel took.
+
+    An address that is none (a table may hold any text) costs its own datagram only.
+    """
     cdef mmsghdr messages[BATCH_MAX]
     cdef iovec pieces[BATCH_MAX]
-    cdef int count = len(batch), i, sent = 0, did
+    cdef int count, i, sent = 0, did
     cdef list kept = []
     memset(messages, 0, sizeof(messages))
+    for _, payload, address in batch:
+        try:
+            kept.append((book.pack(address), bytes(payload)))
+        except ValueError:
+            continue
+    count = len(kept)
     for i in range(count):
-        _, payload, address = batch[i]
-        packed, payload = book.pack(address), bytes(payload)
-        kept.append((packed, payload))
+        packed, payload = kept[i]
         pieces[i].iov_base = PyBytes_AS_STRING(payload)
         pieces[i].iov_len = PyBytes_GET_SIZE(payload)
         messages[i].msg_hdr.msg_name = PyBytes_AS_STRING(packed)

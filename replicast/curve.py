@@ -335,6 +335,7 @@ class CurveClient(_Port[bytes]):
                 return await future
         finally:
             del self._waiting[key]
+            future.cancel()  # nobody will ask for what close() put there
 
     def close(self) -> None:
         """Close; waiting requests get ChannelClosed."""

@@ -19,6 +19,7 @@ from typing import Any
 
 import zmq
 
+from replicast.auth.keyring import EPOCHS_MAX
 from replicast.errors import InvalidRequest
 
 CLUSTER_KEY_BYTES = 32
@@ -118,7 +119,11 @@ def load_key_pair(path: Path) -> KeyPair:
         raise KeyFileError(f"{path}: needs public and secret")
     if not (is_public_key(public) and is_public_key(secret)):
         raise KeyFileError(f"{path}: public and secret must be Z85 keys of 40 characters")
-    if zmq.curve_public(secret.encode("ascii")) != public.encode("ascii"):
+    try:
+        belongs = zmq.curve_public(secret.encode("ascii")) == public.encode("ascii")
+    except zmq.ZMQError:  # 40 characters of the alphabet that stand for no number
+        belongs = False
+    if not belongs:
         raise KeyFileError(f"{path}: public and secret do not belong together")
     return KeyPair(public, secret)
 
@@ -156,6 +161,8 @@ def _cluster_keys(path: Path, values: Mapping[str, Any]) -> ClusterKeys:
         keys[_epoch(path, epoch)] = _cluster_key(path, text)
     if current not in keys:
         raise KeyFileError(f"{path}: no key of the current epoch {current}")
+    if len(keys) > EPOCHS_MAX:
+        raise KeyFileError(f"{path}: {len(keys)} key epochs: at most {EPOCHS_MAX} are valid")
     return ClusterKeys(current, keys)
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from zmq.utils import z85
 
 from replicast.errors import InvalidRequest
+from replicast.formation import HOST
 from replicast.keys import Role
 from replicast.machine import Address
 
@@ -76,9 +77,11 @@ def parse_token(text: str) -> Token:
         raise TokenError("the join token is incomplete: copy the whole line")
     role, port, secret, key = HEAD.unpack_from(raw)
     try:
-        host = raw[HEAD.size :].decode("utf-8")
+        host = raw[HEAD.size :].decode("ascii")
+        if not HOST.fullmatch(host) or not port:
+            raise ValueError(host)
         return Token(Role(role), (host, port), z85.encode(key).decode("ascii"), secret)
-    except (ValueError, UnicodeDecodeError):
+    except ValueError:
         raise TokenError("the join token is of another version") from None
 
 

@@ -183,9 +183,18 @@ class Sender:
         return start < end and any(a <= start and end <= b for a, b in missing)
 
     def _missing(self, peer: _Peer, ranges: Sequence[ByteRange]) -> Ranges:
-        """The part of a report below the cursor; nonsense from a peer falls out here."""
-        clipped = ((r.start, min(r.end, peer.cursor)) for r in ranges)
-        return tuple((start, end) for start, end in clipped if start < end)
+        """The part of a report below the cursor; nonsense from a peer falls out here.
+
+        No datagram is named twice, so a report costs one copy of the payload at most.
+        """
+        found: list[tuple[int, int]] = []
+        covered = 0  # bytes before it are in `found` already, or were passed over
+        for r in ranges:
+            start, end = max(r.start, covered), min(r.end, peer.cursor)
+            if start < end:
+                found.append((start, end))
+                covered = self._whole_datagrams(end)
+        return tuple(found)
 
     def _pump(self) -> None:
         if self._group_nodes:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from replicast.machine import Event, Incoming, NodeId
 from replicast.target.admission import Admission
 from replicast.transfer import BufferLike, Sender
+from replicast.transport.reassembly import check_shape
 from replicast.units import MIB, MS, SECOND
 from replicast.wire.chunk_messages import (
     HIT,
@@ -152,6 +153,11 @@ class SendResponder:
             self._admission.refuse(incoming, Reason.NOT_FOUND_HERE, (m.vdev_index,))
             return
         size_bytes = view.size_of(m.chid)
+        try:
+            check_shape(m.transfer_id, size_bytes, m.datagram_bytes)
+        except ValueError as error:
+            self._admission.refuse(incoming, Reason.BAD_REQUEST, (m.vdev_index,), detail=str(error))
+            return
         if not self._has_room(size_bytes):
             self._admission.refuse(
                 incoming, Reason.BUSY, (m.vdev_index,), retry_after_ns=RETRY_AFTER_NS

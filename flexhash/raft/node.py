@@ -1,7 +1,7 @@
 """RaftNode: one voter, a core: frames, commands and time in; frames, results and state out.
 
 One replicated method, apply(command) -> result, on bytes. Production (shell.py) and the
-simulator drive it alike: tick() every 10 to 20 ms and after messages, receive() per frame,
+simulator drive it alike: tick() at least every 50 ms and after messages, receive() per frame,
 then take_outgoing(), which syncs the journal before anything leaves.
 
     submit(command, callback, now_ns)
@@ -152,7 +152,7 @@ class RaftNode:
     # -- driving --------------------------------------------------------------------
 
     def tick(self, now_ns: int) -> None:
-        """Elections, heartbeats, commits, time-outs. Every 10 to 20 ms, and after receive()."""
+        """Elections, heartbeats, commits, time-outs. At least every 50 ms, and after receive()."""
         self._run(now_ns, self._tick)
         self._expire(now_ns)
         self._show()

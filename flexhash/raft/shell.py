@@ -20,7 +20,7 @@ from replicast.wire.raft_messages import PAYLOAD_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.02
+TICK_SECONDS = 0.05
 FRAMES_PER_TURN = 200
 ENVELOPE_BYTES_MAX = 256
 
@@ -125,8 +125,8 @@ class RaftShell:
 
     async def _tick(self) -> None:
         while True:
+            self._woken.clear()  # before the turn: what it submits goes out in another one
             self._turn()
-            self._woken.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_SECONDS):
                     await self._woken.wait()

@@ -48,6 +48,8 @@ UDP_TYPE_MAX = 59  # sessions, chunks, names; the rest runs on CURVE channels
 KIND_MASK, COPY = 0b011, 0b100
 COPIED_GROUP = 0xFFFF  # Group.number of a unicast copy: the group's kind is known, not its number
 DATAGRAM_BYTES_MIN = 512
+# All fragments but the last fill their datagram: so the pieces that are kept cannot be tiny.
+ROOM_BYTES_MIN = DATAGRAM_BYTES_MIN - HEADER_BYTES
 FRAGMENTS_MAX = 0xFFFF
 
 
@@ -260,8 +262,11 @@ class Endpoint:
     def _assemble(
         self, header: Header, piece: memoryview, source: Address, now_ns: int
     ) -> bytes | None:
-        if header.fragment_count > self._message_bytes_max or not piece:
+        whole = header.fragment_index == header.fragment_count - 1 or len(piece) >= ROOM_BYTES_MIN
+        if header.fragment_count > self._message_bytes_max or not piece or not whole:
             raise WireError("fragment")
+        if header.counter <= header.fragment_index:
+            raise WireError("fragment")  # fragment 0 would have no counter
         key = (header.sender, header.session, header.counter - header.fragment_index)
         meta = (header.type, header.operation_id, header.generation, header.fragment_count)
         return self._assembler.add(key, header.fragment_index, meta, bytes(piece), source, now_ns)

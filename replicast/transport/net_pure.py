@@ -365,14 +365,14 @@ class NetThread:
         """Send (tag, datagram, address) now; how many the kernel took. The rest is lost."""
         sent = 0
         for tag, payload, address in datagrams:
-            _check_address(address)
             place = self._find(tag)
             try:
+                _check_address(address)
                 if place is not None:
                     place.socket.sendto(payload, socket.MSG_DONTWAIT, address)
                     sent += 1
                     self._counters["sent_bytes"] += len(payload)
-            except OSError:
+            except (OSError, ValueError):
                 continue
         self._counters["sent_control"] += sent
         self._counters["dropped_unsent"] += len(datagrams) - sent

@@ -130,18 +130,27 @@ class UdpShell:
         return [address for address in known if address is not None]
 
     def _submit_waiting(self) -> None:
-        while self._waiting and self._submit(self._waiting[0]):
-            self._waiting.popleft()
+        while self._waiting:
+            event = self._waiting.popleft()
+            try:
+                taken = self._submit(event)
+            except ValueError:
+                # A job that makes no sense must not stand in the way of those behind it.
+                LOG.exception("a payload that cannot be sent")
+                self._drop("unsendable")
+                self._end(event)
+                continue
+            if not taken:
+                self._waiting.appendleft(event)
+                return
 
     def _submit(self, event: SendPayload) -> bool:
-        """False: the thread has enough queued; again when a job has left."""
+        """False: the thread has enough queued; again when a job has left. Raises ValueError."""
         addresses = self._addresses(event)
         if event.authenticated:
             self._send_sealed(event, addresses)
         if event.authenticated or not addresses:
-            if not self._ended:
-                self._loop.call_soon(self._report_ended)
-            self._ended.append(event)
+            self._end(event)
             return True
         self._next_job += 1
         node_id = self.endpoint.node_id
@@ -162,6 +171,12 @@ class UdpShell:
             event.datagram_bytes,
         )
         self.net.send_control([(UNICAST_TAG, d, to) for d in made for to in addresses])
+
+    def _end(self, event: SendPayload) -> None:
+        """Report it soon, not from inside the caller's call."""
+        if not self._ended:
+            self._loop.call_soon(self._report_ended)
+        self._ended.append(event)
 
     def _report_ended(self) -> None:
         ended, self._ended = self._ended, []

@@ -60,7 +60,7 @@ def test_round_trip__both_twins(header: Header) -> None:
 
 def test_pack_header__refuses_what_does_not_fit() -> None:
     for name, width in WIDTHS.items():
-        for value in (-1, 1 << width):
+        for value in (-1, 1 << width, None, 1.5, "1"):
             changed: dict[str, Any] = {name: value}
             header = EXAMPLE._replace(**changed)
             assert outcome(header_pure.pack_header, *header) == "range"

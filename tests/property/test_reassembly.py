@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,3 +123,16 @@ def test_noise_is_dropped_and_counted(noise: bytes, with_magic: bool) -> None:
         code = reassembly.feed(noise)
         assert FeedCode.SHORT <= code <= FeedCode.DUPLICATE
         assert reassembly.stats()[FeedCode(code).name.lower()] == 1
+
+
+@pytest.mark.parametrize(
+    ("budget_bytes", "transfers_max"),
+    [(-1, 4), (4095, 4), (1 << 80, 0), (8192, -1), (8192, (1 << 16) + 1), (8192, 1 << 80)],
+)
+def test_no_room_is_the_same_error(budget_bytes: int, transfers_max: int) -> None:
+    texts = set()
+    for kind in (Definition, Fast):
+        with pytest.raises(ValueError, match="no room") as caught:
+            kind(budget_bytes, transfers_max)
+        texts.add(str(caught.value))
+    assert len(texts) == 1

@@ -84,7 +84,15 @@ def test_round_trip__both_twins(cls: type[Message]) -> None:
     check()
 
 
+class Index:
+    """Something that stands for an integer and is none."""
+
+    def __index__(self) -> int:
+        return 3
+
+
 WRONG = [
+    Index(),
     -1,
     1 << 64,
     -(1 << 63) - 1,

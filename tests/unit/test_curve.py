@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -226,3 +227,20 @@ def test_close__wakes_who_waits() -> None:
                 await asking
 
     run(test)
+
+
+def test_close__of_a_request_that_is_given_up_leaves_nothing_unasked() -> None:
+    problems: list[dict[str, Any]] = []
+
+    async def test() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: problems.append(what))
+        async with channel(AllowList()) as (_, client, _counters):
+            asking = asyncio.create_task(client.request(frame(1), timeout_seconds=10))
+            await asyncio.sleep(0)
+            client.close()
+            asking.cancel()
+            await asyncio.wait([asking])
+
+    run(test)
+    gc.collect()
+    assert problems == []

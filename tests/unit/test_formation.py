@@ -271,6 +271,13 @@ def test_token_text__round_trip_and_typos() -> None:
         parse_token(changed)
 
 
+@pytest.mark.parametrize("founder", [("a b", 7000), ("h\u00f6st", 7000), ("host/..", 1), ("h", 0)])
+def test_token_text__of_a_founder_that_is_nowhere(founder: tuple[str, int]) -> None:
+    line = format_token(make_token(Role.TARGET, founder, PUBLIC[0]))
+    with pytest.raises(TokenError, match="another version"):
+        parse_token(line)
+
+
 def test_token_text__of_an_unknown_role() -> None:
     line = format_token(Token(9, ("h", 1), PUBLIC[0], bytes(16)))  # type: ignore[arg-type]
     with pytest.raises(TokenError, match="another version"):

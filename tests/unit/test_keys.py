@@ -54,6 +54,12 @@ def test_load_key_pair__refuses_halves_of_two_pairs(tmp_path: Path) -> None:
         load_key_pair(tmp_path / "node.key")
 
 
+def test_load_key_pair__refuses_a_secret_that_is_no_number(tmp_path: Path) -> None:
+    save_key_pair(tmp_path / "node.key", KeyPair(make_key_pair().public, "#" * 40))
+    with pytest.raises(KeyFileError, match="belong together"):
+        load_key_pair(tmp_path / "node.key")
+
+
 @pytest.mark.parametrize("text", ["", "public = 1", 'public = "a"\nsecret = "b"', "\x00", "a = ["])
 def test_load_key_pair__refuses_nonsense(tmp_path: Path, text: str) -> None:
     path = tmp_path / "node.key"
@@ -82,6 +88,7 @@ def test_cluster_keys__round_trip_with_two_epochs(tmp_path: Path) -> None:
         'current = 1\n[keys]\n1 = "00"',
         f'current = 300\n[keys]\n300 = "{"00" * 32}"',
         "current = 1\n[keys]\n1 = 5",
+        "current = 1\n[keys]\n" + "".join(f'{n} = "{"00" * 32}"\n' for n in (1, 2, 3)),
     ],
 )
 def test_load_cluster_keys__refuses(tmp_path: Path, text: str) -> None:

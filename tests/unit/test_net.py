@@ -286,6 +286,19 @@ def test_control__keeps_tag_bytes_and_source(make_node: MakeNode) -> None:
     assert sender.net.send_control([(3, b"no such socket", receiver.address)]) == 0
 
 
+@pytest.mark.parametrize("host", ["storage-1", "", "127.0.0.1.1", "\ud800"])
+def test_control__an_address_that_is_none_costs_its_own_datagram(
+    make_node: MakeNode, host: str
+) -> None:
+    sender, receiver = make_node(), make_node()
+    bad, huge = (0, b"lost", (host, 1)), (0, b"lost", ("127.0.0.1", 1 << 40))
+    good = [(0, b"first", receiver.address), (0, b"last", receiver.address)]
+    assert sender.net.send_control([good[0], bad, huge, good[1]]) == 2
+    receiver.wait(lambda: len(receiver.controls) == 2)
+    assert [data for _, data, _ in receiver.controls] == [b"first", b"last"]
+    assert sender.net.stats()["dropped_unsent"] == 2
+
+
 def test_control__the_longest_datagram(make_node: MakeNode) -> None:
     sender, receiver = make_node(), make_node()
     longest = random.Random(7).randbytes(65_000)
@@ -386,6 +399,28 @@ def test_stop__joins_and_closes(twin: str) -> None:
         node.net.submit_payload(1, 0, ID, 7, b"x", [(0, 1)], 512, 1, [node.address])
     with pytest.raises(RuntimeError):
         node.net.start()
+
+
+def test_a_thread_that_the_collector_finds__closes_its_files() -> None:
+    # The collector must not empty the object before __dealloc__, which writes to its members.
+    reassembly = FastReassembly(1 << 20, 4)
+    before = set(os.listdir("/proc/self/fd"))
+    net = FastThread(reassembly)
+    assert reassembly.source_fd >= 0
+    ring: list[Any] = [net]
+    ring.append(ring)
+    del net, ring
+    gc.collect()
+    assert reassembly.source_fd == -1
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_add_socket__of_a_descriptor_that_is_closed(make_node: MakeNode) -> None:
+    net = make_node().net
+    with pytest.raises(OSError):
+        net.add_socket(1 << 20, 7)
+    with pytest.raises(ValueError, match="no socket"):
+        net.remove_socket(7)
 
 
 def test_remove_socket__then_nothing_comes(make_node: MakeNode) -> None:

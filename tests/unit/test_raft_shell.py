@@ -7,9 +7,14 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from replicast.curve import CurveHub
 from replicast.disks import ForgetfulDisk, RealDisk
+from replicast.flexhash.raft import shell as shell_module
 from replicast.flexhash.raft.node import Outcome, RaftNode, RaftSettings
 from replicast.flexhash.raft.shell import RaftShell, VoterAddress
 from replicast.keys import AllowList, KeyPair, make_key_pair
@@ -156,3 +161,40 @@ def test_one_voter__power_loss_takes_nothing_that_was_answered(tmp_path: Path) -
         assert node.counters.get("raft_state", "leader") == 1
         disk.power_loss()
     assert len(answered) > 100
+
+
+def test_wake__from_inside_a_turn_brings_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell_module, "TICK_SECONDS", 1000)
+    turns = 0
+
+    def after_turn(_now_ns: int) -> None:
+        nonlocal turns
+        turns += 1
+        if turns < 3:  # as the control service does when it submits
+            shell.wake()
+        else:
+            third.set()
+
+    async def test() -> None:
+        nonlocal shell, third
+        third = asyncio.Event()
+        hub = CurveHub()
+        node: Any = SimpleNamespace(
+            settings=SimpleNamespace(name="a"),
+            tick=lambda now_ns: None,
+            take_outgoing=list,
+            close=lambda: None,
+            counters=hub.counters,
+        )
+        shell = RaftShell(node, hub, KEYS["a"], free_ports(), now_ns, after_turn)
+        shell.start()
+        try:
+            async with asyncio.timeout(20):
+                await third.wait()
+        finally:
+            await shell.stop()
+            hub.close()
+
+    shell: RaftShell
+    third: asyncio.Event
+    asyncio.run(test())

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -198,6 +199,18 @@ def test_send_payload__more_than_the_thread_takes_waits_in_order() -> None:
         assert [token for _, token in a.sent] == list(range(20))
 
     play(story, 2, jobs_max=3)
+
+
+def test_send_payload__one_that_makes_no_sense_does_not_stop_the_others() -> None:
+    async def story(a: Daemon, b: Daemon) -> None:
+        bad = replace(payload(b"x" * 600, (b.id,)), datagram_bytes=7)
+        a.shell.send_payload(bad)
+        a.shell.send_payload(payload(b"x" * 600, (b.id,), token=2))
+        await a.wait(lambda: len(a.sent) == 2)
+        assert sorted(a.sent) == [(ID, 1), (ID, 2)]
+        assert a.counters.get("datagrams_dropped", "unsendable") == 1
+
+    play(story, 2)
 
 
 def test_sealed_payload__a_wrong_key_is_dropped() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from replicast.flexhash.entries import TableError
 from replicast.flexhash.inputs import row_changes
 from replicast.flexhash.state import ControlState
 from replicast.flexhash.table import Table
-from replicast.flexhash.tables import TableBook, TableFiles, unpack_table
+from replicast.flexhash.tables import TABLE_BYTES_MAX, TableBook, TableFiles, unpack_table
 from replicast.wire import control_messages as cm
 from replicast.wire.schema import Message
 
@@ -129,6 +130,19 @@ def test_unpack_table__only_what_was_announced() -> None:
             unpack_table(bad, table.digest)
     with pytest.raises(TableError):
         unpack_table(reply, bytes(32))
+
+
+def test_unpack_table__a_peer_that_announces_its_bomb_is_refused() -> None:
+    packer = zlib.compressobj(1)
+    raw = bytes(TABLE_BYTES_MAX + 1)
+    reply = cm.TableData(
+        generation=1,
+        digest=hashlib.blake2b(raw, digest_size=32).digest(),
+        raw_bytes=len(raw),
+        data=packer.compress(raw) + packer.flush(),
+    )
+    with pytest.raises(TableError, match="is the most"):
+        unpack_table(reply, reply.digest)
 
 
 def test_files__the_newest_few_are_kept_and_damage_is_passed_over(tmp_path: Path) -> None:

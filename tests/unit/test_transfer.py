@@ -119,6 +119,27 @@ def test_sender__nonsense_from_a_peer_sends_nothing(ranges: tuple[tuple[int, int
     assert s.take() == []
 
 
+@pytest.mark.parametrize(
+    ("ranges", "again"),
+    [
+        (((0, SIZE),) * 256, ((0, SIZE),)),
+        (((0, 3000), (2000, 5000), (0, 1000)), ((0, 3000), (3000, 5000))),
+        (((5, 6), (6, 7), (7, 1001)), ((5, 6), (1000, 1001))),
+    ],
+)
+def test_sender__a_report_costs_one_copy_at_most(
+    ranges: tuple[tuple[int, int], ...], again: tuple[tuple[int, int], ...]
+) -> None:
+    s = sender()
+    s.add(1, SIZE)
+    s.sent(s.take()[0].token)
+    s.gaps(1, report(0, SIZE, (0, 1)))  # now whatever is missing is believed
+    for event in s.take():
+        s.sent(event.token)
+    s.gaps(1, report(0, SIZE, *ranges))
+    assert [e.ranges for e in s.take()] == [again]
+
+
 def opened() -> Reassembly:
     buffers = Reassembly(MIB, 4)
     buffers.open(ID, SIZE, 1000)

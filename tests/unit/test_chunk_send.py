@@ -1,0 +1,51 @@
+"""SendResponder: what a reader may ask for, without a cluster around it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from replicast.machine import Incoming
+from replicast.metrics import Counters
+from replicast.target.admission import Admission
+from replicast.target.get import ReadChunk, SendResponder
+from replicast.wire.chunk_messages import ChunkSend, Refused
+from replicast.wire.reasons import Reason
+
+SIZE = 3000
+
+
+def responder() -> tuple[SendResponder, Admission]:
+    view: Any = SimpleNamespace(has=lambda chid: True, size_of=lambda chid: SIZE)
+    table: Any = SimpleNamespace(generation=1)
+    lease: Any = SimpleNamespace(valid=lambda now_ns: True)
+    admission = Admission(9, table, lease, {4: view}, Counters())
+    return SendResponder(admission), admission
+
+
+def ask(datagram_bytes: int) -> Incoming:
+    message = ChunkSend(
+        chid=b"h" * 32,
+        vdev_index=4,
+        transfer_id=b"t" * 16,
+        datagram_bytes=datagram_bytes,
+        credit_bytes=SIZE,
+    )
+    return Incoming(message, 7, b"o" * 16, 1, ("127.0.0.1", 9), None)
+
+
+@pytest.mark.parametrize("datagram_bytes", [0, 7, 255, 1001, 65_535])
+def test_chunk_send__of_datagrams_that_cannot_be_sent_is_refused(datagram_bytes: int) -> None:
+    core, admission = responder()
+    core.receive(ask(datagram_bytes), 0)
+    (reply,) = admission.take_outgoing()
+    assert isinstance(reply.message, Refused) and reply.message.reason == Reason.BAD_REQUEST
+    assert core.take_events() == [] and core.deadline_ns() is None
+
+
+def test_chunk_send__reads_the_chunk() -> None:
+    core, admission = responder()
+    core.receive(ask(1000), 0)
+    assert isinstance(core.take_events()[0], ReadChunk) and admission.take_outgoing() == []
