@@ -1,0 +1,224 @@
+"""Single puts: copies, refusals, stragglers, wrong bytes, old replies, selection."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from replicast.flexhash.table import VdevState
+from replicast.gateway.copies import PutDone, PutFailed
+from replicast.gateway.get import ChunkRead
+from replicast.hashing import content_hash
+from replicast.machine import Outgoing
+from replicast.units import MS, SECOND
+from replicast.wire.reasons import Reason
+
+from .checkers import watch_durability
+from .faults import Faults
+from .world import ALGORITHM, GATEWAY, Cluster
+
+
+def test_put__negotiated_three_copies_and_read() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    assert isinstance(done, PutDone) and done.copies == 3 and not done.short
+    assert done.sent_bytes == 3 * 20000 and not done.deduplicated
+    read = cluster.result(cluster.get(data))
+    assert isinstance(read, ChunkRead) and bytes(read.buffer) == data
+
+
+@pytest.mark.parametrize("size", [100, 3000, 30000])
+def test_put__second_time_is_deduplicated(size: int) -> None:
+    cluster = Cluster()
+    data = cluster.data(size)
+    cluster.result(cluster.put(data))
+    cluster.new_gateway()
+    again = cluster.result(cluster.put(data))
+    assert isinstance(again, PutDone) and again.deduplicated and again.copies == 3
+    assert sum(v.stored_count for v in cluster.vdevs.values()) == 3
+    assert size < 4096 or again.sent_bytes == 0
+
+
+def test_put__multicast_sends_once_after_the_groups_are_joined() -> None:
+    cluster = Cluster(hosts=3, transport="multicast", rendezvous_groups=1)
+    cluster.result(cluster.put(cluster.data(20000)))
+    cluster.settle(SECOND)
+    before = cluster.payload_sent_bytes
+    done = cluster.result(cluster.put(cluster.data(20000)))
+    assert done.copies == 3
+    assert cluster.payload_sent_bytes - before == 20000 == cluster.multicast_bytes
+
+
+def test_put__stale_row_is_refused_once_then_succeeds() -> None:
+    cluster = Cluster()
+    cluster.vdev_entries[0] = replace(cluster.vdev_entries[0], state=VdevState.OUT)
+    old = cluster.table
+    cluster.change_rows(2, cluster.vdev_entries)
+    for target in cluster.targets.values():
+        target.adopt(cluster.table)
+    data = cluster.data(9000)
+    while cluster.table.members_since(old.row_of_chunk(content_hash(ALGORITHM, data))) < 2:
+        data = cluster.data(9000)
+    done = cluster.result(cluster.put(data))
+    assert isinstance(done, PutDone) and done.copies == 3
+    assert cluster.refetches == 1
+    assert cluster.counters.get("refusals", "stale_generation") == 1
+
+
+@pytest.mark.parametrize("size", [900, 9000])
+def test_put__a_change_of_other_rows_refuses_nothing(size: int) -> None:
+    cluster = Cluster()
+    cluster.change_rows(2, cluster.vdev_entries)  # a generation in which no row changed
+    for target in cluster.targets.values():
+        target.adopt(cluster.table)
+    done = cluster.result(cluster.put(cluster.data(size)))
+    assert done.copies == 3 and cluster.refetches == 0
+    assert cluster.counters.total("refusals") == 0
+
+
+@pytest.mark.parametrize("size", [900, 9000])
+def test_put__stale_small_and_large_refetch_once(size: int) -> None:
+    cluster = Cluster()
+    cluster.vdev_entries = [
+        replace(e, state=VdevState.OUT) if e.index in (0, 2) else e for e in cluster.vdev_entries
+    ]
+    cluster.change_rows(2, cluster.vdev_entries)
+    for target in cluster.targets.values():
+        target.adopt(cluster.table)
+    done = cluster.result(cluster.put(cluster.data(size)))
+    assert isinstance(done, PutDone) and done.copies == 3
+    assert cluster.refetches == 1
+    assert cluster.counters.get("refusals", "stale_generation") == 1
+
+
+def test_put__target_behind_fetches_first() -> None:
+    cluster = Cluster()
+    cluster.change_rows(2, cluster.vdev_entries)
+    cluster.gateway.table_changed(cluster.table, cluster.now)
+    done = cluster.result(cluster.put(cluster.data(9000)))
+    assert done.copies == 3 and not done.short
+    assert all(t.table.generation == 2 for t in cluster.targets.values())
+
+
+def test_put__without_leases_fails_with_the_reason() -> None:
+    cluster = Cluster()
+    for target in cluster.targets.values():
+        target.lease.until_ns = 0
+    failed = cluster.result(cluster.put(cluster.data(9000)))
+    assert isinstance(failed, PutFailed) and failed.reason == Reason.NO_LEASE
+    assert not any(v.durable for v in cluster.vdevs.values())
+
+
+@pytest.mark.parametrize("size", [900, 9000])
+def test_put__full_disks_fail_at_once(size: int) -> None:
+    cluster = Cluster()
+    for vdev in cluster.vdevs.values():
+        vdev.reason = Reason.NO_SPACE
+    started = cluster.now
+    failed = cluster.result(cluster.put(cluster.data(size)))
+    assert isinstance(failed, PutFailed) and failed.reason == Reason.NO_SPACE
+    assert cluster.now - started < SECOND
+
+
+def test_put__one_host_left_fails_at_the_deadline() -> None:
+    cluster = Cluster(hosts=3)
+    for node in (2, 3):
+        cluster.targets[node].crash()
+    failed = cluster.result(cluster.put(cluster.data(9000)))
+    assert isinstance(failed, PutFailed)
+
+
+@pytest.mark.parametrize("size", [900, 9000])
+def test_put__one_of_three_hosts_dead_is_short(size: int) -> None:
+    cluster = Cluster(hosts=3)
+    cluster.targets[2].crash()
+    started = cluster.now
+    done = cluster.result(cluster.put(cluster.data(size)))
+    assert isinstance(done, PutDone) and done.copies == 2 and done.short
+    assert cluster.now - started < 3 * SECOND
+    started = cluster.now
+    cluster.result(cluster.put(cluster.data(size)))
+    assert cluster.now - started < 200 * MS, "the next one knows that it is dead"
+
+
+def test_put__a_dead_host_of_four_costs_nothing_much() -> None:
+    cluster = Cluster()
+    cluster.targets[3].crash()
+    started = cluster.now
+    done = cluster.result(cluster.put(cluster.data(9000)))
+    assert done.copies == 3 and cluster.now - started < 200 * MS
+
+
+def test_put__straggler_is_replaced() -> None:
+    cluster = Cluster(straggler_ms=50)
+    data = cluster.data(9000)
+    operation = cluster.put(data)
+    cluster.settle(MS)
+    stuck = [v for v in cluster.vdevs.values() if v.queued]
+    for vdev in cluster.vdevs.values():
+        vdev.delay_ns = 2 * MS
+    assert stuck or operation not in cluster.results
+    slow = cluster.targets[1]
+    for vdev in slow.vdevs.values():
+        vdev.delay_ns = 30 * SECOND
+    done = cluster.result(cluster.put(cluster.data(9000)))
+    assert done.copies == 3
+
+
+def test_put__wrong_bytes_on_the_way_are_sent_again_with_macs() -> None:
+    cluster = Cluster(faults=Faults(corruption=1.0))
+    done = cluster.result(cluster.put(cluster.data(9000)))
+    assert isinstance(done, PutDone) and done.copies == 3
+    assert cluster.counters.get("hash_mismatches", "received") >= 1
+
+
+def test_put__old_reply_of_another_attempt_is_dropped() -> None:
+    cluster = Cluster()
+    kept: list[Outgoing] = []
+    deliver = cluster._deliver_message
+
+    def record(sender: int, out: Outgoing) -> None:
+        if type(out.message).__name__ == "ChunkStored":
+            kept.append(out)
+        deliver(sender, out)
+
+    cluster._deliver_message = record  # type: ignore[method-assign]
+    data = cluster.data(9000)
+    cluster.result(cluster.put(data))
+    for vdev in cluster.vdevs.values():
+        vdev.durable.clear()
+        vdev.delay_ns = 100 * MS
+    operation = cluster.put(data)
+    for out in kept:
+        for node in cluster.targets:
+            deliver(node, replace(out, to=GATEWAY))
+    cluster.settle(50 * MS)
+    assert operation not in cluster.results
+    watch_durability(cluster)
+    assert cluster.result(operation).stored_copies == 3
+
+
+def test_put__hold_of_a_chunk_that_has_gone_is_replaced() -> None:
+    cluster = Cluster()
+    data = cluster.data(9000)
+    done = cluster.result(cluster.put(data))
+    watch_durability(cluster)
+    operation = cluster.put(data)
+    lost = cluster.vdevs[done.vdevs[0]]
+    cluster.at(MS // 2, lambda: lost.durable.clear())
+    assert cluster.result(operation).copies == 3
+
+
+def test_selection__slow_and_full_vdevs_get_less() -> None:
+    cluster = Cluster()
+    cluster.vdevs[0].delay_ns = 52 * MS
+    cluster.vdevs[5].free = 200_000
+    for _ in range(60):
+        ops = [cluster.put(cluster.data(5000)) for _ in range(5)]
+        cluster.run(lambda ops=ops: all(op in cluster.results for op in ops))  # type: ignore[misc]
+    counts = {v: vdev.stored_count for v, vdev in cluster.vdevs.items()}
+    total = sum(counts.values())
+    assert counts[0] <= total * 0.05
+    assert counts[5] < total / 8
