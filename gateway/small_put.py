@@ -110,7 +110,9 @@ class SmallPut:
         elif now_ns >= self._job.deadline_ns or self._phase is Phase.TABLE:
             self._negotiate(now_ns)  # it knows how to fail
         elif self._phase is Phase.CREDIT:
-            self._send(now_ns)
+            # Whoever failed while this put waited is not worth waiting for any longer.
+            unfit = any(self._unfit(v, now_ns) for v in self._chosen)
+            (self._start if unfit else self._send)(now_ns)
         elif now_ns >= self._sent_ns + ANSWER_NS:
             for v in list(self._asked):
                 self._context.stats.silent(v, now_ns)
@@ -163,12 +165,16 @@ class SmallPut:
         missing = table.policy.copies - len(hosts)
         chosen: list[int] = []
         for v in order_small(self._job.chid, members):
-            unfit = stats.suspect(v, now_ns) or stats.full(v, now_ns)
-            if table.host_of(v) in hosts or unfit or stats.slow(v, members, now_ns):
+            taken = table.host_of(v) in hosts
+            if taken or self._unfit(v, now_ns) or stats.slow(v, members, now_ns):
                 continue
             hosts[table.host_of(v)] = None
             chosen.append(v)
         return tuple(chosen[:missing])
+
+    def _unfit(self, vdev_index: int, now_ns: int) -> bool:
+        stats = self._context.stats
+        return stats.suspect(vdev_index, now_ns) or stats.full(vdev_index, now_ns)
 
     def _send(self, now_ns: int) -> None:
         """Everything at once, when all targets have credit for it."""
@@ -285,7 +291,7 @@ class SmallPut:
         self._phase = Phase.ENDED
         self._negotiation = PutChunk(
             self._context,
-            self._table,
+            self._newest,
             job=self._job,
             now_ns=now_ns,
             copies=self._copies,

@@ -222,3 +222,30 @@ def test_selection__slow_and_full_vdevs_get_less() -> None:
     total = sum(counts.values())
     assert counts[0] <= total * 0.05
     assert counts[5] < total / 8
+
+
+def test_put__small_that_must_negotiate_does_so_under_the_newest_table() -> None:
+    cluster = Cluster(faults=Faults(store_error=1.0))
+    started, operation = cluster.now, cluster.put(cluster.data(900))
+    cluster.settle(MS)  # accepted under the old table; the stores will fail
+    cluster.faults.store_error = 0.0
+    cluster.vdev_entries = [
+        replace(e, state=VdevState.OUT) if e.index in (0, 2) else e for e in cluster.vdev_entries
+    ]
+    cluster.change_rows(2, cluster.vdev_entries)
+    cluster.gateway.table_changed(cluster.table, cluster.now)
+    for target in cluster.targets.values():
+        target.adopt(cluster.table)
+    assert isinstance(cluster.result(operation), PutDone)
+    assert cluster.now - started < SECOND and cluster.refetches == 0
+
+
+def test_put__small_ones_that_wait_for_credit_pass_over_a_host_that_died() -> None:
+    cluster = Cluster()
+    cluster.targets[2].crash()
+    cluster.context.stats.credit(2).window_bytes = 4096
+    started = cluster.now
+    operations = [cluster.put(cluster.data(4096)) for _ in range(200)]
+    cluster.run(lambda: all(op in cluster.results for op in operations))
+    assert all(cluster.results[op].copies == 3 for op in operations)
+    assert cluster.now - started < 1200 * MS
