@@ -85,6 +85,7 @@ class PutChunk:
         copies: Copies | None = None,
         numbered_from: int = 0,
         sent_bytes: int = 0,
+        authenticated: bool = False,
     ) -> None:
         self._context, self._settings = context, context.settings
         self._table = self._newest = table  # of the attempt; of the next attempt
@@ -94,7 +95,7 @@ class PutChunk:
         self._backoff = Backoff(context.rng)
         self._given_up: dict[int, Reason] = {}  # not asked again in this put
         self._last_said: dict[int, Reason] = {}
-        self._authenticated = False
+        self._authenticated = authenticated  # after a hash mismatch
         self._mismatches = 0  # although authenticated
         self._sent_bytes = sent_bytes
         self._outgoing: list[Outgoing] = []

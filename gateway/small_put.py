@@ -28,6 +28,7 @@ from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.transfer import Sender
 from replicast.units import MS
 from replicast.wire.chunk_messages import ChunkPut, ChunkStored, PayloadGaps, Refused
+from replicast.wire.reasons import Reason
 
 CONTROL_ROOM_BYTES = 160  # what CHUNK_PUT needs in a datagram beyond payload and its header
 RESEND_NS = 60 * MS
@@ -61,6 +62,7 @@ class SmallPut:
         self._copies = Copies(table)
         self._negotiation: PutChunk | None = None
         self._asked: dict[int, NodeId] = {}  # no word from them yet
+        self._authenticated = False  # the negotiation's payload carries MACs
         self._sent_bytes = 0
         self._sent_ns = self._next_ns = now_ns
         self._outgoing: list[Outgoing] = []
@@ -255,6 +257,9 @@ class SmallPut:
         for v in mine:
             self._context.stats.refused(v, reason, now_ns)
             self._answered(v, lost=False)
+        if reason is Reason.HASH_MISMATCH:
+            self._authenticated = True
+            self._context.counters.count("hash_mismatches", "received")
         if reason in STALE and m.current_generation > self._table.generation:
             self._on_stale(m.current_generation, now_ns)
         else:
@@ -297,6 +302,7 @@ class SmallPut:
             copies=self._copies,
             numbered_from=self._number,
             sent_bytes=self._sent_bytes,
+            authenticated=self._authenticated,
         )
 
     def _end_done(self, now_ns: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.get import ChunkRead
 from replicast.hashing import content_hash
 from replicast.machine import Outgoing
+from replicast.transfer import SendPayload
 from replicast.units import MS, SECOND
 from replicast.wire.reasons import Reason
 
@@ -249,3 +251,20 @@ def test_put__small_ones_that_wait_for_credit_pass_over_a_host_that_died() -> No
     cluster.run(lambda: all(op in cluster.results for op in operations))
     assert all(cluster.results[op].copies == 3 for op in operations)
     assert cluster.now - started < 1200 * MS
+
+
+def test_put__small_with_wrong_bytes_on_the_way_is_sent_again_only_with_macs() -> None:
+    cluster = Cluster(faults=Faults(corruption=1.0))
+    jobs: list[SendPayload] = []
+    send = cluster._send_payload
+
+    def record(sender: int, event: SendPayload, sent: Callable[[], None]) -> None:
+        jobs.append(event)
+        send(sender, event, sent)
+
+    cluster._send_payload = record  # type: ignore[method-assign]
+    done = cluster.result(cluster.put(cluster.data(3000)))
+    assert isinstance(done, PutDone) and done.copies == 3
+    immediate = jobs[0].transfer_id
+    assert {job.authenticated for job in jobs if job.transfer_id == immediate} == {False}
+    assert {job.authenticated for job in jobs if job.transfer_id != immediate} == {True}
