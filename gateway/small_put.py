@@ -24,6 +24,7 @@ from replicast.gateway.copies import STALE, Copies, NeedTable, count_done, reaso
 from replicast.gateway.job import PutJob
 from replicast.gateway.put import PutChunk
 from replicast.gateway.select import order_small
+from replicast.gateway.stats import SmallCredit
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.transfer import Sender
 from replicast.units import MS
@@ -118,7 +119,7 @@ class SmallPut:
         elif now_ns >= self._sent_ns + ANSWER_NS:
             for v in list(self._asked):
                 self._context.stats.silent(v, now_ns)
-                self._answered(v, lost=True)
+                self._take_asked(v).give_back(self._job.size_bytes, lost=True)
             self._negotiate(now_ns)
         else:
             self._next_ns = min(now_ns + 2 * RESEND_NS, self._sent_ns + ANSWER_NS)
@@ -247,7 +248,7 @@ class SmallPut:
                 memory = self._context.stats.vdev(v)
                 memory.small_ns.add(now_ns - self._sent_ns, now_ns)
                 memory.failed_ns, memory.free_ppm = None, stored.free_ppm
-                self._answered(v, lost=False)
+                self._take_asked(v).give_back(self._job.size_bytes, lost=False)
         self._advance(now_ns)
 
     def _on_refused(self, node: NodeId, m: Refused, now_ns: int) -> None:
@@ -256,7 +257,7 @@ class SmallPut:
         self._context.counters.count("refusals", reason.name.lower())
         for v in mine:
             self._context.stats.refused(v, reason, now_ns)
-            self._answered(v, lost=False)
+            self._take_asked(v).cancel(self._job.size_bytes)
         if reason is Reason.HASH_MISMATCH:
             self._authenticated = True
             self._context.counters.count("hash_mismatches", "received")
@@ -274,15 +275,16 @@ class SmallPut:
         else:
             self._events.append(NeedTable(generation))
 
-    def _answered(self, vdev_index: int, *, lost: bool) -> None:
+    def _take_asked(self, vdev_index: int) -> SmallCredit:
+        """Nothing more is awaited from this VDEV; returns the credit that it was asked on."""
         node = self._asked.pop(vdev_index)
-        self._context.stats.credit(node).give_back(self._job.size_bytes, lost=lost)
         if node not in self._asked.values():
             self._sender.remove(node)
+        return self._context.stats.credit(node)
 
     def _forget_asked(self) -> None:
         for v in list(self._asked):
-            self._answered(v, lost=False)
+            self._take_asked(v).cancel(self._job.size_bytes)
 
     def _advance(self, now_ns: int) -> None:
         if len(self._copies.hosts) >= self._table.policy.copies:

@@ -10,6 +10,7 @@ import pytest
 from replicast.flexhash.table import VdevState
 from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.get import ChunkRead
+from replicast.gateway.stats import CREDIT_START_BYTES
 from replicast.hashing import content_hash
 from replicast.machine import Outgoing
 from replicast.transfer import SendPayload
@@ -268,3 +269,14 @@ def test_put__small_with_wrong_bytes_on_the_way_is_sent_again_only_with_macs() -
     immediate = jobs[0].transfer_id
     assert {job.authenticated for job in jobs if job.transfer_id == immediate} == {False}
     assert {job.authenticated for job in jobs if job.transfer_id != immediate} == {True}
+
+
+def test_put__a_refusal_gives_credit_back_but_no_more() -> None:
+    cluster = Cluster()
+    for vdev in cluster.vdevs.values():
+        vdev.reason = Reason.BUSY
+    cluster.put(cluster.data(4096))
+    cluster.settle(10 * MS)
+    credits = [cluster.context.stats.credit(node) for node in cluster.targets]
+    assert {credit.window_bytes for credit in credits} == {CREDIT_START_BYTES}
+    assert all(credit.take(CREDIT_START_BYTES) for credit in credits), "all of it was given back"
