@@ -309,6 +309,8 @@ class GetChunk:
         self._said.setdefault(v, "")
         if answer.kind == HIT and v not in self._bad:
             self._said[v] = "hit"
+            if any(source.vdev_index == v for source in self._sources.values()):
+                return HIT  # it is at it
             self._hits[v] = answer
             if self._first_hit_ns is None:
                 self._first_hit_ns = now_ns
@@ -338,7 +340,7 @@ class GetChunk:
         waited = self._first_hit_ns is not None and now_ns >= self._first_hit_ns + HIT_WINDOW_NS
         if self._hits and (waited or self._all_in(now_ns)):
             self._ask_best(now_ns)
-        elif not self._hits and not self._sources and self._round_over():
+        elif not self._hits and self._round_over():
             self._conclude_round(now_ns)
 
     def _on_time(self) -> bool:
@@ -358,12 +360,13 @@ class GetChunk:
         return self._query_id is not None and all(node in self._round for node in self._asked)
 
     def _conclude_round(self, now_ns: int) -> None:
-        """Everybody has spoken and nobody has it: lost if all proved it, else again later."""
+        """All have spoken and nobody else has it: lost if all proved it, else again later."""
         said = {v: kind for answers in self._round.values() for v, kind in answers.items()}
+        listed = self._listed()
         lost = all(
-            self._table.vdevs[v].state == VdevState.UP and said.get(v) == MISS
-            for v in self._listed()
+            self._table.vdevs[v].state == VdevState.UP and said.get(v) == MISS for v in listed
         )
+        lost = lost and bool(listed) and not self._sources
         self._miss_rounds = self._miss_rounds + 1 if lost else 0
         if self._miss_rounds >= MISS_ROUNDS:
             self._end_failed(Outcome.DATA_LOST)
@@ -423,6 +426,9 @@ class GetChunk:
         if now_ns < source.late_ns:
             return
         quiet_ns = self._context.settings.second_source_ms * MS
+        if self._context.credit.waiting(transfer_id):
+            source.late_ns = now_ns + quiet_ns  # it may not send yet: the delay is ours
+            return
         if now_ns < source.receiver.moved_ns + quiet_ns:
             source.late_ns = source.receiver.moved_ns + quiet_ns
             return

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from replicast.flexhash.table import VdevState
 from replicast.gateway.get import ChunkFailed, ChunkRead, Outcome
 from replicast.hashing import content_hash
 from replicast.units import MS, SECOND
@@ -78,3 +81,57 @@ def test_get__cancel_closes_everything() -> None:
     cluster.settle(5 * SECOND)
     assert cluster.buffers.stats()["transfers"] == 0
     assert cluster.context.credit.granted_bytes == 0
+
+
+def test_get__a_late_source_is_not_its_own_second_source() -> None:
+    cluster = Cluster()
+    for _ in range(12):
+        data = cluster.data(20000)
+        done = cluster.result(cluster.put(data))
+        slow = done.vdevs[0]
+        cluster.vdevs[slow].delay_ns = 30 * SECOND
+        started = cluster.now
+        read = cluster.result(cluster.get(data, hints=(slow,)))
+        assert isinstance(read, ChunkRead) and read.vdev_index != slow
+        assert cluster.now - started < 300 * MS
+        cluster.vdevs[slow].delay_ns = 2 * MS
+
+
+def test_get__a_row_with_one_slow_holder_is_not_asked_in_a_loop() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    for v in done.vdevs[1:]:
+        cluster.vdevs[v].durable.clear()
+    cluster.vdevs[done.vdevs[0]].delay_ns = 900 * MS
+    before = len(cluster.trace)
+    assert isinstance(cluster.result(cluster.get(data, hints=done.vdevs[:1])), ChunkRead)
+    asked = [name for _, name, _ in cluster.trace[before:]]
+    assert asked.count("ChunkQuery") <= 8 * len(cluster.targets)
+    assert asked.count("ChunkSend") <= 8
+
+
+def test_get__waiting_for_own_credit_makes_nobody_late() -> None:
+    cluster = Cluster()
+    chunks = [cluster.data(20000) for _ in range(60)]
+    for data in chunks:
+        cluster.result(cluster.put(data))
+    cluster.context.credit.limit(0)  # the least there is: three chunks at a time
+    cluster.faults.jitter_ns = 20 * MS
+    reads = [cluster.get(data) for data in chunks]
+    cluster.run(lambda: all(op in cluster.results for op in reads))
+    assert all(isinstance(cluster.results[op], ChunkRead) for op in reads)
+    assert cluster.counters.get("chunks_read", "second_source") == 0
+
+
+def test_get__a_row_without_members_proves_nothing() -> None:
+    cluster = Cluster()
+    out = [replace(entry, state=VdevState.OUT) for entry in cluster.vdev_entries]
+    cluster.change_rows(2, out)
+    cluster.change_rows(3, out)
+    chid = content_hash(ALGORITHM, data := cluster.data(5000))
+    row = cluster.table.row_of_chunk(chid)
+    assert cluster.table.members(row) == cluster.table.draining(row) == ()
+    cluster.gateway.table_changed(cluster.table, cluster.now)
+    failed = cluster.result(cluster.get(data))
+    assert isinstance(failed, ChunkFailed) and failed.outcome is Outcome.UNAVAILABLE
