@@ -65,6 +65,7 @@ class _Send:
     size_bytes: int
     datagram_bytes: int
     credit_bytes: int
+    authenticated: bool
     started_ns: int
     active_ns: int
     sender: Sender | None = None
@@ -172,6 +173,7 @@ class SendResponder:
             size_bytes,
             m.datagram_bytes,
             m.credit_bytes,
+            m.authenticated,
             now_ns,
             now_ns,
         )
@@ -216,7 +218,13 @@ class SendResponder:
             self._forget(key)
             return
         send.active_ns = now_ns
-        send.sender = Sender(send.transfer_id, outcome, send.size_bytes, send.datagram_bytes)
+        send.sender = Sender(
+            send.transfer_id,
+            outcome,
+            send.size_bytes,
+            send.datagram_bytes,
+            authenticated=send.authenticated,
+        )
         send.sender.add(send.node, send.credit_bytes)
         self._pump(send)
 

@@ -184,6 +184,7 @@ class ChunkSend(Message):
     transfer_id: Bytes16
     datagram_bytes: U16
     credit_bytes: U32
+    authenticated: Flag  # after a hash mismatch: every payload datagram carries a MAC
 
 
 @message(23)

@@ -124,6 +124,27 @@ def test_get__waiting_for_own_credit_makes_nobody_late() -> None:
     assert cluster.counters.get("chunks_read", "second_source") == 0
 
 
+def test_get__wrong_bytes_on_the_way_are_sent_again_with_macs() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    cluster.result(cluster.put(data))
+    cluster.faults.corruption = 1.0
+    read = cluster.result(cluster.get(data))
+    assert isinstance(read, ChunkRead) and bytes(read.buffer) == data
+    assert cluster.counters.get("hash_mismatches", "read") == 1
+
+
+def test_get__falsified_payload_of_the_only_copy_does_not_hide_it() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    for v in done.vdevs[1:]:
+        cluster.vdevs[v].durable.clear()
+    cluster.faults.corruption = 1.0
+    read = cluster.result(cluster.get(data))
+    assert isinstance(read, ChunkRead) and bytes(read.buffer) == data
+
+
 def test_get__a_row_without_members_proves_nothing() -> None:
     cluster = Cluster()
     out = [replace(entry, state=VdevState.OUT) for entry in cluster.vdev_entries]
