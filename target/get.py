@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from replicast.machine import Event, Incoming, NodeId
 from replicast.target.admission import Admission
 from replicast.transfer import BufferLike, Sender
+from replicast.transport.reassembly import check_shape
 from replicast.units import MIB, MS, SECOND
 from replicast.wire.chunk_messages import (
     HIT,
@@ -109,7 +110,7 @@ class SendResponder:
     def _on_chunk_query(self, incoming: Incoming, m: ChunkQuery, now_ns: int) -> None:
         table, views = self._admission.table, self._admission.vdevs
         if m.row != table.row_of_chunk(m.chid):
-            self._admission.refuse(incoming, Reason.BAD_REQUEST, detail="row out of range")
+            self._admission.refuse_malformed(incoming, "row out of range")
             return
         listed = [v for v in (*table.members(m.row), *table.draining(m.row)) if v in views]
         # A copy counts wherever it lies: bytes prove themselves.
@@ -153,6 +154,11 @@ class SendResponder:
             self._admission.refuse(incoming, Reason.NOT_FOUND_HERE, (m.vdev_index,))
             return
         size_bytes = view.size_of(m.chid)
+        try:
+            check_shape(m.transfer_id, size_bytes, m.datagram_bytes)
+        except ValueError as error:
+            self._admission.refuse(incoming, Reason.BAD_REQUEST, (m.vdev_index,), detail=str(error))
+            return
         if not self._has_room(size_bytes):
             self._admission.refuse(
                 incoming, Reason.BUSY, (m.vdev_index,), retry_after_ns=RETRY_AFTER_NS

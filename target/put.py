@@ -189,10 +189,9 @@ class PutResponder:
         if put is None:
             return
         put.joined = self._join(m.rendezvous, now_ns)
-        if put.vdevs and not self._open(put, m.datagram_bytes, m.authenticated, now_ns):
-            self._refuse(put, put.vdevs, Reason.BUSY)
-        elif put.vdevs:
-            self._send_accepted(put, self._credit.request(put.transfer_id, put.size_bytes), now_ns)
+        if put.vdevs and self._open(put, m.datagram_bytes, m.authenticated):
+            self._watch(put, self._credit.request(put.transfer_id, put.size_bytes), now_ns)
+            self._send_accepted(put)
         self._finish_if_done(put, now_ns)
 
     def _on_chunk_put(self, incoming: Incoming, m: ChunkPut, now_ns: int) -> None:
@@ -203,14 +202,12 @@ class PutResponder:
         if put is None:
             return
         if len(m.data) > m.size_bytes:
-            self._refuse(put, put.vdevs, Reason.BAD_REQUEST)
+            self._turn_away(put, Reason.BAD_REQUEST)
         elif put.vdevs and len(m.data) == m.size_bytes:
-            self._store(put, m.data)
-        elif put.vdevs and self._open(put, m.datagram_bytes, False, now_ns):
+            self._store(put, m.data, now_ns)
+        elif put.vdevs and self._open(put, m.datagram_bytes, False):
             self._buffers.place(put.transfer_id, 0, m.data)
             self._watch(put, put.size_bytes, now_ns)
-        elif put.vdevs:
-            self._refuse(put, put.vdevs, Reason.BUSY)
         self._finish_if_done(put, now_ns)
 
     # -- steps of an accepted put -----------------------------------------------------
@@ -220,8 +217,7 @@ class PutResponder:
         key = (incoming.sender, transfer_id)
         put = self._puts.get(key)
         if put is not None:
-            credit = 0 if self._credit.waiting(transfer_id) else put.size_bytes
-            self._send_accepted(put, credit, None)
+            self._send_accepted(put)
             return True
         _, messages = self._finished.get(key, (0, None))
         for message in messages or ():
@@ -274,11 +270,15 @@ class PutResponder:
                 waiting.append(v)
         put.vdevs = tuple(waiting)
 
-    def _open(self, put: _Put, datagram_bytes: int, authenticated: bool, now_ns: int) -> bool:
-        """Make room for the payload; False: no room (or a transfer id that is taken)."""
+    def _open(self, put: _Put, datagram_bytes: int, authenticated: bool) -> bool:
+        """Make room for the payload; False: turned away."""
         try:
             self._buffers.open(put.transfer_id, put.size_bytes, datagram_bytes, authenticated)
-        except (Full, KeyError, ValueError):
+        except (Full, KeyError):  # no room, or a transfer id that is taken
+            self._turn_away(put, Reason.BUSY)
+            return False
+        except ValueError:
+            self._turn_away(put, Reason.BAD_REQUEST)
             return False
         self._by_transfer[put.transfer_id] = put
         for v in put.vdevs:
@@ -288,9 +288,8 @@ class PutResponder:
     def _watch(self, put: _Put, credit_bytes: int, now_ns: int) -> None:
         put.receiver = Receiver(self._buffers, put.transfer_id, put.sender, credit_bytes, now_ns)
 
-    def _send_accepted(self, put: _Put, credit_bytes: int, now_ns: int | None) -> None:
-        if now_ns is not None:
-            self._watch(put, credit_bytes, now_ns)
+    def _send_accepted(self, put: _Put) -> None:
+        credit_bytes = self._credit.granted(put.transfer_id)
         accepted = PutAccepted(vdevs=put.vdevs, credit_bytes=credit_bytes, joined=put.joined)
         self._admission.send(put.sender, put.operation_id, accepted)
 
@@ -300,12 +299,14 @@ class PutResponder:
         if put is None:
             return False
         buffer = self._buffers.take(transfer_id)
-        self._close(put, now_ns)
-        self._store(put, buffer)
+        self._close(put)
+        self._store(put, buffer, now_ns)
         self._finish_if_done(put, now_ns)
         return True
 
-    def _store(self, put: _Put, buffer: BufferLike) -> None:
+    def _store(self, put: _Put, buffer: BufferLike, now_ns: int) -> None:
+        if not self._admission.lease.valid(now_ns):
+            self._turn_away(put, Reason.NO_LEASE)
         missing = []
         for v in put.vdevs:
             if self._admission.vdevs[v].has(put.chid):
@@ -337,6 +338,9 @@ class PutResponder:
         kind = put.pending.pop(vdev_index)
         if outcome is None and not self._admission.lease.valid(now_ns):
             outcome = Reason.NO_LEASE  # it is there, but nobody may count on this target now
+        there = kind == STORED or self._admission.vdevs[vdev_index].has(put.chid)
+        if outcome is None and not there:
+            outcome = Reason.NOT_FOUND_HERE  # set aside as damaged since the hold was asked for
         if outcome is not None:
             self._refuse(put, (vdev_index,), outcome)
         else:
@@ -357,6 +361,11 @@ class PutResponder:
 
     def _refuse(self, put: _Put, vdevs: tuple[int, ...], reason: Reason) -> None:
         put.refused[reason] = (*put.refused.get(reason, ()), *vdevs)
+
+    def _turn_away(self, put: _Put, reason: Reason) -> None:
+        """No VDEV of ours takes the payload; holds go on."""
+        self._refuse(put, put.vdevs, reason)
+        put.vdevs = ()
 
     def _finish_if_done(self, put: _Put, now_ns: int) -> None:
         if not put.done or self._puts.pop(put.key, None) is None:
@@ -379,7 +388,7 @@ class PutResponder:
         while len(self._finished) > FINISHED_MAX:
             self._finished.popitem(last=False)
 
-    def _close(self, put: _Put, now_ns: int) -> None:
+    def _close(self, put: _Put) -> None:
         """The transfer is over: its buffer taken or dropped, its credit free for the next."""
         put.receiver = None
         del self._by_transfer[put.transfer_id]
@@ -434,8 +443,8 @@ class PutResponder:
         report = receiver.check(now_ns)
         if now_ns >= receiver.moved_ns + self._idle_ns:
             self._buffers.close(put.transfer_id)
-            self._close(put, now_ns)
-            self._refuse(put, put.vdevs, Reason.BUSY)
+            self._close(put)
+            self._turn_away(put, Reason.BUSY)
             self._finish_if_done(put, now_ns)
         elif report is not None:
             self._admission.send(put.sender, put.operation_id, report)

@@ -35,8 +35,8 @@ def test_canary__a_hold_that_is_only_promised_is_seen() -> None:
 
     def forgetful(target: Target, event: Any) -> None:
         if isinstance(event, StoreHold):
-            cluster.vdevs[event.vdev_index].durable.clear()
             target.core.stored(event.token, event.vdev_index, None, cluster.now)
+            cluster.vdevs[event.vdev_index].durable.clear()
         else:
             events(target, event)
 
