@@ -25,11 +25,7 @@ from enum import Enum
 
 from replicast.flexhash.table import Table
 from replicast.gateway.ballot import Ballot, Plan
-from replicast.gateway.context import (
-    Backoff,
-    ChunkContext,
-    rendezvous_number,
-)
+from replicast.gateway.context import Backoff, ChunkContext, rendezvous_number
 from replicast.gateway.copies import (
     FATAL,
     LASTING,
@@ -234,15 +230,16 @@ class PutChunk:
             elif self._phase is Phase.TRANSFER and v in self._ballot.bids:
                 self._context.counters.count("bids", "late")
         if self._phase is Phase.PROPOSING:
-            held_ns = self._proposed_ns + self._ballot.earlier_copies_ns()
-            self._window_ns = max(self._window_ns, held_ns)
+            if self._ballot.held_hosts():
+                held_ns = self._proposed_ns + self._ballot.held_window_ns
+                self._window_ns = max(self._window_ns, held_ns)
             self._decide(now_ns)
 
     def _decide(self, now_ns: int) -> None:
         """Accept when enough hosts offer and nobody is worth waiting for."""
         ballot, policy = self._ballot, self._table.policy
-        all_in = ballot.all_in(now_ns)
-        if not all_in and now_ns < self._window_ns:
+        held = ballot.held_hosts().union(self._copies.hosts)
+        if len(held) < policy.copies and now_ns < self._window_ns and not ballot.all_in(now_ns):
             return
         plan = ballot.plan(self._job.chid, self._copies, policy.copies, now_ns)
         goal = self._goal(now_ns)
@@ -280,6 +277,8 @@ class PutChunk:
         context = self._context
         context.counters.observe_ns("negotiation_seconds", elapsed_ns=now_ns - self._proposed_ns)
         self._phase = Phase.TRANSFER
+        if now_ns >= self._proposed_ns + self._ballot.held_window_ns:
+            self._ballot.mark_silent(now_ns)  # the next puts do not wait as long for it again
         self._interval_ns = RESEND_FIRST_NS
         self._resend_ns = now_ns + self._interval_ns
         named = (*plan.holders, *plan.winners)

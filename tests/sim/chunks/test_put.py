@@ -280,3 +280,29 @@ def test_put__a_refusal_gives_credit_back_but_no_more() -> None:
     credits = [cluster.context.stats.credit(node) for node in cluster.targets]
     assert {credit.window_bytes for credit in credits} == {CREDIT_START_BYTES}
     assert all(credit.take(CREDIT_START_BYTES) for credit in credits), "all of it was given back"
+
+
+def test_put__enough_holders_wait_for_nobody() -> None:
+    cluster = Cluster()
+    data = cluster.data(9000)
+    done = cluster.result(cluster.put(data))
+    (idle,) = set(cluster.targets) - {cluster.table.target_of(v).node_id for v in done.vdevs}
+    cluster.targets[idle].crash()
+    started = cluster.now
+    assert cluster.result(cluster.put(data)).deduplicated
+    assert cluster.now - started < 50 * MS
+
+
+def test_put__one_duplicate_waits_for_a_holder_that_has_just_died_not_each() -> None:
+    cluster = Cluster()
+    chunks = [cluster.data(9000) for _ in range(20)]
+    stored = {data: cluster.result(cluster.put(data)).vdevs for data in chunks}
+    lost = [d for d in chunks if 2 in {cluster.table.target_of(v).node_id for v in stored[d]}]
+    cluster.targets[2].crash()
+    waited_ns = []
+    for data in lost[:4]:
+        started = cluster.now
+        assert cluster.result(cluster.put(data)).stored_copies == 1
+        waited_ns.append(cluster.now - started)
+    assert waited_ns[0] >= 300 * MS, "it may hold the copy that is missing"
+    assert len(waited_ns) == 4 and max(waited_ns[1:]) < 50 * MS
