@@ -215,6 +215,8 @@ class PutChunk:
 
     def _on_bid(self, node: NodeId, m: Bid, now_ns: int) -> None:
         fresh = node not in self._ballot.answered
+        if not fresh and self._phase is Phase.TRANSFER:
+            return  # older than what this target has said since
         self._ballot.add(node, m.bids)
         if not fresh:
             return

@@ -83,7 +83,7 @@ class Wave:
         if all(w.node != winner.node or w.holder for w in self.winners):
             self.sender.remove(winner.node)
             self._waiting.pop(winner.node, None)
-            self._start_multicast_if_complete()
+            self._start_if_complete()
 
     def excess_ns(self, winner: Winner, now_ns: int) -> int | None:
         """It stored now: how much later than promised, beyond the first one of this wave.
@@ -112,7 +112,7 @@ class Wave:
         if not message.joined:
             self.go_unicast()
         else:
-            self._start_multicast_if_complete()
+            self._start_if_complete()
 
     def gaps(self, node: NodeId, message: PayloadGaps) -> None:
         """A receiver's report."""
@@ -123,6 +123,7 @@ class Wave:
             self._waiting[node] = max(self._waiting[node], message.credit_bytes)
         elif node not in self.sender.nodes() and node in self.payload_nodes():
             self.sender.add(node, 0)  # its PUT_ACCEPTED was lost: the report says as much
+            self._start_if_complete()
         self.sender.gaps(node, message)
 
     def go_unicast(self) -> None:
@@ -150,11 +151,10 @@ class Wave:
         """Is payload held back for winners that have not joined yet?"""
         return self._rendezvous is not None and bool(self._waiting)
 
-    def _start_multicast_if_complete(self) -> None:
-        if self.waits_for_rendezvous and self._waiting.keys() >= self.payload_nodes():
-            group, waiting = self._take_waiting()
-            assert group is not None
-            self.sender.multicast(group, waiting)
+    def _start_if_complete(self) -> None:
+        reached = {*self._waiting, *self.sender.nodes()}
+        if self.waits_for_rendezvous and reached >= self.payload_nodes():
+            self.go_without_late()
 
 
 def _winner(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,15 @@ from replicast.gateway.get import ChunkRead
 from replicast.gateway.stats import CREDIT_START_BYTES
 from replicast.hashing import content_hash
 from replicast.machine import Outgoing
+from replicast.target.put import StoreChunk
 from replicast.transfer import SendPayload
 from replicast.units import MS, SECOND
+from replicast.wire.chunk_messages import Bid
 from replicast.wire.reasons import Reason
 
 from .checkers import watch_durability
 from .faults import Faults
+from .target import Target
 from .world import ALGORITHM, GATEWAY, Cluster
 
 
@@ -306,3 +310,33 @@ def test_put__one_duplicate_waits_for_a_holder_that_has_just_died_not_each() -> 
         waited_ns.append(cluster.now - started)
     assert waited_ns[0] >= 300 * MS, "it may hold the copy that is missing"
     assert len(waited_ns) == 4 and max(waited_ns[1:]) < 50 * MS
+
+
+def test_put__an_old_bid_does_not_take_back_a_refusal() -> None:
+    cluster = Cluster(hosts=3)
+    bids: list[Outgoing] = []
+    stores: list[int] = []
+    deliver, store = cluster._deliver_message, cluster._store
+
+    def record(sender: int, out: Outgoing) -> None:
+        if isinstance(out.message, Bid):
+            bids.append(out)
+        deliver(sender, out)
+
+    def faulted(target: Target, event: StoreChunk, v: int, later: Any) -> None:
+        if target.node_id == 1:
+            stores.append(v)
+            later(0, lambda: target.core.stored(event.token, v, Reason.FAULTED, cluster.now))
+        else:
+            store(target, event, v, later)
+
+    cluster._deliver_message, cluster._store = record, faulted  # type: ignore[method-assign]
+    for v in cluster.targets[2].vdevs.values():
+        v.delay_ns = 100 * MS
+    cluster.put(cluster.data(9000))
+    cluster.settle(20 * MS)
+    assert sorted(stores) == sorted(cluster.targets[1].vdevs), "one took the other's place"
+    for out in bids:
+        deliver(1, out)
+    cluster.settle(50 * MS)
+    assert len(stores) == len(set(stores))
