@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from replicast.flexhash.table import Table, VdevState
-from replicast.gateway.context import OPERATION_BASE_BYTES, Backoff, ChunkContext
-from replicast.gateway.copies import NeedTable, reason_of
+from replicast.gateway.context import OPERATION_BASE_BYTES, Backoff, ChunkContext, NeedTable
+from replicast.gateway.copies import reason_of
 from replicast.gateway.query_round import QueryRound, listed
 from replicast.gateway.select import Offer, Weights, rank
 from replicast.gateway.source import PROMISE_UNKNOWN_NS, Source, patience_ns
-from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outgoing
+from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outbox, Outgoing
 from replicast.transfer import BufferLike, Receiver
 from replicast.transport.reassembly import Full
 from replicast.units import MS, SECOND
@@ -93,7 +93,7 @@ class ChunkFailed(Event):
     answers: tuple[tuple[int, str], ...]
 
 
-class GetChunk:
+class GetChunk(Outbox):
     """One chunk read."""
 
     def __init__(
@@ -109,6 +109,7 @@ class GetChunk:
         now_ns: int,
         hints: tuple[int, ...] = (),
     ) -> None:
+        super().__init__()
         self._context, self._table = context, table
         self._chid, self._hash_algorithm, self._size_bytes = chid, hash_algorithm, size_bytes
         self._base, self._number, self._asks = operation_base, 0, 0
@@ -125,8 +126,6 @@ class GetChunk:
         self._first_hit_ns: int | None = None
         self._next_ns = now_ns  # resend, or the end of a pause
         self._ended = False
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
         self._start(hints, now_ns)
 
     def _start(self, hints: tuple[int, ...], now_ns: int) -> None:
@@ -239,14 +238,6 @@ class GetChunk:
             if not source.complete:
                 times += [source.receiver.deadline_ns(), source.late_ns]
         return min(times)
-
-    def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def take_events(self) -> list[Event]:
-        taken, self._events = self._events, []
-        return taken
 
     # -- 1. CHUNK_QUERY ---------------------------------------------------------------
 

@@ -33,13 +33,12 @@ from replicast.errors import (
 )
 from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.chunks import ChunkEvent, ChunkExchange
-from replicast.gateway.context import ChunkContext
-from replicast.gateway.copies import NeedTable as ChunkNeedTable
+from replicast.gateway.context import ChunkContext, NeedTable
 from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.get import ChunkFailed, ChunkRead, Outcome, VerifyPayload
 from replicast.gateway.initiation import Block, BucketView, ChunkPlaced
 from replicast.gateway.listing import ListDone, ListOperation
-from replicast.gateway.names import NameDone, NamedOperation, NameFailed, NeedTable
+from replicast.gateway.names import NameDone, NamedOperation, NameFailed
 from replicast.gateway.requests import Request, RequestEvent, RequestExchange
 from replicast.gateway.status import status_report
 from replicast.gateway.survey import Survey, SurveyDone
@@ -222,8 +221,6 @@ class UdpInitiator:
             now_ns=now_ns,
         )
         event = await self._request_outcome(base, core)
-        if isinstance(event, NameFailed):
-            raise _name_error(event)
         assert isinstance(event, NameDone)
         return event.reply
 
@@ -242,8 +239,6 @@ class UdpInitiator:
             now_ns=now_ns,
         )
         event = await self._request_outcome(base, core)
-        if isinstance(event, NameFailed):
-            raise _name_error(event)
         assert isinstance(event, ListDone)
         return event
 
@@ -339,10 +334,13 @@ class UdpInitiator:
     async def _request_outcome(self, base: bytes, core: Request) -> Event:
         self._requests.start(base, core)
         try:
-            return await self._outcome(base)
+            event = await self._outcome(base)
         except asyncio.CancelledError:
             self._requests.cancel(base)
             raise
+        if isinstance(event, NameFailed):
+            raise _name_error(event)
+        return event
 
     async def _outcome(self, operation: bytes) -> Event:
         future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
@@ -388,7 +386,7 @@ class UdpInitiator:
             self._link.send_payload(event)
         elif isinstance(event, VerifyPayload):
             self._verify(event)
-        elif isinstance(event, ChunkNeedTable | NeedTable):
+        elif isinstance(event, NeedTable):
             self._fetch(event.generation)
         elif isinstance(wrapped, ChunkEvent):
             self._settle(wrapped.operation, event)

@@ -25,13 +25,12 @@ from enum import Enum
 
 from replicast.flexhash.table import Table
 from replicast.gateway.ballot import Ballot, Plan
-from replicast.gateway.context import Backoff, ChunkContext, rendezvous_number
+from replicast.gateway.context import Backoff, ChunkContext, NeedTable, rendezvous_number
 from replicast.gateway.copies import (
     FATAL,
     LASTING,
     STALE,
     Copies,
-    NeedTable,
     PutFailed,
     count_done,
     reason_of,
@@ -39,7 +38,7 @@ from replicast.gateway.copies import (
 )
 from replicast.gateway.job import PutJob
 from replicast.gateway.wave import Wave, Waves
-from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outgoing
+from replicast.machine import Destination, Group, Incoming, NodeId, Outbox, Outgoing
 from replicast.units import MS
 from replicast.wire.chunk_messages import (
     NO_MULTICAST,
@@ -67,7 +66,7 @@ class Phase(Enum):
     ENDED = 5
 
 
-class PutChunk:
+class PutChunk(Outbox):
     """One chunk, negotiated."""
 
     def __init__(
@@ -82,6 +81,7 @@ class PutChunk:
         sent_bytes: int = 0,
         authenticated: bool = False,
     ) -> None:
+        super().__init__()
         self._context, self._settings = context, context.settings
         self._table = self._newest = table  # of the attempt; of the next attempt
         self._job, self._number, self._started_ns = job, numbered_from, now_ns
@@ -93,8 +93,6 @@ class PutChunk:
         self._authenticated = authenticated  # after a hash mismatch
         self._mismatches = 0  # although authenticated
         self._sent_bytes = sent_bytes
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
         self._propose(now_ns)
 
     # -- inputs ---------------------------------------------------------------------
@@ -162,14 +160,6 @@ class PutChunk:
         if self._phase is Phase.TRANSFER:
             times += self._waves.deadlines_ns()
         return min(times)
-
-    def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def take_events(self) -> list[Event]:
-        taken, self._events = self._events, []
-        return taken
 
     # -- 1. PUT_PROPOSE ---------------------------------------------------------------
 

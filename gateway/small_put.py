@@ -19,13 +19,13 @@ from __future__ import annotations
 from enum import Enum
 
 from replicast.flexhash.table import Table, VdevState
-from replicast.gateway.context import ChunkContext
-from replicast.gateway.copies import STALE, Copies, NeedTable, count_done, reason_of
+from replicast.gateway.context import ChunkContext, NeedTable
+from replicast.gateway.copies import STALE, Copies, count_done, reason_of
 from replicast.gateway.job import PutJob
 from replicast.gateway.put import PutChunk
 from replicast.gateway.select import order_small
 from replicast.gateway.stats import SmallCredit
-from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.machine import Event, Incoming, NodeId, Outbox, Outgoing
 from replicast.transfer import Sender
 from replicast.units import MS
 from replicast.wire.chunk_messages import ChunkPut, ChunkStored, PayloadGaps, Refused
@@ -46,7 +46,7 @@ class Phase(Enum):
     ENDED = 4
 
 
-class SmallPut:
+class SmallPut(Outbox):
     """One small chunk."""
 
     def __init__(
@@ -57,6 +57,7 @@ class SmallPut:
         job: PutJob,
         now_ns: int,
     ) -> None:
+        super().__init__()
         self._context = context
         self._table = self._newest = table  # of the attempt; of the next attempt
         self._job, self._number, self._started_ns = job, 0, now_ns
@@ -66,8 +67,6 @@ class SmallPut:
         self._authenticated = False  # the negotiation's payload carries MACs
         self._sent_bytes = 0
         self._sent_ns = self._next_ns = now_ns
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
         self._start(now_ns)
 
     # -- inputs ---------------------------------------------------------------------
@@ -141,12 +140,14 @@ class SmallPut:
         return None if self._phase is Phase.ENDED else min(self._next_ns, self._job.deadline_ns)
 
     def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken + (self._negotiation.take_outgoing() if self._negotiation else [])
+        """Its own messages, then the negotiation's."""
+        own = super().take_outgoing()
+        return own + (self._negotiation.take_outgoing() if self._negotiation else [])
 
     def take_events(self) -> list[Event]:
-        taken, self._events = self._events, []
-        return taken + (self._negotiation.take_events() if self._negotiation else [])
+        """Its own events, then the negotiation's."""
+        own = super().take_events()
+        return own + (self._negotiation.take_events() if self._negotiation else [])
 
     # -- CHUNK_PUT ----------------------------------------------------------------------
 

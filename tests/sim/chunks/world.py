@@ -10,8 +10,7 @@ from typing import Any
 from replicast.flexhash.build import build
 from replicast.flexhash.table import Policy, TargetEntry, VdevEntry, VdevState
 from replicast.gateway.chunks import ChunkEvent, ChunkExchange
-from replicast.gateway.context import ChunkContext, ChunkSettings
-from replicast.gateway.copies import NeedTable
+from replicast.gateway.context import ChunkContext, ChunkSettings, NeedTable
 from replicast.gateway.get import VerifyPayload
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.machine import Group, Incoming, Outgoing
