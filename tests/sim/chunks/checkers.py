@@ -6,6 +6,7 @@ from typing import Any
 
 from replicast.gateway.copies import PutDone
 from replicast.gateway.get import ChunkRead
+from replicast.gateway.stats import CREDIT_MIN_BYTES
 from replicast.hashing import content_hash
 from replicast.units import SECOND
 
@@ -52,10 +53,13 @@ def check_serves(cluster: Cluster) -> None:
 
 
 def check_nothing_left(cluster: Cluster) -> None:
-    """No transfer and no credit outlives its operation."""
+    """No transfer, timer or credit outlives its operation."""
     cluster.settle(40 * SECOND)
     for target in cluster.targets.values():
         assert target.buffers.stats()["transfers"] == 0
         assert target.core._credit.granted_bytes == 0
     assert cluster.buffers.stats()["transfers"] == 0
     assert cluster.context.credit.granted_bytes == 0
+    assert cluster.gateway.deadline_ns() is None
+    for node in cluster.targets:
+        assert cluster.context.stats.credit(node).take(CREDIT_MIN_BYTES), "all was given back"

@@ -51,10 +51,13 @@ def disturb(cluster: Any, rng: random.Random) -> None:
         cluster.at(2 * SECOND, lambda: setattr(other.lease, "until_ns", 1 << 62))
     if rng.random() < 0.4:
         cluster.at(rng.randrange(40 * MS), lambda: new_vdev(cluster, rng))
+        if rng.random() < 0.5:
+            cluster.at(rng.randrange(60 * MS), cluster.hear_table)
 
 
 def new_vdev(cluster: Any, rng: random.Random) -> None:
-    """A VDEV more: rows move; targets adopt one after the other, the gateway when refused."""
+    """A VDEV more: rows move; targets adopt one after the other, the gateway when it is refused
+    or hears of it."""
     index = len(cluster.vdev_entries)
     node = cluster.entries[0].node_id
     entry = VdevEntry(index, index.to_bytes(16, "big"), node, 100, VdevState.UP, 1)

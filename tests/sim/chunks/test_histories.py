@@ -12,7 +12,7 @@ import pytest
 
 from replicast.gateway.copies import PutDone
 from replicast.gateway.get import ChunkRead, Outcome
-from replicast.units import KIB, MIB
+from replicast.units import KIB, MIB, MS
 
 from .checkers import (
     check_nothing_left,
@@ -44,9 +44,12 @@ def random_run(seed: int) -> Cluster:
 
 
 def drive(cluster: Cluster) -> dict[bytes, bytes]:
-    """Six puts in flight together, reads of what is done while the faults go on."""
+    """Six puts in flight together, two of them twice and two given up on the way; reads of what
+    is done while the faults go on."""
     chunks = [cluster.data(n) for n in (1, 700, 4096, 4097, 9000, 20000)]
-    operations = {cluster.put(data): data for data in chunks}
+    operations = {cluster.put(data): data for data in (*chunks, chunks[1], chunks[4])}
+    for delay_ns, data in ((0, cluster.data(2000)), (2 * MS, cluster.data(12000))):
+        cluster.give_up_later(cluster.put(data), delay_ns + cluster.rng.randrange(20 * MS))
     cluster.run(lambda: all(op in cluster.results for op in operations))
     done = {op: data for op, data in operations.items() if isinstance(cluster.results[op], PutDone)}
     reads = {cluster.get(data): data for data in done.values()}

@@ -232,7 +232,7 @@ class Cluster:
             self._send_payload(GATEWAY, event, sent)
         elif isinstance(event, NeedTable):
             self.refetches += 1
-            self.at(3 * MS, self._fetched)
+            self.at(3 * MS, self.hear_table)
         elif isinstance(event, VerifyPayload):
             ok = content_hash(event.hash_algorithm, event.buffer) == event.chid
             self.at(300 * US, lambda: self._verified(event.transfer_id, ok))
@@ -246,7 +246,8 @@ class Cluster:
         self.gateway.verified(transfer_id, ok, self.now)
         self.flush_gateway()
 
-    def _fetched(self) -> None:
+    def hear_table(self) -> None:
+        """The newest table reaches the gateway."""
         self.gateway.table_changed(self.table, self.now)
         self.flush_gateway()
 
@@ -351,6 +352,15 @@ class Cluster:
         )
         self.flush_gateway()
         return operation
+
+    def give_up_later(self, operation: bytes, delay_ns: int) -> None:
+        """The caller is cancelled, unless the operation has ended by then."""
+
+        def give_up() -> None:
+            self.gateway.cancel(operation, self.now)
+            self.flush_gateway()
+
+        self.at(delay_ns, give_up)
 
     def result(self, operation: bytes) -> Any:
         self.run(lambda: operation in self.results)
