@@ -33,7 +33,7 @@ from replicast.errors import (
 )
 from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.chunks import ChunkEvent, ChunkExchange
-from replicast.gateway.context import ChunkContext, NeedTable
+from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext, NeedTable
 from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.get import ChunkFailed, ChunkRead, Outcome, VerifyPayload
 from replicast.gateway.initiation import Block, BucketView, ChunkPlaced
@@ -48,6 +48,7 @@ from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
 from replicast.transfer import SendPayload
 from replicast.units import KIB, SECOND
+from replicast.wire.codec import WireError
 from replicast.wire.documents import Reference
 from replicast.wire.name_messages import NameList
 from replicast.wire.reasons import Reason
@@ -337,6 +338,7 @@ class UdpInitiator:
             event = await self._outcome(base)
         except asyncio.CancelledError:
             self._requests.cancel(base)
+            self._arm()
             raise
         if isinstance(event, NameFailed):
             raise _name_error(event)
@@ -373,11 +375,24 @@ class UdpInitiator:
         self._pumping = False
         now_ns = self._now_ns()
         for outgoing in (*self._chunks.take_outgoing(), *self._requests.take_outgoing()):
-            self._link.send(outgoing, now_ns)
+            try:
+                self._link.send(outgoing, now_ns)
+            except WireError as error:
+                self._cannot_send(outgoing, error, now_ns)
         for event in (*self._chunks.take_events(), *self._requests.take_events()):
             self._on_event(event)
         self._link.flush()
         self._arm()
+
+    def _cannot_send(self, outgoing: Outgoing, error: WireError, now_ns: int) -> None:
+        """What does not fit the wire never will: its operation ends here, the others go on."""
+        operation = outgoing.operation_id[:OPERATION_BASE_BYTES]
+        self._chunks.cancel(operation, now_ns)
+        self._requests.cancel(operation)
+        future = self._futures.get(operation)
+        if future is not None and not future.done():
+            text = f"{outgoing.message.NAME} cannot be sent: {error.reason}"
+            future.set_exception(InvalidRequest(text))
 
     def _on_event(self, wrapped: Event) -> None:
         assert isinstance(wrapped, ChunkEvent | RequestEvent)
