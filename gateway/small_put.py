@@ -107,7 +107,7 @@ class SmallPut(Outbox):
         """Try for credit, resend, or negotiate."""
         if self._negotiation is not None:
             self._negotiation.expire(now_ns)
-        elif self._phase is Phase.ENDED or now_ns < self._next_ns:
+        elif self._phase is Phase.ENDED or now_ns < min(self._next_ns, self._job.deadline_ns):
             return
         elif now_ns >= self._job.deadline_ns or self._phase is Phase.TABLE:
             self._negotiate(now_ns)  # it knows how to fail
