@@ -21,11 +21,11 @@ flight within the credit pool; an idle transfer is dropped after IDLE_NS.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from replicast.machine import Event, Incoming, NodeId
 from replicast.target.admission import Admission
+from replicast.target.answers import Answers, TransferKey
 from replicast.target.reserve import Reservations, make_bid, refused_bid
 from replicast.transfer import BufferLike, CreditPool, PayloadBuffers, Receiver
 from replicast.transport.reassembly import Full
@@ -48,13 +48,9 @@ from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
 PUTS_MAX = 1024
-FINISHED_MAX = 4096
-FINISHED_NS = 30 * SECOND
 IDLE_NS = 2 * SECOND
 JOIN_SETTLE_NS = 50 * MS
 RETRY_AFTER_NS = 20 * MS
-
-TransferKey = tuple[NodeId, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +127,7 @@ class PutResponder:
         self._puts: dict[TransferKey, _Put] = {}
         self._by_transfer: dict[bytes, _Put] = {}
         self._by_token: dict[int, _Put] = {}
-        self._finished: OrderedDict[TransferKey, tuple[int, list[Message]]] = OrderedDict()
+        self._answers = Answers()
         self._arriving_bytes: dict[int, int] = {}
         self._joined_ns: dict[int, int] = {}
         self._token = 0
@@ -219,7 +215,7 @@ class PutResponder:
         if put is not None:
             self._send_accepted(put)
             return True
-        _, messages = self._finished.get(key, (0, None))
+        messages = self._answers.get(key)
         for message in messages or ():
             self._admission.reply(incoming, message)
         return messages is not None
@@ -379,14 +375,8 @@ class PutResponder:
             messages.append(self._admission.refused(reason, vdevs, RETRY_AFTER_NS))
         for message in messages:
             self._admission.send(put.sender, put.operation_id, message)
-        self._remember(put, messages, now_ns)
-
-    def _remember(self, put: _Put, messages: list[Message], now_ns: int) -> None:
-        if any(reason == Reason.BUSY for reason in put.refused):
-            return  # asked again later, it may fit
-        self._finished[put.key] = (now_ns, messages)
-        while len(self._finished) > FINISHED_MAX:
-            self._finished.popitem(last=False)
+        if Reason.BUSY not in put.refused:  # asked again later, it may fit
+            self._answers.remember(put.key, tuple(messages), now_ns)
 
     def _close(self, put: _Put) -> None:
         """The transfer is over: its buffer taken or dropped, its credit free for the next."""
@@ -430,11 +420,7 @@ class PutResponder:
         self._reservations.expire(now_ns)
         for put in list(self._by_transfer.values()):
             self._check(put, now_ns)
-        while self._finished:
-            key, (finished_ns, _) = next(iter(self._finished.items()))
-            if now_ns < finished_ns + FINISHED_NS:
-                break
-            del self._finished[key]
+        self._answers.expire(now_ns)
 
     def _check(self, put: _Put, now_ns: int) -> None:
         receiver = put.receiver
