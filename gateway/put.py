@@ -8,6 +8,7 @@
       | -- PAYLOAD (rendezvous or unicast) --> |  4. wave.py, replicast/transfer.py
       | <-------------- PAYLOAD_GAPS --------- |  5. only gaps are sent again, by unicast
       | <-------------- CHUNK_STORED x n ----- |  6. copies.py counts distinct hosts
+      | -- PAYLOAD_DONE ---------------------> |  to whoever is not done when we are
 
 No sockets, no clock: gateway/chunks.py drives it. An attempt ends early when
 the table is stale (NeedTable, then a new attempt) or too few members can take
@@ -44,6 +45,7 @@ from replicast.wire.chunk_messages import (
     NO_MULTICAST,
     Bid,
     ChunkStored,
+    PayloadDone,
     PayloadGaps,
     PutAccepted,
     Refused,
@@ -93,6 +95,7 @@ class PutChunk(Outbox):
         self._authenticated = authenticated  # after a hash mismatch
         self._mismatches = 0  # although authenticated
         self._sent_bytes = sent_bytes
+        self._waves = Waves()
         self._propose(now_ns)
 
     # -- inputs ---------------------------------------------------------------------
@@ -143,7 +146,8 @@ class PutChunk(Outbox):
         self._pump()
 
     def cancel(self) -> None:
-        """Nobody waits for it any more; what the targets got is garbage for the audit."""
+        """Nobody waits for it any more; what the targets stored is garbage for the audit."""
+        self._abandon()
         self._phase = Phase.ENDED
 
     # -- outputs --------------------------------------------------------------------
@@ -164,10 +168,10 @@ class PutChunk(Outbox):
     # -- 1. PUT_PROPOSE ---------------------------------------------------------------
 
     def _propose(self, now_ns: int) -> None:
+        self._abandon()
         self._number += 1
         self._attempt_id = self._new_id()
         self._phase = Phase.PROPOSING
-        self._waves = Waves()
         self._table = self._newest
         self._row = self._table.row_of_chunk(self._job.chid)
         self._copies.table_changed(self._table, self._row)
@@ -430,15 +434,23 @@ class PutChunk(Outbox):
         said = tuple((v, self._last_said.get(v)) for v in members)
         self._phase = Phase.ENDED
         self._outgoing.clear()
+        self._abandon()
         self._events.append(PutFailed(self._job.chid, reason, detail, said))
 
     def _end_done(self, now_ns: int) -> None:
         self._pump()
+        self._abandon()
         self._phase = Phase.ENDED
         done = self._copies.done(self._job.chid, self._job.size_bytes, self._sent_bytes)
         elapsed_ns = now_ns - self._started_ns
         count_done(self._context.counters, done, "negotiated", elapsed_ns)
         self._events.append(done)
+
+    def _abandon(self) -> None:
+        """Let the targets that are not done with the payload free its buffer and credit."""
+        for transfer_id, node in self._waves.transfers():
+            self._send(PayloadDone(transfer_id=transfer_id), node)
+        self._waves = Waves()
 
     # -- small things -----------------------------------------------------------------------------
 

@@ -220,6 +220,13 @@ class Waves:
         """What to repeat to whom, once for each target of a wave whose word is missing."""
         return list(dict.fromkeys((wave.accept, winner.node) for wave, winner in self.live()))
 
+    def transfers(self) -> list[tuple[bytes, NodeId]]:
+        """Transfer ids and targets that may still have them open."""
+        open_ = (
+            (wave.accept.transfer_id, node) for wave in self._waves for node in wave.payload_nodes()
+        )
+        return sorted(open_)
+
     def expire(self, now_ns: int) -> list[int]:
         """Start without those that have not joined; the VDEVs that are late from now on."""
         late = []

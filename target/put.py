@@ -8,6 +8,7 @@
       | -- PAYLOAD x n ----------------------> |  4. into the reassembly's buffer
       | <-------------------- PAYLOAD_GAPS --- |  5. on a timer: missing bytes, new credit
       | <-------------------- CHUNK_STORED --- |  6. hash checked, fdatasync returned
+      | -- PAYLOAD_DONE ---------------------> |  or: the gateway has no more use for it
       | -- CHUNK_PUT (small: 1 to 4 in one) -> |
 
 One PutResponder per target. target/chunks.py drives it; the VDEV shells execute
@@ -421,6 +422,14 @@ class PutResponder:
         for put in list(self._by_transfer.values()):
             self._check(put, now_ns)
         self._answers.expire(now_ns)
+
+    def abandon(self, sender: NodeId, transfer_id: bytes, now_ns: int) -> None:
+        """PAYLOAD_DONE: no more of it will come. Holds, and what is at the store, go on."""
+        put = self._puts.get((sender, transfer_id))
+        if put is not None and put.receiver is not None:
+            self._buffers.close(transfer_id)
+            self._close(put)
+            self._finish_if_done(put, now_ns)  # nothing to say: the sender has gone
 
     def _check(self, put: _Put, now_ns: int) -> None:
         receiver = put.receiver

@@ -189,7 +189,7 @@ class ChunkSend(Message):
 
 @message(23)
 class PayloadDone(Message):
-    """Receiver -> sender: all bytes arrived (or the receiver gave up): forget the transfer."""
+    """One end of a transfer to the other: all bytes arrived, or this end gave up. Forget it."""
 
     transfer_id: Bytes16
 

@@ -340,3 +340,29 @@ def test_put__an_old_bid_does_not_take_back_a_refusal() -> None:
         deliver(1, out)
     cluster.settle(50 * MS)
     assert len(stores) == len(set(stores))
+
+
+def test_put__given_up_frees_the_receivers_at_once() -> None:
+    cluster = Cluster()
+    cluster.faults.jitter_ns = 20 * MS
+    operation = cluster.put(cluster.data(100_000))
+    cluster.run(lambda: any(t.core._credit.granted_bytes for t in cluster.targets.values()))
+    cluster.settle(10 * MS)
+    cluster.gateway.cancel(operation, cluster.now)
+    cluster.flush_gateway()
+    cluster.settle(100 * MS)
+    for target in cluster.targets.values():
+        assert target.core._credit.granted_bytes == 0
+        assert target.buffers.stats()["transfers"] == 0
+
+
+def test_put__done_without_a_straggler_frees_its_receiver() -> None:
+    cluster = Cluster(straggler_ms=50)
+    silent = cluster.targets[1]
+    receive = silent.buffers.feed
+    silent.buffers.feed = lambda datagram: 0  # type: ignore[method-assign,assignment]
+    done = [cluster.result(cluster.put(cluster.data(20_000))) for _ in range(3)]
+    assert all(put.copies == 3 for put in done)
+    silent.buffers.feed = receive  # type: ignore[method-assign]
+    cluster.settle(50 * MS)
+    assert silent.core._credit.granted_bytes == 0
