@@ -80,11 +80,16 @@ class Ballot:
         high_ns = settings.bid_window_max_ms * MS
         return min(high_ns, max(settings.bid_window_min_ms * MS, usual_ns or high_ns))
 
-    def earlier_copies_ns(self) -> int:
-        """Wait so long from the proposal once somebody has the chunk: another who has it and is
-        late costs less than sending it once more."""
-        met = any(bid.kind == ALREADY_STORED for bid in self.bids.values())
-        return HELD_WINDOWS * self._context.settings.bid_window_max_ms * MS if met else 0
+    def held_hosts(self) -> set[str]:
+        """Hosts where the chunk is stored already."""
+        held = (v for v, bid in self.bids.items() if bid.kind == ALREADY_STORED)
+        return {self._table.host_of(v) for v in held}
+
+    @property
+    def held_window_ns(self) -> int:
+        """The wait once somebody has the chunk: another who has it and is late costs less than
+        sending it once more."""
+        return HELD_WINDOWS * self._context.settings.bid_window_max_ms * MS
 
     def mark_silent(self, now_ns: int) -> None:
         """Who has not answered by now is not waited for in the next puts."""

@@ -20,7 +20,7 @@ from replicast.gateway.job import PutJob
 from replicast.gateway.put import PutChunk
 from replicast.gateway.small_put import SmallPut
 from replicast.gateway.timers import Timers
-from replicast.machine import Event, Incoming, Outgoing
+from replicast.machine import Event, Incoming, Outbox
 from replicast.transfer import BufferLike
 
 OPERATIONS_MAX = 4096
@@ -36,15 +36,14 @@ class ChunkEvent(Event):
     event: Event
 
 
-class ChunkExchange:
+class ChunkExchange(Outbox):
     """The chunk side of an initiator."""
 
     def __init__(self, context: ChunkContext, table: Table) -> None:
+        super().__init__()
         self._context, self._table = context, table
         self._cores: dict[bytes, PutChunk | SmallPut | GetChunk] = {}
         self._timers = Timers()
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
 
     # -- operations -------------------------------------------------------------------
 
@@ -157,15 +156,6 @@ class ChunkExchange:
     def deadline_ns(self) -> int | None:
         """The earliest timer of all."""
         return self._timers.deadline_ns()
-
-    def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def take_events(self) -> list[Event]:
-        """ChunkEvent only."""
-        taken, self._events = self._events, []
-        return taken
 
     # -- inside -----------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What all chunk exchanges of one initiator share: settings, memory, credit, randomness."""
+"""What all exchanges of one initiator share: settings, memory, credit, randomness, waits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import ClassVar
 from replicast.config import Settings, option
 from replicast.gateway.select import Weights
 from replicast.gateway.stats import Stats
-from replicast.machine import NodeId
+from replicast.machine import Event, NodeId
 from replicast.metrics import Counters
 from replicast.transfer import CreditPool, PayloadBuffers
 from replicast.units import MS
@@ -116,6 +116,13 @@ class ChunkContext:
     rng: random.Random
     credit: CreditPool
     stats: Stats = field(default_factory=Stats)
+
+
+@dataclass(frozen=True, slots=True)
+class NeedTable(Event):
+    """Fetch a table of at least `generation`, then call table_changed()."""
+
+    generation: int
 
 
 def rendezvous_number(nodes: Iterable[NodeId], groups: int) -> int:

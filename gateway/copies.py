@@ -17,13 +17,6 @@ from replicast.wire.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class NeedTable(Event):
-    """Fetch a table of at least `generation`, then table_changed()."""
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
 class PutDone(Event):
     """The chunk is durable on `copies` distinct hosts. `short`: fewer than the policy wants."""
 

@@ -11,6 +11,8 @@
 
 No sockets, no clock: gateway/chunks.py drives it.
 
+After a wrong hash the next source sends with a MAC per datagram (CHUNK_SEND.authenticated).
+
 Invariants: ends in one ChunkRead (bytes that match the CHID) or one ChunkFailed. DATA_LOST only
 when in two rounds every listed VDEV, draining included, was up and proved its miss.
 Limits: two sources at a time; ends at `deadline_ns`.
@@ -22,11 +24,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from replicast.flexhash.table import Table, VdevState
-from replicast.gateway.context import OPERATION_BASE_BYTES, Backoff, ChunkContext
-from replicast.gateway.copies import NeedTable, reason_of
+from replicast.gateway.context import OPERATION_BASE_BYTES, Backoff, ChunkContext, NeedTable
+from replicast.gateway.copies import reason_of
+from replicast.gateway.query_round import QueryRound, listed
 from replicast.gateway.select import Offer, Weights, rank
 from replicast.gateway.source import PROMISE_UNKNOWN_NS, Source, patience_ns
-from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outgoing
+from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outbox, Outgoing
 from replicast.transfer import BufferLike, Receiver
 from replicast.transport.reassembly import Full
 from replicast.units import MS, SECOND
@@ -90,7 +93,7 @@ class ChunkFailed(Event):
     answers: tuple[tuple[int, str], ...]
 
 
-class GetChunk:
+class GetChunk(Outbox):
     """One chunk read."""
 
     def __init__(
@@ -106,26 +109,23 @@ class GetChunk:
         now_ns: int,
         hints: tuple[int, ...] = (),
     ) -> None:
+        super().__init__()
         self._context, self._table = context, table
         self._chid, self._hash_algorithm, self._size_bytes = chid, hash_algorithm, size_bytes
         self._base, self._number, self._asks = operation_base, 0, 0
         self._started_ns, self._end_ns = now_ns, deadline_ns
         self._backoff = Backoff(context.rng)
-        self._query_id: bytes | None = None
+        self._round: QueryRound | None = None  # None: a pause, or only hints so far
         self._row = table.row_of_chunk(chid)
         self._hits: dict[int, VdevAnswer | None] = {}  # not tried; None: only a hint
         self._said: dict[int, str] = {}
-        self._bad: dict[int, None] = {}
+        self._bad: dict[int, bool] = {}  # sent wrong bytes; True: although with MACs
         self._sources: dict[bytes, Source] = {}
-        self._asked: dict[NodeId, tuple[int, ...]] = {}
-        self._round: dict[NodeId, dict[int, int]] = {}  # answers of this round
         self._miss_rounds = 0
         self._wanted_generation = 0
         self._first_hit_ns: int | None = None
         self._next_ns = now_ns  # resend, or the end of a pause
         self._ended = False
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
         self._start(hints, now_ns)
 
     def _start(self, hints: tuple[int, ...], now_ns: int) -> None:
@@ -144,15 +144,15 @@ class GetChunk:
         m, node = incoming.message, incoming.sender
         if self._ended:
             return
-        source = self._sources.get(incoming.operation_id)
+        source, asked = self._sources.get(incoming.operation_id), self._round
         if source is not None and isinstance(m, Refused) and node == source.node:
             self._on_source_refused(incoming.operation_id, source, m, now_ns)
-        elif incoming.operation_id != self._query_id or node not in self._asked:
+        elif asked is None or incoming.operation_id != asked.query_id or node not in asked.asked:
             return
         elif isinstance(m, ChunkAnswer):
-            self._on_chunk_answer(node, m, now_ns)
+            self._on_chunk_answer(asked, node, m, now_ns)
         elif isinstance(m, Refused):
-            self._on_query_refused(node, m, now_ns)
+            self._on_query_refused(asked, node, m, now_ns)
 
     def table_changed(self, table: Table, now_ns: int) -> None:
         """A newer table: if one was missing, ask its row anew."""
@@ -194,7 +194,8 @@ class GetChunk:
             self._end_read(source, now_ns)
             return
         self._context.counters.count("hash_mismatches", "read")
-        self._bad[source.vdev_index] = None
+        # With plain datagrams anybody on the way may have changed them: from now with MACs.
+        self._bad[source.vdev_index] = source.request.authenticated
         self._said[source.vdev_index] = "wrong bytes"
         # Its own check of the disk decides whether the copy is bad; a bad one is set aside.
         verify = ChunkVerify(
@@ -238,59 +239,43 @@ class GetChunk:
                 times += [source.receiver.deadline_ns(), source.late_ns]
         return min(times)
 
-    def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def take_events(self) -> list[Event]:
-        taken, self._events = self._events, []
-        return taken
-
     # -- 1. CHUNK_QUERY ---------------------------------------------------------------
 
     def _query(self, now_ns: int) -> None:
         """A new round: all answers are asked for anew."""
-        self._query_id = self._new_id()
-        self._row = self._table.row_of_chunk(self._chid)
-        self._asked, self._round = {}, {}
-        for v in self._listed():
-            node = self._table.target_of(v).node_id
-            self._asked[node] = (*self._asked.get(node, ()), v)
+        self._round = QueryRound(self._new_id(), self._table, self._row, now_ns)
         self._first_hit_ns = None
-        self._queried_ns = now_ns
         self._interval_ns = RESEND_FIRST_NS
         self._next_ns = now_ns + self._interval_ns
         multicast = self._context.settings.multicast
         number = self._row % self._context.settings.multicast_groups
         group: tuple[Destination, ...] = (Group("negotiating", number),)
-        self._send_query(group if multicast else tuple(self._asked))
+        self._send_query(self._round, group if multicast else tuple(self._round.asked))
 
-    def _send_query(self, to: tuple[Destination, ...]) -> None:
-        assert self._query_id is not None
+    def _send_query(self, asked: QueryRound, to: tuple[Destination, ...]) -> None:
         for destination in to:
-            self._send(ChunkQuery(row=self._row, chid=self._chid), destination, self._query_id)
-
-    def _listed(self) -> tuple[int, ...]:
-        return (*self._table.members(self._row), *self._table.draining(self._row))
+            self._send(ChunkQuery(row=self._row, chid=self._chid), destination, asked.query_id)
 
     def _resend_or_query(self, now_ns: int) -> None:
-        silent = tuple(node for node in self._asked if node not in self._round)
-        if self._query_id is None or not silent:
+        asked = self._round
+        if asked is None or not (silent := asked.silent()):
             self._query(now_ns)
             return
-        if now_ns >= self._queried_ns + PATIENCE_NS:
-            for v in (v for node in silent for v in self._asked[node]):
+        if now_ns >= asked.asked_ns + PATIENCE_NS:
+            for v in (v for node in silent for v in asked.asked[node]):
                 self._context.stats.silent(v, now_ns)
                 self._said[v] = "no answer"
             self._query(now_ns)
             return
         self._interval_ns = min(RESEND_MAX_NS, self._interval_ns * 2)
         self._next_ns = now_ns + self._interval_ns
-        self._send_query(silent)
+        self._send_query(asked, silent)
 
-    def _on_chunk_answer(self, node: NodeId, m: ChunkAnswer, now_ns: int) -> None:
-        fresh = node not in self._round
-        answers = self._round.setdefault(node, {})
+    def _on_chunk_answer(
+        self, asked: QueryRound, node: NodeId, m: ChunkAnswer, now_ns: int
+    ) -> None:
+        fresh = node not in asked.answers
+        answers = asked.answers.setdefault(node, {})
         owned = self._table.vdevs_of(node)
         for answer in m.answers:
             v = answer.vdev_index
@@ -298,7 +283,7 @@ class GetChunk:
                 answers[v] = self._take_answer(answer, now_ns)
         if fresh:
             for v in answers:
-                self._context.stats.answered(v, now_ns - self._queried_ns, now_ns)
+                self._context.stats.answered(v, now_ns - asked.asked_ns, now_ns)
         self._choose(now_ns)
 
     def _take_answer(self, answer: VdevAnswer, now_ns: int) -> int:
@@ -307,8 +292,10 @@ class GetChunk:
             self._said[v] = f"has {answer.size_bytes} bytes"
             return UNSURE
         self._said.setdefault(v, "")
-        if answer.kind == HIT and v not in self._bad:
+        if answer.kind == HIT and not self._bad.get(v):
             self._said[v] = "hit"
+            if any(source.vdev_index == v for source in self._sources.values()):
+                return HIT  # it is at it
             self._hits[v] = answer
             if self._first_hit_ns is None:
                 self._first_hit_ns = now_ns
@@ -316,10 +303,10 @@ class GetChunk:
             self._said[v] = "miss" if answer.kind == MISS else "unsure"
         return answer.kind
 
-    def _on_query_refused(self, node: NodeId, m: Refused, now_ns: int) -> None:
-        self._round.setdefault(node, {})
+    def _on_query_refused(self, asked: QueryRound, node: NodeId, m: Refused, now_ns: int) -> None:
+        asked.answers.setdefault(node, {})
         reason = reason_of(m.reason)
-        for v in self._asked[node]:
+        for v in asked.asked[node]:
             self._said[v] = reason.name.lower()
         if reason in (Reason.STALE_GENERATION, Reason.NOT_MEMBER) and m.current_generation > max(
             self._table.generation, self._wanted_generation
@@ -336,40 +323,29 @@ class GetChunk:
         if self._ended or self._on_time():
             return
         waited = self._first_hit_ns is not None and now_ns >= self._first_hit_ns + HIT_WINDOW_NS
-        if self._hits and (waited or self._all_in(now_ns)):
+        asked = self._round
+        all_in = asked is not None and asked.all_in(self._table, self._context.stats, now_ns)
+        if self._hits and (waited or all_in):
             self._ask_best(now_ns)
-        elif not self._hits and not self._sources and self._round_over():
-            self._conclude_round(now_ns)
+        elif not self._hits and asked is not None and not asked.silent():
+            self._conclude_round(asked, now_ns)
 
     def _on_time(self) -> bool:
         """Is there a source that need not be helped?"""
         return any(not s.late for s in self._sources.values())
 
-    def _all_in(self, now_ns: int) -> bool:
-        """Has everybody answered who is up and was not silent a moment ago?"""
-        stats, vdevs = self._context.stats, self._table.vdevs
-        return all(
-            node in self._round
-            or all(vdevs[v].state != VdevState.UP or stats.suspect(v, now_ns) for v in asked)
-            for node, asked in self._asked.items()
-        )
-
-    def _round_over(self) -> bool:
-        return self._query_id is not None and all(node in self._round for node in self._asked)
-
-    def _conclude_round(self, now_ns: int) -> None:
-        """Everybody has spoken and nobody has it: lost if all proved it, else again later."""
-        said = {v: kind for answers in self._round.values() for v, kind in answers.items()}
-        lost = all(
-            self._table.vdevs[v].state == VdevState.UP and said.get(v) == MISS
-            for v in self._listed()
-        )
+    def _conclude_round(self, asked: QueryRound, now_ns: int) -> None:
+        """All have spoken and nobody else has it: lost if all proved it, else again later."""
+        lost = asked.lost(self._table) and not self._sources
         self._miss_rounds = self._miss_rounds + 1 if lost else 0
         if self._miss_rounds >= MISS_ROUNDS:
             self._end_failed(Outcome.DATA_LOST)
-            return
-        # Answers of a round are used once; the next one starts after a wait.
-        self._query_id = None
+        else:
+            self._pause(now_ns)
+
+    def _pause(self, now_ns: int) -> None:
+        """Answers of a round are used once; the next one starts after a wait."""
+        self._round = None
         self._next_ns = now_ns + self._backoff.take_ns()
 
     def _ask_best(self, now_ns: int) -> bool:
@@ -380,7 +356,9 @@ class GetChunk:
         transfer_id = self._new_id()
         datagram_bytes = self._context.settings.datagram_bytes
         try:
-            self._context.buffers.open(transfer_id, self._size_bytes, datagram_bytes)
+            self._context.buffers.open(
+                transfer_id, self._size_bytes, datagram_bytes, bool(self._bad)
+            )
         except Full:
             self._next_ns = now_ns + self._backoff.take_ns()
             self._first_hit_ns = self._next_ns
@@ -406,6 +384,7 @@ class GetChunk:
             transfer_id=transfer_id,
             datagram_bytes=self._context.settings.datagram_bytes,
             credit_bytes=credit_bytes,
+            authenticated=bool(self._bad),
         )
         node = self._table.target_of(vdev_index).node_id
         receiver = Receiver(self._context.buffers, transfer_id, node, credit_bytes, now_ns)
@@ -423,6 +402,9 @@ class GetChunk:
         if now_ns < source.late_ns:
             return
         quiet_ns = self._context.settings.second_source_ms * MS
+        if self._context.credit.waiting(transfer_id):
+            source.late_ns = now_ns + quiet_ns  # it may not send yet: the delay is ours
+            return
         if now_ns < source.receiver.moved_ns + quiet_ns:
             source.late_ns = source.receiver.moved_ns + quiet_ns
             return
@@ -431,7 +413,7 @@ class GetChunk:
             self._drop_late(transfer_id, source, now_ns)
             return
         source.late, source.late_ns = True, now_ns + PATIENCE_NS
-        if not self._ask_best(now_ns) and self._query_id is None:
+        if not self._ask_best(now_ns) and self._round is None:
             self._query(now_ns)
 
     def _drop_late(self, transfer_id: bytes, source: Source, now_ns: int) -> None:
@@ -456,9 +438,8 @@ class GetChunk:
         """A source dropped out: another holder, or ask the row again."""
         if self._on_time() or self._ask_best(now_ns):
             return
-        if self._query_id is None or self._round_over():
-            self._query_id = None
-            self._next_ns = now_ns + self._backoff.take_ns()
+        if self._round is None or not self._round.silent():
+            self._pause(now_ns)
 
     def _close(self, transfer_id: bytes) -> None:
         source = self._sources.pop(transfer_id)
@@ -481,7 +462,9 @@ class GetChunk:
     def _end_failed(self, outcome: Outcome) -> None:
         self._end()
         self._context.counters.count("chunks_read", outcome.value)
-        answers = tuple((v, self._said.get(v) or "no answer") for v in self._listed())
+        answers = tuple(
+            (v, self._said.get(v) or "no answer") for v in listed(self._table, self._row)
+        )
         self._events.append(ChunkFailed(self._chid, outcome, answers))
 
     def _end(self) -> None:

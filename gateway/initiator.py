@@ -33,13 +33,12 @@ from replicast.errors import (
 )
 from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.chunks import ChunkEvent, ChunkExchange
-from replicast.gateway.context import ChunkContext
-from replicast.gateway.copies import NeedTable as ChunkNeedTable
+from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext, NeedTable
 from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.get import ChunkFailed, ChunkRead, Outcome, VerifyPayload
 from replicast.gateway.initiation import Block, BucketView, ChunkPlaced
 from replicast.gateway.listing import ListDone, ListOperation
-from replicast.gateway.names import NameDone, NamedOperation, NameFailed, NeedTable
+from replicast.gateway.names import NameDone, NamedOperation, NameFailed
 from replicast.gateway.requests import Request, RequestEvent, RequestExchange
 from replicast.gateway.status import status_report
 from replicast.gateway.survey import Survey, SurveyDone
@@ -49,6 +48,7 @@ from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
 from replicast.transfer import SendPayload
 from replicast.units import KIB, SECOND
+from replicast.wire.codec import WireError
 from replicast.wire.documents import Reference
 from replicast.wire.name_messages import NameList
 from replicast.wire.reasons import Reason
@@ -222,8 +222,6 @@ class UdpInitiator:
             now_ns=now_ns,
         )
         event = await self._request_outcome(base, core)
-        if isinstance(event, NameFailed):
-            raise _name_error(event)
         assert isinstance(event, NameDone)
         return event.reply
 
@@ -242,8 +240,6 @@ class UdpInitiator:
             now_ns=now_ns,
         )
         event = await self._request_outcome(base, core)
-        if isinstance(event, NameFailed):
-            raise _name_error(event)
         assert isinstance(event, ListDone)
         return event
 
@@ -339,10 +335,14 @@ class UdpInitiator:
     async def _request_outcome(self, base: bytes, core: Request) -> Event:
         self._requests.start(base, core)
         try:
-            return await self._outcome(base)
+            event = await self._outcome(base)
         except asyncio.CancelledError:
             self._requests.cancel(base)
+            self._arm()
             raise
+        if isinstance(event, NameFailed):
+            raise _name_error(event)
+        return event
 
     async def _outcome(self, operation: bytes) -> Event:
         future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
@@ -375,11 +375,24 @@ class UdpInitiator:
         self._pumping = False
         now_ns = self._now_ns()
         for outgoing in (*self._chunks.take_outgoing(), *self._requests.take_outgoing()):
-            self._link.send(outgoing, now_ns)
+            try:
+                self._link.send(outgoing, now_ns)
+            except WireError as error:
+                self._cannot_send(outgoing, error, now_ns)
         for event in (*self._chunks.take_events(), *self._requests.take_events()):
             self._on_event(event)
         self._link.flush()
         self._arm()
+
+    def _cannot_send(self, outgoing: Outgoing, error: WireError, now_ns: int) -> None:
+        """What does not fit the wire never will: its operation ends here, the others go on."""
+        operation = outgoing.operation_id[:OPERATION_BASE_BYTES]
+        self._chunks.cancel(operation, now_ns)
+        self._requests.cancel(operation)
+        future = self._futures.get(operation)
+        if future is not None and not future.done():
+            text = f"{outgoing.message.NAME} cannot be sent: {error.reason}"
+            future.set_exception(InvalidRequest(text))
 
     def _on_event(self, wrapped: Event) -> None:
         assert isinstance(wrapped, ChunkEvent | RequestEvent)
@@ -388,7 +401,7 @@ class UdpInitiator:
             self._link.send_payload(event)
         elif isinstance(event, VerifyPayload):
             self._verify(event)
-        elif isinstance(event, ChunkNeedTable | NeedTable):
+        elif isinstance(event, NeedTable):
             self._fetch(event.generation)
         elif isinstance(wrapped, ChunkEvent):
             self._settle(wrapped.operation, event)

@@ -18,16 +18,15 @@ import random
 from dataclasses import dataclass, field, replace
 
 from replicast.flexhash.table import Table
-from replicast.gateway.context import Backoff
+from replicast.gateway.context import Backoff, NeedTable
 from replicast.gateway.names import (
     REFETCH,
     RESEND_FIRST_NS,
     RESEND_MAX_NS,
     WAIT,
     NameFailed,
-    NeedTable,
 )
-from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.machine import Event, Incoming, NodeId, Outbox, Outgoing
 from replicast.metrics import Counters
 from replicast.units import MS
 from replicast.wire.chunk_messages import Refused
@@ -57,7 +56,7 @@ class _Asked:
     operation_id: bytes = field(default=b"")
 
 
-class ListOperation:
+class ListOperation(Outbox):
     """Core of one page; `request.rows` must be all rows of the bucket. Its requests have
     operation ids of `operation_base` (12 bytes) and a number."""
 
@@ -72,6 +71,7 @@ class ListOperation:
         counters: Counters,
         now_ns: int,
     ) -> None:
+        super().__init__()
         self._request, self._table, self._end_ns = request, table, deadline_ns
         self._base, self._number, self._counters = operation_base, 0, counters
         self._missing = set(request.rows)
@@ -80,8 +80,6 @@ class ListOperation:
         self._resend = Backoff(rng, RESEND_FIRST_NS, RESEND_MAX_NS)
         self._asked_generation = 0
         self._last_heard = "no answer"
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
         self._next_ns: int | None = now_ns
         self._ask(now_ns)
 
@@ -120,14 +118,6 @@ class ListOperation:
 
     def deadline_ns(self) -> int | None:
         return self._next_ns
-
-    def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def take_events(self) -> list[Event]:
-        taken, self._events = self._events, []
-        return taken
 
     # -- steps ----------------------------------------------------------------------
 

@@ -20,8 +20,8 @@ import random
 from dataclasses import dataclass
 
 from replicast.flexhash.table import Table
-from replicast.gateway.context import Backoff
-from replicast.machine import Event, Incoming, Outgoing
+from replicast.gateway.context import Backoff, NeedTable
+from replicast.machine import Event, Incoming, Outbox, Outgoing
 from replicast.metrics import Counters
 from replicast.units import MS
 from replicast.wire.chunk_messages import Refused
@@ -47,13 +47,6 @@ WAIT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class NeedTable(Event):
-    """Fetch a table of at least `generation`, then call table_changed()."""
-
-    generation: int
-
-
-@dataclass(frozen=True, slots=True)
 class NameDone(Event):
     """The leader's answer."""
 
@@ -68,7 +61,7 @@ class NameFailed(Event):
     detail: str
 
 
-class NamedOperation:
+class NamedOperation(Outbox):
     """Core of one operation on one name; `request` is any message of name_messages with a key."""
 
     def __init__(
@@ -83,6 +76,7 @@ class NamedOperation:
         counters: Counters,
         now_ns: int,
     ) -> None:
+        super().__init__()
         self._request, self._row, self._operation_id = request, row, operation_id
         self._table, self._end_ns, self._counters = table, deadline_ns, counters
         self._resend = Backoff(rng, RESEND_FIRST_NS, RESEND_MAX_NS)
@@ -91,8 +85,6 @@ class NamedOperation:
         self._last_heard = "no answer"
         self._last_reason = Reason.ROW_UNAVAILABLE
         self._next_ns: int | None = None
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
         self.attempts = 0
         self._silent = False  # no answer since the last request
         self._uncertain = False  # some attempt was never answered
@@ -133,14 +125,6 @@ class NamedOperation:
 
     def deadline_ns(self) -> int | None:
         return self._next_ns
-
-    def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def take_events(self) -> list[Event]:
-        taken, self._events = self._events, []
-        return taken
 
     # -- steps ----------------------------------------------------------------------
 

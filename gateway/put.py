@@ -8,6 +8,7 @@
       | -- PAYLOAD (rendezvous or unicast) --> |  4. wave.py, replicast/transfer.py
       | <-------------- PAYLOAD_GAPS --------- |  5. only gaps are sent again, by unicast
       | <-------------- CHUNK_STORED x n ----- |  6. copies.py counts distinct hosts
+      | -- PAYLOAD_DONE ---------------------> |  to whoever is not done when we are
 
 No sockets, no clock: gateway/chunks.py drives it. An attempt ends early when
 the table is stale (NeedTable, then a new attempt) or too few members can take
@@ -25,30 +26,26 @@ from enum import Enum
 
 from replicast.flexhash.table import Table
 from replicast.gateway.ballot import Ballot, Plan
-from replicast.gateway.context import (
-    Backoff,
-    ChunkContext,
-    rendezvous_number,
-)
+from replicast.gateway.context import Backoff, ChunkContext, NeedTable, rendezvous_number
 from replicast.gateway.copies import (
     FATAL,
     LASTING,
     STALE,
     Copies,
-    NeedTable,
     PutFailed,
     count_done,
     reason_of,
     worst_reason,
 )
 from replicast.gateway.job import PutJob
-from replicast.gateway.wave import Wave, Winner
-from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outgoing
-from replicast.units import MS, SECOND
+from replicast.gateway.wave import Wave, Waves
+from replicast.machine import Destination, Group, Incoming, NodeId, Outbox, Outgoing
+from replicast.units import MS
 from replicast.wire.chunk_messages import (
     NO_MULTICAST,
     Bid,
     ChunkStored,
+    PayloadDone,
     PayloadGaps,
     PutAccepted,
     Refused,
@@ -58,7 +55,6 @@ from replicast.wire.schema import Message
 
 RESEND_FIRST_NS = 25 * MS
 RESEND_MAX_NS = 400 * MS
-ACCEPT_SILENCE_NS = 1 * SECOND
 MISMATCHES_MAX = 3
 
 
@@ -72,7 +68,7 @@ class Phase(Enum):
     ENDED = 5
 
 
-class PutChunk:
+class PutChunk(Outbox):
     """One chunk, negotiated."""
 
     def __init__(
@@ -85,7 +81,9 @@ class PutChunk:
         copies: Copies | None = None,
         numbered_from: int = 0,
         sent_bytes: int = 0,
+        authenticated: bool = False,
     ) -> None:
+        super().__init__()
         self._context, self._settings = context, context.settings
         self._table = self._newest = table  # of the attempt; of the next attempt
         self._job, self._number, self._started_ns = job, numbered_from, now_ns
@@ -94,11 +92,10 @@ class PutChunk:
         self._backoff = Backoff(context.rng)
         self._given_up: dict[int, Reason] = {}  # not asked again in this put
         self._last_said: dict[int, Reason] = {}
-        self._authenticated = False
+        self._authenticated = authenticated  # after a hash mismatch
         self._mismatches = 0  # although authenticated
         self._sent_bytes = sent_bytes
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
+        self._waves = Waves()
         self._propose(now_ns)
 
     # -- inputs ---------------------------------------------------------------------
@@ -115,9 +112,9 @@ class PutChunk:
         elif self._phase is not Phase.TRANSFER:
             return
         elif isinstance(m, PutAccepted):
-            self._on_put_accepted(node, m)
+            self._waves.accepted(node, m)
         elif isinstance(m, PayloadGaps):
-            self._on_payload_gaps(node, m)
+            self._waves.gaps(node, m)
         elif isinstance(m, ChunkStored):
             self._on_chunk_stored(node, m, now_ns)
         self._pump()
@@ -132,9 +129,7 @@ class PutChunk:
 
     def payload_sent(self, transfer_id: bytes, token: int, now_ns: int) -> None:
         """The shell executed a SendPayload."""
-        for wave in self._waves:
-            if wave.accept.transfer_id == transfer_id:
-                wave.sender.sent(token)
+        self._waves.sent(transfer_id, token)
 
     def expire(self, now_ns: int) -> None:
         """Resend, close the bid window, replace stragglers, give up."""
@@ -151,7 +146,8 @@ class PutChunk:
         self._pump()
 
     def cancel(self) -> None:
-        """Nobody waits for it any more; what the targets got is garbage for the audit."""
+        """Nobody waits for it any more; what the targets stored is garbage for the audit."""
+        self._abandon()
         self._phase = Phase.ENDED
 
     # -- outputs --------------------------------------------------------------------
@@ -166,25 +162,16 @@ class PutChunk:
         if self._phase is Phase.PROPOSING:
             times += [t for t in (self._window_ns, self._patience_ns) if t > self._looked_ns]
         if self._phase is Phase.TRANSFER:
-            times += [w.deadline_ns for wave in self._waves for w in wave.live()]
-            times += [w.unicast_from_ns for w in self._waves if w.waits_for_rendezvous]
+            times += self._waves.deadlines_ns()
         return min(times)
-
-    def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def take_events(self) -> list[Event]:
-        taken, self._events = self._events, []
-        return taken
 
     # -- 1. PUT_PROPOSE ---------------------------------------------------------------
 
     def _propose(self, now_ns: int) -> None:
+        self._abandon()
         self._number += 1
         self._attempt_id = self._new_id()
         self._phase = Phase.PROPOSING
-        self._waves: list[Wave] = []
         self._table = self._newest
         self._row = self._table.row_of_chunk(self._job.chid)
         self._copies.table_changed(self._table, self._row)
@@ -222,6 +209,8 @@ class PutChunk:
 
     def _on_bid(self, node: NodeId, m: Bid, now_ns: int) -> None:
         fresh = node not in self._ballot.answered
+        if not fresh and self._phase is Phase.TRANSFER:
+            return  # older than what this target has said since
         self._ballot.add(node, m.bids)
         if not fresh:
             return
@@ -233,15 +222,16 @@ class PutChunk:
             elif self._phase is Phase.TRANSFER and v in self._ballot.bids:
                 self._context.counters.count("bids", "late")
         if self._phase is Phase.PROPOSING:
-            held_ns = self._proposed_ns + self._ballot.earlier_copies_ns()
-            self._window_ns = max(self._window_ns, held_ns)
+            if self._ballot.held_hosts():
+                held_ns = self._proposed_ns + self._ballot.held_window_ns
+                self._window_ns = max(self._window_ns, held_ns)
             self._decide(now_ns)
 
     def _decide(self, now_ns: int) -> None:
         """Accept when enough hosts offer and nobody is worth waiting for."""
         ballot, policy = self._ballot, self._table.policy
-        all_in = ballot.all_in(now_ns)
-        if not all_in and now_ns < self._window_ns:
+        held = ballot.held_hosts().union(self._copies.hosts)
+        if len(held) < policy.copies and now_ns < self._window_ns and not ballot.all_in(now_ns):
             return
         plan = ballot.plan(self._job.chid, self._copies, policy.copies, now_ns)
         goal = self._goal(now_ns)
@@ -279,6 +269,8 @@ class PutChunk:
         context = self._context
         context.counters.observe_ns("negotiation_seconds", elapsed_ns=now_ns - self._proposed_ns)
         self._phase = Phase.TRANSFER
+        if now_ns >= self._proposed_ns + self._ballot.held_window_ns:
+            self._ballot.mark_silent(now_ns)  # the next puts do not wait as long for it again
         self._interval_ns = RESEND_FIRST_NS
         self._resend_ns = now_ns + self._interval_ns
         named = (*plan.holders, *plan.winners)
@@ -300,21 +292,17 @@ class PutChunk:
             self._row, plan, self._new_id(), self._settings, rendezvous, self._authenticated
         )
         wave = Wave(accept, self._job.buffer, self._ballot, self._settings, now_ns)
-        self._waves.append(wave)
+        self._waves.add(wave)
         return wave
 
-    def _on_put_accepted(self, node: NodeId, m: PutAccepted) -> None:
-        for wave in reversed(self._waves):  # the newest that this target is in
-            if any(w.node == node for w in wave.winners):
-                wave.accepted(node, m)
-                return
+    # -- 4. PAYLOAD, 5. PAYLOAD_GAPS --------------------------------------------------------
 
-    # -- 5. PAYLOAD_GAPS ------------------------------------------------------------------
-
-    def _on_payload_gaps(self, node: NodeId, m: PayloadGaps) -> None:
-        for wave in self._waves:
-            if wave.accept.transfer_id == m.transfer_id:
-                wave.gaps(node, m)
+    def _pump(self) -> None:
+        for event in self._waves.take_events():
+            self._sent_bytes += event.payload_bytes
+            if event.resend:
+                self._context.counters.count("payload_resent_bytes", by=event.payload_bytes)
+            self._events.append(event)
 
     # -- 6. CHUNK_STORED --------------------------------------------------------------------
 
@@ -322,9 +310,10 @@ class PutChunk:
         if m.chid != self._job.chid:
             return
         for stored in m.vdevs:
-            wave, winner = self._find(node, stored.vdev_index)
-            if wave is None or winner is None:
+            found = self._waves.find(node, stored.vdev_index)
+            if found is None:
                 continue
+            wave, winner = found
             self._copies.add(stored.vdev_index, stored.kind)
             memory = self._context.stats.vdev(stored.vdev_index)
             excess_ns = wave.excess_ns(winner, now_ns)
@@ -334,22 +323,14 @@ class PutChunk:
             wave.drop(winner)
         self._advance(now_ns)
 
-    def _find(self, node: NodeId, vdev_index: int) -> tuple[Wave | None, Winner | None]:
-        for wave in reversed(self._waves):
-            winner = wave.winner(vdev_index)
-            if winner is not None and winner.node == node:
-                return wave, winner
-        return None, None
-
     def _advance(self, now_ns: int) -> None:
         """Done, or replace who dropped out, or wait, or a new attempt for what is missing."""
         wanted = self._table.policy.copies
         if len(self._copies.hosts) >= wanted:
             self._end_done(now_ns)
             return
-        live = [w.vdev_index for wave in self._waves for w in wave.live()]
-        asked = {w.vdev_index for wave in self._waves for w in wave.winners}
-        for v in asked.difference(live):
+        live = [winner.vdev_index for _, winner in self._waves.live()]
+        for v in self._waves.late():
             self._ballot.bids.pop(v, None)
         plan = self._ballot.plan(self._job.chid, self._copies, wanted, now_ns, skip=live)
         if plan.holders or plan.winners:
@@ -367,25 +348,14 @@ class PutChunk:
             self._resend_ns = now_ns + self._backoff.take_ns()
 
     def _expire_transfer(self, now_ns: int) -> None:
-        for wave in self._waves:
-            if wave.waits_for_rendezvous and now_ns >= wave.unicast_from_ns:
-                wave.go_without_late()
-            for winner in wave.live():
-                unheard = not winner.heard and now_ns >= winner.accepted_ns + ACCEPT_SILENCE_NS
-                if unheard or now_ns >= winner.deadline_ns:
-                    winner.late = True
-                    self._context.stats.silent(winner.vdev_index, now_ns)
+        for v in self._waves.expire(now_ns):
+            self._context.stats.silent(v, now_ns)
         if now_ns >= self._resend_ns:
             self._interval_ns = min(RESEND_MAX_NS, self._interval_ns * 2)
             self._resend_ns = now_ns + self._interval_ns
-            self._send_accept_again()
+            for accept, node in self._waves.unanswered():
+                self._send(accept, node)  # mends a lost PUT_ACCEPT and a lost reply
         self._advance(now_ns)
-
-    def _send_accept_again(self) -> None:
-        """To everybody whose word is missing: a lost PUT_ACCEPT or a lost reply, either is mended."""
-        for wave in self._waves:
-            for node in dict.fromkeys(w.node for w in wave.live()):
-                self._send(wave.accept, node)
 
     # -- refusals: each has one reaction -------------------------------------------------------
 
@@ -416,8 +386,9 @@ class PutChunk:
         for v in vdevs:
             self._ballot.refuse(v, reason)
             self._note_refusal(v, reason, now_ns)
-            wave, winner = self._find(node, v)
-            if wave is not None and winner is not None:
+            found = self._waves.find(node, v)
+            if found is not None:
+                wave, winner = found
                 wave.drop(winner)
                 self._mismatches += reason == Reason.HASH_MISMATCH and wave.accept.authenticated
         self._ballot.answered[node] = None
@@ -463,25 +434,25 @@ class PutChunk:
         said = tuple((v, self._last_said.get(v)) for v in members)
         self._phase = Phase.ENDED
         self._outgoing.clear()
+        self._abandon()
         self._events.append(PutFailed(self._job.chid, reason, detail, said))
 
     def _end_done(self, now_ns: int) -> None:
         self._pump()
+        self._abandon()
         self._phase = Phase.ENDED
         done = self._copies.done(self._job.chid, self._job.size_bytes, self._sent_bytes)
         elapsed_ns = now_ns - self._started_ns
         count_done(self._context.counters, done, "negotiated", elapsed_ns)
         self._events.append(done)
 
-    # -- small things -----------------------------------------------------------------------------
+    def _abandon(self) -> None:
+        """Let the targets that are not done with the payload free its buffer and credit."""
+        for transfer_id, node in self._waves.transfers():
+            self._send(PayloadDone(transfer_id=transfer_id), node)
+        self._waves = Waves()
 
-    def _pump(self) -> None:
-        for wave in self._waves:
-            for event in wave.sender.take():
-                self._sent_bytes += event.payload_bytes
-                if event.resend:
-                    self._context.counters.count("payload_resent_bytes", by=event.payload_bytes)
-                self._events.append(event)
+    # -- small things -----------------------------------------------------------------------------
 
     def _new_id(self) -> bytes:
         self._number += 1

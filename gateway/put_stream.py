@@ -14,6 +14,7 @@ from typing import Any
 
 from replicast.gateway.initiation import Block, ChunkPlaced, Initiator, Source
 from replicast.gateway.manifest import ManifestBuilder, payload_reference
+from replicast.wire.name_messages import SHORT_CHUNKS_MAX
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class PutReport:
     sent_bytes: int = 0  # payload bytes handed to the transfer, once for all copies
     stored_copies: int = 0
     inline: bool = False
-    short_of_copies: list[bytes] = field(default_factory=list)
+    short_of_copies: list[bytes] = field(default_factory=list)  # the first SHORT_CHUNKS_MAX
 
 
 class PutPipeline:
@@ -83,7 +84,9 @@ class PutPipeline:
         report.sent_bytes += placed.sent_bytes
         report.stored_copies += placed.stored_copies
         report.chunks_deduplicated += placed.sent_bytes == 0
-        if placed.copies < self._initiator.table.policy.copies:
+        short = placed.copies < self._initiator.table.policy.copies
+        # Repair walks the whole version that names one: more than fit would tell it nothing.
+        if short and len(report.short_of_copies) < SHORT_CHUNKS_MAX:
             report.short_of_copies.append(placed.chid)
 
 

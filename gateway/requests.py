@@ -17,7 +17,7 @@ from replicast.gateway.listing import ListDone, ListOperation
 from replicast.gateway.names import NameDone, NamedOperation, NameFailed
 from replicast.gateway.survey import Survey, SurveyDone
 from replicast.gateway.timers import Timers
-from replicast.machine import Event, Incoming, Outgoing
+from replicast.machine import Event, Incoming, Outbox
 
 REQUESTS_MAX = 4096
 FINAL = (NameDone, NameFailed, ListDone, SurveyDone)
@@ -32,15 +32,14 @@ class RequestEvent(Event):
     event: Event
 
 
-class RequestExchange:
+class RequestExchange(Outbox):
     """The name side of an initiator."""
 
     def __init__(self, rng: random.Random) -> None:
+        super().__init__()
         self._rng = rng
         self._cores: dict[bytes, Request] = {}
         self._timers = Timers()
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
 
     def new_base(self) -> bytes:
         """12 bytes for the operation ids of the next request; raises Unavailable when full."""
@@ -85,15 +84,6 @@ class RequestExchange:
     def deadline_ns(self) -> int | None:
         """The earliest timer of all."""
         return self._timers.deadline_ns()
-
-    def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def take_events(self) -> list[Event]:
-        """RequestEvent only."""
-        taken, self._events = self._events, []
-        return taken
 
     def _collect(self, base: bytes, core: Request) -> None:
         self._outgoing += core.take_outgoing()

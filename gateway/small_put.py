@@ -19,15 +19,17 @@ from __future__ import annotations
 from enum import Enum
 
 from replicast.flexhash.table import Table, VdevState
-from replicast.gateway.context import ChunkContext
-from replicast.gateway.copies import STALE, Copies, NeedTable, count_done, reason_of
+from replicast.gateway.context import ChunkContext, NeedTable
+from replicast.gateway.copies import STALE, Copies, count_done, reason_of
 from replicast.gateway.job import PutJob
 from replicast.gateway.put import PutChunk
 from replicast.gateway.select import order_small
-from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.gateway.stats import SmallCredit
+from replicast.machine import Event, Incoming, NodeId, Outbox, Outgoing
 from replicast.transfer import Sender
 from replicast.units import MS
 from replicast.wire.chunk_messages import ChunkPut, ChunkStored, PayloadGaps, Refused
+from replicast.wire.reasons import Reason
 
 CONTROL_ROOM_BYTES = 160  # what CHUNK_PUT needs in a datagram beyond payload and its header
 RESEND_NS = 60 * MS
@@ -44,7 +46,7 @@ class Phase(Enum):
     ENDED = 4
 
 
-class SmallPut:
+class SmallPut(Outbox):
     """One small chunk."""
 
     def __init__(
@@ -55,16 +57,16 @@ class SmallPut:
         job: PutJob,
         now_ns: int,
     ) -> None:
+        super().__init__()
         self._context = context
         self._table = self._newest = table  # of the attempt; of the next attempt
         self._job, self._number, self._started_ns = job, 0, now_ns
         self._copies = Copies(table)
         self._negotiation: PutChunk | None = None
         self._asked: dict[int, NodeId] = {}  # no word from them yet
+        self._authenticated = False  # the negotiation's payload carries MACs
         self._sent_bytes = 0
         self._sent_ns = self._next_ns = now_ns
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
         self._start(now_ns)
 
     # -- inputs ---------------------------------------------------------------------
@@ -105,16 +107,18 @@ class SmallPut:
         """Try for credit, resend, or negotiate."""
         if self._negotiation is not None:
             self._negotiation.expire(now_ns)
-        elif self._phase is Phase.ENDED or now_ns < self._next_ns:
+        elif self._phase is Phase.ENDED or now_ns < min(self._next_ns, self._job.deadline_ns):
             return
         elif now_ns >= self._job.deadline_ns or self._phase is Phase.TABLE:
             self._negotiate(now_ns)  # it knows how to fail
         elif self._phase is Phase.CREDIT:
-            self._send(now_ns)
+            # Whoever failed while this put waited is not worth waiting for any longer.
+            unfit = any(self._unfit(v, now_ns) for v in self._chosen)
+            (self._start if unfit else self._send)(now_ns)
         elif now_ns >= self._sent_ns + ANSWER_NS:
             for v in list(self._asked):
                 self._context.stats.silent(v, now_ns)
-                self._answered(v, lost=True)
+                self._take_asked(v).give_back(self._job.size_bytes, lost=True)
             self._negotiate(now_ns)
         else:
             self._next_ns = min(now_ns + 2 * RESEND_NS, self._sent_ns + ANSWER_NS)
@@ -136,12 +140,14 @@ class SmallPut:
         return None if self._phase is Phase.ENDED else min(self._next_ns, self._job.deadline_ns)
 
     def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken + (self._negotiation.take_outgoing() if self._negotiation else [])
+        """Its own messages, then the negotiation's."""
+        own = super().take_outgoing()
+        return own + (self._negotiation.take_outgoing() if self._negotiation else [])
 
     def take_events(self) -> list[Event]:
-        taken, self._events = self._events, []
-        return taken + (self._negotiation.take_events() if self._negotiation else [])
+        """Its own events, then the negotiation's."""
+        own = super().take_events()
+        return own + (self._negotiation.take_events() if self._negotiation else [])
 
     # -- CHUNK_PUT ----------------------------------------------------------------------
 
@@ -163,12 +169,16 @@ class SmallPut:
         missing = table.policy.copies - len(hosts)
         chosen: list[int] = []
         for v in order_small(self._job.chid, members):
-            unfit = stats.suspect(v, now_ns) or stats.full(v, now_ns)
-            if table.host_of(v) in hosts or unfit or stats.slow(v, members, now_ns):
+            taken = table.host_of(v) in hosts
+            if taken or self._unfit(v, now_ns) or stats.slow(v, members, now_ns):
                 continue
             hosts[table.host_of(v)] = None
             chosen.append(v)
         return tuple(chosen[:missing])
+
+    def _unfit(self, vdev_index: int, now_ns: int) -> bool:
+        stats = self._context.stats
+        return stats.suspect(vdev_index, now_ns) or stats.full(vdev_index, now_ns)
 
     def _send(self, now_ns: int) -> None:
         """Everything at once, when all targets have credit for it."""
@@ -239,7 +249,7 @@ class SmallPut:
                 memory = self._context.stats.vdev(v)
                 memory.small_ns.add(now_ns - self._sent_ns, now_ns)
                 memory.failed_ns, memory.free_ppm = None, stored.free_ppm
-                self._answered(v, lost=False)
+                self._take_asked(v).give_back(self._job.size_bytes, lost=False)
         self._advance(now_ns)
 
     def _on_refused(self, node: NodeId, m: Refused, now_ns: int) -> None:
@@ -248,7 +258,10 @@ class SmallPut:
         self._context.counters.count("refusals", reason.name.lower())
         for v in mine:
             self._context.stats.refused(v, reason, now_ns)
-            self._answered(v, lost=False)
+            self._take_asked(v).cancel(self._job.size_bytes)
+        if reason is Reason.HASH_MISMATCH:
+            self._authenticated = True
+            self._context.counters.count("hash_mismatches", "received")
         if reason in STALE and m.current_generation > self._table.generation:
             self._on_stale(m.current_generation, now_ns)
         else:
@@ -263,15 +276,16 @@ class SmallPut:
         else:
             self._events.append(NeedTable(generation))
 
-    def _answered(self, vdev_index: int, *, lost: bool) -> None:
+    def _take_asked(self, vdev_index: int) -> SmallCredit:
+        """Nothing more is awaited from this VDEV; returns the credit that it was asked on."""
         node = self._asked.pop(vdev_index)
-        self._context.stats.credit(node).give_back(self._job.size_bytes, lost=lost)
         if node not in self._asked.values():
             self._sender.remove(node)
+        return self._context.stats.credit(node)
 
     def _forget_asked(self) -> None:
         for v in list(self._asked):
-            self._answered(v, lost=False)
+            self._take_asked(v).cancel(self._job.size_bytes)
 
     def _advance(self, now_ns: int) -> None:
         if len(self._copies.hosts) >= self._table.policy.copies:
@@ -285,12 +299,13 @@ class SmallPut:
         self._phase = Phase.ENDED
         self._negotiation = PutChunk(
             self._context,
-            self._table,
+            self._newest,
             job=self._job,
             now_ns=now_ns,
             copies=self._copies,
             numbered_from=self._number,
             sent_bytes=self._sent_bytes,
+            authenticated=self._authenticated,
         )
 
     def _end_done(self, now_ns: int) -> None:

@@ -148,11 +148,11 @@ class SmallCredit:
         return True
 
     def cancel(self, size_bytes: int) -> None:
-        """Taken and not used."""
+        """Taken, and nothing was learned: not used, refused, or the put has ended."""
         self._used_bytes = max(0, self._used_bytes - size_bytes)
 
     def give_back(self, size_bytes: int, *, lost: bool) -> None:
-        """The put ended at this target: stored or refused, or (lost) no answer came in time."""
+        """The put ended at this target: stored, or (lost) no answer came in time."""
         self.cancel(size_bytes)
         if lost:
             self.window_bytes = max(CREDIT_MIN_BYTES, self.window_bytes // 2)

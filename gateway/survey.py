@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from replicast.gateway.context import Backoff
 from replicast.gateway.names import RESEND_FIRST_NS, RESEND_MAX_NS
-from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.machine import Event, Incoming, NodeId, Outbox, Outgoing
 from replicast.units import MS
 from replicast.wire.chunk_messages import Refused
 from replicast.wire.reasons import Reason
@@ -33,7 +33,7 @@ class SurveyDone(Event):
     silent: tuple[NodeId, ...]
 
 
-class Survey:
+class Survey(Outbox):
     """Core: one request for each target, one operation id for all."""
 
     def __init__(
@@ -47,14 +47,13 @@ class Survey:
         now_ns: int,
         doubted: Collection[NodeId] = (),
     ) -> None:
+        super().__init__()
         self._waiting = dict(sorted(requests.items()))
         self._doubted, self._doubted_end_ns = doubted, now_ns + DOUBTED_NS
         self._generation, self._operation_id = generation, operation_id
         self._end_ns = deadline_ns
         self._resend = Backoff(rng, RESEND_FIRST_NS, RESEND_MAX_NS)
         self._answers: dict[NodeId, Message] = {}
-        self._outgoing: list[Outgoing] = []
-        self._events: list[Event] = []
         self._next_ns: int | None = now_ns
         if self._waiting:
             self._send(now_ns)
@@ -84,14 +83,6 @@ class Survey:
 
     def deadline_ns(self) -> int | None:
         return self._next_ns
-
-    def take_outgoing(self) -> list[Outgoing]:
-        taken, self._outgoing = self._outgoing, []
-        return taken
-
-    def take_events(self) -> list[Event]:
-        taken, self._events = self._events, []
-        return taken
 
     def _send(self, now_ns: int) -> None:
         for target, request in self._waiting.items():

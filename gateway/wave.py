@@ -1,21 +1,23 @@
 """One PUT_ACCEPT and what follows it: the winners of a wave and their payload.
 
-Part of PutChunk. The first wave has all winners; a winner that drops out is
-replaced by a wave of its own, always by unicast, with its own transfer id.
+Part of PutChunk. The first wave of an attempt has all winners; a winner that drops
+out is replaced by a wave of its own, always by unicast, with its own transfer id.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from replicast.gateway.ballot import Ballot
 from replicast.gateway.context import ChunkSettings
 from replicast.machine import Group, NodeId
-from replicast.transfer import BufferLike, Sender
+from replicast.transfer import BufferLike, Sender, SendPayload
 from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import NO_MULTICAST, PayloadGaps, PutAccept, PutAccepted
 
 PROMISE_NS_MAX = 10 * SECOND
+ACCEPT_SILENCE_NS = 1 * SECOND
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class Wave:
         if all(w.node != winner.node or w.holder for w in self.winners):
             self.sender.remove(winner.node)
             self._waiting.pop(winner.node, None)
-            self._start_multicast_if_complete()
+            self._start_if_complete()
 
     def excess_ns(self, winner: Winner, now_ns: int) -> int | None:
         """It stored now: how much later than promised, beyond the first one of this wave.
@@ -110,7 +112,7 @@ class Wave:
         if not message.joined:
             self.go_unicast()
         else:
-            self._start_multicast_if_complete()
+            self._start_if_complete()
 
     def gaps(self, node: NodeId, message: PayloadGaps) -> None:
         """A receiver's report."""
@@ -121,6 +123,7 @@ class Wave:
             self._waiting[node] = max(self._waiting[node], message.credit_bytes)
         elif node not in self.sender.nodes() and node in self.payload_nodes():
             self.sender.add(node, 0)  # its PUT_ACCEPTED was lost: the report says as much
+            self._start_if_complete()
         self.sender.gaps(node, message)
 
     def go_unicast(self) -> None:
@@ -148,11 +151,10 @@ class Wave:
         """Is payload held back for winners that have not joined yet?"""
         return self._rendezvous is not None and bool(self._waiting)
 
-    def _start_multicast_if_complete(self) -> None:
-        if self.waits_for_rendezvous and self._waiting.keys() >= self.payload_nodes():
-            group, waiting = self._take_waiting()
-            assert group is not None
-            self.sender.multicast(group, waiting)
+    def _start_if_complete(self) -> None:
+        reached = {*self._waiting, *self.sender.nodes()}
+        if self.waits_for_rendezvous and reached >= self.payload_nodes():
+            self.go_without_late()
 
 
 def _winner(
@@ -163,3 +165,82 @@ def _winner(
     deadline_ns = now_ns + straggler_ns + 2 * promised_ns
     node = ballot.owner(vdev_index)
     return Winner(vdev_index, node, holder, promised_ns, now_ns, deadline_ns)
+
+
+class Waves:
+    """All waves of one attempt, oldest first."""
+
+    def __init__(self) -> None:
+        self._waves: list[Wave] = []
+
+    def add(self, wave: Wave) -> None:
+        """One more PUT_ACCEPT has been sent."""
+        self._waves.append(wave)
+
+    def live(self) -> Iterator[tuple[Wave, Winner]]:
+        """Winners whose word is awaited, and their waves."""
+        return ((wave, winner) for wave in self._waves for winner in wave.live())
+
+    def late(self) -> list[int]:
+        """VDEVs that were replaced and have not spoken since."""
+        return [w.vdev_index for wave in self._waves for w in wave.winners if w.late]
+
+    def find(self, node: NodeId, vdev_index: int) -> tuple[Wave, Winner] | None:
+        """The newest wave with this VDEV of this target among its winners."""
+        for wave in reversed(self._waves):
+            winner = wave.winner(vdev_index)
+            if winner is not None and winner.node == node:
+                return wave, winner
+        return None
+
+    def accepted(self, node: NodeId, message: PutAccepted) -> None:
+        """PUT_ACCEPTED: for the newest wave that this target is in."""
+        for wave in reversed(self._waves):
+            if any(w.node == node for w in wave.winners):
+                wave.accepted(node, message)
+                return
+
+    def gaps(self, node: NodeId, message: PayloadGaps) -> None:
+        """PAYLOAD_GAPS."""
+        for wave in self._waves:
+            if wave.accept.transfer_id == message.transfer_id:
+                wave.gaps(node, message)
+
+    def sent(self, transfer_id: bytes, token: int) -> None:
+        """The shell executed a SendPayload."""
+        for wave in self._waves:
+            if wave.accept.transfer_id == transfer_id:
+                wave.sender.sent(token)
+
+    def take_events(self) -> list[SendPayload]:
+        """Payload to send now."""
+        return [event for wave in self._waves for event in wave.sender.take()]
+
+    def unanswered(self) -> list[tuple[PutAccept, NodeId]]:
+        """What to repeat to whom, once for each target of a wave whose word is missing."""
+        return list(dict.fromkeys((wave.accept, winner.node) for wave, winner in self.live()))
+
+    def transfers(self) -> list[tuple[bytes, NodeId]]:
+        """Transfer ids and targets that may still have them open."""
+        open_ = (
+            (wave.accept.transfer_id, node) for wave in self._waves for node in wave.payload_nodes()
+        )
+        return sorted(open_)
+
+    def expire(self, now_ns: int) -> list[int]:
+        """Start without those that have not joined; the VDEVs that are late from now on."""
+        late = []
+        for wave in self._waves:
+            if wave.waits_for_rendezvous and now_ns >= wave.unicast_from_ns:
+                wave.go_without_late()
+            for winner in wave.live():
+                unheard = not winner.heard and now_ns >= winner.accepted_ns + ACCEPT_SILENCE_NS
+                if unheard or now_ns >= winner.deadline_ns:
+                    winner.late = True
+                    late.append(winner.vdev_index)
+        return late
+
+    def deadlines_ns(self) -> list[int]:
+        """When expire() has something to do, PUT_ACCEPT's own silence apart."""
+        times = [winner.deadline_ns for _, winner in self.live()]
+        return times + [w.unicast_from_ns for w in self._waves if w.waits_for_rendezvous]

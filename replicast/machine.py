@@ -57,6 +57,24 @@ class Event:
     __slots__ = ()
 
 
+class Outbox:
+    """What a core has said and its owner has not taken yet: the last two of its five calls."""
+
+    def __init__(self) -> None:
+        self._outgoing: list[Outgoing] = []
+        self._events: list[Event] = []
+
+    def take_outgoing(self) -> list[Outgoing]:
+        """Messages to send, in order."""
+        taken, self._outgoing = self._outgoing, []
+        return taken
+
+    def take_events(self) -> list[Event]:
+        """Events for the owner, in order."""
+        taken, self._events = self._events, []
+        return taken
+
+
 class Core(Protocol):
     """Five calls, the same for every core; `deadline_ns` is when to call expire() next."""
 

@@ -369,6 +369,10 @@ class CreditPool:
         fresh, self._fresh = self._fresh, []
         return [(transfer_id, n) for transfer_id, n in fresh if transfer_id in self._granted]
 
+    def granted(self, transfer_id: bytes) -> int:
+        """What this transfer may have under way; 0 while it waits, or after its end."""
+        return self._granted.get(transfer_id, 0)
+
     def waiting(self, transfer_id: bytes) -> bool:
         """Has it no credit yet?"""
         return transfer_id in self._waiting

@@ -89,6 +89,11 @@ class Admission:
         """Answer with a typed refusal."""
         self.reply(incoming, self.refused(reason, vdevs, retry_after_ns, detail))
 
+    def refuse_malformed(self, incoming: Incoming, detail: str) -> None:
+        """BAD_REQUEST, on unicast: of what came to a group nobody knows whom it concerns."""
+        if incoming.group is None:
+            self.refuse(incoming, Reason.BAD_REQUEST, detail=detail)
+
     def refused(
         self, reason: Reason, vdevs: tuple[int, ...], retry_after_ns: int = 0, detail: str = ""
     ) -> Refused:
@@ -113,7 +118,7 @@ class Admission:
     ) -> tuple[int, ...]:
         """Our VDEVs that may store this chunk; empty when that was answered, or silence is due."""
         if not self._sane(row, chid, algorithm, size_bytes):
-            self.refuse(incoming, Reason.BAD_REQUEST, detail="row, hash or size out of range")
+            self.refuse_malformed(incoming, "row, hash or size out of range")
             return ()
         mine = tuple(v for v in self.table.members(row) if v in self.vdevs)
         if not mine and incoming.group is not None:

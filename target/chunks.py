@@ -90,6 +90,9 @@ class ChunkService:
             self.put.receive(incoming, now_ns)
         elif isinstance(message, GET_MESSAGES):
             self.get.receive(incoming, now_ns)
+            if isinstance(message, PayloadDone):
+                self.put.abandon(incoming.sender, message.transfer_id, now_ns)
+                self._grant(now_ns)
         elif isinstance(message, ChunkVerify):
             self.verify.receive(incoming, now_ns)
 

@@ -66,6 +66,7 @@ class _Send:
     size_bytes: int
     datagram_bytes: int
     credit_bytes: int
+    authenticated: bool
     started_ns: int
     active_ns: int
     sender: Sender | None = None
@@ -109,7 +110,7 @@ class SendResponder:
     def _on_chunk_query(self, incoming: Incoming, m: ChunkQuery, now_ns: int) -> None:
         table, views = self._admission.table, self._admission.vdevs
         if m.row != table.row_of_chunk(m.chid):
-            self._admission.refuse(incoming, Reason.BAD_REQUEST, detail="row out of range")
+            self._admission.refuse_malformed(incoming, "row out of range")
             return
         listed = [v for v in (*table.members(m.row), *table.draining(m.row)) if v in views]
         # A copy counts wherever it lies: bytes prove themselves.
@@ -178,6 +179,7 @@ class SendResponder:
             size_bytes,
             m.datagram_bytes,
             m.credit_bytes,
+            m.authenticated,
             now_ns,
             now_ns,
         )
@@ -222,7 +224,13 @@ class SendResponder:
             self._forget(key)
             return
         send.active_ns = now_ns
-        send.sender = Sender(send.transfer_id, outcome, send.size_bytes, send.datagram_bytes)
+        send.sender = Sender(
+            send.transfer_id,
+            outcome,
+            send.size_bytes,
+            send.datagram_bytes,
+            authenticated=send.authenticated,
+        )
         send.sender.add(send.node, send.credit_bytes)
         self._pump(send)
 

@@ -8,6 +8,7 @@
       | -- PAYLOAD x n ----------------------> |  4. into the reassembly's buffer
       | <-------------------- PAYLOAD_GAPS --- |  5. on a timer: missing bytes, new credit
       | <-------------------- CHUNK_STORED --- |  6. hash checked, fdatasync returned
+      | -- PAYLOAD_DONE ---------------------> |  or: the gateway has no more use for it
       | -- CHUNK_PUT (small: 1 to 4 in one) -> |
 
 One PutResponder per target. target/chunks.py drives it; the VDEV shells execute
@@ -21,11 +22,11 @@ flight within the credit pool; an idle transfer is dropped after IDLE_NS.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from replicast.machine import Event, Incoming, NodeId
 from replicast.target.admission import Admission
+from replicast.target.answers import Answers, TransferKey
 from replicast.target.reserve import Reservations, make_bid, refused_bid
 from replicast.transfer import BufferLike, CreditPool, PayloadBuffers, Receiver
 from replicast.transport.reassembly import Full
@@ -48,13 +49,9 @@ from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
 PUTS_MAX = 1024
-FINISHED_MAX = 4096
-FINISHED_NS = 30 * SECOND
 IDLE_NS = 2 * SECOND
 JOIN_SETTLE_NS = 50 * MS
 RETRY_AFTER_NS = 20 * MS
-
-TransferKey = tuple[NodeId, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ class PutResponder:
         self._puts: dict[TransferKey, _Put] = {}
         self._by_transfer: dict[bytes, _Put] = {}
         self._by_token: dict[int, _Put] = {}
-        self._finished: OrderedDict[TransferKey, tuple[int, list[Message]]] = OrderedDict()
+        self._answers = Answers()
         self._arriving_bytes: dict[int, int] = {}
         self._joined_ns: dict[int, int] = {}
         self._token = 0
@@ -189,10 +186,9 @@ class PutResponder:
         if put is None:
             return
         put.joined = self._join(m.rendezvous, now_ns)
-        if put.vdevs and not self._open(put, m.datagram_bytes, m.authenticated, now_ns):
-            self._refuse(put, put.vdevs, Reason.BUSY)
-        elif put.vdevs:
-            self._send_accepted(put, self._credit.request(put.transfer_id, put.size_bytes), now_ns)
+        if put.vdevs and self._open(put, m.datagram_bytes, m.authenticated):
+            self._watch(put, self._credit.request(put.transfer_id, put.size_bytes), now_ns)
+            self._send_accepted(put)
         self._finish_if_done(put, now_ns)
 
     def _on_chunk_put(self, incoming: Incoming, m: ChunkPut, now_ns: int) -> None:
@@ -203,14 +199,12 @@ class PutResponder:
         if put is None:
             return
         if len(m.data) > m.size_bytes:
-            self._refuse(put, put.vdevs, Reason.BAD_REQUEST)
+            self._turn_away(put, Reason.BAD_REQUEST)
         elif put.vdevs and len(m.data) == m.size_bytes:
-            self._store(put, m.data)
-        elif put.vdevs and self._open(put, m.datagram_bytes, False, now_ns):
+            self._store(put, m.data, now_ns)
+        elif put.vdevs and self._open(put, m.datagram_bytes, False):
             self._buffers.place(put.transfer_id, 0, m.data)
             self._watch(put, put.size_bytes, now_ns)
-        elif put.vdevs:
-            self._refuse(put, put.vdevs, Reason.BUSY)
         self._finish_if_done(put, now_ns)
 
     # -- steps of an accepted put -----------------------------------------------------
@@ -220,10 +214,9 @@ class PutResponder:
         key = (incoming.sender, transfer_id)
         put = self._puts.get(key)
         if put is not None:
-            credit = 0 if self._credit.waiting(transfer_id) else put.size_bytes
-            self._send_accepted(put, credit, None)
+            self._send_accepted(put)
             return True
-        _, messages = self._finished.get(key, (0, None))
+        messages = self._answers.get(key)
         for message in messages or ():
             self._admission.reply(incoming, message)
         return messages is not None
@@ -274,11 +267,15 @@ class PutResponder:
                 waiting.append(v)
         put.vdevs = tuple(waiting)
 
-    def _open(self, put: _Put, datagram_bytes: int, authenticated: bool, now_ns: int) -> bool:
-        """Make room for the payload; False: no room (or a transfer id that is taken)."""
+    def _open(self, put: _Put, datagram_bytes: int, authenticated: bool) -> bool:
+        """Make room for the payload; False: turned away."""
         try:
             self._buffers.open(put.transfer_id, put.size_bytes, datagram_bytes, authenticated)
-        except (Full, KeyError, ValueError):
+        except (Full, KeyError):  # no room, or a transfer id that is taken
+            self._turn_away(put, Reason.BUSY)
+            return False
+        except ValueError:
+            self._turn_away(put, Reason.BAD_REQUEST)
             return False
         self._by_transfer[put.transfer_id] = put
         for v in put.vdevs:
@@ -288,9 +285,8 @@ class PutResponder:
     def _watch(self, put: _Put, credit_bytes: int, now_ns: int) -> None:
         put.receiver = Receiver(self._buffers, put.transfer_id, put.sender, credit_bytes, now_ns)
 
-    def _send_accepted(self, put: _Put, credit_bytes: int, now_ns: int | None) -> None:
-        if now_ns is not None:
-            self._watch(put, credit_bytes, now_ns)
+    def _send_accepted(self, put: _Put) -> None:
+        credit_bytes = self._credit.granted(put.transfer_id)
         accepted = PutAccepted(vdevs=put.vdevs, credit_bytes=credit_bytes, joined=put.joined)
         self._admission.send(put.sender, put.operation_id, accepted)
 
@@ -300,12 +296,14 @@ class PutResponder:
         if put is None:
             return False
         buffer = self._buffers.take(transfer_id)
-        self._close(put, now_ns)
-        self._store(put, buffer)
+        self._close(put)
+        self._store(put, buffer, now_ns)
         self._finish_if_done(put, now_ns)
         return True
 
-    def _store(self, put: _Put, buffer: BufferLike) -> None:
+    def _store(self, put: _Put, buffer: BufferLike, now_ns: int) -> None:
+        if not self._admission.lease.valid(now_ns):
+            self._turn_away(put, Reason.NO_LEASE)
         missing = []
         for v in put.vdevs:
             if self._admission.vdevs[v].has(put.chid):
@@ -337,6 +335,9 @@ class PutResponder:
         kind = put.pending.pop(vdev_index)
         if outcome is None and not self._admission.lease.valid(now_ns):
             outcome = Reason.NO_LEASE  # it is there, but nobody may count on this target now
+        there = kind == STORED or self._admission.vdevs[vdev_index].has(put.chid)
+        if outcome is None and not there:
+            outcome = Reason.NOT_FOUND_HERE  # set aside as damaged since the hold was asked for
         if outcome is not None:
             self._refuse(put, (vdev_index,), outcome)
         else:
@@ -358,6 +359,11 @@ class PutResponder:
     def _refuse(self, put: _Put, vdevs: tuple[int, ...], reason: Reason) -> None:
         put.refused[reason] = (*put.refused.get(reason, ()), *vdevs)
 
+    def _turn_away(self, put: _Put, reason: Reason) -> None:
+        """No VDEV of ours takes the payload; holds go on."""
+        self._refuse(put, put.vdevs, reason)
+        put.vdevs = ()
+
     def _finish_if_done(self, put: _Put, now_ns: int) -> None:
         if not put.done or self._puts.pop(put.key, None) is None:
             return
@@ -370,16 +376,10 @@ class PutResponder:
             messages.append(self._admission.refused(reason, vdevs, RETRY_AFTER_NS))
         for message in messages:
             self._admission.send(put.sender, put.operation_id, message)
-        self._remember(put, messages, now_ns)
+        if Reason.BUSY not in put.refused:  # asked again later, it may fit
+            self._answers.remember(put.key, tuple(messages), now_ns)
 
-    def _remember(self, put: _Put, messages: list[Message], now_ns: int) -> None:
-        if any(reason == Reason.BUSY for reason in put.refused):
-            return  # asked again later, it may fit
-        self._finished[put.key] = (now_ns, messages)
-        while len(self._finished) > FINISHED_MAX:
-            self._finished.popitem(last=False)
-
-    def _close(self, put: _Put, now_ns: int) -> None:
+    def _close(self, put: _Put) -> None:
         """The transfer is over: its buffer taken or dropped, its credit free for the next."""
         put.receiver = None
         del self._by_transfer[put.transfer_id]
@@ -421,11 +421,15 @@ class PutResponder:
         self._reservations.expire(now_ns)
         for put in list(self._by_transfer.values()):
             self._check(put, now_ns)
-        while self._finished:
-            key, (finished_ns, _) = next(iter(self._finished.items()))
-            if now_ns < finished_ns + FINISHED_NS:
-                break
-            del self._finished[key]
+        self._answers.expire(now_ns)
+
+    def abandon(self, sender: NodeId, transfer_id: bytes, now_ns: int) -> None:
+        """PAYLOAD_DONE: no more of it will come. Holds, and what is at the store, go on."""
+        put = self._puts.get((sender, transfer_id))
+        if put is not None and put.receiver is not None:
+            self._buffers.close(transfer_id)
+            self._close(put)
+            self._finish_if_done(put, now_ns)  # nothing to say: the sender has gone
 
     def _check(self, put: _Put, now_ns: int) -> None:
         receiver = put.receiver
@@ -434,8 +438,8 @@ class PutResponder:
         report = receiver.check(now_ns)
         if now_ns >= receiver.moved_ns + self._idle_ns:
             self._buffers.close(put.transfer_id)
-            self._close(put, now_ns)
-            self._refuse(put, put.vdevs, Reason.BUSY)
+            self._close(put)
+            self._turn_away(put, Reason.BUSY)
             self._finish_if_done(put, now_ns)
         elif report is not None:
             self._admission.send(put.sender, put.operation_id, report)

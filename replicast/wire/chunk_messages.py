@@ -184,11 +184,12 @@ class ChunkSend(Message):
     transfer_id: Bytes16
     datagram_bytes: U16
     credit_bytes: U32
+    authenticated: Flag  # after a hash mismatch: every payload datagram carries a MAC
 
 
 @message(23)
 class PayloadDone(Message):
-    """Receiver -> sender: all bytes arrived (or the receiver gave up): forget the transfer."""
+    """One end of a transfer to the other: all bytes arrived, or this end gave up. Forget it."""
 
     transfer_id: Bytes16
 

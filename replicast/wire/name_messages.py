@@ -75,7 +75,8 @@ class OperationTime(Struct):
     begun_ns: I64
 
 
-ChidList = Annotated[tuple[bytes, ...], Kind("list", 4096, Kind("hash", 64))]
+SHORT_CHUNKS_MAX = 4096
+ChidList = Annotated[tuple[bytes, ...], Kind("list", SHORT_CHUNKS_MAX, Kind("hash", 64))]
 
 
 @message(40)

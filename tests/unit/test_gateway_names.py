@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from replicast.gateway.context import NeedTable
 from replicast.gateway.listing import ListDone, ListOperation
-from replicast.gateway.names import NameDone, NamedOperation, NameFailed, NeedTable
+from replicast.gateway.names import NameDone, NamedOperation, NameFailed
 from replicast.gateway.survey import DOUBTED_NS, Survey, SurveyDone
 from replicast.machine import Incoming
 from replicast.metrics import Counters

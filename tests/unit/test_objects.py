@@ -33,6 +33,7 @@ from replicast.wire.name_messages import (
     IF_PRESENT,
     NO_VERSION,
     OBJECT,
+    SHORT_CHUNKS_MAX,
     ListEntry,
     NameDelete,
     NameGet,
@@ -243,6 +244,15 @@ def test_put__tells_which_chunks_are_short_of_copies(objects, memory):
         stored = await objects.put("b", "n", noise(3 * CHUNK), report=report)
         assert sorted(report.short_of_copies) == sorted(memory.chunks)
         assert stored.short_chunks == 3
+
+    asyncio.run(run())
+
+
+def test_put__commits_however_many_chunks_are_short_of_copies(objects, memory):
+    async def run() -> None:
+        memory.copies = 2
+        stored = await objects.put("b", "n", noise(5000 * CHUNK))
+        assert len(memory.chunks) > SHORT_CHUNKS_MAX == stored.short_chunks
 
     asyncio.run(run())
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from replicast.gateway.context import ChunkSettings
 from replicast.gateway.wave import Wave
 from replicast.machine import Group
-from replicast.wire.chunk_messages import PutAccept, PutAccepted
+from replicast.wire.chunk_messages import PayloadGaps, PutAccept, PutAccepted
 
 SIZE = 100_000
 GROUP = Group("rendezvous", 5)
@@ -74,6 +74,16 @@ def test_go_without_late__one_alone_gets_it_by_unicast() -> None:
     made.go_without_late()
     made.go_without_late()
     assert sent_to(made) == [(10,)]
+
+
+def test_gaps__a_put_accepted_that_was_lost_does_not_hold_up_the_others() -> None:
+    made = wave()
+    made.accepted(10, accepted(1))
+    made.accepted(20, accepted(2))
+    made.gaps(
+        30, PayloadGaps(transfer_id=bytes(16), received_bytes=0, credit_bytes=SIZE, ranges=())
+    )
+    assert sent_to(made) == [GROUP, (30,)] and not made.waits_for_rendezvous
 
 
 def test_drop__the_last_one_missing_starts_the_group() -> None:

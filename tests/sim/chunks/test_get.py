@@ -1,0 +1,158 @@
+"""Single gets: late and silent sources, wrong bytes, what a miss proves, cancelling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from replicast.flexhash.table import VdevState
+from replicast.gateway.get import ChunkFailed, ChunkRead, Outcome
+from replicast.hashing import content_hash
+from replicast.units import MS, SECOND
+
+from .world import ALGORITHM, Cluster
+
+
+def test_get__second_source_when_the_first_is_silent() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    hint = done.vdevs[0]
+    cluster.targets[cluster.table.target_of(hint).node_id].crash()
+    started = cluster.now
+    read = cluster.result(cluster.get(data, hints=(hint,)))
+    assert isinstance(read, ChunkRead) and bytes(read.buffer) == data
+    assert cluster.now - started < 500 * MS
+
+
+def test_get__flipped_byte_is_healed_from_another_copy_and_set_aside() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    chid = content_hash(ALGORITHM, data)
+    for v in done.vdevs[:2]:
+        cluster.vdevs[v].durable[chid] = b"x" + data[1:]
+    read = cluster.result(cluster.get(data, hints=(done.vdevs[0],)))
+    assert isinstance(read, ChunkRead) and bytes(read.buffer) == data
+    assert done.vdevs[0] in read.bad_vdevs
+    cluster.settle(SECOND)
+    assert chid not in cluster.vdevs[done.vdevs[0]].durable
+
+
+def test_get__nobody_has_it_is_data_lost() -> None:
+    cluster = Cluster()
+    failed = cluster.result(cluster.get(cluster.data(5000)))
+    assert isinstance(failed, ChunkFailed) and failed.outcome is Outcome.DATA_LOST
+    assert {said for _, said in failed.answers} == {"miss"}
+
+
+@pytest.mark.parametrize("trouble", ["crash", "lease", "damage"])
+def test_get__a_miss_that_is_not_proved_is_unavailable(trouble: str) -> None:
+    cluster = Cluster()
+    target = cluster.targets[2]
+    if trouble == "crash":
+        target.crash()
+    elif trouble == "lease":
+        target.lease.until_ns = 0
+    else:
+        next(iter(target.vdevs.values())).damaged = True
+    failed = cluster.result(cluster.get(cluster.data(5000)))
+    assert isinstance(failed, ChunkFailed) and failed.outcome is Outcome.UNAVAILABLE
+
+
+def test_get__without_a_lease_a_target_still_sends() -> None:
+    cluster = Cluster()
+    data = cluster.data(9000)
+    cluster.result(cluster.put(data))
+    for target in cluster.targets.values():
+        target.lease.until_ns = 0
+    assert isinstance(cluster.result(cluster.get(data)), ChunkRead)
+
+
+def test_get__cancel_closes_everything() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    cluster.result(cluster.put(data))
+    operation = cluster.get(data)
+    cluster.settle(2 * MS)
+    cluster.gateway.cancel(operation, cluster.now)
+    cluster.flush_gateway()
+    cluster.settle(5 * SECOND)
+    assert cluster.buffers.stats()["transfers"] == 0
+    assert cluster.context.credit.granted_bytes == 0
+
+
+def test_get__a_late_source_is_not_its_own_second_source() -> None:
+    cluster = Cluster()
+    for _ in range(12):
+        data = cluster.data(20000)
+        done = cluster.result(cluster.put(data))
+        slow = done.vdevs[0]
+        cluster.vdevs[slow].delay_ns = 30 * SECOND
+        started = cluster.now
+        read = cluster.result(cluster.get(data, hints=(slow,)))
+        assert isinstance(read, ChunkRead) and read.vdev_index != slow
+        assert cluster.now - started < 300 * MS
+        cluster.vdevs[slow].delay_ns = 2 * MS
+
+
+def test_get__a_row_with_one_slow_holder_is_not_asked_in_a_loop() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    for v in done.vdevs[1:]:
+        cluster.vdevs[v].durable.clear()
+    cluster.vdevs[done.vdevs[0]].delay_ns = 900 * MS
+    before = len(cluster.trace)
+    assert isinstance(cluster.result(cluster.get(data, hints=done.vdevs[:1])), ChunkRead)
+    asked = [name for _, name, _ in cluster.trace[before:]]
+    assert asked.count("ChunkQuery") <= 8 * len(cluster.targets)
+    assert asked.count("ChunkSend") <= 8
+
+
+def test_get__waiting_for_own_credit_makes_nobody_late() -> None:
+    cluster = Cluster()
+    chunks = [cluster.data(20000) for _ in range(60)]
+    for data in chunks:
+        cluster.result(cluster.put(data))
+    cluster.context.credit.limit(0)  # the least there is: three chunks at a time
+    cluster.faults.jitter_ns = 20 * MS
+    reads = [cluster.get(data) for data in chunks]
+    cluster.run(lambda: all(op in cluster.results for op in reads))
+    assert all(isinstance(cluster.results[op], ChunkRead) for op in reads)
+    assert cluster.counters.get("chunks_read", "second_source") == 0
+
+
+def test_get__wrong_bytes_on_the_way_are_sent_again_with_macs() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    cluster.result(cluster.put(data))
+    cluster.faults.corruption = 1.0
+    read = cluster.result(cluster.get(data))
+    assert isinstance(read, ChunkRead) and bytes(read.buffer) == data
+    assert cluster.counters.get("hash_mismatches", "read") == 1
+
+
+def test_get__falsified_payload_of_the_only_copy_does_not_hide_it() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    for v in done.vdevs[1:]:
+        cluster.vdevs[v].durable.clear()
+    cluster.faults.corruption = 1.0
+    read = cluster.result(cluster.get(data))
+    assert isinstance(read, ChunkRead) and bytes(read.buffer) == data
+
+
+def test_get__a_row_without_members_proves_nothing() -> None:
+    cluster = Cluster()
+    out = [replace(entry, state=VdevState.OUT) for entry in cluster.vdev_entries]
+    cluster.change_rows(2, out)
+    cluster.change_rows(3, out)
+    chid = content_hash(ALGORITHM, data := cluster.data(5000))
+    row = cluster.table.row_of_chunk(chid)
+    assert cluster.table.members(row) == cluster.table.draining(row) == ()
+    cluster.gateway.table_changed(cluster.table, cluster.now)
+    failed = cluster.result(cluster.get(data))
+    assert isinstance(failed, ChunkFailed) and failed.outcome is Outcome.UNAVAILABLE
