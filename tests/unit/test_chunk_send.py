@@ -32,6 +32,7 @@ def ask(datagram_bytes: int) -> Incoming:
         transfer_id=b"t" * 16,
         datagram_bytes=datagram_bytes,
         credit_bytes=SIZE,
+        authenticated=False,
     )
     return Incoming(message, 7, b"o" * 16, 1, ("127.0.0.1", 9), None)
 
