@@ -25,7 +25,7 @@ from replicast.target.names.context import Buckets, Lease, RowContext
 from replicast.target.names.heal import Healer
 from replicast.target.names.leader import Leadership, PeerWindows
 from replicast.target.names.limits import NameLimits
-from replicast.target.names.listing import list_page
+from replicast.target.names.listing import list_page, listable
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.parking import Parking
 from replicast.target.names.removals import Removals
@@ -304,7 +304,7 @@ class NameService:
             lead = self._touch(row) if refusal is None else None
             if lead is None:
                 reason = reason or refusal or Reason.FAULTED
-            elif self._listable(lead):
+            elif listable(request, lead, self.context.buckets, self._now_ns):
                 ready.append((row, self._stores[lead.vdev_index]))
             else:
                 waiting = True
@@ -316,10 +316,6 @@ class NameService:
         limits = self.context.limits
         self._outbox.reply(incoming, list_page(request, ready, limits.page_bytes_max))
         return None
-
-    def _listable(self, lead: Leadership) -> bool:
-        open_now = lead.acting(self._now_ns) and lead.readable
-        return open_now and not lead.undecided.any_inherited()
 
     def _refuse(self, incoming: Incoming, reason: Reason) -> None:
         self.context.counters.count("refusals", reason.name)
