@@ -336,7 +336,7 @@ class TableClient:
 
     async def _tick(self) -> None:
         while True:
-            self.core.tick(self._clock_ns(), self.wall_ns())
+            self.core.tick(self._clock_ns())
             self._show_lease()
             await self._turn()
             self._woken.clear()
@@ -374,7 +374,7 @@ class TableClient:
         except WireError as error:
             self._counters.count("control_refused", error.reason)
             return
-        self.core.receive(number, message, operation_id, self._clock_ns(), self.wall_ns())
+        self.core.receive(number, message, operation_id, self._clock_ns())
 
     async def _turn(self) -> None:
         """Events first: what a renewal reports must have happened."""

@@ -165,7 +165,7 @@ class Node:
     def step_target(self) -> None:
         follower = self.follower
         now_ns = self.now_ns()
-        follower.tick(now_ns, self.wall_ns())
+        follower.tick(now_ns)
         for event in follower.take_events():
             if isinstance(event, AdoptTable):
                 self.adopt(event.table)
@@ -289,7 +289,7 @@ class World:
                 node.server.receive(way_back, decoded, operation_id, node.now_ns(), node.wall_ns())
             else:
                 voter = VOTERS.index(sender)
-                node.follower.receive(voter, decoded, operation_id, node.now_ns(), node.wall_ns())
+                node.follower.receive(voter, decoded, operation_id, node.now_ns())
 
         self.after(self.rng.randrange(1, 15) * MS, deliver)
 

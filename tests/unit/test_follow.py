@@ -39,13 +39,13 @@ def test_commands__go_to_the_leader_that_a_notice_named(dead: int, step: int) ->
     """Silence of the old leader must not push the command past the new one."""
     follower = Follower(1, VOTERS, random.Random(1), Counters())
     living = (dead + step) % len(VOTERS)
-    follower.receive(dead, notice(VOTERS[dead]), NO_OPERATION, 0, 0)
+    follower.receive(dead, notice(VOTERS[dead]), NO_OPERATION, 0)
     follower.submit(command(), 30 * SECOND)
-    follower.tick(0, 0)
+    follower.tick(0)
     (first,) = asked(follower, cm.CommandSubmit)
     assert first.voter == dead
-    follower.receive(living, notice(VOTERS[living]), NO_OPERATION, 900 * MS, 0)
-    follower.tick(COMMAND_NS, 0)
+    follower.receive(living, notice(VOTERS[living]), NO_OPERATION, 900 * MS)
+    follower.tick(COMMAND_NS)
     (second,) = asked(follower, cm.CommandSubmit)
     assert second.voter == living
     first_message, second_message = first.message, second.message
@@ -59,16 +59,16 @@ def test_commands__go_round_while_nobody_is_named() -> None:
     follower.submit(command(), 30 * SECOND)
     voters = []
     for number in range(3):
-        follower.tick(number * COMMAND_NS, 0)
+        follower.tick(number * COMMAND_NS)
         voters += [ask.voter for ask in asked(follower, cm.CommandSubmit)]
     assert sorted(voters) == [0, 1, 2]
 
 
 def test_settings__another_voter_is_asked_after_silence() -> None:
     follower = Follower(1, VOTERS, random.Random(1), Counters())
-    follower.receive(0, notice(VOTERS[0]), NO_OPERATION, 0, 0)
+    follower.receive(0, notice(VOTERS[0]), NO_OPERATION, 0)
     follower.hurry_settings(0)
     voters = [ask.voter for ask in asked(follower, cm.SettingsGet)]
-    follower.tick(SETTINGS_NS, 0)
+    follower.tick(SETTINGS_NS)
     voters += [ask.voter for ask in asked(follower, cm.SettingsGet)]
     assert len(voters) == 2 and voters[0] == 0 != voters[1]
