@@ -127,7 +127,12 @@ class Steward:
         self, node_id: int, m: cm.LeaseRenew, now_ns: int, wall_ns: int
     ) -> cm.LeaseGrant | cm.LeaseRefused:
         """Answer a target's renewal."""
-        run_to_ns = max(0, self._state.freeze_until_wall_ns - wall_ns)
+        state = self._state
+        # As applied now, not as of the last tick: else a new leader, or one that has just applied
+        # an activation, would renew whoever lags and take a floor back.
+        known = [node_id] if node_id in state.targets else []
+        self.granter.observe(known, state.active, state.settings_version, now_ns)
+        run_to_ns = max(0, state.freeze_until_wall_ns - wall_ns)
         reply = self.granter.renew(node_id, m, now_ns, wall_ns, run_to_ns)
         if isinstance(reply, cm.LeaseRefused):
             self._counters.count("control_refused", LeaseReason(reply.reason).name.lower())

@@ -60,13 +60,15 @@ class Voter:
         assert isinstance(reply, cm.CommandResult)
         return Code(reply.code)
 
-    def renew(self, node: int, sequence: int = 1, vouched: bool = True) -> Message:
+    def renew(
+        self, node: int, sequence: int = 1, vouched: bool = True, adopted: int | None = None
+    ) -> Message:
         (reply,) = self.ask(
             node,
             cm.LeaseRenew(
                 session=1,
                 sequence=sequence,
-                adopted=self.state.active,
+                adopted=self.state.active if adopted is None else adopted,
                 settings_version=self.state.settings_version,
                 stopping=False,
                 vouched=(vdev_id(node),) if vouched else (),
@@ -175,6 +177,16 @@ def test_outcome_of_another_term__is_no_proof() -> None:
     voter.core.standing = Standing(leading_term=2, leader=1, term=2)
     voter.core.command_done(token, voter.state.apply(entry), voter.now_ns, 0)
     assert not voter.core.steward.started
+
+
+def test_new_leader__renews_nobody_who_lags_before_its_first_look_at_the_state() -> None:
+    voter = formed()
+    assert isinstance(voter.renew(2), cm.LeaseGrant)
+    voter.standing = Standing(leading_term=2, leader=1, term=2)
+    voter.turn()  # the first no-op of the term is committed, and nothing else was looked at
+    assert voter.core.steward.started
+    refused = voter.renew(2, sequence=2, adopted=0)
+    assert isinstance(refused, cm.LeaseRefused) and refused.reason == LeaseReason.ADOPT_FIRST
 
 
 def test_watcher__is_told_of_changes_once() -> None:
