@@ -30,6 +30,7 @@ class Follower:
         "command_seen",
         "commands",
         "committed_index",
+        "compared",
         "flight",
         "flight_bytes",
         "heard",
@@ -49,6 +50,7 @@ class Follower:
         self.vdev_index, self.node_id, self.role = vdev_index, node_id, role
         self.open_count = 0
         self.matched = self.heard = False
+        self.compared = False  # has matched since our take-over, whatever was lost on the way since
         self.acknowledged_index = self.sent_index = 0
         self.committed_index = 0  # what it says it knows
         self.notice_due_ns = 0  # when to tell it more, without entries
@@ -96,4 +98,5 @@ class Follower:
 
     def match(self, index: int) -> None:
         """Both logs are known to be the same up to `index`: go on from there."""
-        self.matched, self.sent_index, self.query_due_ns = True, index, None
+        self.matched = self.compared = True
+        self.sent_index, self.query_due_ns = index, None

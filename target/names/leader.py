@@ -80,12 +80,10 @@ class Leadership:
         now_ns: int,
     ) -> None:
         assert context.table is not None
-        replica.serial += 1
         self.replica = replica
         self.row, self.vdev_index = replica.row, replica.vdev_index
         self.epoch = context.table.leader_since(replica.row)
-        self.tenure = tenure_number(replica.open_count, replica.serial)
-        replica.promise_self((self.epoch, self.tenure))
+        self._new_tenure()
         self.phase = Phase.WAITING
         self.undecided = Undecided(replica.state)
         self._members = Members(replica, context, outbox)
@@ -112,10 +110,18 @@ class Leadership:
 
     @property
     def writable(self) -> bool:
-        """Enough replicas are up for an acknowledged write to survive."""
+        """Enough replicas are up for an acknowledged write to survive, and one of them was heard:
+        a log that lost its end without knowing it must not grow over what was committed."""
         assert self._context.table is not None
         replicas = self._context.name_replicas(self.row)
+        if len(replicas) > 1 and not self._compared:
+            return False
         return self._context.up_count(replicas) >= self._context.table.policy.min_copies
+
+    @property
+    def _compared(self) -> bool:
+        followers = self.followers.values()
+        return any(f.compared and f.role == Role.IN_SYNC for f in followers)
 
     @property
     def full(self) -> bool:
@@ -153,7 +159,7 @@ class Leadership:
             if item.known_epoch > self.epoch:
                 self._outbox.fetch_table(item.known_epoch)
             return
-        follower.heard = True
+        first_word, follower.heard = not follower.heard, True
         follower.last = from_wire(item.last)
         other_life = item.open_count != follower.open_count
         known = 0 if other_life else follower.committed_index
@@ -163,8 +169,17 @@ class Leadership:
             self._release(follower, follower.lost(now_ns + POLL_NS, now_ns))
         elif follower.matched:
             self._release(follower, follower.acknowledge(item.acknowledged_index, now_ns))
+        elif self.phase == Phase.LEADING and first_word and self._knows_more(follower):
+            self._ask_again(now_ns)
         elif self.phase == Phase.LEADING:
             self._match(follower, now_ns)
+
+    def _knows_more(self, follower: Follower) -> bool:
+        """We took over without hearing it, ordered nothing yet, and its history is longer: what it
+        has and we have not may be committed, so it is taken and not cut."""
+        if self._compared or follower.role != Role.IN_SYNC:
+            return False
+        return follower.last > self.replica.log.last
 
     def on_fetched(self, item: FetchedItem, now_ns: int) -> None:
         """A part of the longer history."""
@@ -261,12 +276,20 @@ class Leadership:
     def _ask_again(self, now_ns: int) -> None:
         """(Re)start taking over; not in a tight loop when it leads nowhere."""
         query_ns = now_ns if self.phase == Phase.WAITING else now_ns + 4 * POLL_NS
+        if self.phase == Phase.LEADING:
+            # Entries that we sent may go now, and what we sent may still arrive.
+            self._new_tenure()
         self.phase, self._phase_since_ns = Phase.ASKING, now_ns
         self.undecided.clear()
         for follower in self.followers.values():
             self._release(follower, follower.lost(query_ns, now_ns))
-            follower.heard = False
+            follower.heard = follower.compared = False
             follower.waiting_since_ns = now_ns
+
+    def _new_tenure(self) -> None:
+        self.replica.serial += 1
+        self.tenure = tenure_number(self.replica.open_count, self.replica.serial)
+        self.replica.promise_self((self.epoch, self.tenure))
 
     # -- taking over ---------------------------------------------------------------
 

@@ -264,3 +264,26 @@ def test_a_replica_that_is_silent__is_removed_and_comes_back_by_itself(
     assert world.table.name_replicas(0) == (1, 3)
     finish(sim, world)
     assert sorted(world.table.name_replicas(0)) == [1, 2, 3]
+
+
+def test_a_leader_that_lost_its_end_and_reaches_nobody__orders_nothing_over_what_was_committed(
+    sim: Any, world: Any
+) -> None:
+    made = puts(world, 9)
+    world.crash(1)
+    world.nodes[1].store.damage(0, 4)
+    for vdev in (2, 3):
+        world.nodes[vdev].cut = True
+    world.start(1)  # within its lease: leads by the same table, and believes in three entries
+    leaders = world.nodes[1].service._leaders
+    world.until(lambda: 0 in leaders and leaders[0].readable)
+    tenure = leaders[0].tenure
+    late = [world.put(NAME, body=bytes([i])) for i in range(30)]
+    world.run_for(60 * MS)
+    for vdev in (2, 3):
+        world.nodes[vdev].cut = False
+    world.done(*late)
+    assert leaders[0].tenure > tenure, "what it sent before it heard them has no part in this"
+    for operation in made:
+        world.assert_durable(operation)
+    finish(sim, world)
