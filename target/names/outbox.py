@@ -7,7 +7,7 @@ of this very target comes back through take_local().
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from replicast.machine import Event, Incoming, NodeId, Outgoing
@@ -38,7 +38,7 @@ ITEM_BYTES = 96
 FETCH_AGAIN_NS = 200 * MS
 ITEMS_PER_MESSAGE_MAX = 8192
 
-MESSAGE_OF: dict[type[Any], Callable[..., Message]] = {
+MESSAGE_OF: dict[type[Any], type[Any]] = {  # all row messages, by what they list
     AppendItem: RowAppend,
     StatusItem: RowStatus,
     QueryItem: RowQuery,
