@@ -306,24 +306,20 @@ class TableClient:
         seen: int,
         rows: Sequence[int],
     ) -> cm.CommandResult:
-        """The acting leader `by` asks to add or remove a replica; `seen` is its table's
-        generation. OK's value is the generation whose table shows the outcome."""
-        result = cm.CommandResult(code=Code.OK, value=seen)
-        for start in range(0, len(rows), cm.ROWS_PER_COMMAND_MAX):
-            result = await self.command(
-                cm.RowsChange(
-                    by=by,
-                    by_open_count=by_open_count,
-                    vdev=vdev,
-                    open_count=open_count,
-                    kind=EditKind.ADD if add else EditKind.REMOVE,
-                    seen=seen,
-                    rows=tuple(rows[start : start + cm.ROWS_PER_COMMAND_MAX]),
-                )
+        """The acting leader `by` asks to add or remove a replica of at most ROWS_PER_COMMAND_MAX
+        rows; `seen` is its table's generation. OK's value is the generation whose table shows
+        the outcome."""
+        return await self.command(
+            cm.RowsChange(
+                by=by,
+                by_open_count=by_open_count,
+                vdev=vdev,
+                open_count=open_count,
+                kind=EditKind.ADD if add else EditKind.REMOVE,
+                seen=seen,
+                rows=tuple(rows),
             )
-            if result.code != Code.OK:
-                break
-        return result
+        )
 
     # -- inside ---------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ class Follower:
         "flight",
         "flight_bytes",
         "heard",
+        "joining_seen",
         "last",
         "matched",
         "node_id",
@@ -59,7 +60,8 @@ class Follower:
         self.flight_bytes = 0
         self.query_due_ns: int | None = now_ns
         self.command_due_ns = 0
-        self.commands = 0  # additions submitted and undecided
+        self.commands = 0  # additions submitted and not refused, since `joining_seen`
+        self.joining_seen = 0  # generation under which it became JOINING
         self.command_seen = 0  # generation that the last addition was submitted under
         self.waiting_since_ns: int | None = now_ns
 

@@ -230,9 +230,9 @@ class Leadership:
                 # It was restarted: it may know less of what is committed, and we ask at once.
                 self._release(follower, follower.lost(now_ns, now_ns))
 
-    def on_change_refused(self, vdev_index: int) -> None:
-        """Raft refused an addition for certain."""
-        self._members.refused(vdev_index)
+    def on_change_refused(self, vdev_index: int, seen: int) -> None:
+        """Raft refused an addition for certain; `seen` is the generation that it named."""
+        self._members.refused(vdev_index, seen)
 
     def end(self) -> list[Pending]:
         """Stop leading: returns what was undecided, whose askers must ask elsewhere."""

@@ -3,7 +3,7 @@
 A replica that is up and silent is removed, never below min_copies (removals.py: the down). A candidate that is not
 in sync is brought up to date like a replica and then added. From the moment its addition is
 submitted (JOINING) until the outcome is known, commits wait for it too; the outcome is
-known from a table, or from a refusal of the only submission.
+known from a table, or when every submission was refused.
 """
 
 from __future__ import annotations
@@ -60,10 +60,14 @@ class Members:
                 gone.append(follower)
         return gone
 
-    def refused(self, vdev_index: int) -> None:
-        """An addition was refused for certain; an earlier submission may still be accepted."""
+    def refused(self, vdev_index: int, seen: int) -> None:
+        """One submission of an addition was refused for certain; others may still be accepted.
+        One from before the role was last settled by a table says nothing of those since."""
         follower = self.followers.get(vdev_index)
-        if follower is not None and follower.role == Role.JOINING and follower.commands == 1:
+        if follower is None or follower.role != Role.JOINING or seen < follower.joining_seen:
+            return
+        follower.commands -= 1
+        if follower.commands <= 0:
             follower.role, follower.commands = Role.CATCHING_UP, 0
 
     def tend(self, now_ns: int) -> list[Follower]:
@@ -116,7 +120,8 @@ class Members:
         caught_up = follower.matched and acknowledged >= self._replica.committed_index
         near = log.last.index - acknowledged <= ADD_LAG_ENTRIES
         if caught_up and near and self._context.may_add(vdev, now_ns):
-            follower.role = Role.JOINING
+            assert self._context.table is not None
+            follower.role, follower.joining_seen = Role.JOINING, self._context.table.generation
             self._submit(follower, True, now_ns)
         return True
 

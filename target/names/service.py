@@ -153,7 +153,7 @@ class NameService:
         for row in change.rows if change.add else ():
             lead = self._leaders.get(row)
             if lead is not None and lead.vdev_index == change.by:
-                lead.on_change_refused(change.vdev_index)
+                lead.on_change_refused(change.vdev_index, change.seen)
 
     def stored(self, vdev_index: int, token: int, outcome: StoreOutcome, now_ns: int) -> None:
         """What became of an AppendRecords; after FAILED nothing of this VDEV counts any more."""
