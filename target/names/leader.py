@@ -211,8 +211,7 @@ class Leadership:
             return
         same = log.position_at(last.index) == last
         index = last.index if same else min(follower.committed_index, last.index)
-        follower.match(index)
-        self._release(follower, follower.acknowledge(index, now_ns))
+        self._release(follower, follower.match(index, now_ns))
 
     def _release(self, follower: Follower, freed_bytes: int) -> None:
         if freed_bytes:
@@ -283,7 +282,7 @@ class Leadership:
         self.undecided.clear()
         for follower in self.followers.values():
             self._release(follower, follower.lost(query_ns, now_ns))
-            follower.heard = follower.compared = False
+            follower.start_over()
             follower.waiting_since_ns = now_ns
 
     def _new_tenure(self) -> None:
@@ -378,9 +377,8 @@ class Leadership:
                 self._push(follower, now_ns)
 
     def _stuck(self, follower: Follower, now_ns: int) -> bool:
-        since_ns = follower.waiting_since_ns
-        resend_ns = self._context.limits.resend_ns
-        return bool(follower.flight) and since_ns is not None and now_ns - since_ns >= resend_ns
+        waited_ns = now_ns - follower.flight_since_ns
+        return bool(follower.flight) and waited_ns >= self._context.limits.resend_ns
 
     def _query(self, follower: Follower, now_ns: int) -> None:
         if follower.query_due_ns is None or now_ns < follower.query_due_ns:

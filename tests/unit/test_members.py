@@ -72,7 +72,7 @@ class Desk:
         """The candidate is up to date; its addition is submitted."""
         self.tend()
         follower = self.members.followers[self.candidate]
-        follower.match(0)
+        follower.match(0, self.now_ns)
         (change,) = self.tend()
         assert change.vdev_index == self.candidate and follower.role == Role.JOINING
         return follower
@@ -117,7 +117,21 @@ def test_poll__an_unsettled_row_is_looked_at_again_soon(desk: Desk) -> None:
     desk.tend()
     assert desk.members.unsettled
     follower = desk.members.followers[desk.candidate]
-    follower.match(0)
+    follower.match(0, desk.now_ns)
     desk.now_ns += POLL_NS
     desk.members.tend(desk.now_ns)
     assert follower.role == Role.JOINING
+
+
+def test_candidate__that_comes_back_with_less_is_not_added_for_what_it_once_had(desk: Desk) -> None:
+    """Rolled back between two opens (design-review 1.9): its old acknowledgements are void."""
+    desk.tend()
+    follower = desk.members.followers[desk.candidate]
+    follower.match(0, desk.now_ns)
+    follower.acknowledge(100, desk.now_ns)
+    follower.lost(desk.now_ns, desk.now_ns)
+    follower.match(5, desk.now_ns)
+    desk.members._replica.committed_index = 100
+    assert desk.tend() == [] and follower.role == Role.CATCHING_UP
+    follower.acknowledge(100, desk.now_ns)
+    assert len(desk.tend()) == 1

@@ -13,6 +13,7 @@ import pytest
 
 from replicast.flexhash.entries import VdevState
 from replicast.target.names.leader import Leadership
+from replicast.target.names.store import StoreOutcome
 from replicast.units import MS, SECOND
 from replicast.wire.name_messages import IF_ABSENT, NO_VERSION, Condition
 from replicast.wire.reasons import Reason
@@ -287,3 +288,24 @@ def test_a_leader_that_lost_its_end_and_reaches_nobody__orders_nothing_over_what
     for operation in made:
         world.assert_durable(operation)
     finish(sim, world)
+
+
+def test_a_replica_that_answers_and_stores_nothing__is_removed(sim: Any, world: Any) -> None:
+    """Its disk is full: alive, vouched for, and in the way of every write (design-review 3.6)."""
+    write_to_disk = world._write
+    full = world.nodes[2]
+
+    def write(node: Any, event: Any) -> None:
+        if node is not full or not full.store.full:
+            write_to_disk(node, event)
+            return
+        node.service.stored(event.vdev_index, event.token, StoreOutcome.AGAIN, world.now_ns)
+
+    world._write = write
+    full.store.full = True
+    made = puts(world, 3)
+    assert 2 not in world.table.name_replicas(0)
+    full.store.full = False
+    made += puts(world, 3)
+    finish(sim, world)
+    assert sorted(world.table.name_replicas(0)) == [1, 2, 3]
