@@ -15,7 +15,6 @@ from replicast.target.names.replica import RowReplica
 from replicast.units import MS
 
 POLL_NS = 25 * MS
-ADD_LAG_ENTRIES = 16  # a candidate this close behind is added; commits then wait for it
 
 
 class Members:
@@ -116,10 +115,11 @@ class Members:
             return True
         if vdev not in wanted or not self._context.is_up(vdev):
             return vdev in self._context.required(self._replica.row)
-        log, acknowledged = self._replica.log, follower.acknowledged_index
+        # As far as the slowest in sync. Undecided entries do not count: under load there are
+        # always some, and from now on commits wait for them here too.
+        acknowledged = follower.acknowledged_index
         caught_up = follower.matched and acknowledged >= self._replica.committed_index
-        near = log.last.index - acknowledged <= ADD_LAG_ENTRIES
-        if caught_up and near and self._context.may_add(vdev, now_ns):
+        if caught_up and self._context.may_add(vdev, now_ns):
             assert self._context.table is not None
             follower.role, follower.joining_seen = Role.JOINING, self._context.table.generation
             self._submit(follower, True, now_ns)

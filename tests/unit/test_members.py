@@ -20,6 +20,7 @@ from replicast.target.names.limits import NameLimits
 from replicast.target.names.members import POLL_NS, Members
 from replicast.target.names.memory import MemoryRowStore
 from replicast.target.names.outbox import Outbox
+from replicast.target.names.position import Position
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.store import RowsChange
 from replicast.units import SECOND
@@ -133,5 +134,18 @@ def test_candidate__that_comes_back_with_less_is_not_added_for_what_it_once_had(
     follower.match(5, desk.now_ns)
     desk.members._replica.committed_index = 100
     assert desk.tend() == [] and follower.role == Role.CATCHING_UP
+    follower.acknowledge(100, desk.now_ns)
+    assert len(desk.tend()) == 1
+
+
+def test_candidate__is_added_under_sustained_load(desk: Desk) -> None:
+    """Many undecided entries are always on their way, to replicas in sync too."""
+    desk.tend()
+    follower = desk.members.followers[desk.candidate]
+    follower.match(0, desk.now_ns)
+    replica = desk.members._replica
+    replica.committed_index, replica.log.last = 100, Position(1, 1, 400)
+    follower.acknowledge(99, desk.now_ns)
+    assert desk.tend() == []
     follower.acknowledge(100, desk.now_ns)
     assert len(desk.tend()) == 1
