@@ -269,7 +269,8 @@ class BucketCreate(Message):
 
 @message(107)
 class BucketDeleteBegin(Message):
-    """Step one: rows refuse new names once they have adopted the settings version returned."""
+    """Step one: rows refuse new names once they have adopted the settings version returned,
+    which also names this marking: a bucket that is marked already keeps its own."""
 
     tenant: Name
     bucket: Name
@@ -277,11 +278,13 @@ class BucketDeleteBegin(Message):
 
 @message(108)
 class BucketDeleteEnd(Message):
-    """Step two: found empty (`remove`), or not and the mark is taken back."""
+    """Step two: found empty (`remove`), or not and the mark is taken back. Void unless `marked`
+    is what step one returned: another deletion may have unmarked the bucket meanwhile."""
 
     tenant: Name
     bucket: Name
     incarnation: U64
+    marked: U64
     remove: Flag
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from replicast.flexhash.commands import (
@@ -81,6 +83,10 @@ def add(row: int, index: int = 2, opens: int = 1, by_opens: int = 1) -> cm.RowsC
 
 def do(state: ControlState, message: Message, client: int = 0, sequence: int = 0) -> Code:
     return decode_result(state.apply(encode_command(message, client, sequence)))[0]
+
+
+def run(state: ControlState, message: Message) -> tuple[Code, int]:
+    return decode_result(state.apply(encode_command(message)))
 
 
 def formed() -> ControlState:
@@ -253,7 +259,7 @@ def test_buckets__two_step_delete_and_incarnations() -> None:
     assert do(state, bucket("b", spread=4096)) == Code.OK
     assert state.buckets["default", "b"].spread == 64  # never more than rows
     key = {"tenant": "default", "bucket": "b"}
-    end = cm.BucketDeleteEnd(**key, incarnation=1, remove=True)
+    end = cm.BucketDeleteEnd(**key, incarnation=1, marked=2, remove=True)
     assert do(state, end) == Code.CONFLICT
     assert do(state, cm.BucketDeleteBegin(**key)) == Code.OK
     assert state.buckets["default", "b"].state == BucketState.DELETING
@@ -263,6 +269,24 @@ def test_buckets__two_step_delete_and_incarnations() -> None:
     assert state.buckets["default", "b"].incarnation == 2
     assert do(state, end) == Code.NO_SUCH  # an end of the earlier life
     assert do(state, cm.BucketDeleteBegin(tenant="x", bucket="b")) == Code.NO_SUCH
+
+
+def test_buckets__a_deletion_that_was_overtaken_removes_nothing() -> None:
+    """It found the bucket empty; then another one unmarked it, a name was put, and it was marked
+    again."""
+    state = formed()
+    do(state, bucket("b"))
+    begin = cm.BucketDeleteBegin(tenant="default", bucket="b")
+    _, first = run(state, begin)
+    assert run(state, begin) == (Code.OK, first)
+    slow = cm.BucketDeleteEnd(
+        tenant="default", bucket="b", incarnation=1, marked=first, remove=True
+    )
+    assert do(state, replace(slow, remove=False)) == Code.OK
+    code, second = run(state, begin)
+    assert code == Code.OK and second != first
+    assert do(state, slow) == Code.CONFLICT
+    assert do(state, replace(slow, marked=second)) == Code.OK
 
 
 def test_tokens__one_use_by_one_role() -> None:
