@@ -102,15 +102,11 @@ class PeerChannel:
     async def _read(self) -> None:
         with contextlib.suppress(ChannelClosed):
             while True:
-                received = await self._server.recv()
                 batch: list[tuple[Message, NodeId]] = []
-                while received is not None:
+                for received in await self._server.recv_some(BATCH_MAX):
                     message = self._decode(received.identity, received.frame)
                     if message is not None:
                         batch.append((message, received.identity.node_id))
-                    if len(batch) >= BATCH_MAX:
-                        break
-                    received = self._server.recv_nowait()  # type: ignore[assignment]
                 if batch:
                     self._deliver(batch)
 
