@@ -65,6 +65,18 @@ def vdev_id(node: int) -> bytes:
     return bytes([node]) * 16
 
 
+def vdev_join(node: int, open_count: int = 1, opener: int = 0) -> cm.VdevJoin:
+    """The node's one VDEV was opened, by `opener` (each open by its own, when none is given)."""
+    return cm.VdevJoin(
+        vdev_id=vdev_id(node),
+        target=node,
+        weight=10,
+        open_count=open_count,
+        opener=opener or open_count,
+        damaged=False,
+    )
+
+
 class Log:
     """A correct single log: only the newest leader's proposals are ever committed."""
 
@@ -182,14 +194,7 @@ class Node:
     def join_vdevs(self, now_ns: int) -> None:
         done = [self.outcomes.get(token) for token in self.join]
         if not self.join or any(d is not None and d[0] != Code.OK for d in done):
-            join = cm.VdevJoin(
-                vdev_id=vdev_id(self.node),
-                target=self.node,
-                weight=10,
-                open_count=self.open_count,
-                opener=self.boot,
-                damaged=False,
-            )
+            join = vdev_join(self.node, self.open_count, self.boot)
             tokens = [
                 self.follower.submit(command, now_ns + 5 * SECOND)
                 for command in (cm.TargetJoin(target=info(self.node)), join)

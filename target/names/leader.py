@@ -16,6 +16,7 @@ Limits: entries and bytes undecided per row, bytes on the way per replica and pe
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 from replicast.machine import Incoming
 from replicast.target.names.context import RowContext
@@ -328,14 +329,7 @@ class Leadership:
     def _send_fetch(self, after_index: int, now_ns: int) -> None:
         assert self._fetch is not None
         self._fetch_due_ns = now_ns + self._context.limits.silence_ns
-        item = FetchItem(
-            row=self.row,
-            leader=self.vdev_index,
-            replica=self._fetch.vdev_index,
-            epoch=self.epoch,
-            tenure=self.tenure,
-            after_index=after_index,
-        )
+        item = FetchItem(**self._between(self._fetch), after_index=after_index)
         self._outbox.item(self._fetch.node_id, item)
 
     def _fetch_again(self, now_ns: int) -> None:
@@ -384,14 +378,17 @@ class Leadership:
         if follower.query_due_ns is None or now_ns < follower.query_due_ns:
             return
         follower.query_due_ns = now_ns + self._context.limits.resend_ns
-        item = QueryItem(
-            row=self.row,
-            leader=self.vdev_index,
-            replica=follower.vdev_index,
-            epoch=self.epoch,
-            tenure=self.tenure,
-        )
-        self._outbox.item(follower.node_id, item)
+        self._outbox.item(follower.node_id, QueryItem(**self._between(follower)))
+
+    def _between(self, follower: Follower) -> dict[str, Any]:
+        """The fields that every item of ours starts with."""
+        return {
+            "row": self.row,
+            "leader": self.vdev_index,
+            "replica": follower.vdev_index,
+            "epoch": self.epoch,
+            "tenure": self.tenure,
+        }
 
     def _push(self, follower: Follower, now_ns: int) -> None:
         previous = self.replica.log.position_at(follower.sent_index)
@@ -406,11 +403,7 @@ class Leadership:
         if not entries:
             follower.notice_due_ns = now_ns + self._context.limits.resend_ns
         item = AppendItem(
-            row=self.row,
-            leader=self.vdev_index,
-            replica=follower.vdev_index,
-            epoch=self.epoch,
-            tenure=self.tenure,
+            **self._between(follower),
             open_count=follower.open_count,
             committed_index=committed,
             previous=to_wire(previous),

@@ -8,6 +8,7 @@ from replicast.flexhash.server import ControlServer, Sender, Standing
 from replicast.flexhash.state import DOWN, UP, ControlState
 from replicast.flexhash.tables import TableBook
 from replicast.metrics import Counters
+from replicast.sim.control import info, vdev_id, vdev_join
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import encode
@@ -15,7 +16,6 @@ from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
 POLICY = cm.PolicyInfo(row_count=16, group_size=4, copies=2, min_copies=1, algorithm=1)
-PLACE = cm.Place(host="h", port=1)
 INIT = cm.ClusterInit(
     cluster_id=bytes(16), segment_id=1, recovery_epoch=0, expected_targets=3, policy=POLICY
 )
@@ -77,36 +77,8 @@ class Voter:
         return reply
 
 
-def vdev_id(node: int) -> bytes:
-    return bytes([node]) * 16
-
-
 def target(node: int) -> cm.TargetJoin:
-    return cm.TargetJoin(
-        target=cm.TargetInfo(
-            node_id=node,
-            name=f"t{node}",
-            host=f"h{node}",
-            zone="",
-            udp=PLACE,
-            peer=PLACE,
-            control=PLACE,
-            metrics=PLACE,
-            public_key="",
-            vdev_count=1,
-        )
-    )
-
-
-def vdev(node: int, opens: int = 1) -> cm.VdevJoin:
-    return cm.VdevJoin(
-        vdev_id=vdev_id(node),
-        target=node,
-        weight=1,
-        open_count=opens,
-        opener=opens,
-        damaged=False,
-    )
+    return cm.TargetJoin(target=info(node))
 
 
 def formed() -> Voter:
@@ -115,7 +87,7 @@ def formed() -> Voter:
     voter.turn()
     for node in (1, 2, 3):
         assert voter.run(node, target(node)) == Code.OK
-        assert voter.run(node, vdev(node)) == Code.OK
+        assert voter.run(node, vdev_join(node)) == Code.OK
     for _ in range(6):
         voter.turn()
     assert voter.state.active == 1
@@ -127,7 +99,7 @@ def test_formation__nothing_is_prepared_before_all_are_there() -> None:
     for _ in range(4):
         voter.turn()
     voter.run(1, target(1))
-    voter.run(1, vdev(1))
+    voter.run(1, vdev_join(1))
     for _ in range(8):
         voter.turn()
     assert voter.state.prepared == voter.state.active == 0
@@ -136,7 +108,7 @@ def test_formation__nothing_is_prepared_before_all_are_there() -> None:
 def test_commands__only_by_role_and_only_about_oneself() -> None:
     voter = formed()
     assert voter.run(2, target(3)) == Code.FORBIDDEN
-    assert voter.run(2, vdev(3, 2)) == Code.FORBIDDEN
+    assert voter.run(2, vdev_join(3, 2)) == Code.FORBIDDEN
     assert voter.run(2, cm.Activate(generation=2)) == Code.FORBIDDEN
     assert voter.run(2, cm.VdevStates(changes=())) == Code.FORBIDDEN
     rows = cm.RowsChange(
@@ -147,7 +119,7 @@ def test_commands__only_by_role_and_only_about_oneself() -> None:
     bucket = cm.BucketCreate(tenant="d", bucket="b", spread=4, inline_max_bytes=1, created_ns=1)
     assert voter.run(2, bucket) == Code.FORBIDDEN
     assert voter.run(9, bucket, Role.GATEWAY) == Code.OK
-    assert voter.run(9, vdev(9), Role.GATEWAY) == Code.FORBIDDEN
+    assert voter.run(9, vdev_join(9), Role.GATEWAY) == Code.FORBIDDEN
 
 
 def test_requests__leases_and_keys_are_not_for_gateways() -> None:
