@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from replicast.curve import ChannelClosed, CurveClient, CurveHub
-from replicast.errors import Unavailable
+from replicast.errors import InvalidRequest, Unavailable
 from replicast.flexhash.commands import Code, EditKind
 from replicast.flexhash.entries import TargetEntry
 from replicast.flexhash.follow import (
@@ -220,7 +220,10 @@ class TableClient:
     ) -> cm.CommandResult:
         """Run a command, once, whatever is retried; raises Unavailable when nobody answers."""
         until_ns = self._clock_ns() + int(timeout_seconds * SECOND)
-        token = self.core.submit(message, until_ns)
+        try:
+            token = self.core.submit(message, until_ns)
+        except WireError as error:
+            raise InvalidRequest(f"{message.NAME} cannot be sent: {error.reason}") from None
         if token is None:
             raise Unavailable("too many commands wait for the control plane")
         future: asyncio.Future[tuple[Code | None, int]]

@@ -33,7 +33,7 @@ from replicast.machine import Event
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
-from replicast.wire.codec import encode
+from replicast.wire.codec import WireError, encode
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
@@ -105,7 +105,8 @@ class Pending:
     """A command on its way; its sequence is given when its turn comes."""
 
     token: int
-    command: Message
+    kind: int
+    body: bytes
     until_ns: int
 
 
@@ -240,11 +241,15 @@ class Follower:
         self._renew_ns = None
 
     def submit(self, command: Message, until_ns: int) -> int | None:
-        """Run a command on the leader; the token of its CommandDone, None when too many wait."""
+        """Run a command on the leader; the token of its CommandDone, None when too many wait.
+        Raises WireError, now and not at its turn, for one that cannot be encoded or is too big."""
+        body = encode(command)
+        if len(body) > cm.COMMAND_BYTES_MAX:
+            raise WireError("range")
         if len(self._queue) >= COMMANDS_MAX:
             return None
         self._token += 1
-        self._queue.append(Pending(self._token, command, until_ns))
+        self._queue.append(Pending(self._token, command.TYPE, body, until_ns))
         return self._token
 
     def stop(self) -> None:
@@ -431,12 +436,9 @@ class Follower:
             self._sent_ns.pop(self._command.operation_id)
             if self._leader == self._command.voter:  # and nobody has told us who
                 self._leader = (self._leader + 1) % len(self.voters)
-        command = self._queue[0].command
+        first = self._queue[0]
         submit = cm.CommandSubmit(
-            client=self._client,
-            sequence=self._sequence,
-            kind=command.TYPE,
-            body=encode(command),
+            client=self._client, sequence=self._sequence, kind=first.kind, body=first.body
         )
         self._command.operation_id = self._ask(self._leader, submit, now_ns)
         self._command.since_ns, self._command.voter = now_ns, self._leader

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from replicast.flexhash.follow import COMMAND_NS, SETTINGS_NS, Ask, Follower
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
+from replicast.wire.codec import WireError
 from replicast.wire.frame import NO_OPERATION
 
 VOTERS = (11, 12, 13)
@@ -52,6 +54,17 @@ def test_commands__go_to_the_leader_that_a_notice_named(dead: int, step: int) ->
     assert isinstance(first_message, cm.CommandSubmit)
     assert isinstance(second_message, cm.CommandSubmit)
     assert first_message.sequence == second_message.sequence  # once, whoever applies it
+
+
+@pytest.mark.parametrize("change", [{"tenant": "t" * 3000}, {"spread": 1 << 40}])
+def test_commands__that_cannot_be_encoded_are_refused_at_once(change: dict[str, Any]) -> None:
+    """At their turn they would end the ticking, and with it the lease."""
+    follower = Follower(1, VOTERS, random.Random(1), Counters())
+    with pytest.raises(WireError):
+        follower.submit(replace(command(), **change), 30 * SECOND)
+    follower.submit(command(), 30 * SECOND)
+    follower.tick(0)
+    assert len(asked(follower, cm.CommandSubmit)) == 1
 
 
 def test_commands__go_round_while_nobody_is_named() -> None:
