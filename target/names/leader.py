@@ -436,7 +436,10 @@ class Leadership:
             asked = self.followers.get(vdev)
             asked = asked or self._members.follow(vdev, Role.CATCHING_UP, now_ns)
             target = min(target, asked.acknowledged_index if asked else 0)
-        if target > self.replica.committed_index:
+        # Damage takes VDEVs out of the set even below min_copies, with entries on their way.
+        assert self._context.table is not None
+        enough = self.copies >= self._context.table.policy.min_copies
+        if enough and target > self.replica.committed_index:
             self.replica.commit(target)
             for follower in self.followers.values():
                 follower.notice_due_ns = now_ns + self._context.limits.commit_notice_ns

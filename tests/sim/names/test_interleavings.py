@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from replicast.flexhash.entries import VdevState
+from replicast.flexhash.entries import NO_VDEV, VdevState
 from replicast.target.names.leader import Leadership
 from replicast.target.names.store import StoreOutcome
 from replicast.units import MS, SECOND
@@ -309,3 +309,29 @@ def test_a_replica_that_answers_and_stores_nothing__is_removed(sim: Any, world: 
     made += puts(world, 3)
     finish(sim, world)
     assert sorted(world.table.name_replicas(0)) == [1, 2, 3]
+
+
+def test_damage_leaves_one_replica__what_is_undecided_waits_for_min_copies(
+    sim: Any, world: Any
+) -> None:
+    """Contract C1: no acknowledgement counts fewer than min_copies, however the set shrank."""
+    for vdev in (2, 3, 4):
+        world.nodes[vdev].cut = True
+    write = world.put(NAME)
+    world.run_for(20 * MS)
+    old = world.table
+    cells = old.rows.names.copy()
+    cells[0] = NO_VDEV
+    cells[0, 0] = 1  # 2 and 3 came back damaged
+    since = old.rows.names_since.copy()
+    since[0] = old.generation + 1
+    world.table = world._make(
+        old.generation + 1, old.rows.members, cells, since, old.rows.leader_since.copy()
+    )
+    world.until(lambda: world.nodes[1].table.generation > old.generation)
+    world.run_for(500 * MS)
+    assert write.end_ns is None
+    for vdev in (2, 3, 4):
+        world.nodes[vdev].cut = False
+    world.done(write)
+    finish(sim, world)
