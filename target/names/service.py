@@ -183,7 +183,7 @@ class NameService:
         if isinstance(incoming.message, (*ROW_REQUESTS, NameList)):
             self._try(incoming, now_ns + self.context.limits.park_ns)
         elif isinstance(incoming.message, NameVerify):
-            self._verifier.receive(incoming, incoming.message)
+            self._verifier.receive(incoming, incoming.message, now_ns)
 
     def entry_read(self, token: int, found: bytes | EntryBad | None, now_ns: int) -> None:
         """What a VerifyEntry has found on disk; None: it could not be read now."""
