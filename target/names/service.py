@@ -78,7 +78,7 @@ class NameService:
         self._verifier = NameVerifier(self.context, self._outbox, self._find, self._healer)
         windows = PeerWindows(limits.peer_bytes_max)
         self._leading = (self.context, self._outbox, windows, self._healer)
-        self._parking = Parking(limits.parked_max)
+        self._parking = Parking(limits.parked_max, limits.parked_bytes_max)
         self._removals = Removals(self.context, self._outbox)
         self._stores: dict[int, RowStore] = {}
         self._replicas: dict[RowKey, RowReplica] = {}
