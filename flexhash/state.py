@@ -309,7 +309,7 @@ class ControlState:
         if by.open_count != m.by_open_count:
             return Code.CONFLICT, 0
         same_open = vdev.open_count == m.open_count
-        if m.kind == EditKind.ADD and not (same_open and vdev.state in (UP, DOWN)):
+        if m.kind != EditKind.REMOVE and not (same_open and vdev.state in (UP, DOWN)):
             return Code.CONFLICT, 0
         edits = [cm.RowEdit(row=r, vdev=m.vdev, kind=m.kind, seen=m.seen, by=m.by) for r in m.rows]
         return self._gather(self.edits, edits)

@@ -155,7 +155,8 @@ class VdevStates(Message):
 
 @message(94)
 class RowsChange(Message):
-    """The acting leader `by` adds (kind 1) or removes (2) replica `vdev` of many rows.
+    """The acting leader `by` adds (kind 1) or removes (2) replica `vdev` of many rows; or the Raft
+    leader has that replica lead them in its place (3).
 
     `seen` is the generation whose table the leader looked at: the change of a row is
     dropped when its names_since is newer (DESIGN 9). The open counts are those of that

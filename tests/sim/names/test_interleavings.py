@@ -335,3 +335,17 @@ def test_damage_leaves_one_replica__what_is_undecided_waits_for_min_copies(
         world.nodes[vdev].cut = False
     world.done(write)
     finish(sim, world)
+
+
+def test_planned_moves_of_leadership__no_operation_fails(sim: Any, world: Any) -> None:
+    made: list[Any] = []
+    for leader in (2, 3, 1, 3, 2, 1):
+        world.lead(0, leader)
+        for i in range(40):
+            made.append(world.put(NAME, body=bytes([i])) if i % 2 else world.get(NAME))
+            world.run_for(8 * MS)
+        world.until(lambda leader=leader: world.table.row_leader(0) == leader)
+    world.done(*made)
+    assert all(o.reason == 0 for o in made)
+    assert max(o.end_ns - o.start_ns for o in made) < SECOND
+    finish(sim, world)
