@@ -2,7 +2,7 @@
 
     row --> members        the negotiating group; the first `copies` are the name candidates
         --> draining       VDEVs that may still hold chunks of the row; read only
-        --> name_replicas  the in-sync set, in order of addition and planned moves; the first UP one leads
+        --> name_replicas  the in-sync set; the first UP one leads
 
 flexhash/build.py makes tables, flexhash/table_format.py reads and writes them;
 targets and gateways only look things up. A table never changes; lookups keep
