@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from replicast.curve import ChannelClosed, CurveClient, CurveHub
-from replicast.errors import Unavailable
+from replicast.errors import InvalidRequest, Unavailable
 from replicast.flexhash.commands import Code, EditKind
 from replicast.flexhash.entries import TargetEntry
 from replicast.flexhash.follow import (
@@ -220,7 +220,10 @@ class TableClient:
     ) -> cm.CommandResult:
         """Run a command, once, whatever is retried; raises Unavailable when nobody answers."""
         until_ns = self._clock_ns() + int(timeout_seconds * SECOND)
-        token = self.core.submit(message, until_ns)
+        try:
+            token = self.core.submit(message, until_ns)
+        except WireError as error:
+            raise InvalidRequest(f"{message.NAME} cannot be sent: {error.reason}") from None
         if token is None:
             raise Unavailable("too many commands wait for the control plane")
         future: asyncio.Future[tuple[Code | None, int]]
@@ -306,24 +309,20 @@ class TableClient:
         seen: int,
         rows: Sequence[int],
     ) -> cm.CommandResult:
-        """The acting leader `by` asks to add or remove a replica; `seen` is its table's
-        generation. OK's value is the generation whose table shows the outcome."""
-        result = cm.CommandResult(code=Code.OK, value=seen)
-        for start in range(0, len(rows), cm.ROWS_PER_COMMAND_MAX):
-            result = await self.command(
-                cm.RowsChange(
-                    by=by,
-                    by_open_count=by_open_count,
-                    vdev=vdev,
-                    open_count=open_count,
-                    kind=EditKind.ADD if add else EditKind.REMOVE,
-                    seen=seen,
-                    rows=tuple(rows[start : start + cm.ROWS_PER_COMMAND_MAX]),
-                )
+        """The acting leader `by` asks to add or remove a replica of at most ROWS_PER_COMMAND_MAX
+        rows; `seen` is its table's generation. OK's value is the generation whose table shows
+        the outcome."""
+        return await self.command(
+            cm.RowsChange(
+                by=by,
+                by_open_count=by_open_count,
+                vdev=vdev,
+                open_count=open_count,
+                kind=EditKind.ADD if add else EditKind.REMOVE,
+                seen=seen,
+                rows=tuple(rows),
             )
-            if result.code != Code.OK:
-                break
-        return result
+        )
 
     # -- inside ---------------------------------------------------------------------------------------------
 
@@ -337,7 +336,7 @@ class TableClient:
     async def _tick(self) -> None:
         while True:
             self._woken.clear()  # before the turn: what wakes in it wants another one
-            self.core.tick(self._clock_ns(), self.wall_ns())
+            self.core.tick(self._clock_ns())
             self._show_lease()
             await self._turn()
             try:
@@ -374,7 +373,7 @@ class TableClient:
         except WireError as error:
             self._counters.count("control_refused", error.reason)
             return
-        self.core.receive(number, message, operation_id, self._clock_ns(), self.wall_ns())
+        self.core.receive(number, message, operation_id, self._clock_ns())
 
     async def _turn(self) -> None:
         """Events first: what a renewal reports must have happened."""

@@ -59,6 +59,7 @@ class EditKind(IntEnum):
 
     ADD = 1
     REMOVE = 2
+    LEAD = 3  # the Raft leader's own: balance.py
 
 
 BUCKET_COMMANDS = (cm.BucketCreate, cm.BucketDeleteBegin, cm.BucketDeleteEnd)

@@ -39,10 +39,11 @@ class VdevState(IntEnum):
 
 
 class RowChangeKind(IntEnum):
-    """What a row's leader asks for: one replica more or one less in the in-sync set."""
+    """One replica more or one less in the in-sync set, or one of it moved to its front."""
 
     ADD = 1
     REMOVE = 2
+    LEAD = 3
 
 
 @dataclass(frozen=True, slots=True)

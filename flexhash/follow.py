@@ -33,7 +33,7 @@ from replicast.machine import Event
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
-from replicast.wire.codec import encode
+from replicast.wire.codec import WireError, encode
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
@@ -105,7 +105,8 @@ class Pending:
     """A command on its way; its sequence is given when its turn comes."""
 
     token: int
-    command: Message
+    kind: int
+    body: bytes
     until_ns: int
 
 
@@ -158,7 +159,7 @@ class Follower:
 
     # -- driving --------------------------------------------------------------------------
 
-    def tick(self, now_ns: int, wall_ns: int) -> None:
+    def tick(self, now_ns: int) -> None:
         """Every 50 ms or so, and after each event."""
         for voter in range(len(self.voters)):
             if now_ns - self._watch_ns[voter] >= WATCH_NS:
@@ -167,7 +168,7 @@ class Follower:
         self._run_commands(now_ns)
         if self.holder is not None:
             self._acknowledge(now_ns)
-            self._renew(now_ns, wall_ns)
+            self._renew(now_ns)
 
     def take_asks(self) -> list[Ask]:
         """What to send; call after the events were handled."""
@@ -179,16 +180,14 @@ class Follower:
         events, self._events = self._events, []
         return events
 
-    def receive(
-        self, voter: int, message: Message, operation_id: bytes, now_ns: int, wall_ns: int
-    ) -> None:
+    def receive(self, voter: int, message: Message, operation_id: bytes, now_ns: int) -> None:
         """A message of a voter, an answer or a push."""
         sent_ns = self._sent_ns.pop(operation_id, None)
         handler = HANDLERS.get(type(message))
         if handler is None:
             self._counters.count("control_refused", "unexpected")
             return
-        handler(self, voter, message, operation_id, sent_ns, now_ns, wall_ns)
+        handler(self, voter, message, operation_id, sent_ns, now_ns)
 
     # -- questions ---------------------------------------------------------------------------
 
@@ -242,11 +241,15 @@ class Follower:
         self._renew_ns = None
 
     def submit(self, command: Message, until_ns: int) -> int | None:
-        """Run a command on the leader; the token of its CommandDone, None when too many wait."""
+        """Run a command on the leader; the token of its CommandDone, None when too many wait.
+        Raises WireError, now and not at its turn, for one that cannot be encoded or is too big."""
+        body = encode(command)
+        if len(body) > cm.COMMAND_BYTES_MAX:
+            raise WireError("range")
         if len(self._queue) >= COMMANDS_MAX:
             return None
         self._token += 1
-        self._queue.append(Pending(self._token, command, until_ns))
+        self._queue.append(Pending(self._token, command.TYPE, body, until_ns))
         return self._token
 
     def stop(self) -> None:
@@ -262,7 +265,7 @@ class Follower:
         self._ask(voter, watch, now_ns)
 
     def _on_notice(
-        self, voter: int, m: cm.Notice, _id: bytes, sent_ns: int | None, now_ns: int, wall_ns: int
+        self, voter: int, m: cm.Notice, _id: bytes, sent_ns: int | None, now_ns: int
     ) -> None:
         if sent_ns is not None and m.age_ns < AGE_UNKNOWN_NS:
             proof_ns = sent_ns - m.age_ns
@@ -317,7 +320,7 @@ class Follower:
 
     def _on_table_data(
         self, voter: int, m: cm.TableData, operation_id: bytes, _sent: int | None,
-        now_ns: int, wall_ns: int,
+        now_ns: int,
     ) -> None:  # fmt: skip
         if operation_id != self._fetch.operation_id:
             return
@@ -349,7 +352,7 @@ class Follower:
 
     def _on_settings_data(
         self, voter: int, m: cm.SettingsData, operation_id: bytes, _sent: int | None,
-        now_ns: int, wall_ns: int,
+        now_ns: int,
     ) -> None:  # fmt: skip
         if operation_id != self._settings_fetch.operation_id:
             return
@@ -371,7 +374,7 @@ class Follower:
 
     # -- lease ----------------------------------------------------------------------------------------------
 
-    def _renew(self, now_ns: int, wall_ns: int) -> None:
+    def _renew(self, now_ns: int) -> None:
         holder = self.holder
         assert holder is not None
         if holder.stopped or self.vouched is None:
@@ -379,21 +382,21 @@ class Follower:
         period_ns = RENEW_NS if holder.valid(now_ns) else RENEW_EARLY_NS
         if self._renew_ns is None or now_ns - self._renew_ns >= period_ns:
             self._renew_ns = now_ns
-            renew = holder.request(now_ns, wall_ns, self.settings_version, self.vouched)
+            renew = holder.request(now_ns, self.settings_version, self.vouched)
             self._ask(self._leader, renew, now_ns)
 
     def _on_lease_grant(
         self, voter: int, m: cm.LeaseGrant, _id: bytes, _sent: int | None,
-        now_ns: int, wall_ns: int,
+        now_ns: int,
     ) -> None:  # fmt: skip
-        if self.holder is not None and self.holder.granted(m, wall_ns):
+        if self.holder is not None and self.holder.granted(m, now_ns):
             self._leader = voter
             if m.active > max(self._active, self._adopting):
                 self.hurry(now_ns)
 
     def _on_lease_refused(
         self, voter: int, m: cm.LeaseRefused, _id: bytes, _sent: int | None,
-        now_ns: int, wall_ns: int,
+        now_ns: int,
     ) -> None:  # fmt: skip
         if m.reason == LeaseReason.ADOPT_FIRST:
             self._settings_known = max(self._settings_known, m.settings_version)
@@ -402,7 +405,7 @@ class Follower:
 
     def _on_redirect(
         self, voter: int, m: cm.Redirect, operation_id: bytes, _sent: int | None,
-        now_ns: int, wall_ns: int,
+        now_ns: int,
     ) -> None:  # fmt: skip
         self._turn(voter, m.leader)
         command = self._command
@@ -433,19 +436,16 @@ class Follower:
             self._sent_ns.pop(self._command.operation_id)
             if self._leader == self._command.voter:  # and nobody has told us who
                 self._leader = (self._leader + 1) % len(self.voters)
-        command = self._queue[0].command
+        first = self._queue[0]
         submit = cm.CommandSubmit(
-            client=self._client,
-            sequence=self._sequence,
-            kind=command.TYPE,
-            body=encode(command),
+            client=self._client, sequence=self._sequence, kind=first.kind, body=first.body
         )
         self._command.operation_id = self._ask(self._leader, submit, now_ns)
         self._command.since_ns, self._command.voter = now_ns, self._leader
 
     def _on_command_result(
         self, voter: int, m: cm.CommandResult, operation_id: bytes, _sent: int | None,
-        now_ns: int, wall_ns: int,
+        now_ns: int,
     ) -> None:  # fmt: skip
         if self._command is not None and operation_id == self._command.operation_id:
             self._leader = voter
@@ -454,7 +454,7 @@ class Follower:
 
     def _on_control_refused(
         self, voter: int, m: cm.ControlRefused, operation_id: bytes, _sent: int | None,
-        now_ns: int, wall_ns: int,
+        now_ns: int,
     ) -> None:  # fmt: skip
         if operation_id == self._fetch.operation_id:
             self._fetch.since_ns = now_ns - FETCH_NS + HURRY_NS
@@ -481,7 +481,7 @@ class Follower:
         return operation_id
 
 
-HANDLERS: dict[type[Message], Callable[[Follower, int, Any, bytes, int | None, int, int], None]] = {
+HANDLERS: dict[type[Message], Callable[[Follower, int, Any, bytes, int | None, int], None]] = {
     cm.Notice: Follower._on_notice,
     cm.TableData: Follower._on_table_data,
     cm.SettingsData: Follower._on_settings_data,

@@ -205,13 +205,13 @@ class LeaseHolder:
         self.generation = 0
         self.floor = 0
         self.settings_floor = 0
-        self.skew_ns = 0
         self.fenced = False
         self.stopped = False
         self._sequence = 0
         self._expires_ns = 0
         self._proof_ns: int | None = None
-        self._sent_ns: dict[int, tuple[int, int]] = {}
+        self._sent_ns: dict[int, int] = {}
+        self._leader_wall_ns: int | None = None  # the leader's wall clock minus our monotonic one
 
     def valid(self, now_ns: int) -> bool:
         """True while this target may act."""
@@ -225,12 +225,18 @@ class LeaseHolder:
         """How long the lease runs on."""
         return max(0, self._expires_ns - now_ns) if self.valid(now_ns) else 0
 
+    def skew_ns(self, now_ns: int, wall_ns: int) -> int:
+        """How far this wall clock is ahead of the Raft leader's; a step of it shows at once."""
+        if self._leader_wall_ns is None:
+            return 0
+        return wall_ns - (now_ns + self._leader_wall_ns)
+
     def request(
-        self, now_ns: int, wall_ns: int, settings_version: int, vouched: tuple[bytes, ...]
+        self, now_ns: int, settings_version: int, vouched: tuple[bytes, ...]
     ) -> cm.LeaseRenew:
         """The next renewal; reports `generation`, whose lost leaderships are given up."""
         self._sequence += 1
-        self._sent_ns[self._sequence] = (now_ns, wall_ns)
+        self._sent_ns[self._sequence] = now_ns
         if len(self._sent_ns) > IN_FLIGHT_MAX:
             del self._sent_ns[next(iter(self._sent_ns))]
         return self._renew(settings_version, vouched)
@@ -252,16 +258,15 @@ class LeaseHolder:
             vouched=vouched,
         )
 
-    def granted(self, m: cm.LeaseGrant, wall_ns: int) -> bool:
+    def granted(self, m: cm.LeaseGrant, now_ns: int) -> bool:
         """Take a grant; False when it answers nothing that is in flight."""
-        sent = self._sent_ns.pop(m.sequence, None)
-        if sent is None or self.stopped:
+        sent_ns = self._sent_ns.pop(m.sequence, None)
+        if sent_ns is None or self.stopped:
             return False
-        sent_ns, sent_wall_ns = sent
         self._expires_ns = max(self._expires_ns, sent_ns + m.duration_ns)
         self._proof_ns = max(self._proof_ns or 0, sent_ns - m.age_ns)
         # The leader read its clock between our send and now; the middle is the best guess.
-        self.skew_ns = (sent_wall_ns + wall_ns) // 2 - m.wall_ns
+        self._leader_wall_ns = m.wall_ns - (sent_ns + now_ns) // 2
         self.raise_floor(m.floor, m.settings_floor)
         return True
 

@@ -3,11 +3,13 @@
     gone      VDEVs that are OUT leave every set, but a set never loses its last replica so
     damaged   VDEVs that lost their log leave every set, even as the last
     changes   a leader's ADD appends, REMOVE takes out, while the row is where the leader
-              thought (names_since) and never below min_copies
+              thought (names_since) and never below min_copies; LEAD moves one that is UP to
+              the front
     trim      once every candidate of a row is in sync and UP, the others leave
 
 Order is order of addition, so leadership never jumps because somebody joined:
-the first UP replica leads, and one that returns from DOWN leads again.
+the first UP replica leads, and one that returns from DOWN leads again. Planned moves
+(balance.py) bring one that was removed and added again back to the front.
 """
 
 from __future__ import annotations
@@ -86,6 +88,9 @@ def _apply(names: Cells, change: RowChange, inputs: NameInputs) -> None:
         may_serve = vdev is not None and vdev.state in SERVING
         if may_serve and index not in replicas and len(replicas) < names.shape[1]:
             _write(names, change.row, [*replicas, index])
+    elif change.kind == RowChangeKind.LEAD:
+        if index in replicas and _is_up(inputs, index):
+            _write(names, change.row, [index, *(other for other in replicas if other != index)])
     elif index in replicas and len(replicas) > inputs.policy.min_copies:
         _write(names, change.row, [other for other in replicas if other != index])
 

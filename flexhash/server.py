@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from replicast.flexhash.commands import ALLOWED, Code, Role, decode_result, encode_command
+from replicast.flexhash.commands import ALLOWED, Code, EditKind, Role, decode_result, encode_command
 from replicast.flexhash.state import ControlState
 from replicast.flexhash.steward import Steward
 from replicast.flexhash.tables import TableBook
@@ -319,6 +319,8 @@ class ControlServer:
             return command.target.node_id == sender.node_id
         if isinstance(command, cm.VdevJoin):
             return command.target == sender.node_id
+        if isinstance(command, cm.RowsChange) and command.kind == EditKind.LEAD:
+            return False  # the steward's
         if isinstance(command, cm.RowsChange | cm.RowsEmptied):
             own = command.by if isinstance(command, cm.RowsChange) else command.vdev
             vdev = self.state.vdevs.get(own)

@@ -13,6 +13,7 @@ Tables are built in a worker thread, one at a time: a build must not stop heartb
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
@@ -189,19 +190,13 @@ class ControlService:
     # -- reading -----------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        while True:
-            try:
-                received = await self.server.recv()
-            except ChannelClosed:
-                return
-            now_ns = self._clock_ns()
-            for _ in range(FRAMES_PER_TURN):
-                self._receive(received, now_ns)
-                more = self.server.recv_nowait()
-                if more is None:
-                    break
-                received = more
-            self._flush(now_ns)
+        with contextlib.suppress(ChannelClosed):
+            while True:
+                some = await self.server.recv_some(FRAMES_PER_TURN)
+                now_ns = self._clock_ns()
+                for received in some:
+                    self._receive(received, now_ns)
+                self._flush(now_ns)
 
     def _receive(self, received: Received, now_ns: int) -> None:
         try:

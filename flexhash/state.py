@@ -309,7 +309,7 @@ class ControlState:
         if by.open_count != m.by_open_count:
             return Code.CONFLICT, 0
         same_open = vdev.open_count == m.open_count
-        if m.kind == EditKind.ADD and not (same_open and vdev.state in (UP, DOWN)):
+        if m.kind != EditKind.REMOVE and not (same_open and vdev.state in (UP, DOWN)):
             return Code.CONFLICT, 0
         edits = [cm.RowEdit(row=r, vdev=m.vdev, kind=m.kind, seen=m.seen, by=m.by) for r in m.rows]
         return self._gather(self.edits, edits)
@@ -396,6 +396,7 @@ class ControlState:
             inline_max_bytes=m.inline_max_bytes,
             state=BucketState.ACTIVE,
             created_ns=m.created_ns,
+            marked=0,
         )
         self.settings_version += 1
         return Code.OK, self.incarnation_last
@@ -405,20 +406,21 @@ class ControlState:
         if known is None:
             return Code.NO_SUCH, 0
         if known.state != BucketState.DELETING:
-            self.buckets[m.tenant, m.bucket] = replace(known, state=BucketState.DELETING)
             self.settings_version += 1
-        return Code.OK, self.settings_version
+            known = replace(known, state=BucketState.DELETING, marked=self.settings_version)
+            self.buckets[m.tenant, m.bucket] = known
+        return Code.OK, known.marked
 
     def _bucket_delete_end(self, m: cm.BucketDeleteEnd) -> Result:
         known = self.buckets.get((m.tenant, m.bucket))
         if known is None or known.incarnation != m.incarnation:
             return Code.NO_SUCH, 0
-        if known.state != BucketState.DELETING:
+        if known.state != BucketState.DELETING or known.marked != m.marked:
             return Code.CONFLICT, 0
         if m.remove:
             del self.buckets[m.tenant, m.bucket]
         else:
-            self.buckets[m.tenant, m.bucket] = replace(known, state=BucketState.ACTIVE)
+            self.buckets[m.tenant, m.bucket] = replace(known, state=BucketState.ACTIVE, marked=0)
         self.settings_version += 1
         return Code.OK, self.settings_version
 

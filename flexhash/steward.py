@@ -5,6 +5,7 @@
     prepared, built        Seal with the digest
     acknowledged           Activate, when every target whose lease may still be valid has
     lease surely ended     VdevStates down; up again when vouched for under a lease
+    nothing else to do     RowsChange LEAD: rows back to who should lead them (balance.py)
 
 A voter's shell calls tick() about every 50 ms and after each event, hands the commands
 to Raft and their outcomes back. Outcomes may stay unknown: every command is
@@ -17,6 +18,7 @@ passed. Everything known of targets (leases, acknowledgements) dies with the ter
 
 from __future__ import annotations
 
+from replicast.flexhash.balance import Balancer
 from replicast.flexhash.commands import STEWARD_CLIENT, Code, decode_result, encode_command
 from replicast.flexhash.lease import LEASE_NS, MAX_SKEW_NS, LeaseGranter, LeaseReason
 from replicast.flexhash.state import DOWN, UP, ControlState
@@ -56,6 +58,7 @@ class Steward:
     def _reset(self, term: int | None) -> None:
         self.term = term
         self.granter = LeaseGranter()
+        self.balancer = Balancer()
         self.started = False
         self._commands: list[tuple[int, bytes]] = []
         self._noops: dict[int, int] = {}  # token -> proposed at
@@ -87,6 +90,7 @@ class Steward:
         self.granter.observe(sorted(state.targets), state.active, state.settings_version, now_ns)
         if wall_ns >= state.freeze_until_wall_ns:
             self._judge_vdevs(now_ns)
+            self._balance(now_ns)
         self._advance_generation(now_ns)
 
     def take_commands(self) -> list[tuple[int, bytes]]:
@@ -127,7 +131,12 @@ class Steward:
         self, node_id: int, m: cm.LeaseRenew, now_ns: int, wall_ns: int
     ) -> cm.LeaseGrant | cm.LeaseRefused:
         """Answer a target's renewal."""
-        run_to_ns = max(0, self._state.freeze_until_wall_ns - wall_ns)
+        state = self._state
+        # As applied now, not as of the last tick: else a new leader, or one that has just applied
+        # an activation, would renew whoever lags and take a floor back.
+        known = [node_id] if node_id in state.targets else []
+        self.granter.observe(known, state.active, state.settings_version, now_ns)
+        run_to_ns = max(0, state.freeze_until_wall_ns - wall_ns)
         reply = self.granter.renew(node_id, m, now_ns, wall_ns, run_to_ns)
         if isinstance(reply, cm.LeaseRefused):
             self._counters.count("control_refused", LeaseReason(reply.reason).name.lower())
@@ -181,6 +190,18 @@ class Steward:
             self._vdev_seen[vdev.index] = (vdev.open_count, now_ns)
         late = now_ns >= max(seen_ns + LEASE_NS, record.grace_until_ns)
         return DOWN if late or vdev.vdev_id in record.dropped else None
+
+    def _balance(self, now_ns: int) -> None:
+        state = self._state
+        table = self._book.tables.get(state.active)
+        if table is None:
+            return
+        self.balancer.look(table, now_ns)
+        if state.pending or state.prepared or self._busy("balance", now_ns):
+            return
+        change = self.balancer.next_change(table, now_ns)
+        if change is not None:
+            self._propose("balance", change, now_ns)
 
     # -- generations --------------------------------------------------------------------------------
 

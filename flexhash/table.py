@@ -2,7 +2,7 @@
 
     row --> members        the negotiating group; the first `copies` are the name candidates
         --> draining       VDEVs that may still hold chunks of the row; read only
-        --> name_replicas  the in-sync set, in order of addition; the first UP one leads
+        --> name_replicas  the in-sync set; the first UP one leads
 
 flexhash/build.py makes tables, flexhash/table_format.py reads and writes them;
 targets and gateways only look things up. A table never changes; lookups keep
@@ -119,7 +119,7 @@ class Table:
         return _line(self.rows.draining, row)
 
     def name_replicas(self, row: int) -> tuple[int, ...]:
-        """The in-sync set, in order of addition."""
+        """The in-sync set; the first that is UP leads."""
         return _line(self.rows.names, row)
 
     def name_candidates(self, row: int) -> tuple[int, ...]:

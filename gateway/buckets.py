@@ -110,7 +110,11 @@ class Buckets:
             # Whatever went wrong, the bucket does not stay locked.
             end = await self._directory.command(
                 BucketDeleteEnd(
-                    tenant=tenant, bucket=bucket, incarnation=record.incarnation, remove=empty
+                    tenant=tenant,
+                    bucket=bucket,
+                    incarnation=record.incarnation,
+                    marked=begin.value,
+                    remove=empty,
                 )
             )
         if not empty:

@@ -170,6 +170,13 @@ class _Port(Generic[T]):
             await self._arrived.wait()
         return self._take()
 
+    async def recv_some(self, count_max: int) -> list[T]:
+        """The next item, and up to `count_max` in all that are here already; raises as recv()."""
+        some = [await self.recv()]
+        while self._queue and len(some) < count_max:
+            some.append(self._take())
+        return some
+
     def recv_nowait(self) -> T | None:
         """The next item that is here already, or None."""
         return self._take() if self._queue else None

@@ -109,7 +109,10 @@ declare(
     "Replicas that knew a committed entry which the row's leader lacked: damage; healed or alarmed.",
 )
 declare(
-    "row_entries_refused", "counter", ("why",), "Row items from peers refused: stale, mismatch."
+    "row_entries_refused",
+    "counter",
+    ("why",),
+    "Row items from peers refused (stale, mismatch), and messages that failed (internal).",
 )
 declare(
     "row_entries_unreadable", "counter", (), "Log entries of a row that could not be read back."

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 
 from replicast.curve import Allow, ChannelClosed, CurveClient, CurveHub, CurveServer
@@ -21,32 +22,17 @@ from replicast.flexhash.table import Table
 from replicast.keys import Identity, KeyPair, Role
 from replicast.machine import Address, NodeId
 from replicast.metrics import Counters
+from replicast.target.names.outbox import MESSAGE_OF
 from replicast.wire.codec import WireError
 from replicast.wire.frame import pack_frame, unpack_frame
-from replicast.wire.row_messages import (
-    RowAppend,
-    RowAskEntry,
-    RowFetch,
-    RowFetched,
-    RowGiveEntry,
-    RowQuery,
-    RowStatus,
-)
 from replicast.wire.schema import Message
+
+log = logging.getLogger(__name__)
 
 CHANNEL = "peer"
 MESSAGE_BYTES_MAX = 16 << 20
 BATCH_MAX = 64
-ROW_MESSAGES = (
-    RowAppend,
-    RowStatus,
-    RowQuery,
-    RowFetch,
-    RowFetched,
-    RowAskEntry,
-    RowGiveEntry,
-)
-
+ROW_MESSAGES: tuple[type[Message], ...] = tuple(MESSAGE_OF.values())
 SPEAKERS = (Role.TARGET, Role.VOTER)
 
 OnMessages = Callable[[list[tuple[Message, NodeId]]], None]
@@ -116,17 +102,20 @@ class PeerChannel:
     async def _read(self) -> None:
         with contextlib.suppress(ChannelClosed):
             while True:
-                received = await self._server.recv()
                 batch: list[tuple[Message, NodeId]] = []
-                while received is not None:
+                for received in await self._server.recv_some(BATCH_MAX):
                     message = self._decode(received.identity, received.frame)
                     if message is not None:
                         batch.append((message, received.identity.node_id))
-                    if len(batch) >= BATCH_MAX:
-                        break
-                    received = self._server.recv_nowait()  # type: ignore[assignment]
                 if batch:
-                    self._on_messages(batch)
+                    self._deliver(batch)
+
+    def _deliver(self, batch: list[tuple[Message, NodeId]]) -> None:
+        try:
+            self._on_messages(batch)
+        except Exception:  # the last resort of a shell: one message must not end the channel
+            log.exception("row messages could not be handled")
+            self._counters.count("row_entries_refused", "internal")
 
     def _decode(self, identity: Identity, frame: bytes) -> Message | None:
         try:

@@ -172,7 +172,8 @@ class TargetService:
     def tick(self) -> None:
         """Once a second: the clock of the rows, and whatever waits for the lease."""
         now_ns = self._now_ns()
-        self.names.set_clock(now_ns, self._wall_ns(), self._lease.skew_ns)
+        wall_ns = self._wall_ns()
+        self.names.set_clock(now_ns, wall_ns, self._lease.skew_ns(now_ns, wall_ns))
         self.names.expire(now_ns)
         self._pump()
 

@@ -102,19 +102,13 @@ class RaftShell:
         return await future
 
     async def _read(self) -> None:
-        while True:
-            try:
-                received = await self.server.recv()
-            except ChannelClosed:
-                return
-            now_ns = self._clock_ns()
-            for _ in range(FRAMES_PER_TURN):
-                self._receive(received, now_ns)
-                more = self.server.recv_nowait()
-                if more is None:
-                    break
-                received = more
-            self._turn()
+        with contextlib.suppress(ChannelClosed):
+            while True:
+                some = await self.server.recv_some(FRAMES_PER_TURN)
+                now_ns = self._clock_ns()
+                for received in some:
+                    self._receive(received, now_ns)
+                self._turn()
 
     def _receive(self, received: Received, now_ns: int) -> None:
         try:

@@ -65,6 +65,18 @@ def vdev_id(node: int) -> bytes:
     return bytes([node]) * 16
 
 
+def vdev_join(node: int, open_count: int = 1, opener: int = 0) -> cm.VdevJoin:
+    """The node's one VDEV was opened, by `opener` (each open by its own, when none is given)."""
+    return cm.VdevJoin(
+        vdev_id=vdev_id(node),
+        target=node,
+        weight=10,
+        open_count=open_count,
+        opener=opener or open_count,
+        damaged=False,
+    )
+
+
 class Log:
     """A correct single log: only the newest leader's proposals are ever committed."""
 
@@ -85,15 +97,21 @@ class Node:
         self.persisted: Table | None = None
         self.paused_until_ns = 0
         self.boot = 0
+        self.led_rows: dict[int, list[int]] = {}
+        self.server: ControlServer | None = None
+        self.make_voter()
+        self.start()
+
+    def make_voter(self) -> None:
+        """The voter's part, when the process has a voter and nothing is applied yet."""
         self.leading_term: int | None = None
         self.state = ControlState()
         self.applied = 0
-        self.led_rows: dict[int, list[int]] = {}
-        self.server: ControlServer | None = None
-        if node in VOTERS:
+        if self.node in VOTERS:
             self.book = TableBook(self.state)
-            self.server = ControlServer(node, self.state, self.book, Counters(), INIT)
-        self.start()
+            if self.persisted is not None:
+                self.book.put(self.persisted)
+            self.server = ControlServer(self.node, self.state, self.book, Counters(), INIT)
 
     def start(self) -> None:
         self.boot += 1
@@ -165,7 +183,7 @@ class Node:
     def step_target(self) -> None:
         follower = self.follower
         now_ns = self.now_ns()
-        follower.tick(now_ns, self.wall_ns())
+        follower.tick(now_ns)
         for event in follower.take_events():
             if isinstance(event, AdoptTable):
                 self.adopt(event.table)
@@ -182,14 +200,7 @@ class Node:
     def join_vdevs(self, now_ns: int) -> None:
         done = [self.outcomes.get(token) for token in self.join]
         if not self.join or any(d is not None and d[0] != Code.OK for d in done):
-            join = cm.VdevJoin(
-                vdev_id=vdev_id(self.node),
-                target=self.node,
-                weight=10,
-                open_count=self.open_count,
-                opener=self.boot,
-                damaged=False,
-            )
+            join = vdev_join(self.node, self.open_count, self.boot)
             tokens = [
                 self.follower.submit(command, now_ns + 5 * SECOND)
                 for command in (cm.TargetJoin(target=info(self.node)), join)
@@ -289,7 +300,7 @@ class World:
                 node.server.receive(way_back, decoded, operation_id, node.now_ns(), node.wall_ns())
             else:
                 voter = VOTERS.index(sender)
-                node.follower.receive(voter, decoded, operation_id, node.now_ns(), node.wall_ns())
+                node.follower.receive(voter, decoded, operation_id, node.now_ns())
 
         self.after(self.rng.randrange(1, 15) * MS, deliver)
 
@@ -364,12 +375,16 @@ class World:
         elif what == "elect":
             self.elect_other()
         elif what == "crash":
-            node.start()
+            self.crash(node)
         elif what == "lossy":
             self.loss_percent = self.rng.choice([0, 10, 30])
         elif what == "vouch" and node.follower.vouched is not None:
             node.follower.vouched = () if node.follower.vouched else (vdev_id(victim),)
             node.follower.renew_now()
+
+    def crash(self, node: Node) -> None:
+        """The process starts anew; what the log's model holds it has applied at once."""
+        node.start()
 
     def elect_other(self) -> None:
         self.elect(self.rng.choice([v for v in VOTERS if v not in self.cut] or list(VOTERS)))
@@ -393,26 +408,38 @@ class RaftWorld(World):
     def __init__(self, seed: int) -> None:
         self.raft: dict[int, RaftNode] = {}
         self.arrival_ns: dict[tuple[int, int], int] = {}
+        self.disks = {voter: MemoryDisk() for voter in VOTERS}
         super().__init__(seed)
         for voter in VOTERS:
-            node = self.nodes[voter]
-            settings = RaftSettings(
-                name=str(voter),
-                voters=[str(v) for v in VOTERS],
-                voter_epoch=1,
-                cluster_id=bytes(16),
-                directory=Path("/raft"),
-                new_voter=True,
-            )
-            self.raft[voter] = RaftNode(
-                settings,
-                disk=MemoryDisk(),
-                apply=node.state.apply,
-                snapshot=node.state.snapshot,
-                restore=node.state.restore,
-                rng=random.Random(self.rng.getrandbits(64)),
-                now_ns=node.now_ns(),
-            )
+            self.open_raft(self.nodes[voter], new_voter=True)
+
+    def open_raft(self, node: Node, *, new_voter: bool) -> None:
+        settings = RaftSettings(
+            name=str(node.node),
+            voters=[str(v) for v in VOTERS],
+            voter_epoch=1,
+            cluster_id=bytes(16),
+            directory=Path("/raft"),
+            new_voter=new_voter,
+            compact_entries=100,
+        )
+        self.raft[node.node] = RaftNode(
+            settings,
+            disk=self.disks[node.node],
+            apply=node.state.apply,
+            snapshot=node.state.snapshot,
+            restore=node.state.restore,
+            rng=random.Random(self.rng.getrandbits(64)),
+            now_ns=node.now_ns(),
+        )
+
+    def crash(self, node: Node) -> None:
+        """Power fails: journal, vote and snapshot come back as they were synced."""
+        if node.node in self.raft:
+            self.disks[node.node].power_loss(self.rng)
+            node.make_voter()
+            self.open_raft(node, new_voter=False)
+        node.start()
 
     def elect(self, voter: int) -> None:
         """Voters elect by themselves; a fault makes the leader hand over."""

@@ -155,7 +155,8 @@ class VdevStates(Message):
 
 @message(94)
 class RowsChange(Message):
-    """The acting leader `by` adds (kind 1) or removes (2) replica `vdev` of many rows.
+    """The acting leader `by` adds (kind 1) or removes (2) replica `vdev` of many rows; or the Raft
+    leader has that replica lead them in its place (3).
 
     `seen` is the generation whose table the leader looked at: the change of a row is
     dropped when its names_since is newer (DESIGN 9). The open counts are those of that
@@ -269,7 +270,8 @@ class BucketCreate(Message):
 
 @message(107)
 class BucketDeleteBegin(Message):
-    """Step one: rows refuse new names once they have adopted the settings version returned."""
+    """Step one: rows refuse new names once they have adopted the settings version returned,
+    which also names this marking: a bucket that is marked already keeps its own."""
 
     tenant: Name
     bucket: Name
@@ -277,11 +279,13 @@ class BucketDeleteBegin(Message):
 
 @message(108)
 class BucketDeleteEnd(Message):
-    """Step two: found empty (`remove`), or not and the mark is taken back."""
+    """Step two: found empty (`remove`), or not and the mark is taken back. Void unless `marked`
+    is what step one returned: another deletion may have unmarked the bucket meanwhile."""
 
     tenant: Name
     bucket: Name
     incarnation: U64
+    marked: U64
     remove: Flag
 
 

@@ -90,7 +90,8 @@ class PolicyInfo(Struct):
 
 @struct
 class BucketInfo(Struct):
-    """One bucket; `state` is a BucketState."""
+    """One bucket; `state` is a BucketState, `marked` the settings version of its deletion mark
+    (0: none)."""
 
     tenant: Name
     bucket: Name
@@ -99,6 +100,7 @@ class BucketInfo(Struct):
     inline_max_bytes: U32
     state: U8
     created_ns: U64
+    marked: U64
 
 
 @struct

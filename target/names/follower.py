@@ -30,9 +30,12 @@ class Follower:
         "command_seen",
         "commands",
         "committed_index",
+        "compared",
         "flight",
         "flight_bytes",
+        "flight_since_ns",
         "heard",
+        "joining_seen",
         "last",
         "matched",
         "node_id",
@@ -43,30 +46,40 @@ class Follower:
         "sent_index",
         "vdev_index",
         "waiting_since_ns",
+        "wanted_index",
     )
 
     def __init__(self, vdev_index: int, node_id: int, role: Role, now_ns: int) -> None:
         self.vdev_index, self.node_id, self.role = vdev_index, node_id, role
         self.open_count = 0
         self.matched = self.heard = False
+        self.compared = False  # has matched since our take-over, whatever was lost on the way since
         self.acknowledged_index = self.sent_index = 0
         self.committed_index = 0  # what it says it knows
         self.notice_due_ns = 0  # when to tell it more, without entries
         self.last = Position(0, 0, 0)
         self.flight: deque[tuple[int, int]] = deque()  # (index, bytes) sent, not acknowledged
         self.flight_bytes = 0
+        self.flight_since_ns = now_ns  # its oldest part was sent, or something acknowledged
         self.query_due_ns: int | None = now_ns
         self.command_due_ns = 0
-        self.commands = 0  # additions submitted and undecided
+        self.commands = 0  # additions submitted and not refused, since `joining_seen`
+        self.joining_seen = 0  # generation under which it became JOINING
         self.command_seen = 0  # generation that the last addition was submitted under
+        # Nothing has come since, though something is wanted of it: an answer, or that it
+        # acknowledges `wanted_index`. Answers alone are not enough: its disk may be full.
         self.waiting_since_ns: int | None = now_ns
+        self.wanted_index = 0
 
     def sent(self, entry: LogEntry, now_ns: int) -> int:
         """Note an entry on its way; returns the bytes that it occupies until acknowledged."""
         size = len(entry.data) + 64
+        if not self.flight:
+            self.flight_since_ns = now_ns
         self.flight.append((entry.position.index, size))
         self.flight_bytes += size
         self.sent_index = entry.position.index
+        self.wanted_index = max(self.wanted_index, self.sent_index)
         if self.waiting_since_ns is None:
             self.waiting_since_ns = now_ns
         return size
@@ -75,12 +88,12 @@ class Follower:
         """Everything up to `index` is durable there; returns the bytes that this frees."""
         if index > self.acknowledged_index:
             self.acknowledged_index = index
-            self.waiting_since_ns = now_ns
+            self.waiting_since_ns = self.flight_since_ns = now_ns
         freed = 0
         while self.flight and self.flight[0][0] <= index:
             freed += self.flight.popleft()[1]
         self.flight_bytes -= freed
-        if self.matched and not self.flight:
+        if self.matched and not self.flight and self.acknowledged_index >= self.wanted_index:
             self.waiting_since_ns = None
         return freed
 
@@ -94,6 +107,18 @@ class Follower:
             self.waiting_since_ns = now_ns
         return freed
 
-    def match(self, index: int) -> None:
-        """Both logs are known to be the same up to `index`: go on from there."""
-        self.matched, self.sent_index, self.query_due_ns = True, index, None
+    def match(self, index: int, now_ns: int) -> int:
+        """Both logs are known to be the same up to `index`: go on from there. What it
+        acknowledged before may have been in an earlier life, and rolled back since.
+        Returns the bytes freed."""
+        self.matched = self.compared = True
+        self.query_due_ns = None
+        if index > self.acknowledged_index:
+            self.waiting_since_ns = now_ns
+        self.acknowledged_index = self.sent_index = index
+        return self.acknowledge(index, now_ns)
+
+    def start_over(self) -> None:
+        """Its leader takes over anew: nothing was said, and nothing is wanted but an answer."""
+        self.heard = self.compared = False
+        self.wanted_index = 0

@@ -16,6 +16,7 @@ Limits: entries and bytes undecided per row, bytes on the way per replica and pe
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 from replicast.machine import Incoming
 from replicast.target.names.context import RowContext
@@ -80,12 +81,10 @@ class Leadership:
         now_ns: int,
     ) -> None:
         assert context.table is not None
-        replica.serial += 1
         self.replica = replica
         self.row, self.vdev_index = replica.row, replica.vdev_index
         self.epoch = context.table.leader_since(replica.row)
-        self.tenure = tenure_number(replica.open_count, replica.serial)
-        replica.promise_self((self.epoch, self.tenure))
+        self._new_tenure()
         self.phase = Phase.WAITING
         self.undecided = Undecided(replica.state)
         self._members = Members(replica, context, outbox)
@@ -112,10 +111,18 @@ class Leadership:
 
     @property
     def writable(self) -> bool:
-        """Enough replicas are up for an acknowledged write to survive."""
+        """Enough replicas are up for an acknowledged write to survive, and one of them was heard:
+        a log that lost its end without knowing it must not grow over what was committed."""
         assert self._context.table is not None
         replicas = self._context.name_replicas(self.row)
+        if len(replicas) > 1 and not self._compared:
+            return False
         return self._context.up_count(replicas) >= self._context.table.policy.min_copies
+
+    @property
+    def _compared(self) -> bool:
+        followers = self.followers.values()
+        return any(f.compared and f.role == Role.IN_SYNC for f in followers)
 
     @property
     def full(self) -> bool:
@@ -153,7 +160,7 @@ class Leadership:
             if item.known_epoch > self.epoch:
                 self._outbox.fetch_table(item.known_epoch)
             return
-        follower.heard = True
+        first_word, follower.heard = not follower.heard, True
         follower.last = from_wire(item.last)
         other_life = item.open_count != follower.open_count
         known = 0 if other_life else follower.committed_index
@@ -163,8 +170,17 @@ class Leadership:
             self._release(follower, follower.lost(now_ns + POLL_NS, now_ns))
         elif follower.matched:
             self._release(follower, follower.acknowledge(item.acknowledged_index, now_ns))
+        elif self.phase == Phase.LEADING and first_word and self._knows_more(follower):
+            self._ask_again(now_ns)
         elif self.phase == Phase.LEADING:
             self._match(follower, now_ns)
+
+    def _knows_more(self, follower: Follower) -> bool:
+        """We took over without hearing it, ordered nothing yet, and its history is longer: what it
+        has and we have not may be committed, so it is taken and not cut."""
+        if self._compared or follower.role != Role.IN_SYNC:
+            return False
+        return follower.last > self.replica.log.last
 
     def on_fetched(self, item: FetchedItem, now_ns: int) -> None:
         """A part of the longer history."""
@@ -196,8 +212,7 @@ class Leadership:
             return
         same = log.position_at(last.index) == last
         index = last.index if same else min(follower.committed_index, last.index)
-        follower.match(index)
-        self._release(follower, follower.acknowledge(index, now_ns))
+        self._release(follower, follower.match(index, now_ns))
 
     def _release(self, follower: Follower, freed_bytes: int) -> None:
         if freed_bytes:
@@ -215,9 +230,9 @@ class Leadership:
                 # It was restarted: it may know less of what is committed, and we ask at once.
                 self._release(follower, follower.lost(now_ns, now_ns))
 
-    def on_change_refused(self, vdev_index: int) -> None:
-        """Raft refused an addition for certain."""
-        self._members.refused(vdev_index)
+    def on_change_refused(self, vdev_index: int, seen: int) -> None:
+        """Raft refused an addition for certain; `seen` is the generation that it named."""
+        self._members.refused(vdev_index, seen)
 
     def end(self) -> list[Pending]:
         """Stop leading: returns what was undecided, whose askers must ask elsewhere."""
@@ -261,12 +276,20 @@ class Leadership:
     def _ask_again(self, now_ns: int) -> None:
         """(Re)start taking over; not in a tight loop when it leads nowhere."""
         query_ns = now_ns if self.phase == Phase.WAITING else now_ns + 4 * POLL_NS
+        if self.phase == Phase.LEADING:
+            # Entries that we sent may go now, and what we sent may still arrive.
+            self._new_tenure()
         self.phase, self._phase_since_ns = Phase.ASKING, now_ns
         self.undecided.clear()
         for follower in self.followers.values():
             self._release(follower, follower.lost(query_ns, now_ns))
-            follower.heard = False
+            follower.start_over()
             follower.waiting_since_ns = now_ns
+
+    def _new_tenure(self) -> None:
+        self.replica.serial += 1
+        self.tenure = tenure_number(self.replica.open_count, self.replica.serial)
+        self.replica.promise_self((self.epoch, self.tenure))
 
     # -- taking over ---------------------------------------------------------------
 
@@ -306,14 +329,7 @@ class Leadership:
     def _send_fetch(self, after_index: int, now_ns: int) -> None:
         assert self._fetch is not None
         self._fetch_due_ns = now_ns + self._context.limits.silence_ns
-        item = FetchItem(
-            row=self.row,
-            leader=self.vdev_index,
-            replica=self._fetch.vdev_index,
-            epoch=self.epoch,
-            tenure=self.tenure,
-            after_index=after_index,
-        )
+        item = FetchItem(**self._between(self._fetch), after_index=after_index)
         self._outbox.item(self._fetch.node_id, item)
 
     def _fetch_again(self, now_ns: int) -> None:
@@ -355,22 +371,24 @@ class Leadership:
                 self._push(follower, now_ns)
 
     def _stuck(self, follower: Follower, now_ns: int) -> bool:
-        since_ns = follower.waiting_since_ns
-        resend_ns = self._context.limits.resend_ns
-        return bool(follower.flight) and since_ns is not None and now_ns - since_ns >= resend_ns
+        waited_ns = now_ns - follower.flight_since_ns
+        return bool(follower.flight) and waited_ns >= self._context.limits.resend_ns
 
     def _query(self, follower: Follower, now_ns: int) -> None:
         if follower.query_due_ns is None or now_ns < follower.query_due_ns:
             return
         follower.query_due_ns = now_ns + self._context.limits.resend_ns
-        item = QueryItem(
-            row=self.row,
-            leader=self.vdev_index,
-            replica=follower.vdev_index,
-            epoch=self.epoch,
-            tenure=self.tenure,
-        )
-        self._outbox.item(follower.node_id, item)
+        self._outbox.item(follower.node_id, QueryItem(**self._between(follower)))
+
+    def _between(self, follower: Follower) -> dict[str, Any]:
+        """The fields that every item of ours starts with."""
+        return {
+            "row": self.row,
+            "leader": self.vdev_index,
+            "replica": follower.vdev_index,
+            "epoch": self.epoch,
+            "tenure": self.tenure,
+        }
 
     def _push(self, follower: Follower, now_ns: int) -> None:
         previous = self.replica.log.position_at(follower.sent_index)
@@ -385,11 +403,7 @@ class Leadership:
         if not entries:
             follower.notice_due_ns = now_ns + self._context.limits.resend_ns
         item = AppendItem(
-            row=self.row,
-            leader=self.vdev_index,
-            replica=follower.vdev_index,
-            epoch=self.epoch,
-            tenure=self.tenure,
+            **self._between(follower),
             open_count=follower.open_count,
             committed_index=committed,
             previous=to_wire(previous),
@@ -422,7 +436,10 @@ class Leadership:
             asked = self.followers.get(vdev)
             asked = asked or self._members.follow(vdev, Role.CATCHING_UP, now_ns)
             target = min(target, asked.acknowledged_index if asked else 0)
-        if target > self.replica.committed_index:
+        # Damage takes VDEVs out of the set even below min_copies, with entries on their way.
+        assert self._context.table is not None
+        enough = self.copies >= self._context.table.policy.min_copies
+        if enough and target > self.replica.committed_index:
             self.replica.commit(target)
             for follower in self.followers.values():
                 follower.notice_due_ns = now_ns + self._context.limits.commit_notice_ns

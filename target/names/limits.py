@@ -25,6 +25,7 @@ class NameLimits:
     add_wait_max_ns: int = 60 * SECOND
     park_ns: int = 1500 * MS  # a request waits so long for table, take-over or a decision
     parked_max: int = 8192
+    parked_bytes_max: int = 64 * MIB  # bodies of puts that wait
     row_entries_max: int = 512  # undecided entries of one row
     row_bytes_max: int = 16 * MIB
     replica_bytes_max: int = 4 * MIB  # sent and not acknowledged, per replica of a row

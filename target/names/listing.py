@@ -9,6 +9,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 
+from replicast.target.names.context import Buckets
+from replicast.target.names.leader import Leadership
+from replicast.target.names.requests import BUCKET_ACTIVE
 from replicast.target.names.state import HEAD
 from replicast.target.names.store import View
 from replicast.wire.codec import decode
@@ -18,6 +21,18 @@ from replicast.wire.row_messages import RowVersion
 VERSION_BYTES = 20
 ENTRY_BYTES = 160  # of a ListEntry without its name
 BATCH_MIN, BATCH_MAX = 4, 256
+
+
+def listable(request: NameList, lead: Leadership, buckets: Buckets, now_ns: int) -> bool:
+    """May the row's names be listed now? What an earlier leadership left undecided may have been
+    answered, so it is waited for; and in a bucket that is being deleted everything is: a name
+    that was ordered before the mark was heard must not appear after the bucket was found empty."""
+    if not lead.acting(now_ns) or not lead.readable or lead.undecided.any_inherited():
+        return False
+    bucket = buckets.get((request.tenant, request.bucket))
+    if bucket is None or bucket.state == BUCKET_ACTIVE:
+        return True
+    return not lead.undecided.any_of_bucket(request.bucket_incarnation)
 
 
 def list_page(

@@ -43,6 +43,7 @@ class RowLog:
     """`cuts` counts truncations: a store completion from before one says nothing any more."""
 
     __slots__ = (
+        "_applied",
         "_store",
         "_tail",
         "_tail_bytes",
@@ -58,6 +59,7 @@ class RowLog:
         self.records: list[RowRecord] = []
         self.cuts = 0
         self._store = store
+        self._applied = applied  # known from the view, whether or not its entry can be read
         self._tail: dict[int, LogEntry] = {}
         self._tail_bytes = 0
         self.last = ZERO
@@ -69,7 +71,6 @@ class RowLog:
                 self.durable_index = index - 1
                 break
             self._keep(entry)
-        # What is applied is known from the view, even if its entry cannot be read any more.
         at_applied = self.durable_index == applied.index
         self.last = applied if at_applied else self.position_at(self.durable_index) or ZERO
         if highest > gapless == self.last.index:
@@ -90,6 +91,8 @@ class RowLog:
             return ZERO
         if index == self.last.index:
             return self.last
+        if index == self._applied.index < self.last.index:
+            return self._applied
         entry = self._tail.get(index)
         if entry is not None:
             return entry.position
@@ -134,9 +137,10 @@ class RowLog:
         self._keep(entry)
         self.records.append(EntryRecord(self.row, position.epoch, position.index, entry.data))
 
-    def trim(self, applied_index: int) -> None:
-        """Forget old applied entries; the store has them."""
-        limit = min(applied_index, self.durable_index)
+    def trim(self, applied: Position) -> None:
+        """Everything up to there is applied: forget old entries; the store has them."""
+        self._applied = applied
+        limit = min(applied.index, self.durable_index)
         while self._tail and (len(self._tail) > TAIL_ENTRIES or self._tail_bytes > TAIL_BYTES):
             first = next(iter(self._tail))
             if first > limit:

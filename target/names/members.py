@@ -3,7 +3,7 @@
 A replica that is up and silent is removed, never below min_copies (removals.py: the down). A candidate that is not
 in sync is brought up to date like a replica and then added. From the moment its addition is
 submitted (JOINING) until the outcome is known, commits wait for it too; the outcome is
-known from a table, or from a refusal of the only submission.
+known from a table, or when every submission was refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from replicast.target.names.replica import RowReplica
 from replicast.units import MS
 
 POLL_NS = 25 * MS
-ADD_LAG_ENTRIES = 16  # a candidate this close behind is added; commits then wait for it
 
 
 class Members:
@@ -60,10 +59,14 @@ class Members:
                 gone.append(follower)
         return gone
 
-    def refused(self, vdev_index: int) -> None:
-        """An addition was refused for certain; an earlier submission may still be accepted."""
+    def refused(self, vdev_index: int, seen: int) -> None:
+        """One submission of an addition was refused for certain; others may still be accepted.
+        One from before the role was last settled by a table says nothing of those since."""
         follower = self.followers.get(vdev_index)
-        if follower is not None and follower.role == Role.JOINING and follower.commands == 1:
+        if follower is None or follower.role != Role.JOINING or seen < follower.joining_seen:
+            return
+        follower.commands -= 1
+        if follower.commands <= 0:
             follower.role, follower.commands = Role.CATCHING_UP, 0
 
     def tend(self, now_ns: int) -> list[Follower]:
@@ -112,11 +115,13 @@ class Members:
             return True
         if vdev not in wanted or not self._context.is_up(vdev):
             return vdev in self._context.required(self._replica.row)
-        log, acknowledged = self._replica.log, follower.acknowledged_index
+        # As far as the slowest in sync. Undecided entries do not count: under load there are
+        # always some, and from now on commits wait for them here too.
+        acknowledged = follower.acknowledged_index
         caught_up = follower.matched and acknowledged >= self._replica.committed_index
-        near = log.last.index - acknowledged <= ADD_LAG_ENTRIES
-        if caught_up and near and self._context.may_add(vdev, now_ns):
-            follower.role = Role.JOINING
+        if caught_up and self._context.may_add(vdev, now_ns):
+            assert self._context.table is not None
+            follower.role, follower.joining_seen = Role.JOINING, self._context.table.generation
             self._submit(follower, True, now_ns)
         return True
 

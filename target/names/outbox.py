@@ -1,19 +1,21 @@
 """Everything that leaves the rows of a target, gathered until the owner's wake-up ends.
 
 One message per peer process and kind carries the items of all rows; one AppendRecords
-per VDEV carries all records; one RowsChange per VDEV carries all rows. What is meant for a VDEV
+per VDEV carries all records; one RowsChange per VDEV carries all rows (as many as one command
+may: so it has one outcome). What is meant for a VDEV
 of this very target comes back through take_local().
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.target.names.store import FetchTable, RowsChange, SendPeer
 from replicast.units import MS
 from replicast.wire.chunk_messages import Refused
+from replicast.wire.control_messages import ROWS_PER_COMMAND_MAX
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
     AppendItem,
@@ -38,7 +40,7 @@ ITEM_BYTES = 96
 FETCH_AGAIN_NS = 200 * MS
 ITEMS_PER_MESSAGE_MAX = 8192
 
-MESSAGE_OF: dict[type[Any], Callable[..., Message]] = {
+MESSAGE_OF: dict[type[Any], type[Any]] = {  # all row messages, by what they list
     AppendItem: RowAppend,
     StatusItem: RowStatus,
     QueryItem: RowQuery,
@@ -119,7 +121,10 @@ class Outbox:
     def take_events(self, now_ns: int) -> list[Event]:
         """Peer messages, records, row changes, wanted tables."""
         for key, rows in self._changes.items():
-            self._events.append(RowsChange(*key, tuple(rows)))
+            every = tuple(rows)
+            for start in range(0, len(every), ROWS_PER_COMMAND_MAX):
+                part = every[start : start + ROWS_PER_COMMAND_MAX]
+                self._events.append(RowsChange(*key, part))
         self._changes.clear()
         wanted, self._fetch_generation = self._fetch_generation, 0
         if wanted > self._asked[0] or (wanted and now_ns >= self._asked[1] + FETCH_AGAIN_NS):

@@ -1,6 +1,6 @@
 """Requests that wait: for a table, for a row's take-over, for an undecided entry.
 
-Bounded in count; each has a deadline at which it is tried for the last time.
+Bounded in count and in bytes of bodies; each has a deadline at which it is tried for the last time.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from replicast.machine import Incoming
+from replicast.wire.name_messages import NamePut
 
 ANY_ROW = -1  # waits for a table or for several rows
 
@@ -15,18 +16,20 @@ ANY_ROW = -1  # waits for a table or for several rows
 class Parking:
     """By row, in order of arrival."""
 
-    def __init__(self, count_max: int) -> None:
-        self._count_max = count_max
-        self._count = 0
+    def __init__(self, count_max: int, bytes_max: int) -> None:
+        self._count_max, self._bytes_max = count_max, bytes_max
+        self._count = self._bytes = 0
         self._rows: dict[int, list[tuple[int, Incoming]]] = {}
         self._woken = False
 
     def park(self, row: int, deadline_ns: int, incoming: Incoming) -> bool:
         """Keep a request; False when there is no room."""
-        if self._count >= self._count_max:
+        size = _body_bytes(incoming)
+        if self._count >= self._count_max or self._bytes + size > self._bytes_max:
             return False
         self._rows.setdefault(row, []).append((deadline_ns, incoming))
         self._count += 1
+        self._bytes += size
         return True
 
     def wake(self) -> None:
@@ -48,4 +51,10 @@ class Parking:
                 taken += [(incoming, deadline_ns) for deadline_ns, incoming in waiting]
                 del self._rows[row]
         self._count -= len(taken)
+        self._bytes -= sum(_body_bytes(incoming) for incoming, _ in taken)
         return taken
+
+
+def _body_bytes(incoming: Incoming) -> int:
+    message = incoming.message
+    return len(message.body) if isinstance(message, NamePut) else 0

@@ -137,8 +137,10 @@ class RowReplica:
         return leader == self.leader
 
     def promise_self(self, tenure: Tenure) -> None:
-        """This VDEV begins to lead: nothing older is accepted any more."""
-        self.promised, self.leader = max(self.promised, tenure), self.vdev_index
+        """This VDEV begins to lead: nothing older is accepted any more. A later leader that has
+        our promise keeps it: only our table is too old to know it."""
+        if tenure > self.promised:
+            self.promised, self.leader = tenure, self.vdev_index
 
     # -- answers ---------------------------------------------------------------
 
@@ -222,4 +224,4 @@ class RowReplica:
             entry = self.log.get(self.state.applied.index + 1)
             assert entry is not None, "a durable entry can be read"
             self.state.apply(entry.position, entry.operation)
-        self.log.trim(self.state.applied.index)
+        self.log.trim(self.state.applied)

@@ -25,7 +25,7 @@ from replicast.target.names.context import Buckets, Lease, RowContext
 from replicast.target.names.heal import Healer
 from replicast.target.names.leader import Leadership, PeerWindows
 from replicast.target.names.limits import NameLimits
-from replicast.target.names.listing import list_page
+from replicast.target.names.listing import list_page, listable
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.parking import Parking
 from replicast.target.names.removals import Removals
@@ -78,7 +78,7 @@ class NameService:
         self._verifier = NameVerifier(self.context, self._outbox, self._find, self._healer)
         windows = PeerWindows(limits.peer_bytes_max)
         self._leading = (self.context, self._outbox, windows, self._healer)
-        self._parking = Parking(limits.parked_max)
+        self._parking = Parking(limits.parked_max, limits.parked_bytes_max)
         self._removals = Removals(self.context, self._outbox)
         self._stores: dict[int, RowStore] = {}
         self._replicas: dict[RowKey, RowReplica] = {}
@@ -153,7 +153,7 @@ class NameService:
         for row in change.rows if change.add else ():
             lead = self._leaders.get(row)
             if lead is not None and lead.vdev_index == change.by:
-                lead.on_change_refused(change.vdev_index)
+                lead.on_change_refused(change.vdev_index, change.seen)
 
     def stored(self, vdev_index: int, token: int, outcome: StoreOutcome, now_ns: int) -> None:
         """What became of an AppendRecords; after FAILED nothing of this VDEV counts any more."""
@@ -183,7 +183,7 @@ class NameService:
         if isinstance(incoming.message, (*ROW_REQUESTS, NameList)):
             self._try(incoming, now_ns + self.context.limits.park_ns)
         elif isinstance(incoming.message, NameVerify):
-            self._verifier.receive(incoming, incoming.message)
+            self._verifier.receive(incoming, incoming.message, now_ns)
 
     def entry_read(self, token: int, found: bytes | EntryBad | None, now_ns: int) -> None:
         """What a VerifyEntry has found on disk; None: it could not be read now."""
@@ -304,7 +304,7 @@ class NameService:
             lead = self._touch(row) if refusal is None else None
             if lead is None:
                 reason = reason or refusal or Reason.FAULTED
-            elif self._listable(lead):
+            elif listable(request, lead, self.context.buckets, self._now_ns):
                 ready.append((row, self._stores[lead.vdev_index]))
             else:
                 waiting = True
@@ -316,10 +316,6 @@ class NameService:
         limits = self.context.limits
         self._outbox.reply(incoming, list_page(request, ready, limits.page_bytes_max))
         return None
-
-    def _listable(self, lead: Leadership) -> bool:
-        open_now = lead.acting(self._now_ns) and lead.readable
-        return open_now and not lead.undecided.any_inherited()
 
     def _refuse(self, incoming: Incoming, reason: Reason) -> None:
         self.context.counters.count("refusals", reason.name)

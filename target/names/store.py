@@ -98,7 +98,8 @@ class FetchTable(Event):
 
 @dataclass(frozen=True, slots=True)
 class RowsChange(Event):
-    """Command to Raft: the leading VDEV `by` adds or removes `vdev_index` as replica of `rows`.
+    """One command to Raft: the leading VDEV `by` adds or removes `vdev_index` as replica of `rows`
+    (at most ROWS_PER_COMMAND_MAX, so that all of them have the same outcome).
 
     It must be refused for a row whose names_since is newer than `seen`, and altogether when
     `by` is no longer at `by_open_count`: a leader that restarted has forgotten that it

@@ -83,6 +83,11 @@ class Undecided:
         """True while any entry of an earlier leadership is undecided."""
         return bool(self.entries) and next(iter(self.entries)) <= self.inherited_index
 
+    def any_of_bucket(self, incarnation: int) -> bool:
+        """True while any entry concerns a name of this bucket."""
+        entries = (pending.entry.operation for pending in self.entries.values())
+        return any(operation.bucket_incarnation == incarnation for operation in entries)
+
     def newest(self, prefix: bytes) -> VersionSummary | None:
         """The newest version of a name with all undecided entries applied."""
         operations = [self.entries[i].entry.operation for i in self._names.get(prefix, ())]

@@ -64,8 +64,11 @@ class NameVerifier:
         self._open: dict[int, _Open] = {}
         self._token = 0
 
-    def receive(self, incoming: Incoming, request: NameVerify) -> None:
-        """NAME_VERIFY; a repeated one is read again, which does no harm."""
+    def receive(self, incoming: Incoming, request: NameVerify, now_ns: int) -> None:
+        """NAME_VERIFY; a repeated one is read again, which does no harm. Whoever has no lease may
+        have been removed from the row, and what it lacks is then no loss."""
+        if not self._context.lease.valid(now_ns):
+            return self._outbox.refuse(incoming, Reason.NO_LEASE)
         table = self._context.table
         row, vdev = request.key.row, request.vdev_index
         if table is None or row >= table.policy.row_count or vdev not in table.name_replicas(row):

@@ -71,7 +71,9 @@ COMMANDS: st.SearchStrategy[Message] = st.one_of(
     st.builds(bucket, SMALL),
     st.builds(lambda n: cm.BucketDeleteBegin(tenant="d", bucket=str(n)), SMALL),
     st.builds(
-        lambda n, i, r: cm.BucketDeleteEnd(tenant="d", bucket=str(n), incarnation=i, remove=r),
+        lambda n, i, r: cm.BucketDeleteEnd(
+            tenant="d", bucket=str(n), incarnation=i, marked=1, remove=r
+        ),
         SMALL,
         SMALL,
         FLAGS,

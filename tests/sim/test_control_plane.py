@@ -10,10 +10,13 @@ import os
 import pytest
 
 from replicast.flexhash import lease
-from replicast.flexhash.commands import EditKind, Role
+from replicast.flexhash.balance import STEADY_NS, Balancer
+from replicast.flexhash.commands import Code, EditKind, Role, decode_result, encode_command
 from replicast.flexhash.lease import LeaseGranter, LeaseHolder, Record
 from replicast.flexhash.server import Sender
-from replicast.sim.control import ROWS, RaftWorld, World
+from replicast.flexhash.table import Table
+from replicast.sim.control import ROWS, VOTERS, RaftWorld, World
+from replicast.units import SECOND
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import encode
 
@@ -51,6 +54,26 @@ def test_never_two_leaders_of_a_row__real_raft(seed: int) -> None:
     world.calm()
     world.run(25)
     assert world.settled()
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_power_loss_of_all__one_leader_a_row_and_nothing_forgotten(seed: int) -> None:
+    """Voters included: their journals come back as synced, they elect, and all settles again."""
+    print(f"replay: SIM_SEED={seed}")
+    world = RaftWorld(seed)
+    world.run(5)
+    before = max(world.digests)
+    for _ in range(3):
+        for node in world.nodes.values():
+            world.crash(node)
+        world.run(world.rng.uniform(0.5, 6.0))
+    world.run(20)
+    assert world.settled()
+    states = [world.nodes[voter].state for voter in VOTERS]
+    assert {state.active for state in states} == {max(world.digests)}
+    assert max(world.digests) > before  # every opening of a VDEV is known
+    opens = {n: node.open_count for n, node in world.nodes.items()}
+    assert all(opens[v.target] == v.open_count for s in states for v in s.vdevs.values())
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -117,6 +140,114 @@ def test_dead_raft_leader__rows_move_within_fifteen_seconds() -> None:
     world.run(11)
     acting = world.acting()
     assert len(acting) == ROWS and [1] not in acting.values()
+
+
+def change_rows(world: World, kind: EditKind, vdev: int, rows: tuple[int, ...]) -> None:
+    """As the leaders of `rows` would submit it, one after the other."""
+    for row in rows:
+        server = world.nodes[world.log.leader].server
+        assert server is not None
+        table = server.book.tables[server.state.active]
+        by = table.row_leader(row)
+        assert by is not None
+        change = cm.RowsChange(
+            by=by,
+            by_open_count=table.vdevs[by].open_count,
+            vdev=vdev,
+            open_count=table.vdevs[vdev].open_count,
+            kind=kind,
+            seen=table.generation,
+            rows=(row,),
+        )
+        assert decode_result(server.state.apply(encode_command(change)))[0] == Code.OK
+        world.log.entries.append(encode_command(change))
+        world.nodes[world.log.leader].applied += 1
+
+
+def led_by(world: World, node: int) -> list[int]:
+    return [row for row, nodes in world.acting().items() if nodes == [node]]
+
+
+def away_and_back(world: World, node: int) -> tuple[int, list[int]]:
+    """A target stays away until it was removed from its rows, and is added to them again."""
+    vdev, rows = node_vdev(world, node), led_by(world, node)
+    world.nodes[node].paused_until_ns = 1 << 62
+    world.run(9)
+    change_rows(world, EditKind.REMOVE, vdev, tuple(rows))
+    world.run(2)
+    world.nodes[node].paused_until_ns = 0
+    world.run(2)
+    change_rows(world, EditKind.ADD, vdev, tuple(rows))
+    world.run(4)
+    return vdev, rows
+
+
+def node_vdev(world: World, node: int) -> int:
+    table = world.nodes[world.log.leader].follower.table
+    assert table is not None
+    return next(i for i, v in table.vdevs.items() if v.target == node)
+
+
+def test_planned_moves__who_was_removed_and_came_back_leads_again_once_it_is_steady() -> None:
+    world = World(8)
+    world.run(4)
+    _, rows = away_and_back(world, 5)
+    assert rows and led_by(world, 5) == []
+    world.run(STEADY_NS / SECOND - 10)
+    assert led_by(world, 5) == []
+    world.run(40)
+    assert led_by(world, 5) == rows and world.settled()
+
+
+def test_planned_moves__a_target_that_flaps_is_given_nothing() -> None:
+    world = World(9)
+    world.run(4)
+    vdev, rows = away_and_back(world, 5)
+    for _ in range(3):
+        world.run(40)
+        change_rows(world, EditKind.REMOVE, vdev, (rows[0],))
+        world.run(2)
+        change_rows(world, EditKind.ADD, vdev, (rows[0],))
+        world.run(2)
+        assert led_by(world, 5) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_planned_moves__under_faults_never_two_leaders(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moves without end, of any row to any replica, while everything else happens, too."""
+    print(f"replay: SIM_SEED={seed}")
+    world = World(seed)
+    moves = []
+
+    def restless(self: Balancer, table: Table, now_ns: int) -> cm.RowsChange | None:
+        row = world.rng.randrange(ROWS)
+        by, vdev = table.row_leader(row), world.rng.choice(table.name_replicas(row))
+        if by is None or vdev == by:
+            return None
+        moves.append(row)
+        lives = {i: v.open_count for i, v in table.vdevs.items()}
+        return cm.RowsChange(
+            by=by,
+            by_open_count=lives[by],
+            vdev=vdev,
+            open_count=lives[vdev],
+            kind=EditKind.LEAD,
+            seen=table.generation,
+            rows=(row,),
+        )
+
+    world.run(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Balancer, "next_change", restless)
+        for _ in range(10):
+            world.fault()
+            world.run(world.rng.uniform(0.2, 4.0))
+        world.calm()
+        world.run(10)
+    world.run(10)
+    assert world.settled() and len(moves) > 20
 
 
 def test_addition_after_a_leader_change_is_refused() -> None:

@@ -39,7 +39,7 @@ class Directory:
         self.commands.append(message)
         key = (message.tenant, message.bucket)
         code = self.codes.get(type(message)) or self._apply(message, key)
-        return SimpleNamespace(code=code)
+        return SimpleNamespace(code=code, value=7)
 
     def _apply(self, message: Any, key: tuple[str, str]) -> Code:
         if isinstance(message, BucketCreate):
@@ -134,7 +134,7 @@ def test_delete__not_empty_is_unlocked_again(buckets, directory, names):
         with pytest.raises(Conflict, match="not empty"):
             await buckets.delete("photos")
         end = directory.commands[-1]
-        assert isinstance(end, BucketDeleteEnd) and not end.remove
+        assert isinstance(end, BucketDeleteEnd) and not end.remove and end.marked == 7
         await buckets.find("photos")
 
     asyncio.run(run())

@@ -8,6 +8,7 @@ from replicast.flexhash.server import ControlServer, Sender, Standing
 from replicast.flexhash.state import DOWN, UP, ControlState
 from replicast.flexhash.tables import TableBook
 from replicast.metrics import Counters
+from replicast.sim.control import info, vdev_id, vdev_join
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import encode
@@ -15,7 +16,6 @@ from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
 POLICY = cm.PolicyInfo(row_count=16, group_size=4, copies=2, min_copies=1, algorithm=1)
-PLACE = cm.Place(host="h", port=1)
 INIT = cm.ClusterInit(
     cluster_id=bytes(16), segment_id=1, recovery_epoch=0, expected_targets=3, policy=POLICY
 )
@@ -60,13 +60,15 @@ class Voter:
         assert isinstance(reply, cm.CommandResult)
         return Code(reply.code)
 
-    def renew(self, node: int, sequence: int = 1, vouched: bool = True) -> Message:
+    def renew(
+        self, node: int, sequence: int = 1, vouched: bool = True, adopted: int | None = None
+    ) -> Message:
         (reply,) = self.ask(
             node,
             cm.LeaseRenew(
                 session=1,
                 sequence=sequence,
-                adopted=self.state.active,
+                adopted=self.state.active if adopted is None else adopted,
                 settings_version=self.state.settings_version,
                 stopping=False,
                 vouched=(vdev_id(node),) if vouched else (),
@@ -75,36 +77,8 @@ class Voter:
         return reply
 
 
-def vdev_id(node: int) -> bytes:
-    return bytes([node]) * 16
-
-
 def target(node: int) -> cm.TargetJoin:
-    return cm.TargetJoin(
-        target=cm.TargetInfo(
-            node_id=node,
-            name=f"t{node}",
-            host=f"h{node}",
-            zone="",
-            udp=PLACE,
-            peer=PLACE,
-            control=PLACE,
-            metrics=PLACE,
-            public_key="",
-            vdev_count=1,
-        )
-    )
-
-
-def vdev(node: int, opens: int = 1) -> cm.VdevJoin:
-    return cm.VdevJoin(
-        vdev_id=vdev_id(node),
-        target=node,
-        weight=1,
-        open_count=opens,
-        opener=opens,
-        damaged=False,
-    )
+    return cm.TargetJoin(target=info(node))
 
 
 def formed() -> Voter:
@@ -113,7 +87,7 @@ def formed() -> Voter:
     voter.turn()
     for node in (1, 2, 3):
         assert voter.run(node, target(node)) == Code.OK
-        assert voter.run(node, vdev(node)) == Code.OK
+        assert voter.run(node, vdev_join(node)) == Code.OK
     for _ in range(6):
         voter.turn()
     assert voter.state.active == 1
@@ -125,7 +99,7 @@ def test_formation__nothing_is_prepared_before_all_are_there() -> None:
     for _ in range(4):
         voter.turn()
     voter.run(1, target(1))
-    voter.run(1, vdev(1))
+    voter.run(1, vdev_join(1))
     for _ in range(8):
         voter.turn()
     assert voter.state.prepared == voter.state.active == 0
@@ -134,7 +108,7 @@ def test_formation__nothing_is_prepared_before_all_are_there() -> None:
 def test_commands__only_by_role_and_only_about_oneself() -> None:
     voter = formed()
     assert voter.run(2, target(3)) == Code.FORBIDDEN
-    assert voter.run(2, vdev(3, 2)) == Code.FORBIDDEN
+    assert voter.run(2, vdev_join(3, 2)) == Code.FORBIDDEN
     assert voter.run(2, cm.Activate(generation=2)) == Code.FORBIDDEN
     assert voter.run(2, cm.VdevStates(changes=())) == Code.FORBIDDEN
     rows = cm.RowsChange(
@@ -145,7 +119,7 @@ def test_commands__only_by_role_and_only_about_oneself() -> None:
     bucket = cm.BucketCreate(tenant="d", bucket="b", spread=4, inline_max_bytes=1, created_ns=1)
     assert voter.run(2, bucket) == Code.FORBIDDEN
     assert voter.run(9, bucket, Role.GATEWAY) == Code.OK
-    assert voter.run(9, vdev(9), Role.GATEWAY) == Code.FORBIDDEN
+    assert voter.run(9, vdev_join(9), Role.GATEWAY) == Code.FORBIDDEN
 
 
 def test_requests__leases_and_keys_are_not_for_gateways() -> None:
@@ -175,6 +149,16 @@ def test_outcome_of_another_term__is_no_proof() -> None:
     voter.core.standing = Standing(leading_term=2, leader=1, term=2)
     voter.core.command_done(token, voter.state.apply(entry), voter.now_ns, 0)
     assert not voter.core.steward.started
+
+
+def test_new_leader__renews_nobody_who_lags_before_its_first_look_at_the_state() -> None:
+    voter = formed()
+    assert isinstance(voter.renew(2), cm.LeaseGrant)
+    voter.standing = Standing(leading_term=2, leader=1, term=2)
+    voter.turn()  # the first no-op of the term is committed, and nothing else was looked at
+    assert voter.core.steward.started
+    refused = voter.renew(2, sequence=2, adopted=0)
+    assert isinstance(refused, cm.LeaseRefused) and refused.reason == LeaseReason.ADOPT_FIRST
 
 
 def test_watcher__is_told_of_changes_once() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from replicast.flexhash.commands import (
@@ -15,12 +17,12 @@ from replicast.flexhash.commands import (
     encode_command,
 )
 from replicast.flexhash.state import DOWN, DRAINING, OUT, UP, ControlState
+from replicast.sim.control import info, vdev_join
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError
 from replicast.wire.schema import Message
 
 POLICY = cm.PolicyInfo(row_count=64, group_size=8, copies=3, min_copies=2, algorithm=1)
-PLACE = cm.Place(host="h", port=1)
 
 
 def init(targets: int = 2) -> cm.ClusterInit:
@@ -34,31 +36,7 @@ def init(targets: int = 2) -> cm.ClusterInit:
 
 
 def target(node: int, key: str = "", vdevs: int = 1) -> cm.TargetJoin:
-    return cm.TargetJoin(
-        target=cm.TargetInfo(
-            node_id=node,
-            name=f"t{node}",
-            host=f"h{node}",
-            zone="",
-            udp=PLACE,
-            peer=PLACE,
-            control=PLACE,
-            metrics=PLACE,
-            public_key=key,
-            vdev_count=vdevs,
-        )
-    )
-
-
-def vdev(node: int, opens: int = 1, opener: int = 0, damaged: bool = False) -> cm.VdevJoin:
-    return cm.VdevJoin(
-        vdev_id=bytes([node]) * 16,
-        target=node,
-        weight=5,
-        open_count=opens,
-        opener=opener or opens,
-        damaged=damaged,
-    )
+    return cm.TargetJoin(target=replace(info(node), public_key=key, vdev_count=vdevs))
 
 
 def bucket(name: str, spread: int = 8) -> cm.BucketCreate:
@@ -83,10 +61,14 @@ def do(state: ControlState, message: Message, client: int = 0, sequence: int = 0
     return decode_result(state.apply(encode_command(message, client, sequence)))[0]
 
 
+def run(state: ControlState, message: Message) -> tuple[Code, int]:
+    return decode_result(state.apply(encode_command(message)))
+
+
 def formed() -> ControlState:
     """Two targets with one VDEV each, generation 1 active."""
     state = ControlState()
-    for message in (init(), target(1), target(2), vdev(1), vdev(2)):
+    for message in (init(), target(1), target(2), vdev_join(1), vdev_join(2)):
         assert do(state, message) == Code.OK
     generation(state)
     return state
@@ -135,8 +117,8 @@ def test_prepare__waits_for_all_expected_vdevs() -> None:
     do(state, init())
     do(state, target(1))
     do(state, target(2, vdevs=2))
-    do(state, vdev(1))
-    do(state, vdev(2))
+    do(state, vdev_join(1))
+    do(state, vdev_join(2))
     assert do(state, cm.Prepare(generation=state.next_generation)) == Code.NOT_FORMED
     second = cm.VdevJoin(
         vdev_id=b"z" * 16, target=2, weight=1, open_count=1, opener=1, damaged=False
@@ -149,7 +131,7 @@ def test_generations__count_up_and_are_used_once() -> None:
     state = formed()
     assert state.active == 1 and not state.pending
     assert do(state, cm.Prepare(generation=2)) == Code.CONFLICT  # nothing to do
-    do(state, vdev(1, 2))
+    do(state, vdev_join(1, 2))
     assert do(state, cm.Prepare(generation=3)) == Code.CONFLICT
     assert do(state, cm.Prepare(generation=2)) == Code.OK
     assert do(state, cm.Prepare(generation=3)) == Code.CONFLICT  # one at a time
@@ -181,16 +163,18 @@ def test_abort__keeps_the_row_changes_for_the_next() -> None:
 
 def test_vdev_join__value_is_the_generation_that_knows() -> None:
     state = formed()
-    first = decode_result(state.apply(encode_command(vdev(1, 2))))
+    first = decode_result(state.apply(encode_command(vdev_join(1, 2))))
     assert first == (Code.OK, 2)
-    assert decode_result(state.apply(encode_command(vdev(1, 2)))) == (Code.OK, 2)
+    assert decode_result(state.apply(encode_command(vdev_join(1, 2)))) == (Code.OK, 2)
     assert generation(state) == 2
-    assert decode_result(state.apply(encode_command(vdev(1, 2)))) == (Code.OK, 2)
+    assert decode_result(state.apply(encode_command(vdev_join(1, 2)))) == (Code.OK, 2)
     assert not state.pending
 
 
 @pytest.mark.parametrize(
-    "join", [vdev(2, 1, opener=99), vdev(2, 5, damaged=True)], ids=["rolled back", "damaged"]
+    "join",
+    [vdev_join(2, 1, opener=99), replace(vdev_join(2, 5), damaged=True)],
+    ids=["rolled back", "damaged"],
 )
 def test_vdev_join__lost_ones_leave_every_set(join: cm.VdevJoin) -> None:
     state = formed()
@@ -207,14 +191,14 @@ def test_vdev_join__known_higher_open_stays_in_sync() -> None:
     state = formed()
     change = cm.VdevChange(index=2, open_count=1, state=DOWN)
     do(state, cm.VdevStates(changes=(change,)))
-    assert do(state, vdev(2, 4)) == Code.OK
+    assert do(state, vdev_join(2, 4)) == Code.OK
     assert state.vdevs[2].state == UP and not state.damaged
 
 
 def test_vdev_states__only_of_the_same_open() -> None:
     state = formed()
     down = cm.VdevStates(changes=(cm.VdevChange(index=2, open_count=1, state=DOWN),))
-    do(state, vdev(2, 2))
+    do(state, vdev_join(2, 2))
     assert do(state, down) == Code.CONFLICT
     assert state.vdevs[2].state == UP
     for goal in (DRAINING, OUT):
@@ -222,7 +206,7 @@ def test_vdev_states__only_of_the_same_open() -> None:
         assert do(state, cm.VdevStates(changes=(step,))) == Code.OK
     back = cm.VdevStates(changes=(cm.VdevChange(index=2, open_count=2, state=UP),))
     assert do(state, back) == Code.CONFLICT  # out is for good
-    assert do(state, vdev(2, 3)) == Code.OK
+    assert do(state, vdev_join(2, 3)) == Code.OK
     assert list(state.damaged) == [2]  # its loss was declared
 
 
@@ -243,7 +227,7 @@ def test_rows_change__fenced_by_open_counts(change: cm.RowsChange, code: Code) -
 def test_rows_change__a_leader_that_reopened_has_forgotten_it() -> None:
     state = formed()
     do(state, add(3))
-    do(state, vdev(1, 2))
+    do(state, vdev_join(1, 2))
     assert not state.edits
 
 
@@ -253,7 +237,7 @@ def test_buckets__two_step_delete_and_incarnations() -> None:
     assert do(state, bucket("b", spread=4096)) == Code.OK
     assert state.buckets["default", "b"].spread == 64  # never more than rows
     key = {"tenant": "default", "bucket": "b"}
-    end = cm.BucketDeleteEnd(**key, incarnation=1, remove=True)
+    end = cm.BucketDeleteEnd(**key, incarnation=1, marked=2, remove=True)
     assert do(state, end) == Code.CONFLICT
     assert do(state, cm.BucketDeleteBegin(**key)) == Code.OK
     assert state.buckets["default", "b"].state == BucketState.DELETING
@@ -263,6 +247,24 @@ def test_buckets__two_step_delete_and_incarnations() -> None:
     assert state.buckets["default", "b"].incarnation == 2
     assert do(state, end) == Code.NO_SUCH  # an end of the earlier life
     assert do(state, cm.BucketDeleteBegin(tenant="x", bucket="b")) == Code.NO_SUCH
+
+
+def test_buckets__a_deletion_that_was_overtaken_removes_nothing() -> None:
+    """It found the bucket empty; then another one unmarked it, a name was put, and it was marked
+    again."""
+    state = formed()
+    do(state, bucket("b"))
+    begin = cm.BucketDeleteBegin(tenant="default", bucket="b")
+    _, first = run(state, begin)
+    assert run(state, begin) == (Code.OK, first)
+    slow = cm.BucketDeleteEnd(
+        tenant="default", bucket="b", incarnation=1, marked=first, remove=True
+    )
+    assert do(state, replace(slow, remove=False)) == Code.OK
+    code, second = run(state, begin)
+    assert code == Code.OK and second != first
+    assert do(state, slow) == Code.CONFLICT
+    assert do(state, replace(slow, marked=second)) == Code.OK
 
 
 def test_tokens__one_use_by_one_role() -> None:
@@ -291,7 +293,7 @@ def test_freeze__bounded_and_remembered_when_ended_early() -> None:
 
 def test_snapshot__restores_everything() -> None:
     state = formed()
-    messages = (bucket("b"), add(3), vdev(2, 1, opener=9), target(3, key="k" * 40))
+    messages = (bucket("b"), add(3), vdev_join(2, 1, opener=9), target(3, key="k" * 40))
     for number, message in enumerate(messages):
         do(state, message, 5, number + 1)
     do(state, cm.TokenAdd(token_hash=b"t" * 32, role=Role.TARGET))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from replicast.flexhash.lease import (
     LAG_NS,
     LEASE_NS,
+    MAX_SKEW_NS,
     LeaseGranter,
     LeaseHolder,
     LeaseReason,
@@ -155,7 +156,7 @@ def grant(sequence: int, duration_ns: int = LEASE_NS, floor: int = 0) -> cm.Leas
 def test_holder__counts_from_its_send() -> None:
     holder = LeaseHolder(1)
     assert not holder.valid(0)
-    asked = holder.request(10 * SECOND, 0, 0, ())
+    asked = holder.request(10 * SECOND, 0, ())
     assert holder.granted(grant(asked.sequence), 0)
     assert holder.valid(16 * SECOND - 1) and not holder.valid(16 * SECOND)
     assert holder.age_ns(10 * SECOND) == SECOND
@@ -164,7 +165,7 @@ def test_holder__counts_from_its_send() -> None:
 
 def test_holder__keeps_the_highest_floor_and_the_longest_lease() -> None:
     holder = LeaseHolder(1)
-    first, second = (holder.request(n * SECOND, 0, 0, ()) for n in (0, 1))
+    first, second = (holder.request(n * SECOND, 0, ()) for n in (0, 1))
     holder.granted(grant(second.sequence, floor=5), 0)
     holder.granted(grant(first.sequence, floor=4), 0)
     assert holder.floor == 5 and holder.remaining_ns(SECOND) == LEASE_NS
@@ -172,19 +173,27 @@ def test_holder__keeps_the_highest_floor_and_the_longest_lease() -> None:
 
 def test_holder__given_back_or_fenced_is_not_valid() -> None:
     holder = LeaseHolder(1)
-    asked = holder.request(0, 0, 0, ())
+    asked = holder.request(0, 0, ())
     holder.granted(grant(asked.sequence), 0)
-    late = holder.request(1, 0, 0, ())
+    late = holder.request(1, 0, ())
     assert holder.give_back().stopping
     assert not holder.valid(1) and not holder.granted(grant(late.sequence), 0)
     fenced = LeaseHolder(1)
-    fenced.granted(grant(fenced.request(0, 0, 0, ()).sequence), 0)
+    fenced.granted(grant(fenced.request(0, 0, ()).sequence), 0)
     fenced.fenced = True
     assert not fenced.valid(1)
 
 
 def test_holder__knows_how_far_its_clock_is_off() -> None:
     holder = LeaseHolder(1)
-    asked = holder.request(0, 7 * SECOND, 0, ())
-    holder.granted(grant(asked.sequence), 9 * SECOND)
-    assert holder.skew_ns == 8 * SECOND
+    assert holder.skew_ns(0, 50 * SECOND) == 0  # nothing is known before the first grant
+    asked = holder.request(0, 0, ())
+    holder.granted(grant(asked.sequence), 2 * SECOND)  # the leader's clock said 0 meanwhile
+    assert holder.skew_ns(3 * SECOND, 10 * SECOND) == 8 * SECOND
+
+
+def test_holder__sees_a_step_of_its_clock_before_the_next_grant() -> None:
+    holder = LeaseHolder(1)
+    holder.granted(grant(holder.request(0, 0, ()).sequence), 0)
+    assert holder.skew_ns(SECOND // 2, SECOND // 2) == 0
+    assert holder.skew_ns(SECOND // 2, 3600 * SECOND) > MAX_SKEW_NS

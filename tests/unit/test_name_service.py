@@ -153,11 +153,12 @@ class Desk:
         return list(reply.versions)
 
     def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Any:
-        return self.ask(
-            NameList(
-                rows=tuple(range(ROWS)), tenant="t", bucket="b", bucket_incarnation=1,
-                prefix=prefix, after=after, limit=limit,
-            )
+        return self.ask(self.list_message(prefix, after, limit))
+
+    def list_message(self, prefix: str = "", after: str = "", limit: int = 1000) -> NameList:
+        return NameList(
+            rows=tuple(range(ROWS)), tenant="t", bucket="b", bucket_incarnation=1,
+            prefix=prefix, after=after, limit=limit,
         )  # fmt: skip
 
 
@@ -433,6 +434,19 @@ def test_list__a_prefix_of_another_name_and_many_versions(desk: Desk) -> None:
     assert isinstance(page, NameEntries)
     assert [e.name for e in desk.list(after="a").entries] == ["a\x01", "a/b", "ab", "b"]
     assert [e.name for e in desk.list(prefix="a", after="a/b").entries] == ["ab"]
+
+
+def test_list__a_bucket_being_deleted_is_not_empty_while_a_put_is_undecided(desk: Desk) -> None:
+    desk.put("warm")
+    desk.delete("warm")
+    desk.list()
+    desk.submit(desk.put_message("a"), b"1" * 16)
+    desk.names.take_outgoing()  # ordered, and not durable yet
+    desk.buckets["t", "b"].state = 2
+    desk.submit(desk.list_message(), b"2" * 16)
+    put, page = (reply.message for reply in desk.replies())
+    assert isinstance(put, NameResult) and isinstance(page, NameEntries)
+    assert [e.name for e in page.entries] == ["a"]
 
 
 def test_short_of_copies__is_listed_for_repair_until_the_version_is_gone(desk: Desk) -> None:

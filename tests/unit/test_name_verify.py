@@ -68,7 +68,9 @@ class Bench:
             event=self.events.append,
         )
         healer = SimpleNamespace(want=lambda replica, index, summary: self.wanted.append(index))
-        context = SimpleNamespace(table=table, counters=Counters())
+        self.leased = True
+        lease = SimpleNamespace(valid=lambda now_ns: self.leased)
+        context = SimpleNamespace(table=table, counters=Counters(), lease=lease)
         found: Any = {1: replica}
         parts: Any = (context, outbox, lambda row, vdev: found.get(vdev), healer)
         self.verifier = NameVerifier(*parts)
@@ -77,7 +79,7 @@ class Bench:
         request = NameVerify(
             key=key, version=VERSION, hash_algorithm=int(ALGORITHM), vdev_index=vdev
         )
-        self.verifier.receive(Incoming(request, 9, b"i" * 16, 1), request)
+        self.verifier.receive(Incoming(request, 9, b"i" * 16, 1), request, 0)
 
     def result(self, found: bytes | EntryBad | None) -> int:
         self.ask()
@@ -123,6 +125,13 @@ def test_verify__a_version_that_is_not_there(bench: Bench) -> None:
     bench.replica.log.last.index = 10  # more is on its way: it may be that one
     bench.ask()
     assert bench.refused == [Reason.BUSY]
+
+
+def test_verify__without_a_lease_nothing_is_called_missing(bench: Bench) -> None:
+    """It may have been removed from the row long ago (contract C6)."""
+    bench.version, bench.leased = None, False
+    bench.ask()
+    assert bench.refused == [Reason.NO_LEASE] and not bench.replies
 
 
 def test_verify__not_a_replica_not_open_too_many(bench: Bench) -> None:

@@ -82,6 +82,27 @@ def test_messages_arrive_with_the_sender_that_the_key_names() -> None:
     asyncio.run(test())
 
 
+def test_messages_that_fail__do_not_end_the_channel() -> None:
+    async def test() -> None:
+        allow = AllowList({A.public: Identity(1, Role.TARGET), B.public: Identity(2, Role.TARGET)})
+        a, b = End(1, A, allow), End(2, B, allow)
+        deliver, b.channel._on_messages = b.channel._on_messages, _fail
+        a.channel.update(table_of(a.entry, b.entry))
+        await until(lambda: a.channel.send(2, QUERY))
+        await until(lambda: b.counters.get("row_entries_refused", "internal") == 1)
+        b.channel._on_messages = deliver
+        await until(lambda: a.channel.send(2, QUERY))
+        await until(lambda: b.heard)
+        await a.close()
+        await b.close()
+
+    asyncio.run(test())
+
+
+def _fail(batch: object) -> None:
+    raise AssertionError("a message that nobody expected")
+
+
 def test_a_gateway_is_not_heard() -> None:
     async def test() -> None:
         allow = AllowList({A.public: Identity(1, Role.GATEWAY), B.public: Identity(2, Role.TARGET)})

@@ -13,6 +13,7 @@ from replicast.target.names.outbox import Outbox
 from replicast.target.names.removals import Removals
 from replicast.target.names.store import RowsChange
 from replicast.units import MS, SECOND
+from replicast.wire.control_messages import ROWS_PER_COMMAND_MAX
 
 POLICY = Policy(row_count=64, group_size=4, copies=3, min_copies=2, algorithm=1)
 
@@ -115,3 +116,13 @@ def test_plan__nobody_down(desk):
     context.adopt(first)
     removals.plan(led_by_us(first), 0)
     assert removals.deadline_ns() is None
+
+
+def test_outbox__one_event_is_one_command_of_raft(desk):
+    """Else a refusal of one part would be taken for a refusal of all."""
+    _, _, outbox, _ = desk
+    for row in range(2 * ROWS_PER_COMMAND_MAX + 1):
+        outbox.change((True, 2, 5, 1, 5, 1), row)
+    parts = [event.rows for event in changes(outbox, 0)]
+    assert [len(part) for part in parts] == [ROWS_PER_COMMAND_MAX, ROWS_PER_COMMAND_MAX, 1]
+    assert [row for part in parts for row in part] == list(range(2 * ROWS_PER_COMMAND_MAX + 1))

@@ -123,6 +123,7 @@ class World:
         self.opens = dict.fromkeys(self.nodes, 1)
         self.edits: list[RowsChange] = []
         self.hold_commands = False
+        self.leads: dict[int, int] = {}  # planned moves: row -> who is to lead it
         self.prepared: Table | None = None
         self.acks: set[int] = set()
         self.floor_given = self.activated_ns = 0
@@ -140,6 +141,10 @@ class World:
     def at(self, delay_ns: int, action: Callable[[], None]) -> None:
         self.sequence += 1
         heapq.heappush(self.heap, (self.now_ns + delay_ns, self.sequence, action))
+
+    def lead(self, row: int, vdev: int) -> None:
+        """The Raft leader plans that this replica leads the row, if it can."""
+        self.leads[row], self.dirty = vdev, True
 
     def run(self, until_ns: int) -> None:
         while self.heap and self.heap[0][0] <= until_ns:
@@ -308,7 +313,10 @@ class World:
             best = old.name_candidates(row)
             if all(v in line and self.states[v] == VdevState.UP for v in best):
                 names[row] = [v for v in line if v in best]
-        self.edits = []
+        for row, vdev in self.leads.items():
+            if vdev in names[row] and self.states[vdev] == VdevState.UP:
+                names[row] = [vdev, *(v for v in names[row] if v != vdev)]
+        self.edits, self.leads = [], {}
         cells = np.full_like(old.rows.names, NO_VDEV)
         for row, line in enumerate(names):
             cells[row, : len(line)] = line

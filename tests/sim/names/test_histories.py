@@ -61,6 +61,8 @@ def disturb(world: Any, rng: random.Random) -> None:
         node.cut = not node.cut
     elif dice < 0.85:
         node.deaf = not node.deaf
+    elif dice < 0.93:
+        world.lead(rng.randrange(world.policy.row_count), node.vdev)
     else:
         node.store.checkpoint()
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from replicast.flexhash.entries import VdevState
+from replicast.flexhash.entries import NO_VDEV, VdevState
 from replicast.target.names.leader import Leadership
+from replicast.target.names.store import StoreOutcome
 from replicast.units import MS, SECOND
 from replicast.wire.name_messages import IF_ABSENT, NO_VERSION, Condition
 from replicast.wire.reasons import Reason
@@ -264,3 +265,87 @@ def test_a_replica_that_is_silent__is_removed_and_comes_back_by_itself(
     assert world.table.name_replicas(0) == (1, 3)
     finish(sim, world)
     assert sorted(world.table.name_replicas(0)) == [1, 2, 3]
+
+
+def test_a_leader_that_lost_its_end_and_reaches_nobody__orders_nothing_over_what_was_committed(
+    sim: Any, world: Any
+) -> None:
+    made = puts(world, 9)
+    world.crash(1)
+    world.nodes[1].store.damage(0, 4)
+    for vdev in (2, 3):
+        world.nodes[vdev].cut = True
+    world.start(1)  # within its lease: leads by the same table, and believes in three entries
+    leaders = world.nodes[1].service._leaders
+    world.until(lambda: 0 in leaders and leaders[0].readable)
+    tenure = leaders[0].tenure
+    late = [world.put(NAME, body=bytes([i])) for i in range(30)]
+    world.run_for(60 * MS)
+    for vdev in (2, 3):
+        world.nodes[vdev].cut = False
+    world.done(*late)
+    assert leaders[0].tenure > tenure, "what it sent before it heard them has no part in this"
+    for operation in made:
+        world.assert_durable(operation)
+    finish(sim, world)
+
+
+def test_a_replica_that_answers_and_stores_nothing__is_removed(sim: Any, world: Any) -> None:
+    """Its disk is full: alive, vouched for, and in the way of every write (design-review 3.6)."""
+    write_to_disk = world._write
+    full = world.nodes[2]
+
+    def write(node: Any, event: Any) -> None:
+        if node is not full or not full.store.full:
+            write_to_disk(node, event)
+            return
+        node.service.stored(event.vdev_index, event.token, StoreOutcome.AGAIN, world.now_ns)
+
+    world._write = write
+    full.store.full = True
+    made = puts(world, 3)
+    assert 2 not in world.table.name_replicas(0)
+    full.store.full = False
+    made += puts(world, 3)
+    finish(sim, world)
+    assert sorted(world.table.name_replicas(0)) == [1, 2, 3]
+
+
+def test_damage_leaves_one_replica__what_is_undecided_waits_for_min_copies(
+    sim: Any, world: Any
+) -> None:
+    """Contract C1: no acknowledgement counts fewer than min_copies, however the set shrank."""
+    for vdev in (2, 3, 4):
+        world.nodes[vdev].cut = True
+    write = world.put(NAME)
+    world.run_for(20 * MS)
+    old = world.table
+    cells = old.rows.names.copy()
+    cells[0] = NO_VDEV
+    cells[0, 0] = 1  # 2 and 3 came back damaged
+    since = old.rows.names_since.copy()
+    since[0] = old.generation + 1
+    world.table = world._make(
+        old.generation + 1, old.rows.members, cells, since, old.rows.leader_since.copy()
+    )
+    world.until(lambda: world.nodes[1].table.generation > old.generation)
+    world.run_for(500 * MS)
+    assert write.end_ns is None
+    for vdev in (2, 3, 4):
+        world.nodes[vdev].cut = False
+    world.done(write)
+    finish(sim, world)
+
+
+def test_planned_moves_of_leadership__no_operation_fails(sim: Any, world: Any) -> None:
+    made: list[Any] = []
+    for leader in (2, 3, 1, 3, 2, 1):
+        world.lead(0, leader)
+        for i in range(40):
+            made.append(world.put(NAME, body=bytes([i])) if i % 2 else world.get(NAME))
+            world.run_for(8 * MS)
+        world.until(lambda leader=leader: world.table.row_leader(0) == leader)
+    world.done(*made)
+    assert all(o.reason == 0 for o in made)
+    assert max(o.end_ns - o.start_ns for o in made) < SECOND
+    finish(sim, world)

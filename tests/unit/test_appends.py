@@ -1,0 +1,101 @@
+"""target/names/appends.py: what the store did not take comes again, and nothing overtakes it."""
+
+from __future__ import annotations
+
+from replicast.target.names.appends import AGAIN_NS, Appends
+from replicast.target.names.limits import NameLimits
+from replicast.target.names.log import LogEntry, read_entry
+from replicast.target.names.memory import MemoryRowStore
+from replicast.target.names.replica import RowReplica
+from replicast.target.names.store import AppendRecords, StoreOutcome
+from replicast.wire.codec import encode
+from replicast.wire.name_messages import NO_VERSION
+from replicast.wire.row_messages import PUT, RowOperation
+
+ROW = 3
+
+
+def entry(epoch: int, index: int) -> LogEntry:
+    operation = RowOperation(
+        tenure=epoch, kind=PUT, reason=0, time_ns=index, operation_id=bytes([epoch, index] * 8),
+        tenant="t", bucket="b", bucket_incarnation=1, name="n", version=NO_VERSION,
+        replaces=NO_VERSION, logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), body=b"",
+    )  # fmt: skip
+    return read_entry(epoch, index, encode(operation))
+
+
+class Disk:
+    """One replica, the records that it hands out, and a store that may refuse them."""
+
+    def __init__(self) -> None:
+        self.store = MemoryRowStore()
+        self.replica = RowReplica(ROW, 1, self.store, NameLimits())
+        self.appends = Appends(1)
+
+    def take(self, now_ns: int = 0) -> list[AppendRecords]:
+        fresh = [self.replica] if self.replica.log.records else []
+        return list(self.appends.take(fresh, now_ns))
+
+    def done(self, event: AppendRecords, outcome: StoreOutcome) -> None:
+        if outcome == StoreOutcome.STORED:
+            self.store.append(event.records)
+            self.store.sync()
+        list(self.appends.stored(event.token, outcome, 0))
+
+    def epochs(self) -> list[int]:
+        held = (self.store.entry(ROW, i) for i in range(1, self.store.span(ROW)[0] + 1))
+        return [found[0] for found in held if found is not None]
+
+
+def test_again__an_entry_does_not_come_back_over_what_replaced_it() -> None:
+    disk = Disk()
+    log = disk.replica.log
+    log.append(entry(1, 1))
+    (first,) = disk.take()
+    log.truncate(1)
+    log.append(entry(2, 1))
+    (second,) = disk.take()
+    disk.done(first, StoreOutcome.AGAIN)
+    disk.done(second, StoreOutcome.STORED)
+    assert log.durable_index == 0
+    for event in disk.take(AGAIN_NS):
+        disk.done(event, StoreOutcome.STORED)
+    assert log.durable_index == 1 and disk.epochs() == [2]
+
+
+def test_again__a_truncation_does_not_void_what_was_written_behind_it() -> None:
+    disk = Disk()
+    log = disk.replica.log
+    for index in (1, 2):
+        log.append(entry(1, index))
+    (before,) = disk.take()
+    disk.done(before, StoreOutcome.STORED)
+    log.truncate(2)
+    log.append(entry(2, 2))
+    (first,) = disk.take()
+    log.append(entry(2, 3))
+    (second,) = disk.take()
+    disk.done(second, StoreOutcome.STORED)
+    disk.done(first, StoreOutcome.AGAIN)
+    assert log.durable_index == 1
+    assert disk.take(AGAIN_NS - 1) == []
+    for event in disk.take(AGAIN_NS):
+        disk.done(event, StoreOutcome.STORED)
+    assert log.durable_index == 3 and disk.epochs() == [1, 2, 2]
+
+
+def test_again__what_became_of_the_first_writing_says_nothing() -> None:
+    disk = Disk()
+    log = disk.replica.log
+    log.append(entry(1, 1))
+    (first,) = disk.take()
+    log.append(entry(1, 2))
+    (second,) = disk.take()
+    disk.done(first, StoreOutcome.AGAIN)
+    again = disk.take(AGAIN_NS)
+    assert len(again) == 2
+    list(disk.appends.stored(second.token, StoreOutcome.STORED, 0))  # late, of the first writing
+    disk.done(again[0], StoreOutcome.STORED)
+    assert log.durable_index == 1
+    disk.done(again[1], StoreOutcome.STORED)
+    assert log.durable_index == 2

@@ -1,0 +1,151 @@
+"""target/names/members.py: when an addition is decided, and what a refusal says."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicast.flexhash.build import build
+from replicast.flexhash.entries import (
+    Policy,
+    RowChange,
+    RowChangeKind,
+    TargetEntry,
+    VdevEntry,
+    VdevState,
+)
+from replicast.metrics import Counters
+from replicast.target.names.context import RowContext
+from replicast.target.names.follower import Follower, Role
+from replicast.target.names.limits import NameLimits
+from replicast.target.names.members import POLL_NS, Members
+from replicast.target.names.memory import MemoryRowStore
+from replicast.target.names.outbox import Outbox
+from replicast.target.names.position import Position
+from replicast.target.names.replica import RowReplica
+from replicast.target.names.store import RowsChange
+from replicast.units import SECOND
+
+POLICY = Policy(row_count=8, group_size=4, copies=3, min_copies=2)
+
+
+class Lease:
+    floor = 1 << 60
+
+    def valid(self, now_ns: int) -> bool:
+        return True
+
+
+class Desk:
+    """The members of one row; `candidate` is a VDEV that was removed and wants to come back."""
+
+    def __init__(self) -> None:
+        place = ("127.0.0.1", 1)
+        self.targets = [
+            TargetEntry(n, f"t{n}", f"h{n}", "z", place, place, place, "k" * 40, place)
+            for n in (1, 2, 3, 4)
+        ]
+        vdevs = [VdevEntry(n, bytes([n]) * 16, n, 1, VdevState.UP, 5) for n in (1, 2, 3, 4)]
+        self.vdevs = vdevs
+        first = build(None, self.targets, vdevs, POLICY, (), 1)
+        self.row = next(r for r in range(8) if first.name_replicas(r)[0] == 1)
+        self.candidate = first.name_replicas(self.row)[2]
+        gone = RowChange(self.row, self.candidate, RowChangeKind.REMOVE, 1)
+        self.table = build(first, self.targets, vdevs, POLICY, [gone], 2)
+        self.context = RowContext(1, 9, Lease(), {}, NameLimits(), Counters())
+        self.context.open_counts[1] = 5
+        self.context.adopt(self.table)
+        self.outbox = Outbox(1, 1 << 20)
+        store = MemoryRowStore()
+        store.open_count = 5
+        self.now_ns = SECOND
+        self.members = Members(
+            RowReplica(self.row, 1, store, NameLimits()), self.context, self.outbox
+        )
+        self.members.on_table(self.now_ns)
+
+    def tend(self) -> list[RowsChange]:
+        self.now_ns += 2 * SECOND
+        self.members.tend(self.now_ns)
+        events = self.outbox.take_events(self.now_ns)
+        return [event for event in events if isinstance(event, RowsChange) and event.add]
+
+    def join(self) -> Follower:
+        """The candidate is up to date; its addition is submitted."""
+        self.tend()
+        follower = self.members.followers[self.candidate]
+        follower.match(0, self.now_ns)
+        (change,) = self.tend()
+        assert change.vdev_index == self.candidate and follower.role == Role.JOINING
+        return follower
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_refused__waits_until_every_submission_was(desk: Desk) -> None:
+    follower = desk.join()
+    assert len(desk.tend()) == 1  # no answer yet: submitted again
+    desk.members.refused(desk.candidate, 2)
+    assert follower.role == Role.JOINING
+    desk.members.refused(desk.candidate, 2)
+    assert follower.role == Role.CATCHING_UP
+
+
+def test_refused__of_an_addition_that_a_table_has_settled_says_nothing_of_the_next(
+    desk: Desk,
+) -> None:
+    follower = desk.join()
+    other = next(v for v in desk.table.name_replicas(desk.row) if v != 1)
+    down = [
+        VdevEntry(n, bytes([n]) * 16, n, 1, VdevState.DOWN if n == 1 else VdevState.UP, 5)
+        for n in (1, 2, 3, 4)
+    ]
+    away = build(desk.table, desk.targets, down, POLICY, [], 3)
+    assert away.row_leader(desk.row) == other
+    desk.context.adopt(build(away, desk.targets, desk.vdevs, POLICY, [], 4))
+    desk.members.on_table(desk.now_ns)
+    assert follower.role == Role.CATCHING_UP  # the row has moved on since it was submitted
+    assert len(desk.tend()) == 1 and follower.role == Role.JOINING
+    desk.members.refused(desk.candidate, 2)
+    assert follower.role == Role.JOINING
+    desk.members.refused(desk.candidate, 4)
+    assert follower.role == Role.CATCHING_UP
+
+
+def test_poll__an_unsettled_row_is_looked_at_again_soon(desk: Desk) -> None:
+    desk.tend()
+    assert desk.members.unsettled
+    follower = desk.members.followers[desk.candidate]
+    follower.match(0, desk.now_ns)
+    desk.now_ns += POLL_NS
+    desk.members.tend(desk.now_ns)
+    assert follower.role == Role.JOINING
+
+
+def test_candidate__that_comes_back_with_less_is_not_added_for_what_it_once_had(desk: Desk) -> None:
+    """Rolled back between two opens (design-review 1.9): its old acknowledgements are void."""
+    desk.tend()
+    follower = desk.members.followers[desk.candidate]
+    follower.match(0, desk.now_ns)
+    follower.acknowledge(100, desk.now_ns)
+    follower.lost(desk.now_ns, desk.now_ns)
+    follower.match(5, desk.now_ns)
+    desk.members._replica.committed_index = 100
+    assert desk.tend() == [] and follower.role == Role.CATCHING_UP
+    follower.acknowledge(100, desk.now_ns)
+    assert len(desk.tend()) == 1
+
+
+def test_candidate__is_added_under_sustained_load(desk: Desk) -> None:
+    """Many undecided entries are always on their way, to replicas in sync too."""
+    desk.tend()
+    follower = desk.members.followers[desk.candidate]
+    follower.match(0, desk.now_ns)
+    replica = desk.members._replica
+    replica.committed_index, replica.log.last = 100, Position(1, 1, 400)
+    follower.acknowledge(99, desk.now_ns)
+    assert desk.tend() == []
+    follower.acknowledge(100, desk.now_ns)
+    assert len(desk.tend()) == 1

@@ -1,0 +1,77 @@
+"""target/names/replica.py: promises, and a log whose entries the disk does not give back."""
+
+from __future__ import annotations
+
+from replicast.target.names.limits import NameLimits
+from replicast.target.names.memory import MemoryRowStore
+from replicast.target.names.position import ZERO, Position, tenure_number, to_wire
+from replicast.target.names.replica import RowReplica
+from replicast.wire.codec import encode
+from replicast.wire.name_messages import NO_VERSION
+from replicast.wire.row_messages import (
+    ACCEPTED,
+    PUT,
+    AppendItem,
+    QueryItem,
+    RowEntry,
+    RowOperation,
+)
+
+ROW, LEADER, ME = 3, 7, 1
+TENURE = tenure_number(4, 1)
+
+
+def entry(index: int, epoch: int) -> RowEntry:
+    operation = RowOperation(
+        tenure=TENURE, kind=PUT, reason=0, time_ns=index, operation_id=bytes([epoch, index] * 8),
+        tenant="t", bucket="b", bucket_incarnation=1, name="n", version=NO_VERSION,
+        replaces=NO_VERSION, logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), body=b"",
+    )  # fmt: skip
+    return RowEntry(epoch=epoch, index=index, data=encode(operation))
+
+
+def append(replica: RowReplica, epoch: int, previous: Position, *indexes: int, committed: int = 0):
+    return AppendItem(
+        row=ROW, leader=LEADER, replica=ME, epoch=epoch, tenure=TENURE,
+        open_count=replica.open_count, committed_index=committed, previous=to_wire(previous),
+        entries=tuple(entry(index, epoch) for index in indexes),
+    )  # fmt: skip
+
+
+def query(epoch: int) -> QueryItem:
+    return QueryItem(row=ROW, leader=LEADER, replica=ME, epoch=epoch, tenure=TENURE)
+
+
+def store_all(replica: RowReplica, store: MemoryRowStore) -> None:
+    log = replica.log
+    store.append(log.records)
+    log.records = []
+    store.sync()
+    replica.stored(log.last.index, log.cuts)
+
+
+def test_promise__to_a_later_leader_outlasts_a_leadership_by_an_older_table() -> None:
+    replica = RowReplica(ROW, ME, MemoryRowStore(), NameLimits())
+    assert replica.on_query(query(epoch=9), 5).outcome == ACCEPTED
+    replica.promise_self((5, tenure_number(1, 1)))  # our table is of generation 5
+    assert replica.on_query(query(epoch=9), 9).outcome == ACCEPTED
+    assert replica.on_append(append(replica, 9, ZERO, 1), 9) is None
+    assert replica.log.last == Position(9, TENURE, 1)
+
+
+def test_conflict__right_behind_an_applied_entry_that_cannot_be_read() -> None:
+    store = MemoryRowStore()
+    first = RowReplica(ROW, ME, store, NameLimits())
+    first.on_query(query(epoch=5), 5)
+    first.on_append(append(first, 5, ZERO, 1, 2, 3, committed=2), 5)
+    store_all(first, store)
+    assert first.state.applied.index == 2
+    store.checkpoint()
+    store.crash()
+    read = store.entry
+    store.entry = lambda row, index: None if index == 2 else read(row, index)
+    again = RowReplica(ROW, ME, store, NameLimits())
+    assert again.log.last.index == 3
+    again.on_query(query(epoch=9), 9)
+    again.on_append(append(again, 9, Position(5, TENURE, 2), 3), 9)
+    assert again.log.last == Position(9, TENURE, 3)
