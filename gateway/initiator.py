@@ -223,7 +223,7 @@ class UdpInitiator:
         )
         event = await self._request_outcome(base, core)
         if isinstance(event, NameFailed):
-            raise _name_error(event)
+            raise _name_error(event, request)
         assert isinstance(event, NameDone)
         return event.reply
 
@@ -243,7 +243,7 @@ class UdpInitiator:
         )
         event = await self._request_outcome(base, core)
         if isinstance(event, NameFailed):
-            raise _name_error(event)
+            raise _name_error(event, request)
         assert isinstance(event, ListDone)
         return event
 
@@ -340,9 +340,8 @@ class UdpInitiator:
         self._requests.start(base, core)
         try:
             return await self._outcome(base)
-        except asyncio.CancelledError:
+        finally:  # a request that could not even be sent must not be sent again and again
             self._requests.cancel(base)
-            raise
 
     async def _outcome(self, operation: bytes) -> Event:
         future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
@@ -455,11 +454,14 @@ def _get_error(event: ChunkFailed, table: Table) -> ReplicastError:
     return DataLost(text) if event.outcome is Outcome.DATA_LOST else Unavailable(text)
 
 
-def _name_error(event: NameFailed) -> ReplicastError:
+def _name_error(event: NameFailed, request: Message) -> ReplicastError:
+    key = getattr(request, "key", request)  # a listing has no key, but a bucket
+    bucket, name = getattr(key, "bucket", ""), getattr(key, "name", "")
+    what = f"{bucket}/{name}"
     texts: dict[Reason, ReplicastError] = {
-        Reason.CONDITION_FAILED: ConditionFailed("the condition does not hold"),
-        Reason.NO_SUCH_NAME: NotFound("there is no such object", reason="NO_SUCH_NAME"),
-        Reason.NO_SUCH_BUCKET: NotFound("there is no such bucket", reason="NO_SUCH_BUCKET"),
+        Reason.CONDITION_FAILED: ConditionFailed(f"{what}: the condition does not hold"),
+        Reason.NO_SUCH_NAME: NotFound(f"there is no object {what}", reason="NO_SUCH_NAME"),
+        Reason.NO_SUCH_BUCKET: NotFound(f"there is no bucket {bucket}", reason="NO_SUCH_BUCKET"),
         Reason.NO_SPACE: NoSpace(f"no space for names: {event.detail}"),
         Reason.BAD_REQUEST: InvalidRequest(f"refused: {event.detail}", reason="BAD_REQUEST"),
         Reason.UNAUTHORIZED: Unauthorized("this gateway may not do that"),

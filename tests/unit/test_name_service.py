@@ -152,11 +152,13 @@ class Desk:
         assert isinstance(reply, NameVersionList)
         return list(reply.versions)
 
-    def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Any:
+    def list(
+        self, prefix: str = "", after: str = "", limit: int = 1000, deleted: bool = False
+    ) -> Any:
         return self.ask(
             NameList(
                 rows=tuple(range(ROWS)), tenant="t", bucket="b", bucket_incarnation=1,
-                prefix=prefix, after=after, limit=limit,
+                prefix=prefix, after=after, limit=limit, deleted=deleted,
             )
         )  # fmt: skip
 
@@ -410,6 +412,9 @@ def test_list__pages_in_byte_order_from_all_rows(desk: Desk) -> None:
     page = desk.list()
     assert [e.name for e in page.entries] == expected
     assert not page.more and page.rows == tuple(range(ROWS))
+    found = {e.name: e.summary.kind for e in desk.list(deleted=True).entries}
+    assert list(found) == sorted(names, key=str.encode)
+    assert [name for name, kind in found.items() if kind == DELETE_MARKER] == [names[3]]
     seen: list[str] = []
     while True:
         page = desk.list(after=seen[-1] if seen else "", limit=7)
