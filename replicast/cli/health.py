@@ -17,7 +17,7 @@ EXIT_CODES = {"healthy": 0, "degraded": 1, "at_risk": 2}  # the verdicts of gate
 @click.option("--json", "as_json", is_flag=True, help="The whole report as one JSON object.")
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """Say whether data is at risk. Exit 0: healthy, 1: degraded, 2: data at risk."""
+    """Say whether data is at risk. Exit 0: healthy, 1: degraded, 2: data at risk, or no answer."""
 
     async def work() -> int:
         async with gateway(context) as api:
@@ -25,7 +25,7 @@ def status(context: click.Context, as_json: bool) -> None:
         click.echo(json.dumps(report, indent=2) if as_json else status_text(report))
         return EXIT_CODES[report["verdict"]]
 
-    run(work)
+    run(work, failed=EXIT_CODES["at_risk"])
 
 
 def status_text(report: dict[str, Any]) -> str:
