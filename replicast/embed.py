@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +25,7 @@ from replicast.gateway.objects import ObjectInfo, condition
 from replicast.gateway.open import OpenedInitiator, open_initiator
 from replicast.gateway.put_stream import PutReport
 from replicast.gateway.version_text import parse_version
+from replicast.metrics import Counters
 from replicast.wire.name_messages import VersionId
 
 Version = VersionId | str  # as in ObjectInfo.version, or as `replicast stat` shows it
@@ -147,4 +147,4 @@ async def connect(
     looks). Raises Unavailable when no voter answers."""
     place = find_cluster(None if cluster is None else os.fspath(cluster))
     settings = config or load(InitiatorConfig)
-    return Cluster(await open_initiator(load_cluster_file(Path(place.path)), settings))
+    return Cluster(await open_initiator(load_cluster_file(place.path), settings, Counters()))
