@@ -402,6 +402,14 @@ def test_full__busy_before_anything_is_ordered(desk: Desk) -> None:
     assert len(refused) == 600 - 512
 
 
+def test_refusals__are_counted_once_by_one_name(desk: Desk) -> None:
+    assert reason(desk.get("none")) == Reason.NO_SUCH_NAME
+    desk.put("a")
+    assert reason(desk.put("a", condition=condition(IF_ABSENT))) == Reason.CONDITION_FAILED
+    counted = {labels[0]: n for name, labels, n in desk.counters if name == "refusals"}
+    assert counted == {"no_such_name": 1, "condition_failed": 1}
+
+
 def test_list__pages_in_byte_order_from_all_rows(desk: Desk) -> None:
     names = [f"d{i % 7}/é{i:03}" for i in range(60)]
     for name in names:
