@@ -110,7 +110,7 @@ class UdpInitiator:
         self._hashers = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="hash")
         self._fetches: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._pumping = False
+        self._pumping = self._closed = False
         self.find_bucket: BucketLookup | None = None
 
     def connect(self, link: Link) -> None:
@@ -118,15 +118,17 @@ class UdpInitiator:
         self._link = link
 
     def close(self) -> None:
-        """Fail what is in flight; the owner closes link and source."""
+        """Fail what is in flight and all that comes after; the owner closes link and source."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for task in self._fetches:
             task.cancel()
         for future in self._futures.values():
             if not future.done():
-                future.set_exception(Unavailable("the initiator is closing"))
-        self._hashers.shutdown(wait=False, cancel_futures=True)
+                future.set_exception(_closed())
+        # What is queued there ends soon; cancelled, it would look as if its caller had given up.
+        self._hashers.shutdown(wait=False)
 
     # -- what the object layer asks (gateway/initiation.py) ---------------------------
 
@@ -163,6 +165,7 @@ class UdpInitiator:
         """
         self._fence()
         chid = await self._hash(data)
+        self._require_open()
         now_ns = self._now_ns()
         operation = self._chunks.put(
             chid=chid,
@@ -188,6 +191,7 @@ class UdpInitiator:
 
     async def get_chunk(self, reference: Reference) -> Block:
         """The verified bytes of a chunk; raises Unavailable or DataLost, never short or wrong."""
+        self._require_open()
         now_ns = self._now_ns()
         operation = self._chunks.get(
             chid=reference.chid,
@@ -251,6 +255,7 @@ class UdpInitiator:
         self, requests: dict[NodeId, Message], deadline_ns: int = SURVEY_DEADLINE_NS
     ) -> SurveyDone:
         """One question to each of several targets."""
+        self._require_open()
         now_ns = self._now_ns()
         base = self._requests.new_base()
         core = Survey(
@@ -314,7 +319,12 @@ class UdpInitiator:
 
     # -- inside -----------------------------------------------------------------------
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise _closed()
+
     def _fence(self) -> None:
+        self._require_open()
         if self._source.source_age_ns(self._now_ns()) > SOURCE_AGE_NS_MAX:
             raise Unavailable(
                 "no voter has been heard for 10 s: nothing is written and no name is read "
@@ -372,6 +382,8 @@ class UdpInitiator:
     def _pump(self) -> None:
         """Carry out what the cores want; re-arm the timer."""
         self._pumping = False
+        if self._closed:
+            return  # the link may be gone
         now_ns = self._now_ns()
         for outgoing in (*self._chunks.take_outgoing(), *self._requests.take_outgoing()):
             self._link.send(outgoing, now_ns)
@@ -434,6 +446,10 @@ class UdpInitiator:
         self._chunks.expire(now_ns)
         self._requests.expire(now_ns)
         self._pump()
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the connection to the cluster is closed", reason="CLOSED")
 
 
 def _put_error(event: PutFailed, table: Table) -> ReplicastError:

@@ -49,9 +49,13 @@ class OpenedInitiator:
     counters: Counters
     udp: UdpShell
     hub: CurveHub
+    closed: bool = False
 
     async def close(self) -> None:
-        """Fail what is in flight, close everything."""
+        """Fail what is in flight, close everything; harmless when repeated."""
+        if self.closed:
+            return
+        self.closed = True
         self.initiator.close()
         await self.client.stop()
         self.udp.close()

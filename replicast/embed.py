@@ -49,7 +49,7 @@ class Cluster:
         await self.close()
 
     async def close(self) -> None:
-        """Fail what is in flight and close all sockets."""
+        """Fail what is in flight (Unavailable) and close all sockets; harmless when repeated."""
         await self._opened.close()
 
     # -- buckets ----------------------------------------------------------------------

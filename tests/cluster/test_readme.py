@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -10,6 +11,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+import replicast
+from replicast.errors import Unavailable
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -36,6 +40,34 @@ def test_the_python_example(cluster, tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "3\n"  # of the three bytes in its put
+
+
+def test_library__versions_and_the_end_of_a_connection(cluster, data):
+    """What one call answers the next one takes; a closed connection says so at once."""
+
+    async def run() -> None:
+        client = await replicast.connect(cluster.data)
+        await client.create_bucket("library")
+        bodies = [data(1000), data(200_000)]
+        infos = [await client.put("library", "v", body) for body in bodies]
+        for info, body in zip(infos, bodies, strict=True):
+            assert await client.read("library", "v", version=info.version) == body
+            assert (await client.stat("library", "v", version=info.version)).etag == info.etag
+        assert [v.version for v in await client.versions("library", "v")] == [
+            info.version for info in reversed(infos)
+        ]
+        await client.delete("library", "v", version=infos[1].version)
+        assert await client.read("library", "v") == bodies[0]
+        under_way = asyncio.ensure_future(client.put("library", "late", data(20 << 20)))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            await client.close()
+        for work in (under_way, client.stat("library", "v"), client.put("library", "v", b"x")):
+            with pytest.raises(Unavailable) as error:
+                await work
+            assert error.value.reason == "CLOSED"
+
+    asyncio.run(run())
 
 
 def test_the_commands(cluster, tmp_path):
