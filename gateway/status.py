@@ -82,11 +82,27 @@ def status_report(
         "vdevs": facts.vdevs,
         "rows": facts.rows,
         "chunks_below_copies": facts.short_chunks,
-        **{
-            key: sum(vdev[key] for vdev in facts.vdevs)
-            for key in ("capacity_bytes", "used_bytes", "free_bytes")
-        },
+        **_capacity(table, heard),
     }
+
+
+def _capacity(table: Table, heard: Mapping[NodeId, TargetStatus]) -> dict[str, int]:
+    """Of all VDEVs that answer; what several on one file system may still take counts once."""
+    used, free = 0, 0
+    shared: dict[bytes, list[VdevStatusEntry]] = {}
+    for entry in table.vdevs.values():
+        said = _said(heard.get(entry.target), entry.vdev_id)
+        if said is None:
+            continue
+        used += said.used_bytes
+        if any(said.file_system):
+            shared.setdefault(said.file_system, []).append(said)
+        else:
+            free += said.free_bytes
+    for sharing in shared.values():
+        limit = max(said.file_system_free_bytes for said in sharing)
+        free += min(limit, sum(said.free_bytes for said in sharing))
+    return {"capacity_bytes": used + free, "used_bytes": used, "free_bytes": free}
 
 
 def _natural(name: str) -> list[Any]:
@@ -132,6 +148,7 @@ def _vdev(table: Table, index: int, heard: Mapping[NodeId, TargetStatus]) -> dic
         "capacity_bytes": said.capacity_bytes if said else 0,
         "used_bytes": said.used_bytes if said else 0,
         "free_bytes": said.free_bytes if said else 0,
+        "file_system": said.file_system.hex() if said else "",
     }
 
 
@@ -216,6 +233,12 @@ def _notes(facts: _Facts) -> list[str]:
     addresses = {entry.udp[0] for entry in table.targets.values()}
     if len(table.targets) > 1 and len(addresses) == 1:
         notes.append("all failure domains share one machine")
+    systems = Counter(v["file_system"] for v in facts.vdevs if v["file_system"].strip("0"))
+    notes += [
+        f"{count} VDEVs share the free space of one file system"
+        for count in systems.values()
+        if count > 1
+    ]
     if facts.hosts < table.policy.copies:
         notes.append(f"{facts.hosts} hosts for {table.policy.copies} copies")
     return notes

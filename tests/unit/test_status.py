@@ -21,6 +21,7 @@ class World:
         self.no_lease: set[int] = set()
         self.said: dict[int, str] = {}
         self.full: set[int] = set()
+        self.file_system: dict[int, bytes] = {}
         self.quorum = True
         self.down: set[int] = set()
         nodes = range(1, targets + 1)
@@ -62,6 +63,8 @@ class World:
             capacity_bytes=100,
             used_bytes=30,
             free_bytes=70,
+            file_system=self.file_system.get(node, bytes(16)),
+            file_system_free_bytes=75,
         )
         raft = RaftStatus(voter=True, state="follower", has_quorum=self.quorum, leader=1, term=3)
         return TargetStatus(
@@ -150,6 +153,16 @@ def test_rows__leaderless_and_not_writable_are_at_risk():
         "total": 4, "in_sync": 0, "below_copies": 0, "not_writable": 3, "without_leader": 1,
     }  # fmt: skip
     assert report["verdict"] == "at_risk"
+
+
+def test_capacity__a_file_system_that_vdevs_share_counts_once():
+    world = World()
+    world.file_system = {1: b"a" * 16, 2: b"a" * 16, 3: b"b" * 16}
+    report = world.report()
+    assert (report["used_bytes"], report["free_bytes"], report["capacity_bytes"]) == (
+        120, 75 + 70 + 70, 120 + 215,
+    )  # fmt: skip
+    assert report["notes"] == ["2 VDEVs share the free space of one file system"]
 
 
 def test_raft__without_a_quorum_is_at_risk():
