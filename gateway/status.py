@@ -235,7 +235,7 @@ def _notes(facts: _Facts) -> list[str]:
         notes.append("all failure domains share one machine")
     systems = Counter(v["file_system"] for v in facts.vdevs if v["file_system"].strip("0"))
     notes += [
-        f"{count} VDEVs share the free space of one file system"
+        f"the free space of one file system is shared by {count} of the VDEVs"
         for count in systems.values()
         if count > 1
     ]

@@ -41,6 +41,7 @@ from replicast.cli.members import (
     VdevPlan,
     add_api_socket,
     check_capacity,
+    check_copies,
     endpoint_ports,
     make_gateway,
     make_target,
@@ -185,13 +186,7 @@ def _check_same(data: Path, plan: Mapping[str, Any], request: UpRequest) -> None
 def _check_plan(plan: Mapping[str, Any]) -> None:
     check_capacity(plan["capacity"])
     check_host(plan["host"])
-    if not 1 <= plan["min_copies"] <= plan["copies"] <= 16:
-        raise InvalidRequest("--copies: 1 to 16, and --min-copies from 1 to --copies")
-    if plan["targets"] < plan["min_copies"]:
-        raise InvalidRequest(
-            f"--targets {plan['targets']}: nothing could be stored with --min-copies "
-            f"{plan['min_copies']}, each on another target: give fewer --min-copies and --copies"
-        )
+    check_copies(plan["copies"], plan["min_copies"], plan["targets"])
     for key, most in (("targets", 256), ("vdevs", 64), ("gateways", 16)):
         if not 1 <= plan[key] <= most:
             raise InvalidRequest(f"--{key}: 1 to {most}")

@@ -162,7 +162,7 @@ def test_capacity__a_file_system_that_vdevs_share_counts_once():
     assert (report["used_bytes"], report["free_bytes"], report["capacity_bytes"]) == (
         120, 75 + 70 + 70, 120 + 215,
     )  # fmt: skip
-    assert report["notes"] == ["2 VDEVs share the free space of one file system"]
+    assert report["notes"] == ["the free space of one file system is shared by 2 of the VDEVs"]
 
 
 def test_raft__without_a_quorum_is_at_risk():
