@@ -193,7 +193,7 @@ class TableClient:
     async def refetch(self, at_least_generation: int) -> Table:
         """The table, at least that new; raises Unavailable when no voter has it in time."""
         if self.core.generation < at_least_generation:
-            self._counters.count("table_refetches", "stale")
+            self._counters.count("table_refetches")
             self.core.hurry(self._clock_ns())
             self._woken.set()
             await self._until(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol
 
-from replicast.errors import InvalidRequest
+from replicast.gateway.api_arguments import Arguments
 from replicast.gateway.api_frames import Upload
 from replicast.gateway.api_server import Handler, Reply
 from replicast.gateway.buckets import Buckets
-from replicast.gateway.limits import DEFAULT_TENANT
-from replicast.gateway.objects import ObjectInfo, Objects, condition
+from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.put_stream import PutReport
+from replicast.gateway.version_text import version_text
 from replicast.gateway.walk import (
     ChunkFinding,
     CopyFinding,
@@ -21,12 +21,14 @@ from replicast.gateway.walk import (
     RepairFinding,
     Surveyor,
     Walk,
+    WalkError,
     holders,
 )
 from replicast.wire.chunk_messages import HIT
-from replicast.wire.name_messages import NO_VERSION, VersionId
+from replicast.wire.documents import PAYLOAD, ManifestBody
 
 DATA_BLOCK_BYTES = 1 << 20
+WalkOperation = Callable[[str, str], AsyncIterator[Finding | Repair]]
 
 
 class Service(Surveyor, Protocol):
@@ -35,24 +37,9 @@ class Service(Surveyor, Protocol):
     async def status(self) -> dict[str, Any]: ...
 
 
-def version_text(version: VersionId) -> str:
-    """A version id as people copy it; parse_version reads it back."""
-    return f"{version.time_ns:016x}.{version.segment_id:016x}.{version.sequence:08x}"
-
-
-def parse_version(text: str | None) -> VersionId:
-    """The version id in `text`, NO_VERSION for None; raises InvalidRequest."""
-    if text is None:
-        return NO_VERSION
-    try:
-        time_ns, segment_id, sequence = (int(part, 16) for part in text.split("."))
-    except ValueError:
-        raise InvalidRequest(f"{text!r} is not a version id", reason="INVALID_VERSION") from None
-    return VersionId(time_ns=time_ns, segment_id=segment_id, sequence=sequence)
-
-
 def info_json(info: ObjectInfo) -> dict[str, Any]:
-    """One version as JSON."""
+    """One version as JSON; `metadata` where it is known."""
+    known = {} if info.metadata is None else {"metadata": dict(info.metadata)}
     return {
         "bucket": info.bucket,
         "name": info.name,
@@ -61,7 +48,7 @@ def info_json(info: ObjectInfo) -> dict[str, Any]:
         "etag": info.etag,
         "modified_ns": info.modified_ns,
         "delete_marker": info.delete_marker,
-        "metadata": dict(info.metadata),
+        **known,
     }
 
 
@@ -90,26 +77,26 @@ class ApiHandlers:
             "repair": self.repair,
         }
 
-    async def bucket_create(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
-        await self._buckets.create(request["bucket"])
+    async def bucket_create(self, request: Arguments, upload: Upload, reply: Reply) -> None:
+        await self._buckets.create(request.text("bucket"))
 
-    async def bucket_list(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def bucket_list(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         for record in await self._buckets.list():
             await reply.json(
                 {"bucket": record.bucket, "created_ns": record.created_ns, "spread": record.spread}
             )
 
-    async def bucket_delete(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
-        await self._buckets.delete(request["bucket"])
+    async def bucket_delete(self, request: Arguments, upload: Upload, reply: Reply) -> None:
+        await self._buckets.delete(request.text("bucket"))
 
-    async def put(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def put(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         report = PutReport()
         info = await self._objects.put(
-            request["bucket"],
-            request["name"],
+            request.text("bucket"),
+            request.text("name"),
             upload,
-            metadata=request.get("metadata"),
-            when=condition(request.get("if_none_match"), request.get("if_match")),
+            metadata=request.metadata(),
+            when=request.condition(),
             report=report,
         )
         await reply.json(
@@ -125,51 +112,56 @@ class ApiHandlers:
             }
         )
 
-    async def get(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
-        version = parse_version(request.get("version"))
-        info, body = await self._objects.head(request["bucket"], request["name"], version=version)
-        given = request.get("range")
+    async def get(self, request: Arguments, upload: Upload, reply: Reply) -> None:
+        span = request.range()
+        info, body = await self._head(request)
         await reply.json(info_json(info))
-        async for block in self._objects.read(body, (given[0], given[1]) if given else None):
+        async for block in self._objects.read(body, span):
             view = memoryview(block)
             for at in range(0, len(view), DATA_BLOCK_BYTES):
                 await reply.data(view[at : at + DATA_BLOCK_BYTES])
 
-    async def stat(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
-        version = parse_version(request.get("version"))
-        info, body = await self._objects.head(request["bucket"], request["name"], version=version)
+    async def _head(self, request: Arguments) -> tuple[ObjectInfo, ManifestBody]:
+        return await self._objects.head(
+            request.text("bucket"), request.text("name"), version=request.version()
+        )
+
+    async def stat(self, request: Arguments, upload: Upload, reply: Reply) -> None:
+        info, body = await self._head(request)
         count = 0
         async for _ in self._objects.payload_references(body.references, 0, body.logical_bytes):
             count += 1
         await reply.json(info_json(info) | {"chunks": count, "inline": not body.references})
 
-    async def versions(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
-        for info in await self._objects.versions(request["bucket"], request["name"]):
+    async def versions(self, request: Arguments, upload: Upload, reply: Reply) -> None:
+        found = await self._objects.versions(request.text("bucket"), request.text("name"))
+        for info in found:
             await reply.json(info_json(info))
 
-    async def delete(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
-        version = parse_version(request.get("version"))
-        when = condition(request.get("if_none_match"), request.get("if_match"))
+    async def delete(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         info = await self._objects.delete(
-            request["bucket"], request["name"], version=version, when=when
+            request.text("bucket"),
+            request.text("name"),
+            version=request.version(),
+            when=request.condition(),
         )
         await reply.json(info_json(info))
 
-    async def list(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def list(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         listing = self._objects.list(
-            request["bucket"],
-            request.get("prefix", ""),
-            after=request.get("after", ""),
-            delimiter=request.get("delimiter", ""),
+            request.text("bucket"),
+            request.text("prefix", ""),
+            after=request.text("after", ""),
+            delimiter=request.text("delimiter", ""),
         )
         async for entry in listing:
             found = {"prefix": entry} if isinstance(entry, str) else info_json(entry)
             await reply.json(found)
 
-    async def status(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def status(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         await reply.json(await self._service.status())
 
-    async def flexhash(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def flexhash(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         table = self._service.table
         for row in range(table.policy.row_count):
             await reply.json(self._row_json(row))
@@ -184,11 +176,10 @@ class ApiHandlers:
             "row_leader": table.row_leader(row),
         }
 
-    async def locate(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def locate(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         """Where the name and each chunk of one object lie now, asked of the VDEVs themselves."""
-        bucket, name = request["bucket"], request["name"]
-        info, body = await self._objects.head(bucket, name)
-        row = await self._objects.row(bucket, name, tenant=DEFAULT_TENANT)
+        info, body = await self._head(request)
+        row = await self._objects.row(info.bucket, info.name)
         await reply.json(
             {"name": info_json(info), "inline": not body.references} | self._row_json(row)
         )
@@ -196,7 +187,7 @@ class ApiHandlers:
             found = await holders(self._service, reference.chid)
             chunk = {
                 "chid": reference.chid.hex(),
-                "kind": "payload" if reference.kind == 1 else "manifest",
+                "kind": "payload" if reference.kind == PAYLOAD else "manifest",
                 "offset": reference.offset,
                 "size_bytes": reference.stored_bytes,
                 "held_by": sorted(index for index, kind in found.items() if kind == HIT),
@@ -205,26 +196,38 @@ class ApiHandlers:
                 chunk | self._row_json(self._service.table.row_of_chunk(reference.chid))
             )
 
-    async def verify(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def verify(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         walk = Walk(self._service, self._objects)
-        for bucket in await self._buckets_of(request):
-            async for finding in walk.verify(bucket, request.get("prefix", "")):
-                await self._report(finding, reply)
-        await reply.json(_walked(walk))
+        await self._walk(walk, walk.verify, request, reply)
 
-    async def repair(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def repair(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         walk = Walk(self._service, self._objects)
-        for bucket in await self._buckets_of(request):
-            async for finding in walk.repair(bucket, request.get("prefix", "")):
-                await self._report(finding, reply)
-        await reply.json(_walked(walk))
+        await self._walk(walk, walk.repair, request, reply)
 
-    async def _buckets_of(self, request: dict[str, Any]) -> Sequence[str]:
-        if request.get("bucket"):
-            return [request["bucket"]]
-        return [record.bucket for record in await self._buckets.list()]
+    async def _walk(
+        self, walk: Walk, findings: WalkOperation, request: Arguments, reply: Reply
+    ) -> None:
+        for bucket in await self._buckets_of(request):
+            async for finding in findings(bucket, request.text("prefix", "")):
+                await self._report(finding, reply)
+        await reply.json(
+            {
+                "walked_versions": walk.objects_walked,
+                "walked_chunks": walk.chunks_walked,
+                "copies_read": walk.copies_read,
+                "errors": walk.errors,
+            }
+        )
+
+    async def _buckets_of(self, request: Arguments) -> Sequence[str]:
+        bucket = request.text("bucket", "")
+        return [bucket] if bucket else [record.bucket for record in await self._buckets.list()]
 
     async def _report(self, finding: Finding | Repair, reply: Reply) -> None:
+        if isinstance(finding, WalkError):
+            found = f"{finding.bucket}/{finding.name}"
+            await reply.json({"error": finding.detail, "object": found})
+            return
         if isinstance(finding, RepairFinding | NameRepair):
             await reply.json(_repair_json(finding))
             return
@@ -271,13 +274,4 @@ def _repair_json(finding: Repair) -> dict[str, Any]:
         "copies_before": good[0],
         "copies_now": good[1],
         "detail": detail,
-    }
-
-
-def _walked(walk: Walk) -> dict[str, Any]:
-    return {
-        "walked_versions": walk.objects_walked,
-        "walked_chunks": walk.chunks_walked,
-        "copies_read": walk.copies_read,
-        "errors": walk.errors,
     }

@@ -16,6 +16,7 @@ from typing import Any
 
 from replicast import clocks
 from replicast.errors import Conflict, InvalidRequest, ReplicastError, Unavailable
+from replicast.gateway.api_arguments import Arguments
 from replicast.gateway.api_frames import (
     DATA,
     END,
@@ -55,7 +56,8 @@ class Reply:
         await self._writer.drain()
 
 
-Handler = Callable[[dict[str, Any], Upload, Reply], Awaitable[None]]
+Handler = Callable[[Arguments, Upload, Reply], Awaitable[None]]
+UNKNOWN = "unknown"  # what a client calls an operation that is none must not become a label
 
 
 class ApiServer:
@@ -120,12 +122,17 @@ class ApiServer:
             await self._handle(request, upload, reader, writer)
             write_frame(writer, END)
         except ReplicastError as error:
-            self._counters.count("object_operations", str(request.get("op")), error.reason.lower())
+            operation = request.get("op")
+            label = operation if self._handler(operation) else UNKNOWN
+            self._counters.count("object_operations", str(label), error.reason.lower())
             write_json(writer, _error(error), ERROR)
         await writer.drain()
         # Closing instead could overtake the error that the client is about to read.
         await upload.discard()
         return True
+
+    def _handler(self, operation: Any) -> Handler | None:
+        return self._handlers.get(operation) if isinstance(operation, str) else None
 
     async def _handle(
         self,
@@ -135,19 +142,23 @@ class ApiServer:
         writer: asyncio.StreamWriter,
     ) -> None:
         operation = request.get("op")
-        handler = self._handlers.get(operation) if isinstance(operation, str) else None
+        handler = self._handler(operation)
         if handler is None:
-            raise InvalidRequest(f"unknown operation {operation!r}", reason="UNKNOWN_OPERATION")
+            raise InvalidRequest(
+                f"unknown operation {str(operation)[:64]!r}", reason="UNKNOWN_OPERATION"
+            )
         started_ns = clocks.now_ns()
         try:
-            work = asyncio.ensure_future(handler(request, upload, Reply(writer)))
+            work = asyncio.ensure_future(handler(Arguments(request), upload, Reply(writer)))
             if request.get("upload"):
                 await work
             else:
                 await _unless_gone(work, reader)
-        except (KeyError, TypeError, ValueError) as error:
+        except (ReplicastError, FrameError, ConnectionError):
+            raise
+        except Exception as error:
             log.exception("request %s", operation)
-            raise InvalidRequest(f"{operation}: {error!r}") from None
+            raise ReplicastError(f"{operation}: internal error: {error!r}", reason="BUG") from None
         self._counters.count("object_operations", str(operation), "ok")
         elapsed_ns = clocks.now_ns() - started_ns
         self._counters.observe_ns("object_seconds", str(operation), elapsed_ns=elapsed_ns)

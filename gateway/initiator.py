@@ -22,23 +22,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from replicast.errors import (
-    ConditionFailed,
-    DataLost,
     InvalidRequest,
-    NoSpace,
-    NotFound,
     ReplicastError,
-    Unauthorized,
     Unavailable,
 )
 from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.chunks import ChunkEvent, ChunkExchange
 from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext, NeedTable
 from replicast.gateway.copies import PutDone, PutFailed
-from replicast.gateway.get import ChunkFailed, ChunkRead, Outcome, VerifyPayload
+from replicast.gateway.get import ChunkFailed, ChunkRead, VerifyPayload
 from replicast.gateway.initiation import Block, BucketView, ChunkPlaced
 from replicast.gateway.listing import ListDone, ListOperation
 from replicast.gateway.names import NameDone, NamedOperation, NameFailed
+from replicast.gateway.outcome_errors import get_error, name_error, put_error
 from replicast.gateway.requests import Request, RequestEvent, RequestExchange
 from replicast.gateway.status import status_report
 from replicast.gateway.survey import Survey, SurveyDone
@@ -51,7 +47,6 @@ from replicast.units import KIB, SECOND
 from replicast.wire.codec import WireError
 from replicast.wire.documents import Reference
 from replicast.wire.name_messages import NameList
-from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 from replicast.wire.status_messages import TargetStatusQuery
 
@@ -108,9 +103,9 @@ class UdpInitiator:
         self._futures: dict[bytes, asyncio.Future[Event]] = {}
         self._remembered: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
         self._hashers = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="hash")
-        self._fetches: set[asyncio.Task[None]] = set()
+        self._fetches: dict[int, asyncio.Task[None]] = {}  # by generation
         self._timer: asyncio.TimerHandle | None = None
-        self._pumping = False
+        self._pumping = self._closed = False
         self.find_bucket: BucketLookup | None = None
 
     def connect(self, link: Link) -> None:
@@ -118,15 +113,17 @@ class UdpInitiator:
         self._link = link
 
     def close(self) -> None:
-        """Fail what is in flight; the owner closes link and source."""
+        """Fail what is in flight and all that comes after; the owner closes link and source."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._fetches:
+        for task in list(self._fetches.values()):
             task.cancel()
         for future in self._futures.values():
             if not future.done():
-                future.set_exception(Unavailable("the initiator is closing"))
-        self._hashers.shutdown(wait=False, cancel_futures=True)
+                future.set_exception(_closed())
+        # What is queued there ends soon; cancelled, it would look as if its caller had given up.
+        self._hashers.shutdown(wait=False)
 
     # -- what the object layer asks (gateway/initiation.py) ---------------------------
 
@@ -163,6 +160,7 @@ class UdpInitiator:
         """
         self._fence()
         chid = await self._hash(data)
+        self._require_open()
         now_ns = self._now_ns()
         operation = self._chunks.put(
             chid=chid,
@@ -174,7 +172,7 @@ class UdpInitiator:
         )
         event = await self._chunk_outcome(operation)
         if isinstance(event, PutFailed):
-            raise _put_error(event, self.table)
+            raise put_error(event)
         assert isinstance(event, PutDone)
         self._remember(chid, event.vdevs)
         return ChunkPlaced(
@@ -188,6 +186,7 @@ class UdpInitiator:
 
     async def get_chunk(self, reference: Reference) -> Block:
         """The verified bytes of a chunk; raises Unavailable or DataLost, never short or wrong."""
+        self._require_open()
         now_ns = self._now_ns()
         operation = self._chunks.get(
             chid=reference.chid,
@@ -200,7 +199,7 @@ class UdpInitiator:
         event = await self._chunk_outcome(operation)
         if isinstance(event, ChunkFailed):
             self._remembered.pop(reference.chid, None)
-            raise _get_error(event, self.table)
+            raise get_error(event)
         assert isinstance(event, ChunkRead)
         for index in event.bad_vdevs:
             log.error("VDEV %d sent wrong bytes for chunk %s", index, reference.chid.hex())
@@ -221,7 +220,7 @@ class UdpInitiator:
             counters=self._context.counters,
             now_ns=now_ns,
         )
-        event = await self._request_outcome(base, core)
+        event = await self._request_outcome(base, core, request)
         assert isinstance(event, NameDone)
         return event.reply
 
@@ -239,7 +238,7 @@ class UdpInitiator:
             counters=self._context.counters,
             now_ns=now_ns,
         )
-        event = await self._request_outcome(base, core)
+        event = await self._request_outcome(base, core, request)
         assert isinstance(event, ListDone)
         return event
 
@@ -247,6 +246,7 @@ class UdpInitiator:
         self, requests: dict[NodeId, Message], deadline_ns: int = SURVEY_DEADLINE_NS
     ) -> SurveyDone:
         """One question to each of several targets."""
+        self._require_open()
         now_ns = self._now_ns()
         base = self._requests.new_base()
         core = Survey(
@@ -258,7 +258,7 @@ class UdpInitiator:
             now_ns=now_ns,
             doubted=self._down(),
         )
-        event = await self._request_outcome(base, core)
+        event = await self._request_outcome(base, core, None)
         assert isinstance(event, SurveyDone)
         return event
 
@@ -310,7 +310,12 @@ class UdpInitiator:
 
     # -- inside -----------------------------------------------------------------------
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise _closed()
+
     def _fence(self) -> None:
+        self._require_open()
         if self._source.source_age_ns(self._now_ns()) > SOURCE_AGE_NS_MAX:
             raise Unavailable(
                 "no voter has been heard for 10 s: nothing is written and no name is read "
@@ -332,16 +337,15 @@ class UdpInitiator:
             self._pump()
             raise
 
-    async def _request_outcome(self, base: bytes, core: Request) -> Event:
+    async def _request_outcome(self, base: bytes, core: Request, request: Message | None) -> Event:
         self._requests.start(base, core)
         try:
             event = await self._outcome(base)
-        except asyncio.CancelledError:
+        finally:  # also when it could not even be sent: it must not be sent again and again
             self._requests.cancel(base)
             self._arm()
-            raise
         if isinstance(event, NameFailed):
-            raise _name_error(event)
+            raise name_error(event, request)
         return event
 
     async def _outcome(self, operation: bytes) -> Event:
@@ -373,6 +377,8 @@ class UdpInitiator:
     def _pump(self) -> None:
         """Carry out what the cores want; re-arm the timer."""
         self._pumping = False
+        if self._closed:
+            return  # the link may be gone
         now_ns = self._now_ns()
         for outgoing in (*self._chunks.take_outgoing(), *self._requests.take_outgoing()):
             try:
@@ -421,17 +427,22 @@ class UdpInitiator:
         loop.run_in_executor(self._hashers, check).add_done_callback(checked)
 
     def _fetch(self, generation: int) -> None:
+        """One fetch for all operations that wait for the same table."""
+
         async def fetch() -> None:
             try:
                 await self._source.refetch(generation)
             except ReplicastError as error:
                 log.info("table %d: %s", generation, error)
+            finally:
+                del self._fetches[generation]
 
-        task = asyncio.ensure_future(fetch())
-        self._fetches.add(task)
-        task.add_done_callback(self._fetches.discard)
+        if generation not in self._fetches:
+            self._fetches[generation] = asyncio.ensure_future(fetch())
 
     def _arm(self) -> None:
+        if self._closed:
+            return
         times = [self._chunks.deadline_ns(), self._requests.deadline_ns()]
         due_ns = min((t for t in times if t is not None), default=None)
         if self._timer is not None:
@@ -450,32 +461,5 @@ class UdpInitiator:
         self._pump()
 
 
-def _put_error(event: PutFailed, table: Table) -> ReplicastError:
-    said = ", ".join(
-        f"VDEV {v}: {reason.name if reason else 'no answer'}" for v, reason in event.reasons
-    )
-    text = f"chunk {event.chid.hex()[:16]} not stored on enough hosts: {event.detail} ({said})"
-    if event.reason is Reason.NO_SPACE:
-        return NoSpace(text)
-    if event.reason is Reason.UNAUTHORIZED:
-        return Unauthorized(text)
-    return Unavailable(text, reason=event.reason.name)
-
-
-def _get_error(event: ChunkFailed, table: Table) -> ReplicastError:
-    said = ", ".join(f"VDEV {index}: {answer}" for index, answer in event.answers)
-    text = f"chunk {event.chid.hex()} cannot be read: {said}"
-    return DataLost(text) if event.outcome is Outcome.DATA_LOST else Unavailable(text)
-
-
-def _name_error(event: NameFailed) -> ReplicastError:
-    texts: dict[Reason, ReplicastError] = {
-        Reason.CONDITION_FAILED: ConditionFailed("the condition does not hold"),
-        Reason.NO_SUCH_NAME: NotFound("there is no such object", reason="NO_SUCH_NAME"),
-        Reason.NO_SUCH_BUCKET: NotFound("there is no such bucket", reason="NO_SUCH_BUCKET"),
-        Reason.NO_SPACE: NoSpace(f"no space for names: {event.detail}"),
-        Reason.BAD_REQUEST: InvalidRequest(f"refused: {event.detail}", reason="BAD_REQUEST"),
-        Reason.UNAUTHORIZED: Unauthorized("this gateway may not do that"),
-    }
-    other = Unavailable(f"{event.reason.name}: {event.detail}", reason=event.reason.name)
-    return texts.get(event.reason, other)
+def _closed() -> Unavailable:
+    return Unavailable("the connection to the cluster is closed", reason="CLOSED")

@@ -13,12 +13,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from replicast.errors import InvalidRequest, NotFound, Unavailable
 from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
 from replicast.gateway.initiation import Block, BucketView, Initiator, Source
-from replicast.gateway.limits import DEFAULT_TENANT, check_name, check_prefix
+from replicast.gateway.limits import (
+    DEFAULT_TENANT,
+    check_after,
+    check_etag,
+    check_metadata,
+    check_name,
+    check_prefix,
+)
 from replicast.gateway.manifest import (
     ManifestBuilder,
     ManifestError,
@@ -81,7 +88,7 @@ class ObjectInfo:
     delete_marker: bool
     copies: int = 0
     short_chunks: int = 0  # chunks that were committed with fewer copies and not repaired since
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] | None = None  # None: not asked for (it is in the body)
 
     @property
     def modified_ns(self) -> int:
@@ -110,9 +117,7 @@ def condition(
 
 
 def _etag(text: str) -> str:
-    if len(text.encode()) > 128:
-        raise InvalidRequest("ETag of more than 128 bytes")
-    return "" if text == "*" else text.strip('"')
+    return "" if text == "*" else check_etag(text).strip('"')
 
 
 class Objects:
@@ -138,7 +143,7 @@ class Objects:
         key, record = await self._key(tenant, bucket, name)
         begun_ns = self._initiator.wall_ns()
         report = report or PutReport()
-        metadata = dict(metadata or {})
+        metadata = check_metadata(metadata or {})
         body = await self._put_body(record.inline_max_bytes, source, metadata, report)
         body_hash = content_hash(self._initiator.algorithm, body)
         request = NamePut(
@@ -153,7 +158,7 @@ class Objects:
         )
         reply = await self._initiator.named(request, key.row)
         assert isinstance(reply, NameResult)
-        return _info(key, reply.summary, copies=reply.copies, metadata=metadata)
+        return _info(bucket, name, reply.summary, copies=reply.copies, metadata=metadata)
 
     async def _put_body(
         self, inline_max_bytes: int, source: Source, metadata: dict[str, str], report: PutReport
@@ -196,7 +201,7 @@ class Objects:
         if reply.summary.kind == DELETE_MARKER:
             raise NotFound(f"{bucket}/{name} is deleted", reason="NO_SUCH_NAME")
         body = _checked(reply, self._initiator.algorithm)
-        info = _info(key, reply.summary, copies=reply.copies, metadata=metadata_of(body))
+        info = _info(bucket, name, reply.summary, copies=reply.copies, metadata=metadata_of(body))
         return info, body
 
     async def get(
@@ -278,7 +283,7 @@ class Objects:
         )
         reply = await self._initiator.named(request, key.row)
         assert isinstance(reply, NameResult)
-        return _info(key, reply.summary, copies=reply.copies)
+        return _info(bucket, name, reply.summary, copies=reply.copies)
 
     async def restored(
         self, bucket: str, name: str, version: VersionId, *, tenant: str = DEFAULT_TENANT
@@ -296,7 +301,9 @@ class Objects:
         key, _ = await self._key(tenant, bucket, name)
         reply = await self._initiator.named(NameVersions(key=key), key.row)
         assert isinstance(reply, NameVersionList)
-        return [_info(key, summary) for summary in reply.versions]
+        if not reply.versions:
+            raise NotFound(f"there is no object {bucket}/{name}", reason="NO_SUCH_NAME")
+        return [_info(bucket, name, summary) for summary in reply.versions]
 
     async def list(
         self,
@@ -306,13 +313,18 @@ class Objects:
         tenant: str = DEFAULT_TENANT,
         after: str = "",
         delimiter: str = "",
+        deleted: bool = False,
     ) -> AsyncIterator[ObjectInfo | str]:
-        """Objects in byte order; with a delimiter, a common prefix (str) in place of its names."""
+        """Objects in byte order; with a delimiter, a common prefix (str) in place of its names.
+
+        `deleted`: names too whose newest version is a delete marker.
+        """
         check_prefix(prefix)
+        check_after(after)
         record = await self._initiator.bucket(tenant, bucket)
         more = True
         while more:
-            page, more = await self._page(record, prefix, after)
+            page, more = await self._page(record, prefix, after, deleted)
             for entry in page:
                 if entry.name <= after and after.endswith(AFTER_ALL):
                     continue  # under a common prefix that was given already
@@ -322,7 +334,7 @@ class Objects:
                     yield common
                     more = True
                     break
-                yield _listed(record, entry)
+                yield _info(record.bucket, entry.name, entry.summary)
 
     async def row(self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT) -> int:
         """The row that keeps the versions of a name."""
@@ -334,7 +346,7 @@ class Objects:
         return key
 
     async def _page(
-        self, record: BucketView, prefix: str, after: str
+        self, record: BucketView, prefix: str, after: str, deleted: bool
     ) -> tuple[tuple[ListEntry, ...], bool]:
         seed = bucket_seed(record.tenant, record.bucket, record.incarnation)
         rows = rows_of_bucket(seed, record.spread, self._initiator.table.policy.row_count)
@@ -347,6 +359,7 @@ class Objects:
                 prefix=prefix,
                 after=after,
                 limit=LIST_PAGE_ENTRIES,
+                deleted=deleted,
             )
         )
         return done.entries, done.more
@@ -396,33 +409,23 @@ def _checked(reply: NameResult, algorithm: HashAlgorithm) -> ManifestBody:
 
 
 def _info(
-    key: NameKey,
+    bucket: str,
+    name: str,
     summary: VersionSummary,
     *,
     copies: int = 0,
     metadata: Mapping[str, str] | None = None,
 ) -> ObjectInfo:
     return ObjectInfo(
-        bucket=key.bucket,
-        name=key.name,
+        bucket=bucket,
+        name=name,
         version=summary.version,
         size_bytes=summary.logical_size,
         etag=summary.etag,
         delete_marker=summary.kind == DELETE_MARKER,
         copies=copies,
         short_chunks=summary.short_chunks,
-        metadata=metadata or {},
-    )
-
-
-def _listed(record: BucketView, entry: ListEntry) -> ObjectInfo:
-    return ObjectInfo(
-        bucket=record.bucket,
-        name=entry.name,
-        version=entry.summary.version,
-        size_bytes=entry.summary.logical_size,
-        etag=entry.summary.etag,
-        delete_marker=False,
+        metadata=metadata,
     )
 
 

@@ -1,6 +1,6 @@
 """Puts an initiator together from a cluster.toml: table client, UDP side, object layer.
 
-    opened = await open_initiator(load_cluster_file(path), config)
+    opened = await open_initiator(load_cluster_file(path), config, counters)
     opened.objects, opened.buckets, opened.initiator
     await opened.close()
 
@@ -49,9 +49,13 @@ class OpenedInitiator:
     counters: Counters
     udp: UdpShell
     hub: CurveHub
+    closed: bool = False
 
     async def close(self) -> None:
-        """Fail what is in flight, close everything."""
+        """Fail what is in flight, close everything; harmless when repeated."""
+        if self.closed:
+            return
+        self.closed = True
         self.initiator.close()
         await self.client.stop()
         self.udp.close()
@@ -59,10 +63,14 @@ class OpenedInitiator:
 
 
 async def open_initiator(
-    cluster: ClusterFile, config: InitiatorConfig, *, table_seconds: float = FIRST_TABLE_SECONDS
+    cluster: ClusterFile,
+    config: InitiatorConfig,
+    counters: Counters,
+    *,
+    table_seconds: float = FIRST_TABLE_SECONDS,
 ) -> OpenedInitiator:
     """Connect; returns with a table in hand. Raises Unavailable when no voter gives one."""
-    opening = _Opening(cluster, config)
+    opening = _Opening(cluster, config, counters)
     try:
         await opening.client.start()
         await opening.client.wait_table(table_seconds)
@@ -77,9 +85,9 @@ async def open_initiator(
 class _Opening:
     """The parts while they are put together; tables that come meanwhile wait in the client."""
 
-    def __init__(self, cluster: ClusterFile, config: InitiatorConfig) -> None:
+    def __init__(self, cluster: ClusterFile, config: InitiatorConfig, counters: Counters) -> None:
         self._cluster, self._config = cluster, config
-        self._counters = Counters()
+        self._counters = counters
         self._rng = random.Random(secrets.randbits(128))
         self._node_id = self._rng.getrandbits(64)
         self._opened: OpenedInitiator | None = None

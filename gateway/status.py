@@ -3,12 +3,15 @@
 Pure: facts in, a JSON-ready dictionary out. The verdict is healthy (exit 0),
 degraded (1: everything is readable and an acknowledged write has more than one
 copy left) or at_risk (2: some data may hang on one copy, or cannot be reached).
+Data in a cluster that is meant to keep one copy is not at risk by that alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from replicast.flexhash.table import Table, VdevState
@@ -20,35 +23,91 @@ from replicast.wire.status_messages import TargetStatus, VdevStatusEntry
 HEALTHY, DEGRADED, AT_RISK = "healthy", "degraded", "at_risk"
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the verdict and the problems are judged by."""
+
+    table: Table
+    targets: list[dict[str, Any]]
+    vdevs: list[dict[str, Any]]
+    rows: dict[str, int]
+    raft: dict[str, Any]
+    short_chunks: int
+    hosts: int
+
+    def copies_possible(self) -> int:
+        """On distinct hosts."""
+        return min(self.table.policy.copies, self.hosts)
+
+    def copies_fewest(self) -> int:
+        """That any acknowledged chunk was stored with, as far as is known."""
+        policy = self.table.policy
+        return policy.min_copies if self.short_chunks else self.copies_possible()
+
+    def bad_hosts(self) -> set[str]:
+        """Hosts whose copies cannot be counted on."""
+        by_name = {entry.name: entry.host for entry in self.table.targets.values()}
+        gone = ("down", "faulted", "damaged")
+        bad = {by_name[v["target"]] for v in self.vdevs if v["state"] in gone}
+        return bad | {t["host"] for t in self.targets if not t["up"]}
+
+
 def status_report(
     table: Table, answers: Mapping[NodeId, Message], *, transport: str, implementation: str
 ) -> dict[str, Any]:
     """The whole report; `answers` lacks the targets that stayed silent."""
     heard = {n: a for n, a in answers.items() if isinstance(a, TargetStatus)}
-    targets = [_target(table, node_id, heard.get(node_id)) for node_id in table.targets]
-    vdevs = [_vdev(table, index, heard) for index in table.vdevs]
-    rows = _rows(table)
-    raft = _raft(table, heard)
-    short = sum(a.short_chunks for a in heard.values())
-    problems = _problems(table, targets, vdevs, rows, raft, short)
+    nodes = sorted(table.targets, key=lambda node_id: _natural(table.targets[node_id].name))
+    facts = _Facts(
+        table=table,
+        targets=[_target(table, node_id, heard.get(node_id)) for node_id in nodes],
+        vdevs=[_vdev(table, index, heard) for index in table.vdevs],
+        rows=_rows(table),
+        raft=_raft(table, heard),
+        short_chunks=sum(a.short_chunks for a in heard.values()),
+        hosts=len({table.host_of(index) for index in table.vdevs}),
+    )
+    problems = _problems(facts)
     return {
-        "verdict": _verdict(table, targets, vdevs, rows, raft, problems),
+        "verdict": _verdict(facts, problems),
         "problems": problems,
-        "notes": _notes(table),
+        "notes": _notes(facts),
         "generation": format_generation(table.generation),
         "transport": transport,
         "implementation": implementation,
         "copies": table.policy.copies,
         "min_copies": table.policy.min_copies,
-        "raft": raft,
-        "targets": targets,
-        "vdevs": vdevs,
-        "rows": rows,
-        "chunks_below_copies": short,
-        "capacity_bytes": sum(v["capacity_bytes"] for v in vdevs),
-        "used_bytes": sum(v["used_bytes"] for v in vdevs),
-        "free_bytes": sum(v["free_bytes"] for v in vdevs),
+        "raft": facts.raft,
+        "targets": facts.targets,
+        "vdevs": facts.vdevs,
+        "rows": facts.rows,
+        "chunks_below_copies": facts.short_chunks,
+        **_capacity(table, heard),
     }
+
+
+def _capacity(table: Table, heard: Mapping[NodeId, TargetStatus]) -> dict[str, int]:
+    """Of all VDEVs that answer; what several on one file system may still take counts once."""
+    used, free = 0, 0
+    shared: dict[bytes, list[VdevStatusEntry]] = {}
+    for entry in table.vdevs.values():
+        said = _said(heard.get(entry.target), entry.vdev_id)
+        if said is None:
+            continue
+        used += said.used_bytes
+        if any(said.file_system):
+            shared.setdefault(said.file_system, []).append(said)
+        else:
+            free += said.free_bytes
+    for sharing in shared.values():
+        limit = max(said.file_system_free_bytes for said in sharing)
+        free += min(limit, sum(said.free_bytes for said in sharing))
+    return {"capacity_bytes": used + free, "used_bytes": used, "free_bytes": free}
+
+
+def _natural(name: str) -> list[Any]:
+    """t2 before t10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]
 
 
 def _target(table: Table, node_id: NodeId, answer: TargetStatus | None) -> dict[str, Any]:
@@ -89,6 +148,7 @@ def _vdev(table: Table, index: int, heard: Mapping[NodeId, TargetStatus]) -> dic
         "capacity_bytes": said.capacity_bytes if said else 0,
         "used_bytes": said.used_bytes if said else 0,
         "free_bytes": said.free_bytes if said else 0,
+        "file_system": said.file_system.hex() if said else "",
     }
 
 
@@ -130,14 +190,8 @@ def _raft(table: Table, heard: Mapping[NodeId, TargetStatus]) -> dict[str, Any]:
     }
 
 
-def _problems(
-    table: Table,
-    targets: list[dict[str, Any]],
-    vdevs: list[dict[str, Any]],
-    rows: dict[str, int],
-    raft: dict[str, Any],
-    short: int,
-) -> list[str]:
+def _problems(facts: _Facts) -> list[str]:
+    targets, vdevs, rows = facts.targets, facts.vdevs, facts.rows
     problems = [f"target {t['name']} does not answer" for t in targets if not t["up"]]
     problems += [f"target {t['name']} has no lease" for t in targets if t["up"] and not t["lease"]]
     problems += [
@@ -146,39 +200,45 @@ def _problems(
     texts = {
         "without_leader": "rows cannot be reached",
         "not_writable": "rows are readable, not writable",
-        "below_copies": f"rows have fewer than {table.policy.copies} name replicas up",
+        "below_copies": f"rows have fewer than {facts.copies_possible()} name replicas up",
     }
     problems += [f"{rows[key]} {text}" for key, text in texts.items() if rows[key]]
-    if short:
-        problems.append(f"{short} chunks below their copies: run `replicast repair`")
-    if not raft["quorum"]:
+    if facts.short_chunks:
+        problems.append(f"{facts.short_chunks} chunks below their copies: {_advice(facts)}")
+    if not facts.raft["quorum"]:
         problems.append("the Raft group has no leader with a quorum")
     return problems
 
 
-def _verdict(
-    table: Table,
-    targets: list[dict[str, Any]],
-    vdevs: list[dict[str, Any]],
-    rows: dict[str, int],
-    raft: dict[str, Any],
-    problems: list[str],
-) -> str:
-    by_name = {entry.name: entry.host for entry in table.targets.values()}
-    bad = {by_name[v["target"]] for v in vdevs if v["state"] in ("down", "faulted", "damaged")}
-    bad |= {t["host"] for t in targets if not t["up"]}
-    unreachable = rows["without_leader"] or rows["not_writable"] or not raft["quorum"]
-    if unreachable or len(bad) >= max(1, table.policy.copies - 1):
+def _advice(facts: _Facts) -> str:
+    if facts.hosts < facts.table.policy.copies:
+        return f"{facts.hosts} hosts cannot hold {facts.table.policy.copies} copies"
+    return "run `replicast repair`"
+
+
+def _verdict(facts: _Facts, problems: list[str]) -> str:
+    unreachable = facts.rows["without_leader"] or facts.rows["not_writable"]
+    bad = len(facts.bad_hosts())
+    hang_on_one = bad >= max(1, facts.copies_possible() - 1) or (
+        facts.short_chunks > 0 and bad >= facts.copies_fewest() - 1
+    )
+    if unreachable or not facts.raft["quorum"] or hang_on_one:
         return AT_RISK
     return DEGRADED if problems else HEALTHY
 
 
-def _notes(table: Table) -> list[str]:
+def _notes(facts: _Facts) -> list[str]:
     notes = []
+    table = facts.table
     addresses = {entry.udp[0] for entry in table.targets.values()}
     if len(table.targets) > 1 and len(addresses) == 1:
         notes.append("all failure domains share one machine")
-    hosts = {table.host_of(index) for index in table.vdevs}
-    if len(hosts) < table.policy.copies:
-        notes.append(f"{len(hosts)} hosts for {table.policy.copies} copies")
+    systems = Counter(v["file_system"] for v in facts.vdevs if v["file_system"].strip("0"))
+    notes += [
+        f"the free space of one file system is shared by {count} of the VDEVs"
+        for count in systems.values()
+        if count > 1
+    ]
+    if facts.hosts < table.policy.copies:
+        notes.append(f"{facts.hosts} hosts for {table.policy.copies} copies")
     return notes

@@ -1,6 +1,7 @@
 """Walks over names and their chunks: verify every copy, restore what is missing.
 
-Both are foreground walks of one client: nothing is remembered between runs.
+Both are foreground walks of one client: nothing is remembered between runs. They
+visit every version of every name, older ones and those under a delete marker too.
 A chunk that many versions reference is looked at once a walk. Repair puts the
 chunk again through the ordinary path: members that have a good copy answer
 "already stored" and hold it, others receive it, so that afterwards it has the
@@ -12,9 +13,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from replicast.errors import DataLost, ReplicastError
+from replicast.errors import DataLost, NotFound, ReplicastError
 from replicast.flexhash.table import VdevState
 from replicast.gateway.in_order import in_order
 from replicast.gateway.initiation import Initiator
@@ -106,7 +107,7 @@ class NameRepair:
 
 @dataclass(frozen=True, slots=True)
 class RepairFinding:
-    """What repair did for one chunk: action restored or failed."""
+    """What repair did for one chunk: action restored, short (too few copies still), lost or failed."""
 
     chunk: ChunkFinding
     action: str
@@ -114,15 +115,28 @@ class RepairFinding:
     detail: str = ""
 
 
-Finding = ChunkFinding | NameFinding
-Repair = RepairFinding | NameRepair
-
-
 @dataclass(frozen=True, slots=True)
+class WalkError:
+    """A version, or what its manifest chunks reference, that could not be looked at."""
+
+    bucket: str
+    name: str
+    detail: str
+
+
+Finding = ChunkFinding | NameFinding | WalkError
+Repair = RepairFinding | NameRepair
+R = TypeVar("R", RepairFinding, NameRepair)
+
+
+@dataclass(slots=True)
 class _Version:
+    """`whole`: everything could be read, and no chunk is known to be below its copies."""
+
     info: ObjectInfo
     name: NameFinding
-    references: tuple[Reference, ...]
+    references: tuple[Reference, ...] = ()
+    whole: bool = True
 
 
 async def holders(initiator: Surveyor, chid: bytes) -> dict[int, int]:
@@ -146,44 +160,53 @@ class Walk:
     def __init__(self, initiator: Surveyor, objects: Objects) -> None:
         self._initiator, self._objects = initiator, objects
         self._seen: set[bytes] = set()
+        self._short: set[bytes] = set()  # of those seen, below their copies when left
         self.objects_walked = 0
         self.chunks_walked = 0
         self.copies_read = 0
-        self.errors: list[str] = []
-        self._damaged: list[NameFinding] = []
+        self.errors = 0
+        self._untold: list[NameFinding | WalkError] = []  # of versions that are read ahead
 
     async def verify(self, bucket: str, prefix: str = "") -> AsyncIterator[Finding]:
         """Every version under the prefix and its chunks, each copy read from disk and hashed."""
         chunks = self._chunks(bucket, prefix)
         async for finding in in_order(chunks, self._verify_chunk, CHUNKS_AT_ONCE):
             yield finding
-        for name in self._damaged:
-            yield name
+            for untold in self._take_untold():
+                yield untold
+        for untold in self._take_untold():
+            yield untold
 
     async def repair(self, bucket: str, prefix: str = "") -> AsyncIterator[Finding | Repair]:
         """As verify; a chunk with fewer good copies than wanted is put again. A version whose
         chunks all have their copies is no longer counted as short of them."""
         async for version in self._versions(bucket, prefix):
-            info, errors, whole = version.info, len(self.errors), True
+            info = version.info
             if not version.name.whole:
                 yield version.name
                 yield self._counted(NameRepair(version.name, await self._await_name(info)))
             chunks = self._references(version)
             async for finding in in_order(chunks, self._verify_chunk, CHUNKS_AT_ONCE):
                 yield finding
-                if finding.hosts < min(finding.wanted, self._hosts_available()):
+                copies = finding.hosts
+                if copies < min(finding.wanted, self._hosts_available()):
                     repaired = self._counted(await self._restore(finding))
                     yield repaired
-                    whole = whole and repaired.action == "restored"
-            if info.short_chunks and whole and len(self.errors) == errors:
+                    copies = repaired.copies_now
+                if copies < finding.wanted:
+                    self._short.add(_seen_key(finding.reference))
+                    version.whole = False
+            for untold in self._take_untold():
+                yield untold
+            if info.short_chunks and version.whole:
                 await self._objects.restored(bucket, info.name, info.version)
 
-    def _counted(self, repair: Repair) -> Repair:
+    def _counted(self, repair: R) -> R:
         self._initiator.counters.count("repairs", repair.action)
         return repair
 
     async def _versions(self, bucket: str, prefix: str) -> AsyncIterator[_Version]:
-        listed = self._objects.list(bucket, prefix)
+        listed = self._objects.list(bucket, prefix, deleted=True)
         async for versions in in_order(listed, self._versions_of, NAMES_AT_ONCE):
             for each in versions:
                 yield each
@@ -191,31 +214,42 @@ class Walk:
     async def _versions_of(self, listed: ObjectInfo | str) -> list[_Version]:
         assert isinstance(listed, ObjectInfo)
         found = []
-        for info in await self._objects.versions(listed.bucket, listed.name):
+        try:
+            infos = await self._objects.versions(listed.bucket, listed.name)
+        except NotFound:
+            return []  # all its versions were removed since it was listed
+        for info in infos:
             self.objects_walked += not info.delete_marker
-            name = await self._verify_name(info)
-            found.append(_Version(info, name, await self._references_of(info)))
+            version = _Version(info, await self._verify_name(info))
+            if not info.delete_marker:
+                await self._read_references(version)
+            found.append(version)
         return found
 
-    async def _references_of(self, info: ObjectInfo) -> tuple[Reference, ...]:
-        if info.delete_marker:
-            return ()
+    async def _read_references(self, version: _Version) -> None:
+        info = version.info
         try:
             _, body = await self._objects.head(info.bucket, info.name, version=info.version)
         except ReplicastError as error:
-            self._note_error(info, error)
-            return ()
-        return body.references
+            self._note_error(version, error)
+        else:
+            version.references = body.references
 
-    def _note_error(self, info: ObjectInfo, error: Exception) -> None:
-        self.errors.append(f"{info.bucket}/{info.name}: {error}")
+    def _note_error(self, version: _Version, error: ReplicastError) -> None:
+        version.whole = False
+        self.errors += 1
+        self._untold.append(WalkError(version.info.bucket, version.info.name, str(error)))
+
+    def _take_untold(self) -> list[NameFinding | WalkError]:
+        taken, self._untold = self._untold, []
+        return taken
 
     async def _chunks(
         self, bucket: str, prefix: str
     ) -> AsyncIterator[tuple[ObjectInfo, Reference]]:
         async for version in self._versions(bucket, prefix):
             if not version.name.whole:
-                self._damaged.append(version.name)
+                self._untold.append(version.name)
             async for chunk in self._references(version):
                 yield chunk
 
@@ -223,13 +257,15 @@ class Walk:
         """Chunks not seen before; a manifest chunk that cannot be read ends its version."""
         try:
             async for reference in self._objects.all_references(version.references):
-                key = reference.chid[:SEEN_KEY_BYTES]
+                key = _seen_key(reference)
+                if key in self._short:
+                    version.whole = False
                 if key not in self._seen:
                     self._seen.add(key)
                     self.chunks_walked += 1
                     yield version.info, reference
         except ReplicastError as error:
-            self._note_error(version.info, error)
+            self._note_error(version, error)
 
     async def _verify_name(self, info: ObjectInfo) -> NameFinding:
         key = await self._objects.key(info.bucket, info.name)
@@ -321,6 +357,10 @@ class Walk:
         return len({table.host_of(index) for index in table.vdevs})
 
 
+def _seen_key(reference: Reference) -> bytes:
+    return reference.chid[:SEEN_KEY_BYTES]
+
+
 def _state(answer: Message | None) -> tuple[str, str]:
     if answer is None:
         return "silent", "no answer"
@@ -338,5 +378,6 @@ __all__ = [
     "NameRepair",
     "RepairFinding",
     "Walk",
+    "WalkError",
     "holders",
 ]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -140,6 +141,18 @@ def open_fd(path: Path, *, create: bool) -> int:
         if create or error.errno not in (errno.EROFS, errno.EACCES):
             raise
         return os.open(path, flags | os.O_RDONLY)
+
+
+def file_system(path: Path) -> tuple[bytes, int]:
+    """(id, free bytes) of the file system that `path` lies on. The id is equal for all processes
+    of a machine until its next boot, and no other machine's; (zeros, 0) when it cannot be told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+        device, figures = os.stat(path).st_dev, os.statvfs(path)
+    except OSError:
+        return bytes(16), 0
+    identity = hashlib.blake2b(boot + device.to_bytes(8, "little"), digest_size=16).digest()
+    return identity, figures.f_bavail * figures.f_frsize
 
 
 def make_directory(path: Path) -> None:

@@ -13,19 +13,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from replicast.cli.find import find_cluster
 from replicast.config import load
 from replicast.formation import load_cluster_file
-from replicast.gateway.api_handlers import parse_version
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.initiation import Block, Source
 from replicast.gateway.objects import ObjectInfo, condition
 from replicast.gateway.open import OpenedInitiator, open_initiator
 from replicast.gateway.put_stream import PutReport
+from replicast.gateway.version_text import parse_version
+from replicast.metrics import Counters
+from replicast.wire.name_messages import VersionId
+
+Version = VersionId | str  # as in ObjectInfo.version, or as `replicast stat` shows it
 
 
 class Cluster:
@@ -46,7 +49,7 @@ class Cluster:
         await self.close()
 
     async def close(self) -> None:
-        """Fail what is in flight and close all sockets."""
+        """Fail what is in flight (Unavailable) and close all sockets; harmless when repeated."""
         await self._opened.close()
 
     # -- buckets ----------------------------------------------------------------------
@@ -96,16 +99,16 @@ class Cluster:
         name: str,
         *,
         range: tuple[int, int] | None = None,
-        version: str | None = None,
+        version: Version | None = None,
     ) -> AsyncIterator[Block]:
         """The verified bytes, block by block; `range` is (first, last), both included."""
         return self._opened.objects.get(bucket, name, range=range, version=parse_version(version))
 
-    async def read(self, bucket: str, name: str, *, version: str | None = None) -> bytes:
+    async def read(self, bucket: str, name: str, *, version: Version | None = None) -> bytes:
         """The whole object; for objects that fit in memory."""
         return b"".join([bytes(b) async for b in self.get(bucket, name, version=version)])
 
-    async def stat(self, bucket: str, name: str, *, version: str | None = None) -> ObjectInfo:
+    async def stat(self, bucket: str, name: str, *, version: Version | None = None) -> ObjectInfo:
         """Size, ETag, version and metadata; raises NotFound."""
         found, _ = await self._opened.objects.head(bucket, name, version=parse_version(version))
         return found
@@ -119,7 +122,7 @@ class Cluster:
         bucket: str,
         name: str,
         *,
-        version: str | None = None,
+        version: Version | None = None,
         if_match: str | None = None,
     ) -> ObjectInfo:
         """Put a delete marker, or remove one version for good."""
@@ -144,4 +147,4 @@ async def connect(
     looks). Raises Unavailable when no voter answers."""
     place = find_cluster(None if cluster is None else os.fspath(cluster))
     settings = config or load(InitiatorConfig)
-    return Cluster(await open_initiator(load_cluster_file(Path(place.path)), settings))
+    return Cluster(await open_initiator(load_cluster_file(place.path), settings, Counters()))

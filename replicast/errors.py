@@ -64,9 +64,3 @@ class Unauthorized(ReplicastError):
     """The cluster does not know this key, or its role may not do that."""
 
     reason = "UNAUTHORIZED"
-
-
-class Cancelled(ReplicastError):
-    """The caller gave up; the operation may or may not take effect."""
-
-    reason = "CANCELLED"

@@ -129,7 +129,9 @@ declare("generation", "gauge", (), "Counter part of the adopted generation.")
 declare("lease_age_seconds", "gauge", (), "Age of the current lease's grant; -1 without a lease.")
 declare("lease_valid", "gauge", (), "1 while the lease is valid.")
 declare("raft_state", "gauge", ("state",), "1 for follower, candidate, leader or failed.")
-declare("table_refetches", "counter", ("why",), "Table fetches: watch, stale, poll.")
+declare(
+    "table_refetches", "counter", (), "A newer table was asked for than the one that is known here."
+)
 declare("control_refused", "counter", ("reason",), "Control-plane requests refused, by reason.")
 # -- channels and Raft ------------------------------------------------------------
 declare(
@@ -154,7 +156,12 @@ declare("join_refused", "counter", ("reason",), "Join requests refused by the fo
 # -- gateway ----------------------------------------------------------------------
 declare("object_operations", "counter", ("operation", "outcome"), "Client operations finished.")
 declare("object_seconds", "histogram", ("operation",), "Client operations, whole duration.")
-declare("repairs", "counter", ("outcome",), "Chunk copies restored or given up by a repair walk.")
+declare(
+    "repairs",
+    "counter",
+    ("outcome",),
+    "Chunks and version entries that a repair walk treated: restored, short, lost or failed.",
+)
 
 BUCKETS_SECONDS = (
     0.0005,

@@ -7,6 +7,7 @@ that it serves. Requests read; nothing can be changed through this port.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from socketserver import ThreadingMixIn
@@ -23,6 +24,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from replicast.metrics import BUCKETS_SECONDS, METRICS, Counters, Metric
+from replicast.transport.sockets import PortTaken
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -32,10 +34,13 @@ class CountersCollector(Collector):
 
     def __init__(self, sources: list[Counters], refresh: Callable[[], None]) -> None:
         self._sources, self._refresh = sources, refresh
+        self._one_at_a_time = threading.Lock()  # two scrapes at once would count things twice
 
     def collect(self) -> Iterable[Family]:
-        """All declared metrics; one that never counted shows no sample."""
-        self._refresh()
+        """All declared metrics. Counters without labels start at 0; others show no sample before
+        they have counted."""
+        with self._one_at_a_time:
+            self._refresh()
         for metric in METRICS.values():
             yield self._family(metric)
 
@@ -45,7 +50,8 @@ class CountersCollector(Collector):
             return self._histogram(name, metric)
         cls = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
         family = cls(name, metric.help, labels=metric.labels)
-        totals: dict[tuple[str, ...], float] = {}
+        start_at_zero = metric.kind == "counter" and not metric.labels
+        totals: dict[tuple[str, ...], float] = {(): 0} if start_at_zero else {}
         for source in self._sources:
             # list() is atomic: the owner's thread goes on counting.
             for (other, labels), value in list(source.values.items()):
@@ -98,7 +104,12 @@ class Observatory:
         self._alive, self._ready = alive, ready
         self._registry = CollectorRegistry()
         self._registry.register(CountersCollector(sources, refresh))
-        self._server = make_server(host, port, self._app, _Server, handler_class=_Quiet)
+        try:
+            self._server = make_server(host, port, self._app, _Server, handler_class=_Quiet)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortTaken((host, port), "TCP") from None
+            raise
         self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="observe")
         self._thread.start()

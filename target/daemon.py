@@ -10,23 +10,19 @@ flushes and ends. Exit 1: could not start, with one line that says why.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
 import logging
 import random
 import secrets
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from replicast import clocks
 from replicast.auth.boot import next_boot_number
-from replicast.config import ConfigError
 from replicast.curve import CurveHub
+from replicast.daemon import Heartbeat, Work, run_daemon
 from replicast.disks import LockableDisk, disk_named
-from replicast.errors import ReplicastError
 from replicast.flexhash.client import TableClient, VdevOpen, Voter
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.raft.node import RaftNode, RaftSettings
@@ -34,9 +30,8 @@ from replicast.flexhash.raft.shell import RaftShell
 from replicast.flexhash.service import ControlService
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
-from replicast.formation import FormationError, voter_name
-from replicast.keys import Identity, KeyFileError
-from replicast.logs import start_logging
+from replicast.formation import voter_name
+from replicast.keys import Identity
 from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
 from replicast.notify import notify
@@ -46,12 +41,10 @@ from replicast.target.membership import Doorkeeper, Membership, load_membership
 from replicast.target.names.service import NameService
 from replicast.target.peers import PeerChannel
 from replicast.target.service import TargetService
-from replicast.target.store.errors import VdevError
 from replicast.target.store.vdev import Vdev
 from replicast.target.vdevs import Vdevs
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.open import UdpCallbacks, UdpPlan, make_buffers, open_udp
-from replicast.transport.sockets import PortTaken
 from replicast.units import GIB
 from replicast.wire.status_messages import RaftStatus
 
@@ -59,16 +52,6 @@ log = logging.getLogger("replicast.target")
 
 TICK_SECONDS = 0.5
 JOIN_SECONDS = 30 * 24 * 3600.0  # waits for a quorum as long as it takes
-LOOP_STALL_NS_MAX = 10_000_000_000
-START_ERRORS = (
-    ConfigError,
-    FormationError,
-    KeyFileError,
-    VdevError,
-    PortTaken,
-    ReplicastError,
-    OSError,
-)
 
 
 class TargetDaemon:
@@ -83,7 +66,7 @@ class TargetDaemon:
         self.counters = Counters()
         self._rng = random.Random(secrets.randbits(128))
         self._ready = False
-        self._ticked_ns = clocks.now_ns()
+        self._heart = Heartbeat()
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -270,7 +253,7 @@ class TargetDaemon:
             *self._membership.me.metrics,
             sources=[self.counters, *(v.counters for v in self._vdevs.by_id.values())],
             refresh=self._refresh,
-            alive=lambda: clocks.now_ns() - self._ticked_ns < LOOP_STALL_NS_MAX,
+            alive=self._heart.alive,
             ready=lambda: self._ready and self._lease.valid(clocks.now_ns()),
         )
 
@@ -321,10 +304,10 @@ class TargetDaemon:
 
     async def _tick(self) -> None:
         while True:
-            self._ticked_ns = clocks.now_ns()
+            now_ns = self._heart.beat()
             self._service.tick()
             if self._ready:
-                self._client.vouch(self._vdevs.vouched(self._ticked_ns))
+                self._client.vouch(self._vdevs.vouched(now_ns))
             await asyncio.sleep(TICK_SECONDS)
 
     def _raft_status(self) -> RaftStatus:
@@ -370,25 +353,21 @@ class TargetDaemon:
         await asyncio.to_thread(self._vdevs.close)
 
 
-async def serve(config: TargetConfig, places: list[VdevPlace], base: Path) -> None:
-    """Run one target until it is told to stop."""
-    await TargetDaemon(config, places, load_membership(base / config.directory)).run()
+def prepare(path: Path) -> tuple[str, Work]:
+    """The log level and the work of the target whose settings are in `path`."""
+    config, places = load_target(path)
+
+    async def work() -> None:
+        membership = load_membership(path.parent.resolve() / config.directory)
+        await TargetDaemon(config, places, membership).run()
+
+    return config.log_level, work
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The replicast-target command."""
-    parser = argparse.ArgumentParser(prog="replicast-target", description=__doc__.split("\n")[0])
-    parser.add_argument("--config", type=Path, required=True, help="target.toml")
-    path: Path = parser.parse_args(arguments).config
-    try:
-        config, places = load_target(path)
-        start_logging(f"target {path.parent.name}", config.log_level)
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve(config, places, path.parent.resolve()))
-    except START_ERRORS as error:
-        log.error("cannot run: %s", error)
-        print(f"replicast-target: {error}", file=sys.stderr)
-        sys.exit(1)
+    about = "Serve the VDEVs of one storage host."
+    run_daemon("replicast-target", about, "target.toml", prepare, arguments)
 
 
 if __name__ == "__main__":

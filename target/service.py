@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from replicast import __version__
+from replicast.disks import file_system
 from replicast.errors import ReplicastError
 from replicast.flexhash.commands import Code
 from replicast.flexhash.lease import LeaseHolder
@@ -413,6 +414,7 @@ class TargetService:
     def _vdev_status(self, vdev_id: bytes) -> VdevStatusEntry:
         vdev = self._vdevs.by_id[vdev_id]
         stat = vdev.stat()
+        shared, shared_free_bytes = file_system(vdev.path)
         indexes = [i for i, v in self._vdevs.by_index.items() if v is vdev]
         return VdevStatusEntry(
             vdev_id=vdev_id,
@@ -422,6 +424,8 @@ class TargetService:
             capacity_bytes=stat.total_bytes,
             used_bytes=stat.used_bytes,
             free_bytes=stat.free_bytes,
+            file_system=shared,
+            file_system_free_bytes=shared_free_bytes,
         )
 
     def refresh_gauges(self) -> None:

@@ -41,10 +41,10 @@ def find_cluster(given: str | None) -> ClusterPlace:
     if path.is_dir():
         path = path / "cluster.toml"
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         where = "" if source else f"; give --cluster DIR or set {VARIABLE}"
         raise InvalidRequest(f"no cluster at {path} ({error.strerror}){where}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"{path}: not valid TOML: {error}") from None
     return ClusterPlace(path.resolve(), values)

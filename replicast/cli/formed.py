@@ -33,6 +33,8 @@ from replicast.cli.layout import (
 from replicast.cli.members import (
     METRICS_OFFSET,
     VdevPlan,
+    check_copies,
+    check_vdev_folder,
     endpoint_ports,
     make_gateway,
     make_target,
@@ -43,10 +45,17 @@ from replicast.cli.ports import require_free
 from replicast.cli.processes import wait_ready
 from replicast.cli.run import run, run_plain
 from replicast.errors import InvalidRequest
-from replicast.formation import CLUSTER_FILE, TRANSPORTS, Parameters, load_formation
+from replicast.formation import (
+    CLUSTER_FILE,
+    CLUSTER_KEY_FILE,
+    ENDPOINTS,
+    TRANSPORTS,
+    Parameters,
+    load_formation,
+)
 from replicast.founding import STATE_FILE, FormationCore
 from replicast.hashing import HashAlgorithm
-from replicast.joining import Founder, Joiner, init_cluster, join_cluster
+from replicast.joining import FOUNDER_KEY_FILE, Founder, Joiner, init_cluster, join_cluster
 from replicast.keys import Role
 from replicast.machine import Address
 from replicast.tokens import Token, parse_token
@@ -56,6 +65,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 HASH_NAMES = [each.name.lower().replace("_", "-") for each in HashAlgorithm]
 ROLES = {"target": Role.TARGET, "gateway": Role.GATEWAY, "admin": Role.ADMIN}
 DEFAULT_PORT_BASE = 7000
+PORT_BASE_MAX = 65_535 - len(ENDPOINTS) + 1
 READY_SECONDS = 60.0
 
 
@@ -106,6 +116,8 @@ def init(
             )
             expected = {Role.TARGET: targets, Role.GATEWAY: gateways, Role.ADMIN: admins}
             _check_expected(expected)
+            check_copies(copies, min_copies, targets)
+            _require_own(directory)
             init_cluster(
                 directory,
                 address=_reachable(_parse_address(listen)),
@@ -122,6 +134,14 @@ def init(
         click.echo(f"formed: cluster {formation.cluster_id.hex()}", err=True)
 
     run(work)
+
+
+def _require_own(directory: Path) -> None:
+    """Nothing but what an `init` that was cut short left there."""
+    mine = (FOUNDER_KEY_FILE, CLUSTER_KEY_FILE)
+    others = sorted(each.name for each in directory.iterdir()) if directory.exists() else []
+    if any(name not in mine for name in others):
+        raise InvalidRequest(f"{directory} is not empty and no cluster is being formed there")
 
 
 def _check_expected(expected: dict[Role, int]) -> None:
@@ -144,7 +164,9 @@ def _progress() -> Callable[[FormationCore], None]:
 @cluster.command("token")
 @click.argument("directory", type=FOLDER)
 @click.option("--role", type=click.Choice(list(ROLES)), default="target", show_default=True)
-@click.option("--count", default=1, show_default=True, help="How many tokens.")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many tokens."
+)
 def token(directory: Path, role: str, count: int) -> None:
     """Print more join tokens for the cluster that is being formed in DIRECTORY.
 
@@ -181,7 +203,10 @@ def token(directory: Path, role: str, count: int) -> None:
 @click.option("--host-label", help="Failure domain: host. Default: the host's name.")
 @click.option("--zone", default="default", show_default=True, help="Failure domain: zone.")
 @click.option("--address", help="This host's address. Default: the one towards the founder.")
-@click.option("--port-base", default=DEFAULT_PORT_BASE, show_default=True, help="First of 5 ports.")
+@click.option(
+    "--port-base", type=click.IntRange(1, PORT_BASE_MAX), default=DEFAULT_PORT_BASE,
+    show_default=True, help="First of 5 ports.",
+)  # fmt: skip
 @click.option(
     "--vdev", "vdevs", multiple=True, metavar="PATH[;capacity=SIZE]",
     help="An empty folder or disk, once for each. Default: DATA/v1.",
@@ -241,6 +266,8 @@ def _join(parsed: Token, text: str, place: Place, vdevs: list[VdevPlan]) -> None
     is_target = parsed.role == Role.TARGET
     joiner = Joiner(name=place.name, host=place.label, zone=place.zone)
     if is_target:
+        for vdev in vdevs:
+            check_vdev_folder(vdev)
         require_free(place.address, place.ports, "choose another --port-base")
         joiner = target_joiner(
             place.name, place.label, place.zone, len(vdevs), place.address, place.ports

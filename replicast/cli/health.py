@@ -17,7 +17,7 @@ EXIT_CODES = {"healthy": 0, "degraded": 1, "at_risk": 2}  # the verdicts of gate
 @click.option("--json", "as_json", is_flag=True, help="The whole report as one JSON object.")
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """Say whether data is at risk. Exit 0: healthy, 1: degraded, 2: data at risk."""
+    """Say whether data is at risk. Exit 0: healthy, 1: degraded, 2: data at risk, or no answer."""
 
     async def work() -> int:
         async with gateway(context) as api:
@@ -25,7 +25,7 @@ def status(context: click.Context, as_json: bool) -> None:
         click.echo(json.dumps(report, indent=2) if as_json else status_text(report))
         return EXIT_CODES[report["verdict"]]
 
-    run(work)
+    run(work, failed=EXIT_CODES["at_risk"])
 
 
 def status_text(report: dict[str, Any]) -> str:
@@ -181,7 +181,7 @@ def _walk(context: click.Context, operation: str, target: str, as_json: bool) ->
 
 
 def _is_bad(operation: str, answer: dict[str, Any]) -> bool:
-    if answer.get("errors"):
+    if "error" in answer:
         return True
     if operation == "repair":
         return bool(answer.get("repair", "restored") != "restored")
@@ -193,7 +193,7 @@ def _finding_text(answer: dict[str, Any]) -> str:
         return (
             f"{answer['bad_copy'].upper()}: {_what(answer)} on VDEV {answer['vdev']} "
             f"({answer['vdev_id']}) of {answer['target']}: {answer['object']} {answer['detail']}"
-        )
+        ).rstrip()
     if "below_copies" in answer:
         return (
             f"BELOW COPIES: chunk {answer['below_copies']} has {answer['copies']} good copies "
@@ -203,11 +203,13 @@ def _finding_text(answer: dict[str, Any]) -> str:
         return (
             f"{answer['repair']}: {_what(answer)} of {answer['object']}, "
             f"{answer['copies_before']} -> {answer['copies_now']} copies {answer['detail']}"
-        )
-    errors = "".join(f"ERROR: {error}\n" for error in answer["errors"])
-    return errors + (
+        ).rstrip()
+    if "error" in answer:
+        return f"ERROR: {answer['object']}: {answer['error']}"
+    return (
         f"looked at {answer['walked_versions']} versions, {answer['walked_chunks']} chunks, "
         f"{answer['copies_read']} copies"
+        + (f"; {answer['errors']} versions could not be read" if answer["errors"] else "")
     )
 
 

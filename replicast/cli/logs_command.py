@@ -30,7 +30,10 @@ SHOWN_DEFAULT = 200
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on.")
-@click.option("-n", "--lines", default=SHOWN_DEFAULT, show_default=True, help="How many at most.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=SHOWN_DEFAULT, show_default=True,
+    help="How many at most.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The lines as they were written.")
 @click.pass_context
 def logs(

@@ -17,7 +17,7 @@ from pathlib import Path
 from replicast.cli.layout import relative_to, socket_path
 from replicast.disks import RealDisk
 from replicast.errors import InvalidRequest
-from replicast.formation import CLUSTER_FILE, ENDPOINTS, PUBLIC_MODE, toml_pairs
+from replicast.formation import CLUSTER_FILE, ENDPOINTS, PUBLIC_MODE, Parameters, toml_pairs
 from replicast.joining import Joiner
 from replicast.keys import write_private
 from replicast.machine import Address
@@ -68,6 +68,27 @@ def check_capacity(text: str) -> None:
             parse_size(text)
     except ValueError as error:
         raise InvalidRequest(f"capacity: {error}") from None
+
+
+def check_copies(copies: int, min_copies: int, targets: int) -> None:
+    """Raise InvalidRequest unless a cluster can be formed so, and something be stored in it."""
+    most = Parameters().group_size
+    if not 1 <= min_copies <= copies <= most:
+        raise InvalidRequest(f"--copies: 1 to {most}, and --min-copies from 1 to --copies")
+    if targets < min_copies:
+        raise InvalidRequest(
+            f"--targets {targets}: nothing could be stored with --min-copies {min_copies}, "
+            "each on another target: give fewer --min-copies and --copies"
+        )
+
+
+def check_vdev_folder(vdev: VdevPlan) -> None:
+    """Raise InvalidRequest when the folder can never become a VDEV: said before a host joins."""
+    path = vdev.path
+    if not path.exists() or (path / HEADER_NAME).exists():
+        return  # a header's cluster is looked at when it is known
+    if not path.is_dir() or any(path.iterdir()):
+        raise InvalidRequest(f"--vdev {path}: give an empty folder, or one that does not exist")
 
 
 def make_target(directory: Path, cluster_id: bytes, vdevs: Sequence[VdevPlan]) -> bool:

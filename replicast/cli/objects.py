@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
+from replicast.cli.files import (
+    STANDARD,
+    blocks_of,
+    destination,
+    source_size,
+    standard_output,
+    tree,
+    under,
+    writing,
+)
 from replicast.cli.find import find_cluster
 from replicast.cli.progress import Progress
 from replicast.cli.run import gateway, run, split_target
-from replicast.cli.text import size_text, table_text, time_text
+from replicast.cli.text import name_text, size_text, table_text, time_text
 from replicast.errors import InvalidRequest, NotFound
 from replicast.gateway.api_client import ApiConnection, connect_api
-from replicast.units import MIB
+from replicast.gateway.limits import check_name
 
-BLOCK_BYTES = MIB
 PARALLEL = 8
 
 
@@ -39,12 +43,7 @@ def bucket() -> None:
 @click.pass_context
 def bucket_create(context: click.Context, name: str) -> None:
     """Create the bucket NAME."""
-
-    async def work() -> None:
-        async with gateway(context) as api:
-            await api.one("bucket_create", bucket=name)
-
-    run(work)
+    _on_bucket(context, "bucket_create", name)
 
 
 @bucket.command("list")
@@ -67,10 +66,13 @@ def bucket_list(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def bucket_delete(context: click.Context, name: str) -> None:
     """Delete the empty bucket NAME."""
+    _on_bucket(context, "bucket_delete", name)
 
+
+def _on_bucket(context: click.Context, operation: str, name: str) -> None:
     async def work() -> None:
         async with gateway(context) as api:
-            await api.one("bucket_delete", bucket=name)
+            await api.one(operation, bucket=name)
 
     run(work)
 
@@ -78,7 +80,7 @@ def bucket_delete(context: click.Context, name: str) -> None:
 # -- put ------------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="Store a file, a folder or standard input.")
 @click.argument("source")
 @click.argument("target")
 @click.option("-r", "--recursive", is_flag=True, help="Store every file under the folder SOURCE.")
@@ -88,79 +90,72 @@ def bucket_delete(context: click.Context, name: str) -> None:
 def put(
     context: click.Context, source: str, target: str, recursive: bool, if_absent: bool, quiet: bool
 ) -> None:
-    """Store the file SOURCE ("-": standard input) as TARGET, which is BUCKET/NAME."""
+    """Store the file SOURCE ("-": standard input) as TARGET, which is BUCKET/NAME.
+
+    A TARGET that ends in "/" takes the file's own name. With -r, links to files are
+    followed; links to folders and empty folders are left out and named.
+    """
 
     async def work() -> None:
-        bucket, name = split_target(target, need_name=not recursive)
+        bucket, name = split_target(target, need_name=not recursive and not target.endswith("/"))
         with Progress(quiet=quiet) as progress:
             if recursive:
-                await _put_tree(context, Path(source), bucket, name, if_absent, progress)
+                await _put_tree(context, Path(source), bucket, _base(name), if_absent, progress)
             else:
+                if not name or name.endswith("/"):
+                    name = _own_name(source, target, name)
                 async with gateway(context) as api:
-                    if name.endswith("/") and source != "-":
-                        name += Path(source).name
                     await _put_file(api, source, bucket, name, if_absent, progress)
             progress.put_summary()
 
     run(work)
 
 
+def _own_name(source: str, target: str, folder: str) -> str:
+    if source == STANDARD:
+        raise InvalidRequest(f"{target!r}: standard input has no name of its own: give BUCKET/NAME")
+    return folder + Path(source).name
+
+
+def _base(prefix: str) -> str:
+    """The prefix as a folder: "photos" means what is in it, not "photos2"."""
+    return prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+
+
 async def _put_file(
     api: ApiConnection, source: str, bucket: str, name: str, if_absent: bool, progress: Progress
 ) -> None:
-    with _open_source(source) as file:
-        size = os.fstat(file.fileno()).st_size if source != "-" else None
-        progress.expect(size)
-        answer = await api.one(
-            "put",
-            _blocks(file, progress),
-            bucket=bucket,
-            name=name,
-            if_none_match="*" if if_absent else None,
-        )
-        progress.stored(answer)
-
-
-def _open_source(source: str) -> contextlib.AbstractContextManager[BinaryIO]:
-    if source == "-":
-        return contextlib.nullcontext(sys.stdin.buffer)
-    return open(source, "rb")
-
-
-async def _blocks(file: BinaryIO, progress: Progress) -> AsyncIterator[bytes]:
-    # Reads leave the event loop: standard input may block for as long as its writer likes.
-    loop = asyncio.get_running_loop()
-    while block := await loop.run_in_executor(None, file.read, BLOCK_BYTES):
-        yield block
-        progress.moved(len(block))
-
-
-def _tree(folder: Path) -> Iterator[Path]:
-    for where, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            yield Path(where) / name
+    progress.expect(source_size(source))
+    answer = await api.one(
+        "put",
+        progress.counted(blocks_of(source)),
+        bucket=bucket,
+        name=name,
+        if_none_match="*" if if_absent else None,
+    )
+    progress.stored(answer)
 
 
 async def _put_tree(
-    context: click.Context, folder: Path, bucket: str, prefix: str, if_absent: bool, p: Progress
+    context: click.Context, folder: Path, bucket: str, base: str, if_absent: bool, p: Progress
 ) -> None:
-    if not folder.is_dir():
-        raise InvalidRequest(f"{folder} is not a folder")
-    prefix = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
-    paths = [path for path in _tree(folder) if _regular(path)]
+    files, left_out = tree(folder)
+    items = [(path, _name_under(base, folder, path)) for path in files]
+    for text in left_out:
+        p.say(f"left out: {text}")
+    p.expect(sum(path.stat().st_size for path in files))
 
-    async def one(api: ApiConnection, path: Path) -> None:
-        name = prefix + path.relative_to(folder).as_posix()
-        await _put_file(api, str(path), bucket, name, if_absent, p)
+    async def one(api: ApiConnection, item: tuple[Path, str]) -> None:
+        await _put_file(api, str(item[0]), bucket, item[1], if_absent, p)
 
-    await _in_parallel(context, paths, one)
+    await _in_parallel(context, items, one)
 
 
-def _regular(path: Path) -> bool:
-    if path.is_file():
-        return True
-    raise InvalidRequest(f"{path} is not a regular file")
+def _name_under(base: str, folder: Path, path: Path) -> str:
+    try:
+        return check_name(base + path.relative_to(folder).as_posix())
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{str(path)!r}: {error}") from None
 
 
 async def _in_parallel(context: click.Context, items: list[Any], one: Any) -> None:
@@ -185,36 +180,37 @@ async def _in_parallel(context: click.Context, items: list[Any], one: Any) -> No
 # -- get, cat -------------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="Fetch an object or a prefix.")
 @click.argument("source")
 @click.argument("target", required=False)
-@click.option("-r", "--recursive", is_flag=True, help="Fetch all names under the prefix SOURCE.")
+@click.option("-r", "--recursive", is_flag=True, help="Fetch all that is under SOURCE/.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar, no summary.")
 @click.pass_context
 def get(
     context: click.Context, source: str, target: str | None, recursive: bool, quiet: bool
 ) -> None:
-    """Fetch SOURCE (BUCKET/NAME) into the file TARGET ("-": standard output)."""
+    """Fetch SOURCE (BUCKET/NAME) into the file or folder TARGET ("-": standard output).
+
+    A file that is there already is replaced when the whole object has arrived.
+    """
 
     async def work() -> None:
         bucket, name = split_target(source, need_name=not recursive)
-        with Progress(quiet=quiet or target == "-") as progress:
+        with Progress(quiet=quiet or target == STANDARD) as progress:
             if recursive:
-                await _get_tree(context, bucket, name, Path(target or "."), progress)
+                await _get_tree(context, bucket, _base(name), Path(target or "."), progress)
                 return
             async with gateway(context) as api:
-                if target == "-":
-                    await _stream(api, bucket, name, sys.stdout.buffer, progress)
-                    return
-                path = Path(target or name.rsplit("/", 1)[-1])
-                if path.is_dir():
-                    path = path / name.rsplit("/", 1)[-1]
-                await _get_file(api, bucket, name, path, progress)
+                if target == STANDARD:
+                    await _stream(api, bucket, name, standard_output(), progress)
+                else:
+                    path = destination(target or "./", name)
+                    await _get_file(api, bucket, name, path, progress)
 
     run(work)
 
 
-@click.command()
+@click.command(short_help="Write an object to standard output.")
 @click.argument("source")
 @click.pass_context
 def cat(context: click.Context, source: str) -> None:
@@ -222,9 +218,10 @@ def cat(context: click.Context, source: str) -> None:
 
     async def work() -> None:
         bucket, name = split_target(source)
+        out = standard_output()
         async with gateway(context) as api:
-            await _stream(api, bucket, name, sys.stdout.buffer, Progress(quiet=True))
-        sys.stdout.buffer.flush()
+            await _stream(api, bucket, name, out, Progress(quiet=True))
+        out.flush()
 
     run(work)
 
@@ -243,82 +240,69 @@ async def _stream(
 async def _get_file(
     api: ApiConnection, bucket: str, name: str, path: Path, progress: Progress
 ) -> None:
-    """Into a temporary name beside `path`, synced, then renamed: never a half file."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            await _stream(api, bucket, name, file, progress)
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with writing(path) as file:
+        await _stream(api, bucket, name, file, progress)
 
 
 async def _get_tree(
-    context: click.Context, bucket: str, prefix: str, folder: Path, progress: Progress
+    context: click.Context, bucket: str, base: str, folder: Path, progress: Progress
 ) -> None:
-    base = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
-    names: list[str] = []
-    async with gateway(context) as api:
-        async for answer in api.request("list", bucket=bucket, prefix=base):
-            assert isinstance(answer, dict)
-            names.append(answer["name"])
-    if not names:
-        raise NotFound(f"nothing under {bucket}/{base}", reason="NO_SUCH_NAME")
+    sizes = await _sizes_under(context, bucket, base)
+    items = [(name, under(folder, name[len(base) :])) for name in sizes]
+    progress.expect(sum(sizes.values()))
 
-    async def one(api: ApiConnection, name: str) -> None:
-        path = _safe_path(folder, name[len(base) :])
+    async def one(api: ApiConnection, item: tuple[str, Path]) -> None:
+        name, path = item
         path.parent.mkdir(parents=True, exist_ok=True)
         await _get_file(api, bucket, name, path, progress)
 
-    await _in_parallel(context, names, one)
+    await _in_parallel(context, items, one)
 
 
-def _safe_path(folder: Path, relative: str) -> Path:
-    """Where a name goes under `folder`; one that would leave it is refused."""
-    parts = relative.split("/")
-    if any(part in ("", ".", "..") for part in parts):
-        raise InvalidRequest(f"the name {relative!r} cannot be a path under {folder}")
-    return folder.joinpath(*parts)
+async def _sizes_under(context: click.Context, bucket: str, base: str) -> dict[str, int]:
+    """All names with the prefix and their sizes; raises NotFound when there are none."""
+    sizes: dict[str, int] = {}
+    async with gateway(context) as api:
+        async for answer in api.request("list", bucket=bucket, prefix=base):
+            assert isinstance(answer, dict)
+            sizes[answer["name"]] = answer["size_bytes"]
+    if not sizes:
+        raise NotFound(f"nothing under {bucket}/{base}", reason="NO_SUCH_NAME")
+    return sizes
 
 
 # -- ls, stat, rm ---------------------------------------------------------------------
 
 
-@click.command()
+@click.command(short_help="List names.")
 @click.argument("target")
 @click.option("-l", "--long", is_flag=True, help="Size, time and ETag too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_context
 def ls(context: click.Context, target: str, long: bool, as_json: bool) -> None:
-    """List the names under TARGET, which is BUCKET or BUCKET/PREFIX."""
+    """List the names that begin with TARGET, which is BUCKET or BUCKET/PREFIX.
+
+    Control characters in names are shown as \\n, \\x1b, ...; --json has them as they are.
+    """
 
     async def work() -> None:
         bucket, prefix = split_target(target, need_name=False)
         async with gateway(context) as api:
             async for entry in api.request("list", bucket=bucket, prefix=prefix):
                 assert isinstance(entry, dict)
-                if as_json:
-                    click.echo(json.dumps(entry))
-                elif long:
-                    when = time_text(entry["modified_ns"])
-                    size = entry["size_bytes"]
-                    click.echo(f"{size:>14}  {when}  {entry['etag']}  {entry['name']}")
-                else:
-                    click.echo(entry["name"])
+                click.echo(json.dumps(entry) if as_json else _ls_text(entry, long))
 
     run(work)
 
 
-@click.command()
+def _ls_text(entry: dict[str, Any], long: bool) -> str:
+    name = name_text(entry["name"])
+    if not long:
+        return name
+    return f"{entry['size_bytes']:>14}  {time_text(entry['modified_ns'])}  {entry['etag']}  {name}"
+
+
+@click.command(short_help="Show what is known of an object.")
 @click.argument("target")
 @click.option("--versions", is_flag=True, help="All versions, newest first.")
 @click.option("--json", "as_json", is_flag=True, help="JSON, one version a line.")
@@ -328,35 +312,57 @@ def stat(context: click.Context, target: str, versions: bool, as_json: bool) -> 
 
     async def work() -> None:
         bucket, name = split_target(target)
-        operation = "versions" if versions else "stat"
+        found: list[dict[str, Any]] = []
         async with gateway(context) as api:
+            operation = "versions" if versions else "stat"
             async for answer in api.request(operation, bucket=bucket, name=name):
                 assert isinstance(answer, dict)
-                click.echo(json.dumps(answer) if as_json else _stat_text(answer))
+                found.append(answer)
+        if as_json:
+            click.echo("\n".join(json.dumps(entry) for entry in found))
+        else:
+            click.echo(_versions_text(found) if versions else _stat_text(found[0]))
 
     run(work)
 
 
+def _versions_text(entries: list[dict[str, Any]]) -> str:
+    return table_text(
+        ("VERSION", "MODIFIED", "SIZE", "ETAG"),
+        [
+            (
+                entry["version"],
+                time_text(entry["modified_ns"]),
+                "deleted" if entry["delete_marker"] else str(entry["size_bytes"]),
+                entry["etag"],
+            )
+            for entry in entries
+        ],
+    )
+
+
 def _stat_text(entry: dict[str, Any]) -> str:
-    if entry["delete_marker"]:
-        return f"{entry['version']}  {time_text(entry['modified_ns'])}  deleted"
+    inline = " (inline in its manifest)" if entry["inline"] and entry["size_bytes"] else ""
     lines = [
-        ("name", f"{entry['bucket']}/{entry['name']}"),
+        ("name", name_text(f"{entry['bucket']}/{entry['name']}")),
         ("size", f"{entry['size_bytes']} ({size_text(entry['size_bytes'])})"),
         ("modified", time_text(entry["modified_ns"])),
         ("etag", entry["etag"]),
         ("version", entry["version"]),
+        ("chunks", f"{entry['chunks']}{inline}"),
     ]
-    lines += [("chunks", str(entry["chunks"]))] if "chunks" in entry else []
-    lines += [(f"meta {key}", value) for key, value in entry["metadata"].items()]
+    lines += [
+        (f"meta {name_text(key)}", name_text(value)) for key, value in entry["metadata"].items()
+    ]
     return table_text(lines[0], lines[1:])
 
 
-@click.command()
+@click.command(short_help="Delete an object or all under a prefix.")
 @click.argument("target")
-@click.option("-r", "--recursive", is_flag=True, help="All names under the prefix TARGET.")
+@click.option("-r", "--recursive", is_flag=True, help="All that is under TARGET/.")
+@click.option("--quiet", "-q", is_flag=True, help="Do not say how many.")
 @click.pass_context
-def rm(context: click.Context, target: str, recursive: bool) -> None:
+def rm(context: click.Context, target: str, recursive: bool, quiet: bool) -> None:
     """Delete TARGET (BUCKET/NAME): a delete marker becomes its newest version."""
 
     async def work() -> None:
@@ -366,17 +372,14 @@ def rm(context: click.Context, target: str, recursive: bool) -> None:
                 await api.one("stat", bucket=bucket, name=name)
                 await api.one("delete", bucket=bucket, name=name)
             return
-        names: list[str] = []
-        async with gateway(context) as api:
-            async for entry in api.request("list", bucket=bucket, prefix=name):
-                assert isinstance(entry, dict)
-                names.append(entry["name"])
+        names = list(await _sizes_under(context, bucket, _base(name)))
 
         async def one(api: ApiConnection, name: str) -> None:
             await api.one("delete", bucket=bucket, name=name)
 
         await _in_parallel(context, names, one)
-        click.echo(f"deleted {len(names)} names", err=True)
+        if not quiet:
+            click.echo(f"deleted {len(names)} name{'s' if len(names) > 1 else ''}", err=True)
 
     run(work)
 

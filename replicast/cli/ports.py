@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import random
 import socket
@@ -15,6 +16,17 @@ STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 PORTS_LOW = 10_000
 EPHEMERAL_LOW = 32_768  # Linux's default
 DRAWS_MAX = 4096
+
+
+def check_host(host: str) -> None:
+    """Raise InvalidRequest unless `host` is an IP address that daemons on this host can bind."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise InvalidRequest(f"--host {host}: give an IP address of this host") from None
+    error = _bindable(host, 0, DATAGRAM)
+    if error is not None:
+        raise InvalidRequest(f"--host {host}: {error.strerror}")
 
 
 def free_ports(host: str, count: int, rng: random.Random) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,10 +21,9 @@ def _bar() -> RichProgress:
     from rich.console import Console
 
     return progress.Progress(
-        progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.DownloadColumn(binary_units=True),
-        progress.TransferSpeedColumn(),
+        progress.TextColumn("{task.fields[speed]}", style="progress.data.speed"),
         progress.TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
@@ -36,16 +36,15 @@ class Progress:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: RichProgress | None = None
-        self._expected = 0
-        self._unknown = False
+        self._told = False
         self.files = 0
         self.logical_bytes = self.sent_bytes = self.chunks = self.deduplicated = 0
         self.stored_copies = 0
 
     def __enter__(self) -> Self:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and sys.stderr is not None and sys.stderr.isatty():
             self._bar = _bar()
-            self._task = self._bar.add_task("", total=None)
+            self._task = self._bar.add_task("", total=None, speed="")
             self._bar.start()
         return self
 
@@ -59,16 +58,33 @@ class Progress:
             self._bar.stop()
 
     def expect(self, size_bytes: int | None) -> None:
-        """One more file; None when its size is not known (a pipe)."""
-        self._unknown = self._unknown or size_bytes is None
-        self._expected += size_bytes or 0
+        """How much there is; None when that is not known (a pipe). The first call counts: the
+        size of a tree is told before those of its files."""
+        if self._bar is not None and not self._told:
+            self._bar.update(self._task, total=size_bytes)
+        self._told = True
+
+    async def counted(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The blocks, each counted once it was taken."""
+        async for block in blocks:
+            yield block
+            self.moved(len(block))
+
+    def say(self, text: str) -> None:
+        """A line beside the bar; nothing when quiet."""
+        if self._quiet:
+            return
         if self._bar is not None:
-            self._bar.update(self._task, total=None if self._unknown else self._expected)
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(text, err=True)
 
     def moved(self, count_bytes: int) -> None:
         """Bytes that went through."""
         if self._bar is not None:
             self._bar.advance(self._task, count_bytes)
+            speed = self._bar.tasks[self._task].speed
+            self._bar.update(self._task, speed=f"{size_text(int(speed))}/s" if speed else "")
 
     def stored(self, answer: dict[str, Any]) -> None:
         """The gateway's report of one finished put."""
@@ -81,8 +97,6 @@ class Progress:
 
     def put_summary(self) -> None:
         """What was stored and what deduplication saved."""
-        if self._quiet or not self.files:
-            return
         noun = "object" if self.files == 1 else "objects"
         text = f"stored {self.files} {noun}, {size_text(self.logical_bytes)}"
         if self.chunks:
@@ -91,4 +105,4 @@ class Progress:
                 f"{self.deduplicated} chunks were there already, "
                 f"{self.stored_copies} copies written"
             )
-        click.echo(text, err=True)
+        self.say(text)

@@ -7,6 +7,7 @@ option), 130 interrupted. `status` and `verify` define their own in their help.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -19,13 +20,14 @@ from replicast.errors import InvalidRequest, ReplicastError
 from replicast.gateway.api_client import ApiConnection, connect_api
 
 
-def run(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
+def run(work: Callable[[], Coroutine[Any, Any, int | None]], *, failed: int = 1) -> None:
     """Run a command's coroutine to its end and leave with its exit code."""
-    run_plain(lambda: asyncio.run(work()))
+    run_plain(lambda: asyncio.run(work()), failed=failed)
 
 
-def run_plain(work: Callable[[], int | None]) -> None:
-    """The same for a command that is a plain function."""
+def run_plain(work: Callable[[], int | None], *, failed: int = 1) -> None:
+    """The same for a command that is a plain function. `failed`: the code of an operation that
+    could not be done."""
     try:
         code = work()
     except KeyboardInterrupt:
@@ -34,12 +36,14 @@ def run_plain(work: Callable[[], int | None]) -> None:
     except InvalidRequest as error:
         fail(str(error), 2)
     except ReplicastError as error:
-        fail(f"{error} [{error.reason}]", 1)
+        fail(f"{error} [{error.reason}]", failed)
     except BrokenPipeError:
-        sys.stderr.close()
+        if sys.stderr is not None:
+            sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        fail(f"{error.filename or ''}: {error.strerror or error}", 1)
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        fail(f"{where}{error.strerror or error}", failed)
     sys.exit(code or 0)
 
 

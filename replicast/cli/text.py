@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
+
+CONTROL = ("Cc", "Zl", "Zp")  # what moves a terminal's cursor
 
 
 def size_text(size_bytes: int) -> str:
@@ -14,6 +17,14 @@ def size_text(size_bytes: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
         value /= 1024
     raise AssertionError
+
+
+def name_text(name: str) -> str:
+    """A name on one line: control characters, which a terminal would obey, are escaped."""
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in CONTROL else c
+        for c in name
+    )
 
 
 def time_text(time_ns: int) -> str:

@@ -41,12 +41,13 @@ from replicast.cli.members import (
     VdevPlan,
     add_api_socket,
     check_capacity,
+    check_copies,
     endpoint_ports,
     make_gateway,
     make_target,
     target_joiner,
 )
-from replicast.cli.ports import free_ports, require_free
+from replicast.cli.ports import check_host, free_ports, require_free
 from replicast.cli.processes import Daemon, stop_all, wait_ready
 from replicast.errors import InvalidRequest, ReplicastError, Unavailable
 from replicast.formation import (
@@ -102,6 +103,7 @@ DEFAULTS: dict[str, Any] = {
 def bring_up(data: Path, request: UpRequest, say: Say, *, user_file: Path | None = None) -> Local:
     """Make, start or leave running the cluster in `data`; returns when it serves."""
     require_native()
+    _check_before(data, request)
     with locked(data):
         local = _planned(data, request, say)
         formation = _form(data, local.plan, say)
@@ -116,6 +118,7 @@ def bring_up(data: Path, request: UpRequest, say: Say, *, user_file: Path | None
 
 def bring_down(data: Path, say: Say) -> None:
     """Stop all daemons of `data`; gateways first, so that no target waits for their work."""
+    load_local(data)  # a folder without a cluster is not even made
     with locked(data):
         local = load_local(data)
         running = [daemon for daemon in local.all(data) if daemon.pid() is not None]
@@ -132,23 +135,39 @@ def bring_down(data: Path, say: Say) -> None:
 # -- plan -------------------------------------------------------------------------------
 
 
+def _check_before(data: Path, request: UpRequest) -> None:
+    """What is wrong with a request is said before anything is made or touched."""
+    if (data / LOCAL_FILE).exists():
+        return
+    if data.exists():
+        _require_empty(data)
+    _check_plan(_asked(request))
+
+
+def _require_empty(data: Path) -> None:
+    others = sorted(path.name for path in data.iterdir() if path.name != LOCK_FILE)
+    if others:
+        raise InvalidRequest(f"{data} is not empty ({others[0]}) and holds no cluster")
+
+
+def _asked(request: UpRequest) -> dict[str, Any]:
+    asked = {f.name: getattr(request, f.name) for f in fields(UpRequest)}
+    return DEFAULTS | {key: value for key, value in asked.items() if value is not None}
+
+
 def _planned(data: Path, request: UpRequest, say: Say) -> Local:
     if (data / LOCAL_FILE).exists():
         local = load_local(data)
         _check_same(data, local.plan, request)
         return local
-    others = sorted(path.name for path in data.iterdir() if path.name != LOCK_FILE)
-    if others:
-        raise InvalidRequest(f"{data} is not empty ({others[0]}) and holds no cluster")
-    asked = {f.name: getattr(request, f.name) for f in fields(UpRequest)}
-    plan = DEFAULTS | {key: value for key, value in asked.items() if value is not None}
-    _check_plan(plan)
+    _require_empty(data)
+    plan = _asked(request)
     plan |= _choose_ports(plan)
     local = Local(tuple(_daemons(plan)), plan)
     save_local(data, local)
     say(
         f"a new cluster in {data}: {plan['targets']} targets x {plan['vdevs']} VDEVs, "
-        f"{plan['gateways']} gateway(s), {plan['transport']}, {IMPLEMENTATION}"
+        f"gateways: {plan['gateways']}, {plan['transport']}, {IMPLEMENTATION}"
     )
     return local
 
@@ -166,8 +185,8 @@ def _check_same(data: Path, plan: Mapping[str, Any], request: UpRequest) -> None
 
 def _check_plan(plan: Mapping[str, Any]) -> None:
     check_capacity(plan["capacity"])
-    if not 1 <= plan["min_copies"] <= plan["copies"] <= 16:
-        raise InvalidRequest("copies: 1 to 16, and min-copies from 1 to copies")
+    check_host(plan["host"])
+    check_copies(plan["copies"], plan["min_copies"], plan["targets"])
     for key, most in (("targets", 256), ("vdevs", 64), ("gateways", 16)):
         if not 1 <= plan[key] <= most:
             raise InvalidRequest(f"--{key}: 1 to {most}")

@@ -32,8 +32,8 @@ CONTROL_BYTES_MAX = 65_000
 class PortTaken(Exception):
     """Another socket has this port: the CLI looks up whose it is."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__(f"UDP port {address[1]} on {address[0]} is taken")
+    def __init__(self, address: Address, kind: str = "UDP") -> None:
+        super().__init__(f"{kind} port {address[1]} on {address[0]} is taken")
         self.address = address
 
 

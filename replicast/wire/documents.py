@@ -14,6 +14,7 @@ DOCUMENT_FORMAT = 1
 REFERENCES_MAX = 1024
 INLINE_BYTES_MAX = 256 * 1024
 METADATA_ITEMS_MAX = 128
+METADATA_KEY_BYTES_MAX, METADATA_VALUE_BYTES_MAX = 256, 8192
 
 # Reference.kind
 PAYLOAD, MANIFEST = 1, 2
@@ -39,8 +40,8 @@ class Reference(Struct):
 class MetadataItem(Struct):
     """One piece of metadata; keys are unique and sorted by their UTF-8 bytes."""
 
-    key: Annotated[str, Kind("text", 256)]
-    value: Annotated[str, Kind("text", 8192)]
+    key: Annotated[str, Kind("text", METADATA_KEY_BYTES_MAX)]
+    value: Annotated[str, Kind("text", METADATA_VALUE_BYTES_MAX)]
 
 
 ReferenceList = Annotated[tuple[Reference, ...], Kind("list", REFERENCES_MAX, Reference)]

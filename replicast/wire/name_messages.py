@@ -21,6 +21,8 @@ from replicast.wire.schema import (
 )
 
 NAME_BYTES_MAX = 1024
+AFTER_BYTES_MAX = NAME_BYTES_MAX + 8
+ETAG_BYTES_MAX = 128
 BODY_BYTES_MAX = 320 * 1024
 ENTRIES_MAX = 1000
 ROWS_MAX = 65_535
@@ -29,7 +31,7 @@ BucketName = Annotated[str, Kind("text", 63)]
 TenantName = Annotated[str, Kind("text", 63)]
 ObjectName = Annotated[str, Kind("text", NAME_BYTES_MAX)]
 Body = Annotated[bytes, Kind("bytes", BODY_BYTES_MAX)]
-ETag = Annotated[str, Kind("text", 128)]
+ETag = Annotated[str, Kind("text", ETAG_BYTES_MAX)]
 
 
 @struct
@@ -123,15 +125,17 @@ class NameVersions(Message):
 @message(44)
 class NameList(Message):
     """One page of names of a bucket from all the listed rows that this target leads. Names in
-    (`after`, ...) with `prefix`, byte order, at most `limit`."""
+    (`after`, ...) with `prefix`, byte order, at most `limit`; `deleted`: those too whose newest
+    version is a delete marker."""
 
     rows: Annotated[tuple[int, ...], Kind("list", ROWS_MAX, Kind("uint", 4))]
     tenant: TenantName
     bucket: BucketName
     bucket_incarnation: U64
     prefix: ObjectName
-    after: Annotated[str, Kind("text", NAME_BYTES_MAX + 8)]  # a name, or a bound behind a prefix
+    after: Annotated[str, Kind("text", AFTER_BYTES_MAX)]  # a name, or a bound behind a prefix
     limit: U16
+    deleted: Flag
 
 
 @message(45)
@@ -189,7 +193,7 @@ class NameVersionList(Message):
 
 @struct
 class ListEntry(Struct):
-    """One name and its newest version (never a delete marker)."""
+    """One name and its newest version (a delete marker only when `deleted` ones were asked for)."""
 
     name: ObjectName
     summary: VersionSummary
@@ -215,10 +219,12 @@ class NameVerified(Message):
 
 
 __all__ = [
+    "AFTER_BYTES_MAX",
     "ALWAYS",
     "BODY_BYTES_MAX",
     "DELETE_MARKER",
     "ENTRIES_MAX",
+    "ETAG_BYTES_MAX",
     "IF_ABSENT",
     "IF_ETAG",
     "IF_NOT_ETAG",

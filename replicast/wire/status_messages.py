@@ -36,6 +36,8 @@ class VdevStatusEntry(Struct):
     capacity_bytes: U64
     used_bytes: U64
     free_bytes: U64
+    file_system: Bytes16  # equal for VDEVs that share one; zero: not known
+    file_system_free_bytes: U64
 
 
 @struct

@@ -46,7 +46,7 @@ def list_page(
     for name, raw in heapq.merge(*walks, key=lambda pair: pair[0]):
         version = decode(RowVersion.TYPE, raw)
         assert isinstance(version, RowVersion)
-        if version.summary.kind != OBJECT:
+        if version.summary.kind != OBJECT and not request.deleted:
             continue
         size += len(name) + ENTRY_BYTES
         if len(entries) >= request.limit or (entries and size > page_bytes_max):

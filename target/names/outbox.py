@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.metrics import Counters
 from replicast.target.names.store import FetchTable, RowsChange, SendPeer
 from replicast.units import MS
 from replicast.wire.chunk_messages import Refused
@@ -55,10 +56,11 @@ ChangeKey = tuple[bool, int, int, int, int, int]
 class Outbox:
     """`generation` goes into the header of every reply."""
 
-    def __init__(self, node_id: NodeId, message_bytes_max: int) -> None:
+    def __init__(self, node_id: NodeId, message_bytes_max: int, counters: Counters) -> None:
         self.generation = 0
         self._node_id = node_id
         self._bytes_max = message_bytes_max
+        self._counters = counters
         self._items: dict[tuple[NodeId, type[Any]], list[Item]] = {}
         self._local: list[Message] = []
         self._replies: list[Outgoing] = []
@@ -79,7 +81,8 @@ class Outbox:
     def refuse(
         self, to: Incoming, reason: Reason, *, retry_after_ns: int = 0, detail: str = ""
     ) -> None:
-        """A typed refusal."""
+        """A typed refusal, counted."""
+        self._counters.count("refusals", reason.name.lower())
         refused = Refused(
             reason=reason,
             current_generation=self.generation,

@@ -176,5 +176,4 @@ class Judge:
         return Reason.BUSY if lead.full else None
 
     def _refuse(self, incoming: Incoming, reason: Reason) -> None:
-        self._context.counters.count("refusals", reason.name)
         self._outbox.refuse(incoming, reason, retry_after_ns=RETRY_NS)

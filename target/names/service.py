@@ -72,7 +72,7 @@ class NameService:
     ) -> None:
         limits = limits or NameLimits()
         self.context = RowContext(node_id, segment_id, lease, buckets, limits, counters)
-        self._outbox = Outbox(node_id, limits.message_bytes_max)
+        self._outbox = Outbox(node_id, limits.message_bytes_max, counters)
         self._healer = Healer(self.context, self._outbox, self._find, self._touched)
         self._judge = Judge(self.context, self._outbox, self._healer)
         self._verifier = NameVerifier(self.context, self._outbox, self._find, self._healer)
@@ -318,7 +318,6 @@ class NameService:
         return None
 
     def _refuse(self, incoming: Incoming, reason: Reason) -> None:
-        self.context.counters.count("refusals", reason.name)
         self._outbox.refuse(incoming, reason, retry_after_ns=RETRY_NS)
 
     # -- rows ----------------------------------------------------------------------

@@ -5,6 +5,7 @@ Names and buckets that are refused are in test_objects.py.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -13,6 +14,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from replicast.cli.layout import socket_path
+from replicast.errors import InvalidRequest
+from replicast.gateway.api_client import connect_api
 
 KIB, MIB = 1024, 1 << 20
 SECONDS = 60.0
@@ -176,6 +181,41 @@ def test_wrong_setting__refused_at_start(cluster, tmp_path, kind, key, value, sa
     text = done.stderr.decode().splitlines()[-1]
     assert done.returncode == 1, done
     assert str(path) in text and key in text and says in text, text
+
+
+WRONG_REQUESTS = [
+    {"op": "list", "bucket": "api", "prefix": 5},
+    {"op": "list", "bucket": "api", "after": "x" * 2000},
+    {"op": "get", "bucket": "api", "name": "n", "version": "1.2.-3"},
+    {"op": "get", "bucket": "api", "name": "n", "version": 7},
+    {"op": "get", "bucket": "api", "name": "n", "range": [0]},
+    {"op": "get", "bucket": "api", "name": "n", "range": "ab"},
+    {"op": "stat", "bucket": "api", "name": None},
+    {"op": "stat", "bucket": 9, "name": "n"},
+    {"op": "put", "bucket": "api", "name": "n", "metadata": {"k": "v" * 9000}},
+    {"op": "put", "bucket": "api", "name": "n", "metadata": [1]},
+    {"op": "put", "bucket": "api", "name": "n", "if_match": {}},
+    {"op": "put", "bucket": "api", "name": "n", "if_match": "x" * 200},
+    {"op": ["list"], "bucket": "api"},
+]
+
+
+def test_api__a_wrong_request_is_refused_and_harms_nobody_else(cluster, data):
+    """Sent on, a field that does not fit its message would stop what others have sent."""
+    cluster.run("bucket", "create", "api")
+
+    async def work() -> None:
+        async with connect_api(socket_path(cluster.data / "gw1")) as api:
+            for request in WRONG_REQUESTS:
+                arguments = dict(request)
+                operation = arguments.pop("op")
+                with pytest.raises(InvalidRequest):
+                    await api.one(operation, **arguments)
+
+    asyncio.run(work())
+    cluster.run("put", "-q", "-", "api/n", stdin=data(1000))
+    log = cluster.out("logs", "--json", "gw1").decode()
+    assert "Traceback" not in log and "internal error" not in log
 
 
 def test_config_check__says_the_same(cluster, tmp_path):

@@ -98,6 +98,48 @@ def test_three_hosts_and_a_gateway(hosts):
         assert [daemon.pid() for daemon in daemons] == [None]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--copies", 0), "--copies: 1 to 8"),
+        (("--copies", 9), "--copies: 1 to 8"),
+        (("--copies", 2, "--min-copies", 3), "--min-copies from 1 to --copies"),
+        (("--targets", 1), "--targets 1: nothing could be stored"),
+        (("--listen", "nonsense"), "give HOST:PORT"),
+    ],
+)
+def test_init__a_wrong_request_makes_nothing(hosts, arguments, says):
+    cluster, start = hosts
+    founder = cluster.home.parent / "founder"
+    init = ("cluster", "init", founder, "--listen", "127.0.0.1:1", *arguments)
+    assert says in end(start(*init), 2)[1]
+    assert not founder.exists()
+
+
+def test_init__a_folder_of_somebody_else(hosts):
+    cluster, start = hosts
+    (cluster.home / "letter.txt").write_text("Dear reader")
+    init = ("cluster", "init", cluster.home, "--listen", "127.0.0.1:1")
+    assert "is not empty" in end(start(*init), 2)[1]
+    assert [path.name for path in cluster.home.iterdir()] == ["letter.txt"]
+
+
+def test_join__what_cannot_work_is_said_before_the_token_is_used(hosts):
+    cluster, start = hosts
+    base = cluster.home.parent
+    waiting = start("cluster", "init", base / "founder", "--listen", f"127.0.0.1:{free_base(1)}")
+    token = waiting.stdout.readline().split()[1]
+    taken = base / "disk"
+    taken.mkdir()
+    (taken / "letter.txt").write_text("Dear reader")
+    join = ("cluster", "join", token, "--data", base / "host1")
+    assert f"--vdev {taken}: give an empty folder" in end(start(*join, "--vdev", taken), 2)[1]
+    assert "--port-base" in end(start(*join, "--port-base", 70_000), 2)[1]
+    assert not (base / "host1" / "formation.toml").exists()
+    waiting.kill()
+    assert "joined" not in waiting.communicate()[1].replace("cluster join TOKEN", "")
+
+
 def test_tokens(hosts):
     cluster, start = hosts
     founder = cluster.home.parent / "founder"

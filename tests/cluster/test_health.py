@@ -56,6 +56,21 @@ def test_a_flipped_byte_is_found_and_mended(cluster, data):
     assert len(clean) == 1 and "12 copies" in clean[0]  # 3 x 3 of chunks, 3 of the version
 
 
+def test_versions_that_no_listing_shows_are_walked_too(cluster, data):
+    """An older version, and one under a delete marker."""
+    older, deleted = data(MIB), data(MIB)
+    for name, bodies in {"replaced": (older, data(1000)), "deleted": (deleted,)}.items():
+        for body in bodies:
+            cluster.run("put", "-q", "-", f"photos/{name}", stdin=body)
+    cluster.run("rm", "photos/deleted")
+    for name, body in {"replaced": older, "deleted": deleted}.items():
+        target = flip_byte(cluster, body)
+        found = cluster.run("verify", f"photos/{name}", code=1).stdout.decode()
+        assert f" of {target}: photos/{name}" in found and found.startswith("CORRUPT: chunk ")
+        assert "restored: chunk " in cluster.out("repair", f"photos/{name}").decode()
+        cluster.run("verify", f"photos/{name}")
+
+
 def test_a_flipped_byte_is_never_returned(cluster, data):
     body = data(MIB)
     cluster.run("put", "-q", "-", "photos/read", stdin=body)

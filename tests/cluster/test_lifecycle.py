@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -72,6 +76,29 @@ def test_up__a_folder_of_somebody_else(make_cluster):
     (cluster.data / "letter.txt").write_text("Dear reader")
     with pytest.raises(InvalidRequest, match=r"not empty \(letter.txt\)"):
         cluster.up()
+    assert [path.name for path in cluster.data.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"targets": 0}, "--targets"),
+        ({"targets": 1}, "--targets 1: nothing could be stored with --min-copies 2"),
+        ({"copies": 2, "min_copies": 3}, "--min-copies from 1 to --copies"),
+        ({"port_base": 80}, "--port-base: 1024 to"),
+        ({"capacity": "banana"}, "capacity: 'banana' is not a size"),
+        ({"host": "localhost"}, "--host localhost: give an IP address"),
+        ({"host": "192.0.2.1"}, "--host 192.0.2.1: Cannot assign requested address"),
+    ],
+)
+def test_up__a_wrong_request_makes_nothing(make_cluster, request_, says):
+    cluster = make_cluster(start=False)
+    with pytest.raises(InvalidRequest, match=re.escape(says)):
+        cluster.up(**request_)
+    assert not cluster.data.exists()
+    with pytest.raises(InvalidRequest, match="no local cluster"):
+        cluster.down()
+    assert not cluster.data.exists()
 
 
 def test_up__a_daemon_that_dies_shows_its_last_words(make_cluster, tmp_path):
@@ -93,6 +120,35 @@ def test_up__a_daemon_that_dies_shows_its_last_words(make_cluster, tmp_path):
     settings.write_text(good)
     checked = cluster.run("config", "check").stdout.decode().splitlines()
     assert len(checked) == 3 and all(line.startswith("ok: ") for line in checked)
+
+
+def test_gateway__without_a_voter_is_alive_and_not_ready(make_cluster):
+    """It waits for the cluster as long as it takes; whoever looks must see that."""
+    cluster = make_cluster(targets=1, vdevs=1, copies=1, min_copies=1)
+    cluster.down()
+    gateway = cluster.daemons()["gw1"]
+    gateway.start()
+    assert answer(gateway.metrics, "healthz") == 200
+    assert answer(gateway.metrics, "readyz") == 503
+    assert answer(gateway.metrics, "metrics") == 200
+    assert "no gateway answers" in cluster.error("ls", "photos", code=1)
+    assert "no gateway answers" in cluster.error("status", code=2)
+    cluster.up()
+    assert answer(gateway.metrics, "readyz") == 200
+
+
+def answer(metrics, path):
+    """The HTTP status of a path, once somebody listens."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{metrics}/{path}", timeout=10) as found:
+                return found.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except urllib.error.URLError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 def test_logs(cluster):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import zlib
 
 import pytest
@@ -96,6 +99,56 @@ def test_tree(cluster, bucket, data, tmp_path):
         assert (target / path.relative_to(source)).read_bytes() == path.read_bytes()
     cluster.run("rm", "-r", f"{bucket}/tree/d1")
     assert len(cluster.out("ls", f"{bucket}/tree").decode().splitlines()) == 32
+    # A folder, not all that begins alike.
+    cluster.run("put", "-q", "-", f"{bucket}/tree2", stdin=b"x")
+    assert "nothing under" in cluster.error("rm", "-r", f"{bucket}/tre", code=1)
+    cluster.run("rm", "-r", f"{bucket}/tree")
+    assert cluster.out("ls", bucket) == b"tree2\n"
+
+
+def test_tree__a_name_that_is_not_utf_8_is_named_and_nothing_stored(cluster, bucket, tmp_path):
+    for name in (b"a", b"bad\xff"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    text = cluster.error("put", "-r", tmp_path, f"{bucket}/t", code=2)
+    assert "bad\\udcff" in text and "not valid UTF-8" in text
+    assert cluster.out("ls", bucket) == b""
+
+
+def test_put__a_target_that_ends_in_a_slash_takes_the_files_name(cluster, bucket, tmp_path):
+    (tmp_path / "x").write_bytes(b"x")
+    cluster.run("put", "-q", tmp_path / "x", f"{bucket}/")
+    cluster.run("put", "-q", tmp_path / "x", f"{bucket}/folder/")
+    assert cluster.out("ls", bucket).split() == [b"folder/x", b"x"]
+    assert "no name" in cluster.error("put", "-", f"{bucket}/folder/", code=2)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(cluster, bucket, tmp_path, closed):
+    """A cron job or daemon may close any of them: only what needs one fails, in one line."""
+    (tmp_path / "x").write_bytes(b"x" * 30_000)
+    for arguments, code in {
+        f"put {tmp_path / 'x'} {bucket}/x": (0,),
+        f"cat {bucket}/x": (0, 2),
+        f"put - {bucket}/y": (0, 2),
+    }.items():
+        command = f"exec {sys.executable} -m replicast.cli {arguments} {closed}"
+        done = subprocess.run(
+            ["sh", "-c", command], input=b"", capture_output=True, env=cluster.environ, check=False
+        )
+        assert done.returncode in code and b"Traceback" not in done.stderr, done
+        assert done.returncode == 0 or "2>&-" in closed or b"is closed\n" in done.stderr
+
+
+def test_broken_pipe_and_full_disk(cluster, bucket, data):
+    cluster.run("put", "-q", "-", f"{bucket}/x", stdin=data(3 * MIB))
+    for command, said in (("| head -c 1", b""), ("> /dev/full", b"No space left on device\n")):
+        done = subprocess.run(
+            ["sh", "-c", f"{sys.executable} -m replicast.cli cat {bucket}/x {command}"],
+            capture_output=True,
+            env=cluster.environ,
+            check=False,
+        )
+        assert done.stderr in (b"", b"replicast: " + said), done
 
 
 def test_names(cluster, bucket, data):

@@ -93,7 +93,7 @@ def test_list__pages_make_up_the_sorted_names(
     while True:
         request = NameList(
             rows=(0, 1, 2), tenant="t", bucket="b", bucket_incarnation=1,
-            prefix=prefix, after=seen[-1] if seen else "", limit=limit,
+            prefix=prefix, after=seen[-1] if seen else "", limit=limit, deleted=False,
         )  # fmt: skip
         page = list_page(request, rows, 1 << 20)
         seen += [entry.name for entry in page.entries]

@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from replicast.errors import ConditionFailed, Conflict, InvalidRequest, Unavailable
+from replicast.errors import (
+    ConditionFailed,
+    Conflict,
+    InvalidRequest,
+    ReplicastError,
+    Unavailable,
+)
+from replicast.gateway.api_arguments import Arguments
 from replicast.gateway.api_client import connect_api
 from replicast.gateway.api_frames import DATA, END, FRAME_BYTES_MAX, JSON, Upload
 from replicast.gateway.api_server import ApiServer, Reply
@@ -36,20 +43,20 @@ class Handlers:
             "many": self.many, "broken": self.broken,
         }  # fmt: skip
 
-    async def echo(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
-        await reply.json({"said": request["text"]})
+    async def echo(self, request: Arguments, upload: Upload, reply: Reply) -> None:
+        await reply.json({"said": request.text("text")})
 
-    async def put(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def put(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         self.started.set()
         body = b"".join([block async for block in upload])
         self.stored += 1
         await reply.json({"size": len(body)})
 
-    async def refuse(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def refuse(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         await anext(upload)
         raise ConditionFailed("no", reason="WHY_NOT")
 
-    async def slow(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def slow(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         self.started.set()
         try:
             await asyncio.get_running_loop().create_future()
@@ -57,12 +64,12 @@ class Handlers:
             self.cancelled += 1
             raise
 
-    async def many(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
-        for number in range(request["count"]):
+    async def many(self, request: Arguments, upload: Upload, reply: Reply) -> None:
+        for number in range(int(request.text("count"))):
             await reply.json({"number": number})
             await reply.data(bytes(1000))
 
-    async def broken(self, request: dict[str, Any], upload: Upload, reply: Reply) -> None:
+    async def broken(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         raise KeyError("bucket")
 
 
@@ -88,7 +95,7 @@ def test_requests__one_after_the_other(tmp_path):
             for text in ("a", "ä" * 1000):
                 assert await api.one("echo", text=text) == {"said": text}
             assert await api.one("put", blocks(5)) == {"size": 5 * MIB}
-            found = [answer async for answer in api.request("many", count=300)]
+            found = [answer async for answer in api.request("many", count="300")]
             assert len(found) == 600 and found[-1] == bytes(1000)
             assert await api.one("put", blocks(0)) == {"size": 0}
 
@@ -116,9 +123,10 @@ def test_errors__keep_class_and_reason(tmp_path):
             with pytest.raises(InvalidRequest) as error:
                 await api.one("nonsense")
             assert error.value.reason == "UNKNOWN_OPERATION"
-            with pytest.raises(InvalidRequest):
+            with pytest.raises(ReplicastError, match="internal error") as error:
                 await api.one("broken")
-            with pytest.raises(InvalidRequest):
+            assert error.value.reason == "BUG"
+            with pytest.raises(InvalidRequest, match="echo: `text` must be a string"):
                 await api.one("echo")  # without its argument
             assert await api.one("echo", text="x") == {"said": "x"}
 

@@ -200,6 +200,7 @@ def listing(table, rows, limit=10):
         prefix="",
         after="",
         limit=limit,
+        deleted=False,
     )
     return ListOperation(
         request=request,

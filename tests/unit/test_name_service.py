@@ -152,13 +152,17 @@ class Desk:
         assert isinstance(reply, NameVersionList)
         return list(reply.versions)
 
-    def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Any:
-        return self.ask(self.list_message(prefix, after, limit))
+    def list(
+        self, prefix: str = "", after: str = "", limit: int = 1000, deleted: bool = False
+    ) -> Any:
+        return self.ask(self.list_message(prefix, after, limit, deleted))
 
-    def list_message(self, prefix: str = "", after: str = "", limit: int = 1000) -> NameList:
+    def list_message(
+        self, prefix: str = "", after: str = "", limit: int = 1000, deleted: bool = False
+    ) -> NameList:
         return NameList(
             rows=tuple(range(ROWS)), tenant="t", bucket="b", bucket_incarnation=1,
-            prefix=prefix, after=after, limit=limit,
+            prefix=prefix, after=after, limit=limit, deleted=deleted,
         )  # fmt: skip
 
 
@@ -401,6 +405,14 @@ def test_full__busy_before_anything_is_ordered(desk: Desk) -> None:
     assert len(refused) == 600 - 512
 
 
+def test_refusals__are_counted_once_by_one_name(desk: Desk) -> None:
+    assert reason(desk.get("none")) == Reason.NO_SUCH_NAME
+    desk.put("a")
+    assert reason(desk.put("a", condition=condition(IF_ABSENT))) == Reason.CONDITION_FAILED
+    counted = {labels[0]: n for name, labels, n in desk.counters if name == "refusals"}
+    assert counted == {"no_such_name": 1, "condition_failed": 1}
+
+
 def test_list__pages_in_byte_order_from_all_rows(desk: Desk) -> None:
     names = [f"d{i % 7}/é{i:03}" for i in range(60)]
     for name in names:
@@ -411,6 +423,9 @@ def test_list__pages_in_byte_order_from_all_rows(desk: Desk) -> None:
     page = desk.list()
     assert [e.name for e in page.entries] == expected
     assert not page.more and page.rows == tuple(range(ROWS))
+    found = {e.name: e.summary.kind for e in desk.list(deleted=True).entries}
+    assert list(found) == sorted(names, key=str.encode)
+    assert [name for name, kind in found.items() if kind == DELETE_MARKER] == [names[3]]
     seen: list[str] = []
     while True:
         page = desk.list(after=seen[-1] if seen else "", limit=7)

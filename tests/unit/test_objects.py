@@ -19,13 +19,16 @@ from replicast.errors import (
     Unavailable,
 )
 from replicast.gateway.initiation import ChunkPlaced
+from replicast.gateway.limits import METADATA_BYTES_MAX, check_metadata
 from replicast.gateway.listing import ListDone
-from replicast.gateway.manifest import ManifestError
+from replicast.gateway.manifest import ManifestBuilder, ManifestError
 from replicast.gateway.objects import ObjectInfo, ObjectLimits, Objects, condition
 from replicast.gateway.put_stream import PutReport, cut
+from replicast.gateway.version_text import parse_version, version_text
 from replicast.hashing import HashAlgorithm, content_hash
-from replicast.wire.documents import MANIFEST
+from replicast.wire.documents import INLINE_BYTES_MAX, MANIFEST
 from replicast.wire.name_messages import (
+    BODY_BYTES_MAX,
     DELETE_MARKER,
     IF_ABSENT,
     IF_ETAG,
@@ -162,7 +165,7 @@ class MemoryInitiator:
             for name in names
             if name.startswith(request.prefix)
             and name.encode() > request.after.encode()
-            and self.names[name][0][0].kind == OBJECT
+            and (request.deleted or self.names[name][0][0].kind == OBJECT)
         ]
         size = min(request.limit, self.page_entries)
         return ListDone(tuple(found[:size]), len(found) > size)
@@ -425,6 +428,59 @@ def test_names__bad_ones_never_reach_the_cluster(objects, memory, name):
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"k": "v" * 8193},
+        {"k" * 257: "v"},
+        {f"k{number}": "v" for number in range(129)},
+        {f"k{number}": "v" * 8000 for number in range(7)},
+        {"k\ud800": "v"},
+        {"k": 1},
+    ],
+    ids=["value", "key", "count", "sum", "not UTF-8", "not text"],
+)
+def test_put__metadata_that_the_wire_cannot_carry_is_refused_before_anything(
+    objects, memory, metadata
+):
+    with pytest.raises(InvalidRequest) as error:
+        asyncio.run(objects.put("b", "n", b"x" * 1000, metadata=metadata))
+    assert error.value.reason == "INVALID_METADATA"
+    assert not memory.names and not memory.chunks
+
+
+def test_put__the_most_metadata_fits_beside_the_largest_inline_part():
+    items = 128
+    keys = [f"{number:03}" for number in range(items)]
+    value = "v" * (METADATA_BYTES_MAX // items - 3)
+    assert sum(len(key) + len(value) for key in keys) == METADATA_BYTES_MAX
+    builder = ManifestBuilder(algorithm=ALGORITHM, copies=3)
+    metadata = check_metadata(dict.fromkeys(keys, value))
+    assert len(builder.finish(metadata, inline=bytes(INLINE_BYTES_MAX))) <= BODY_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    "text", ["xyz", "1.2", "1.2.-3", "8" * 16 + ".1.1", "1." + "1" * 17 + ".1"]
+)
+def test_parse_version__what_is_none(text):
+    with pytest.raises(InvalidRequest, match="is not a version id"):
+        parse_version(text)
+
+
+def test_parse_version__reads_back_what_version_text_writes():
+    for version in (
+        VersionId(time_ns=0, segment_id=0, sequence=0),
+        VersionId(time_ns=(1 << 63) - 1, segment_id=(1 << 64) - 1, sequence=(1 << 32) - 1),
+    ):
+        assert parse_version(version_text(version)) == version == parse_version(version)
+    assert parse_version(None) == NO_VERSION
+
+
+def test_versions__of_a_name_that_never_was(objects):
+    with pytest.raises(NotFound, match="there is no object b/n"):
+        asyncio.run(objects.versions("b", "n"))
+
+
 # -- conditions, deletes --------------------------------------------------------------
 
 
@@ -546,6 +602,9 @@ def test_list__bad_prefix_and_missing_bucket(objects):
     async def run() -> None:
         with pytest.raises(InvalidRequest):
             [e async for e in objects.list("b", "x" * 1025)]
+        for after in ("x" * 1033, "\ud800"):
+            with pytest.raises(InvalidRequest):
+                [e async for e in objects.list("b", after=after)]
         with pytest.raises(NotFound):
             [e async for e in objects.list("other")]
 

@@ -8,10 +8,12 @@ import urllib.request
 
 import pytest
 
+from replicast.daemon import LOOP_STALL_NS_MAX, Heartbeat
 from replicast.logs import JsonFormatter, readable
 from replicast.metrics import Counters
 from replicast.notify import notify
 from replicast.observe import Observatory
+from replicast.transport.sockets import PortTaken
 
 
 @pytest.fixture
@@ -55,6 +57,37 @@ def test_readyz__follows_the_daemon(observatory):
     flags["ready"] = True
     assert fetch(served.port, "/readyz")[0] == 200
     assert fetch(served.port, "/other")[0] == 404
+
+
+def test_metrics__a_counter_without_labels_starts_at_zero(observatory):
+    """An alert on its rate must see the first count, too."""
+    _, text = fetch(observatory[0].port, "/metrics")
+    assert "replicast_row_conflicts_total 0.0" in text
+    assert "replicast_bids_total{" not in text
+
+
+def test_observatory__a_taken_port_is_named(observatory):
+    port = observatory[0].port
+    with pytest.raises(PortTaken, match=f"TCP port {port} on 127.0.0.1 is taken"):
+        Observatory(
+            "127.0.0.1",
+            port,
+            sources=[],
+            refresh=lambda: None,
+            alive=lambda: True,
+            ready=lambda: True,
+        )
+
+
+def test_heartbeat__stops_with_the_loop(monkeypatch):
+    now_ns = [10**12]
+    monkeypatch.setattr("replicast.daemon.clocks.now_ns", lambda: now_ns[0])
+    heart = Heartbeat()
+    now_ns[0] += LOOP_STALL_NS_MAX - 1
+    assert heart.alive()
+    now_ns[0] += 1
+    assert not heart.alive()
+    assert heart.beat() == now_ns[0] and heart.alive()
 
 
 def test_counters__undeclared_name_is_an_error():

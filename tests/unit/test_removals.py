@@ -46,7 +46,7 @@ def desk():
     lease = Lease()
     context = RowContext(1, 9, lease, {}, NameLimits(), Counters())
     context.open_counts[1] = 5
-    outbox = Outbox(1, 1 << 20)
+    outbox = Outbox(1, 1 << 20, Counters())
     return lease, context, outbox, Removals(context, outbox)
 
 

@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 
-from replicast.errors import DataLost, Unavailable
+from replicast.errors import DataLost, NotFound, Unavailable
 from replicast.flexhash.table import VdevState
 from replicast.gateway import walk as module
-from replicast.gateway.walk import ChunkFinding, NameFinding, NameRepair, RepairFinding, Walk
+from replicast.gateway.walk import (
+    ChunkFinding,
+    NameFinding,
+    NameRepair,
+    RepairFinding,
+    Walk,
+    WalkError,
+)
 from replicast.metrics import Counters
 from replicast.wire.chunk_messages import (
     HIT,
@@ -101,16 +108,22 @@ class Names:
             bucket="b", name="n", version=VERSION, delete_marker=False, short_chunks=0
         )
         self.reference = SimpleNamespace(chid=CHID, copies=3, hash_algorithm=1)
+        self.under_marker = False
         self.count = 2
         self.unreadable = False
+        self.removed = False
         self.cleared: list[str] = []
 
-    async def list(self, bucket: str, prefix: str) -> AsyncIterator[Any]:
+    async def list(self, bucket: str, prefix: str, *, deleted: bool) -> AsyncIterator[Any]:
+        assert deleted, "names under a delete marker have versions, too"
         for _ in range(self.count):
             yield self.info
 
     async def versions(self, bucket: str, name: str) -> list[Any]:
-        return [self.info]
+        if self.removed:
+            raise NotFound("no such object")
+        marker = SimpleNamespace(**vars(self.info) | {"delete_marker": True, "short_chunks": 0})
+        return [marker, self.info] if self.under_marker else [self.info]
 
     async def head(self, bucket: str, name: str, *, version: Any) -> Any:
         if self.unreadable:
@@ -184,7 +197,20 @@ def test_verify__a_replica_that_is_down_is_not_waited_for(targets, names):
 def test_verify__a_version_that_nobody_can_read_is_an_error_and_the_walk_goes_on(targets, names):
     names.unreadable = True
     findings, walk = run(targets, names, "verify")
-    assert findings == [] and len(walk.errors) == 2
+    assert findings == [WalkError("b", "n", "no replica can read it")] * 2 and walk.errors == 2
+
+
+def test_verify__versions_under_a_delete_marker(targets, names):
+    names.count, names.under_marker = 1, True
+    targets.chunks[2] = "bad"
+    (chunk,), walk = run(targets, names, "verify")
+    assert chunk.hosts == 2 and walk.objects_walked == 1
+
+
+def test_verify__a_name_that_was_removed_meanwhile(targets, names):
+    names.removed = True
+    findings, walk = run(targets, names, "verify")
+    assert findings == [] and walk.errors == 0
 
 
 def test_repair__puts_a_short_chunk_again_and_clears_its_version(targets, names):
@@ -207,6 +233,30 @@ def test_repair__what_cannot_be_restored_stays_short(targets, names):
     targets.chunks, targets.lost = {}, True
     findings, _ = run(targets, names, "repair")
     assert [f.action for f in findings if isinstance(f, RepairFinding)] == ["lost"]
+
+
+def test_repair__a_version_that_shares_a_short_chunk_stays_short(targets, names):
+    """The second version's chunk was seen with the first: it is as short as there."""
+    names.count, names.info.short_chunks = 2, 1
+    del targets.chunks[2]
+    targets.put_copies = 2
+    run(targets, names, "repair")
+    assert names.cleared == []
+
+
+def test_repair__a_version_that_cannot_be_read_stays_short(targets, names):
+    names.count, names.info.short_chunks, names.unreadable = 2, 1, True
+    findings, walk = run(targets, names, "repair")
+    assert names.cleared == [] and walk.errors == 2 == len(findings)
+
+
+def test_repair__fewer_hosts_than_copies_is_short_for_ever(targets, names):
+    names.count, names.info.short_chunks = 1, 1
+    targets.chunks = {1: "ok", 2: "ok"}
+    targets.table.host_of = lambda vdev: f"h{vdev % 2}"
+    findings, _ = run(targets, names, "repair")
+    assert [type(f) for f in findings] == [ChunkFinding] and findings[0].hosts == 2
+    assert names.cleared == []
 
 
 @pytest.mark.parametrize(("heals_after", "action"), [(1, "restored"), (1000, "failed")])
