@@ -137,8 +137,13 @@ class RowReplica:
         return leader == self.leader
 
     def promise_self(self, tenure: Tenure) -> None:
-        """This VDEV begins to lead: nothing older is accepted any more."""
-        self.promised, self.leader = max(self.promised, tenure), self.vdev_index
+        """This VDEV begins to lead: nothing older is accepted any more.
+
+        By an old table it may begin after it heard of a newer leader: that promise stands,
+        or the newer leader, whose tenure this would take over, were refused for good.
+        """
+        if tenure > self.promised:
+            self.promised, self.leader = tenure, self.vdev_index
 
     # -- answers ---------------------------------------------------------------
 
