@@ -33,7 +33,6 @@ ADDRESS = ("127.0.0.1", 1)
 UP, DOWN, DRAINING, OUT = VdevState.UP, VdevState.DOWN, VdevState.DRAINING, VdevState.OUT
 QUICK = settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

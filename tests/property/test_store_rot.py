@@ -39,7 +39,7 @@ def filled(rng: random.Random) -> tuple[MemoryDisk, dict[bytes, bytes]]:
     return disk, chunks
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(st.integers(0, 1 << 32), st.booleans())
 def test_rot__is_reported_and_never_read_as_data(seed: int, whole_block: bool) -> None:
     rng = random.Random(seed)
