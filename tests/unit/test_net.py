@@ -26,7 +26,7 @@ TWINS = {"cython": (FastThread, FastReassembly), "python": (PureThread, PureReas
 ID = b"transfer-id-0001"
 KEYS = KeyRing(b"c" * 16, 3, {3: b"k" * 32})
 OTHER_KEYS = KeyRing(b"c" * 16, 3, {3: b"x" * 32})
-PATIENCE_SECONDS = 20.0  # never waited for when all is well
+PATIENCE_SECONDS = 60.0  # never waited for when all is well
 AGAIN_SECONDS = 2.0
 
 
