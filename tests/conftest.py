@@ -13,6 +13,7 @@ draws new ones, and keeps those that failed in .hypothesis.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -47,7 +48,7 @@ def _runs(*command: str) -> bool:
 def _missing_netns() -> str | None:
     if shutil.which("ip") is None:
         return "no `ip` command"
-    name = f"rcprobe{os.getpid()}"
+    name = f"rcprobe{os.getpid()}x{secrets.token_hex(3)}"
     if not _runs("ip", "netns", "add", name):
         return "network namespaces cannot be made (not root?)"
     inside = ("ip", "-n", name, "link", "add", "v0", "type", "veth", "peer", "name", "v1")
