@@ -5,12 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.dev
-PYTEST := $(BIN)/python -m pytest -q
+PYTEST := $(BIN)/python -m pytest -q -rs
 DATA ?= .cluster
-SEEDS ?= 200
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help up down native dev check lint test test-slow test-all bench clean
+.PHONY: help up down native dev check lint test test-slow test-all explore bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +55,9 @@ test-slow: dev  ## what `make test` leaves out
 	@$(PYTEST) tests -m slow --timeout 900
 	@REPLICAST_FUZZ_COUNT=200000 $(PYTEST) tests/property tests/unit/test_transfer_header.py -k mutated
 	@REPLICAST_PURE=1 $(PYTEST) tests/unit tests/property tests/conformance -m 'not slow'
+
+explore: dev  ## property tests with examples that no run has drawn yet
+	@REPLICAST_EXPLORE=1 STORE_EXAMPLES=1000 $(PYTEST) tests/property tests/unit/test_manifest.py --timeout 3600
 
 bench: dev  ## measure; prints MB/s, op/s, CPU seconds, cython or python
 	@$(PYTEST) bench -s

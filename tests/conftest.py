@@ -4,11 +4,16 @@ Some tests need more of a machine than Python: namespaces, multicast, the compil
 mounts, other programs. Where one is missing they skip; where REPLICAST_REQUIRE names it (comma
 separated, or `all`) they fail instead, so that a run that should prove something cannot pass by
 skipping it.
+
+Property tests draw the same examples at every run and know no deadline: a run says whether this
+commit is right, not how lucky or how busy the machine was. REPLICAST_EXPLORE=1 (`make explore`)
+draws new ones, and keeps those that failed in .hypothesis.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -17,6 +22,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+EXPLORE = "REPLICAST_EXPLORE"
+UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, database=None, **UNTIMED)
+settings.register_profile("explore", **UNTIMED)
+settings.load_profile("explore" if os.environ.get(EXPLORE) else "same")
 
 REQUIRE = "REPLICAST_REQUIRE"
 PROBE_SECONDS = 20
@@ -36,7 +48,7 @@ def _runs(*command: str) -> bool:
 def _missing_netns() -> str | None:
     if shutil.which("ip") is None:
         return "no `ip` command"
-    name = f"rcprobe{os.getpid()}"
+    name = f"rcprobe{os.getpid()}x{secrets.token_hex(3)}"
     if not _runs("ip", "netns", "add", name):
         return "network namespaces cannot be made (not root?)"
     inside = ("ip", "-n", name, "link", "add", "v0", "type", "veth", "peer", "name", "v1")

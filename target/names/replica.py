@@ -137,8 +137,11 @@ class RowReplica:
         return leader == self.leader
 
     def promise_self(self, tenure: Tenure) -> None:
-        """This VDEV begins to lead: nothing older is accepted any more. A later leader that has
-        our promise keeps it: only our table is too old to know it."""
+        """This VDEV begins to lead: nothing older is accepted any more.
+
+        By an old table it may begin after it heard of a newer leader: that promise stands,
+        or the newer leader, whose tenure this would take over, were refused for good.
+        """
         if tenure > self.promised:
             self.promised, self.leader = tenure, self.vdev_index
 

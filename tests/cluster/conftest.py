@@ -7,12 +7,14 @@ stopped by pid whatever happened.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +23,13 @@ from typing import Any
 import pytest
 
 from replicast.cli.layout import LOCAL_FILE, load_local
+from replicast.cli.ports import free_ports, require_free
 from replicast.cli.processes import Daemon
 from replicast.cli.up import UpRequest, bring_down, bring_up
+from replicast.errors import InvalidRequest
 
 COMMAND_SECONDS = 120
+SETTLE_SECONDS, POLL_SECONDS = 90.0, 0.2
 
 
 @dataclass
@@ -86,6 +91,18 @@ class Cluster:
         report: dict[str, Any] = json.loads(done.stdout)
         return report | {"exit": done.returncode}
 
+    def wait_status(self, wanted: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """The first status report that `wanted` accepts."""
+        end = time.monotonic() + SETTLE_SECONDS
+        while not wanted(report := self.status()):
+            assert time.monotonic() < end, ("never came to this", report["problems"], report)
+            time.sleep(POLL_SECONDS)
+        return report
+
+    def wait_healthy(self) -> dict[str, Any]:
+        """Until everything is up and in sync: `up` returns when all is served, which is less."""
+        return self.wait_status(lambda report: report["exit"] == 0)
+
     def daemons(self) -> dict[str, Daemon]:
         """By name."""
         return {daemon.name: daemon for daemon in load_local(self.data).all(self.data)}
@@ -145,6 +162,21 @@ def cluster(cluster_factory: Callable[..., Cluster]) -> Iterator[Cluster]:
     made = cluster_factory()
     yield made
     _end(made)
+
+
+@pytest.fixture(scope="session")
+def free_base() -> Callable[[int], int]:
+    """free_base(count): the first of `count` free ports in a row, never given to connections."""
+    rng = random.SystemRandom()
+
+    def find(count: int) -> int:
+        while True:
+            base = free_ports("127.0.0.1", 1, rng)[0]
+            with contextlib.suppress(InvalidRequest):
+                require_free("127.0.0.1", range(base, base + count), "")
+                return base
+
+    return find
 
 
 @pytest.fixture

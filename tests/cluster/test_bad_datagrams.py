@@ -7,6 +7,7 @@ thing that comes back.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import socket
@@ -33,7 +34,8 @@ from replicast.wire.status_messages import TargetStatus, TargetStatusQuery
 DROPPED = re.compile(
     r'^replicast_datagrams_dropped(?:_total)?\{.*reason="(\w+)".*\} (\S+)$', re.MULTILINE
 )
-SECONDS = 20.0
+SECONDS = 60.0
+ASK_AGAIN_SECONDS = 1.0
 
 
 class Stranger:
@@ -73,6 +75,19 @@ class Stranger:
                 self.send(answer.payload)
             if incoming is not None and isinstance(incoming.message, TargetStatus):
                 return came
+
+    def ask_until_answered(self) -> None:
+        """The same while the receiver may be drowning: each question has one answer at most."""
+        self.socket.settimeout(ASK_AGAIN_SECONDS)
+        came, end = 0, time.monotonic() + SECONDS
+        for asked in itertools.count(1):
+            try:
+                came += len(self.ask())
+            except TimeoutError:
+                assert time.monotonic() < end, f"no answer to {asked} questions"
+            else:
+                assert came <= asked
+                return
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +237,7 @@ def test_a_flood_of_noise__memory_stays_and_service_goes_on(cluster, stranger, d
     for _ in range(2000):
         stranger.send(stranger.rng.randbytes(1400))
         stranger.send(payload(stranger.rng))
-    assert len(stranger.ask()) == 1
+    stranger.ask_until_answered()
     assert memory_bytes() < before + (32 << 20)
     cluster.run("bucket", "create", "flood")
     cluster.run("put", "-q", "-", "flood/x", stdin=data(100_000))

@@ -25,10 +25,12 @@ def target_of_vdev(cluster, index: int) -> str:
 
 
 def replicas(cluster, name: str) -> list[str]:
-    """Targets of the name's row, its leader first."""
+    """Targets of the name's row, its leader first, once all of them are in sync."""
+    cluster.wait_healthy()
     shown = cluster.out("flexhash", "show", "--json", "--object", f"names/{name}")
     row = json.loads(shown.splitlines()[0])
     order = [row["row_leader"], *(v for v in row["name_replicas"] if v != row["row_leader"])]
+    assert len(order) == 3
     return [target_of_vdev(cluster, index) for index in order]
 
 
@@ -89,7 +91,7 @@ def test_flipped__repair_restores_in_one_go(cluster, data):
     body = data(2000)
     cluster.run("put", "-q", "-", "names/once", stdin=body)
     for target in replicas(cluster, "once")[1:]:
-        assert flip(cluster, target, body) == 1
+        assert flip(cluster, target, body) >= 1
     text = cluster.run("repair", "names/once").stdout.decode()
     assert "restored: version entry of names/once, 1 -> 3 copies" in text, text
     cluster.run("verify", "names/once")
@@ -102,7 +104,7 @@ def test_flipped_everywhere__an_error_and_never_wrong_bytes(cluster, data):
     order = replicas(cluster, "lost")
     cluster.down()
     for target in order:
-        assert flip(cluster, target, body) == 1
+        assert flip(cluster, target, body) >= 1
     cluster.up()
     cluster.run("verify", "names/lost", code=1)
     cluster.run("cat", "names/lost", code=1)

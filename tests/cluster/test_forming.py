@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import subprocess
 import sys
+import time
 
 import pytest
 
 from replicast.cli.layout import load_local
-from replicast.cli.ports import free_ports, require_free
-from replicast.errors import InvalidRequest
+
+COMMAND_SECONDS = 120
 
 
 @pytest.fixture
@@ -43,22 +42,18 @@ def hosts(make_cluster):
 
 
 def end(process, code=0):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=COMMAND_SECONDS)
     assert process.returncode == code, err
     return out, err
 
 
-def free_base(count):
-    """The first of `count` free ports in a row."""
-    rng = random.Random()
-    while True:
-        base = free_ports("127.0.0.1", 1, rng)[0]
-        with contextlib.suppress(InvalidRequest):
-            require_free("127.0.0.1", range(base, base + count), "")
-            return base
+def wait_healthy(start):
+    limit = time.monotonic() + COMMAND_SECONDS
+    while "cluster is HEALTHY" not in (said := start("status").communicate()[0]):
+        assert time.monotonic() < limit, said
 
 
-def test_three_hosts_and_a_gateway(hosts):
+def test_three_hosts_and_a_gateway(hosts, free_base):
     cluster, start = hosts
     base = cluster.home.parent
     port = free_base(41)
@@ -84,9 +79,9 @@ def test_three_hosts_and_a_gateway(hosts):
     # The user's own file leads to the member that has a gateway.
     assert end(start("bucket", "create", "photos")) == ("", "")
     assert end(start("bucket", "list"))[0] == "photos\n"
-    assert "cluster is HEALTHY" in end(start("status"))[0]
+    wait_healthy(start)
     assert end(start("config", "check"))[0].count("ok: ") == 2
-    assert "host4 serving" in end(start("logs"))[0].replace("gateway ", "")
+    assert "host4 serving" in end(start("logs", "-n", 100_000))[0].replace("gateway ", "")
 
     again = end(start("cluster", "join", lines[0][1], "--data", base / "host1"), 2)[1]
     assert "has joined already" in again
@@ -124,7 +119,7 @@ def test_init__a_folder_of_somebody_else(hosts):
     assert [path.name for path in cluster.home.iterdir()] == ["letter.txt"]
 
 
-def test_join__what_cannot_work_is_said_before_the_token_is_used(hosts):
+def test_join__what_cannot_work_is_said_before_the_token_is_used(hosts, free_base):
     cluster, start = hosts
     base = cluster.home.parent
     waiting = start("cluster", "init", base / "founder", "--listen", f"127.0.0.1:{free_base(1)}")
@@ -140,7 +135,7 @@ def test_join__what_cannot_work_is_said_before_the_token_is_used(hosts):
     assert "joined" not in waiting.communicate()[1].replace("cluster join TOKEN", "")
 
 
-def test_tokens(hosts):
+def test_tokens(hosts, free_base):
     cluster, start = hosts
     founder = cluster.home.parent / "founder"
     port = free_base(1)

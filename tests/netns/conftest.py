@@ -5,8 +5,8 @@
     t2 ... t4 ------------/
 
 Formed by the very functions of `replicast up`, started with `ip netns exec`. Commands run outside:
-the gateway's API socket is a path, and paths know no namespaces. Namespaces and processes carry
-the test's pid in their names and are gone at the end, whatever happened.
+the gateway's API socket is a path, and paths know no namespaces. Namespaces carry the test's pid
+in their names; they and the processes are gone at the end, whatever happened.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import secrets
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ import pytest
 
 from replicast.cli.members import METRICS_OFFSET, VdevPlan, make_gateway, make_target, target_joiner
 from replicast.errors import ReplicastError
-from replicast.formation import Parameters
+from replicast.formation import Parameters, toml_pairs
 from replicast.gateway.api_client import connect_api
 from replicast.joining import Joiner, form_here
 from replicast.keys import Role
@@ -52,7 +54,8 @@ class Network:
     """Namespaces on one bridge."""
 
     def __init__(self) -> None:
-        self._prefix = f"rc{os.getpid()}"
+        # What a run that was killed has left behind must not be in the way of a later one.
+        self._prefix = f"rc{os.getpid()}x{secrets.token_hex(3)}"
         self._names: list[str] = []
 
     def open(self) -> None:
@@ -126,6 +129,14 @@ class Cluster:
         """By the gateway's interface."""
         return self.network.sent_bytes(self.gateway)
 
+    def counter(self, name: str) -> float:
+        """Of the gateway, as /metrics shows it now; 0 before the first one."""
+        url = f"http://{GATEWAY_ADDRESS}:{PORTS[-1]}/metrics"
+        read = f"import urllib.request as r; print(r.urlopen({url!r}).read().decode())"
+        text = _ip("netns", "exec", self.gateway, sys.executable, "-c", read)
+        found = re.search(rf"^replicast_{name}_total(?:{{.*}})? (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
     def words(self) -> dict[str, str]:
         """The last of each log."""
         return {n: (self.data / n / "log.jsonl").read_text()[-500:] for n in self.processes}
@@ -155,7 +166,8 @@ async def _wait_serving(cluster: Cluster, targets: int) -> None:
             await asyncio.sleep(POLL_SECONDS)
             continue
         up = [each for each in report["targets"] if each["up"] and each["lease"]]
-        if len(up) == targets and report["rows"]["without_leader"] == 0:
+        led = report["rows"]["without_leader"] == 0 and report["raft"]["quorum"]
+        if len(up) == targets and led:
             return
         await asyncio.sleep(POLL_SECONDS)
     raise AssertionError((report, cluster.words()))
@@ -179,16 +191,20 @@ def _form(data: Path, targets: int, vdevs: int, parameters: Parameters) -> None:
 def make_cluster(
     require: Callable[[str], None], tmp_path: Path
 ) -> Iterator[Callable[..., Cluster]]:
-    """make_cluster("multicast") starts one; at most one a test."""
+    """make_cluster("multicast") starts one; at most one a test. `gateway`: its settings."""
     require("netns")
     made: list[Cluster] = []
     networks: list[Network] = []
 
-    def make(transport: str, targets: int = 4, vdevs: int = 2) -> Cluster:
+    def make(
+        transport: str, targets: int = 4, vdevs: int = 2, gateway: Mapping[str, Any] | None = None
+    ) -> Cluster:
         network = Network()
         networks.append(network)
         network.open()
         _form(tmp_path, targets, vdevs, Parameters(transport=transport))
+        with open(tmp_path / "gw1" / "gateway.toml", "a") as settings:
+            settings.write("\n".join([*toml_pairs(gateway or {}), ""]))
         cluster = Cluster(tmp_path, network, network.host("gw", GATEWAY_ADDRESS))
         made.append(cluster)
         for n in range(1, targets + 1):

@@ -86,7 +86,7 @@ COMMANDS: st.SearchStrategy[Message] = st.one_of(
 LOG = st.lists(st.tuples(COMMANDS, SMALL, st.integers(0, 9)), max_size=40)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(LOG, st.integers(0, 40))
 def test_replicas_agree_and_generations_only_grow(
     log: list[tuple[Message, int, int]], restart_at: int
@@ -108,7 +108,7 @@ def test_replicas_agree_and_generations_only_grow(
                 assert digests.setdefault(generation, inputs.digest) == inputs.digest
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200), st.integers(90, 115))
 def test_any_bytes_are_answered(body: bytes, kind: int) -> None:
     state = ControlState()

@@ -28,13 +28,12 @@ from replicast.flexhash.table import (
     VdevEntry,
     VdevState,
 )
+from replicast.native import _flexhash
 
 ADDRESS = ("127.0.0.1", 1)
 UP, DOWN, DRAINING, OUT = VdevState.UP, VdevState.DOWN, VdevState.DRAINING, VdevState.OUT
 QUICK = settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
@@ -179,11 +178,10 @@ def check_stamps(before: Table, table: Table) -> None:
 def test_twins_agree(
     cluster: tuple[list[TargetEntry], list[VdevEntry], Policy], rng: random.Random
 ) -> None:
-    native = pytest.importorskip("replicast.native._flexhash")
     targets, vdevs, policy = cluster
     changed = [dataclasses.replace(vdev, state=rng.choice(list(VdevState))) for vdev in vdevs]
     digests = []
-    for twin in (native.place_cells, placement.place_cells):
+    for twin in (_flexhash.place_cells, placement.place_cells):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(build_module, "place_cells", twin)
             first = build(None, targets, vdevs, policy, (), 1)

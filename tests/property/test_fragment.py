@@ -20,7 +20,6 @@ def meta(count: int) -> Meta:
     return (40, OPERATION, 5, count)
 
 
-@settings(deadline=None, database=None)
 @given(st.binary(max_size=300), st.integers(1, 50), st.randoms(use_true_random=False))
 def test_split_and_add__any_order(body: bytes, room_bytes: int, rng: random.Random) -> None:
     pieces = split(body, room_bytes)
@@ -34,7 +33,7 @@ def test_split_and_add__any_order(body: bytes, room_bytes: int, rng: random.Rand
     assert (len(assembler), assembler.held_bytes) == (0, 0)
 
 
-@settings(deadline=None, database=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 1 << 30))
 def test_add__never_holds_more_than_its_limits(seed: int) -> None:
     rng = random.Random(seed)
@@ -69,7 +68,6 @@ def test_add__a_fragment_that_disagrees_is_refused() -> None:
         assembler.add((1, 1, 1), 0, meta(3), b"a", HERE, 0)
 
 
-@settings(deadline=None, database=None)
 @given(st.sets(st.integers(0, 40)), st.integers(1, 50), st.integers(1, 5))
 def test_missing_runs__against_the_obvious(present: set[int], count: int, runs_max: int) -> None:
     present = {index for index in present if index < count}

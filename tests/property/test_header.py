@@ -7,7 +7,7 @@ import os
 import random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from replicast.native import PURE
@@ -49,7 +49,6 @@ def headers() -> st.SearchStrategy[Header]:
     return st.builds(Header, **values).filter(lambda h: h.fragment_index < h.fragment_count)
 
 
-@settings(deadline=None, database=None)
 @given(headers())
 def test_round_trip__both_twins(header: Header) -> None:
     packed = header_pure.pack_header(*header)

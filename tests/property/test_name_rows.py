@@ -58,7 +58,7 @@ def build(steps: list[tuple[int, str, int]]) -> tuple[MemoryRowStore, list[Model
 
 
 @given(STEPS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_versions__as_in_a_list(steps: list[tuple[int, str, int]]) -> None:
     store, models = build(steps)
     for row, model in enumerate(models):
@@ -72,7 +72,7 @@ def test_versions__as_in_a_list(steps: list[tuple[int, str, int]]) -> None:
 
 
 @given(STEPS, st.integers(1, 5), st.sampled_from(["", "a", "a/", "ä", "zz"]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_list__pages_make_up_the_sorted_names(
     steps: list[tuple[int, str, int]], limit: int, prefix: str
 ) -> None:

@@ -76,7 +76,7 @@ def step(reassembly: Any, kind: str, which: int, draw: int, sizes: tuple[int, in
     return outcome(reassembly, kind, IDS[which])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(OPERATIONS, SIZES, DATAGRAM_SIZES, st.sampled_from([4096, 16_384, 1 << 20]))
 def test_twins_agree(
     operations: list[tuple[str, int, int]], size_bytes: int, datagram_bytes: int, budget: int
@@ -88,7 +88,7 @@ def test_twins_agree(
         assert definition.stats() == fast.stats()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.randoms(use_true_random=False),
     st.integers(1, 40_000),
@@ -113,7 +113,7 @@ def test_any_order_with_loss_gives_the_bytes(
     assert reassembly.stats()["in_use_bytes"] == 0
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=200), st.booleans())
 def test_noise_is_dropped_and_counted(noise: bytes, with_magic: bool) -> None:
     if with_magic:

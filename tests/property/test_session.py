@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from replicast.auth.session import WINDOW, ReplayWindow, Sessions, make_session
@@ -14,7 +14,6 @@ from replicast.machine import Address
 HERE: Address = ("10.0.0.1", 1)
 
 
-@settings(deadline=None, database=None)
 @given(st.integers(0, 5000), st.lists(st.integers(0, 10_000), max_size=200))
 def test_replay_window__each_new_counter_once(floor: int, counters: list[int]) -> None:
     window = ReplayWindow(floor)

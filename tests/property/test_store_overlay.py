@@ -37,7 +37,7 @@ def check(kv: Overlay, model: dict[bytes, bytes], start: bytes, end: bytes, limi
 
 @pytest.mark.parametrize("kind", ["lmdb", "memory"])
 def test_overlay__behaves_like_a_sorted_dictionary(kind: str) -> None:
-    @settings(max_examples=50 if kind == "lmdb" else 150, deadline=None, derandomize=True)
+    @settings(max_examples=50 if kind == "lmdb" else 150)
     @given(CHANGES, KEYS, KEYS, st.integers(1, 6))
     def inner(changes: list[object], start: bytes, end: bytes, limit: int) -> None:
         with tempfile.TemporaryDirectory() as directory:

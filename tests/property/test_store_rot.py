@@ -41,7 +41,7 @@ def filled(rng: random.Random) -> tuple[MemoryDisk, MemoryCheckpoint, dict[bytes
     return disk, checkpoint, chunks
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(st.integers(0, 1 << 32), st.booleans(), st.booleans())
 def test_rot__is_reported_and_never_read_as_data(
     seed: int, whole_block: bool, index_lost: bool

@@ -73,7 +73,7 @@ def of_struct(cls: type[Struct]) -> st.SearchStrategy[Any]:
 
 @each_message
 def test_round_trip__both_twins(cls: type[Message]) -> None:
-    @settings(max_examples=15, deadline=None, database=None)
+    @settings(max_examples=15)
     @given(of_struct(cls))
     def check(message: Any) -> None:
         body = codec_pure.encode(message)

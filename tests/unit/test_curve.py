@@ -20,7 +20,7 @@ SERVER, CLIENT = make_key_pair(), make_key_pair()
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await test()
 
     asyncio.run(bounded())
@@ -56,8 +56,8 @@ async def until(condition: Callable[[], bool]) -> None:
 def test_request__the_answer_with_its_operation_id() -> None:
     async def test() -> None:
         async with channel(allowed()) as (server, client, _):
-            first = asyncio.create_task(client.request(frame(1), timeout_seconds=10))
-            second = asyncio.create_task(client.request(frame(2), timeout_seconds=10))
+            first = asyncio.create_task(client.request(frame(1), timeout_seconds=60))
+            second = asyncio.create_task(client.request(frame(2), timeout_seconds=60))
             received = [await server.recv(), await server.recv()]
             assert {r.identity for r in received} == {Identity(7, Role.GATEWAY)}
             assert received[0].public_key == CLIENT.public
@@ -180,7 +180,7 @@ def test_unread_pushes__the_oldest_make_room(monkeypatch: pytest.MonkeyPatch) ->
                 server.send(peer, frame(number + 10, bytes(1000)))
             await until(lambda: counters.get("curve_dropped", "test") == before + 11)
             assert (await client.recv())[:17] == frame(21)[:17]
-            answer = asyncio.create_task(client.request(frame(2), timeout_seconds=10))
+            answer = asyncio.create_task(client.request(frame(2), timeout_seconds=60))
             server.send((await server.recv()).peer, frame(2, b"answer"))
             assert await answer == frame(2, b"answer")
 
@@ -217,7 +217,7 @@ def test_close__wakes_who_waits() -> None:
     async def test() -> None:
         async with channel(AllowList()) as (server, client, _):
             waiting = asyncio.create_task(server.recv())
-            asking = asyncio.create_task(client.request(frame(1), timeout_seconds=10))
+            asking = asyncio.create_task(client.request(frame(1), timeout_seconds=60))
             await asyncio.sleep(0)
             server.close()
             client.close()

@@ -19,7 +19,7 @@ LOOPBACK = ("127.0.0.1", 0)
 
 def run(test: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await test
 
     asyncio.run(bounded())

@@ -54,7 +54,7 @@ class Desk:
         self.context = RowContext(1, 9, Lease(), {}, NameLimits(), Counters())
         self.context.open_counts[1] = 5
         self.context.adopt(self.table)
-        self.outbox = Outbox(1, 1 << 20)
+        self.outbox = Outbox(1, 1 << 20, Counters())
         store = MemoryRowStore()
         store.open_count = 5
         self.now_ns = SECOND

@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,7 +26,8 @@ TWINS = {"cython": (FastThread, FastReassembly), "python": (PureThread, PureReas
 ID = b"transfer-id-0001"
 KEYS = KeyRing(b"c" * 16, 3, {3: b"k" * 32})
 OTHER_KEYS = KeyRing(b"c" * 16, 3, {3: b"x" * 32})
-PATIENCE_SECONDS = 20.0  # never waited for when all is well
+PATIENCE_SECONDS = 60.0  # never waited for when all is well
+AGAIN_SECONDS = 2.0
 
 
 class Node:
@@ -100,12 +102,22 @@ def send_chunk(
                 ranges[id(r)] = r.reassembly.gaps(ID, 1000)
 
 
-def drain(sender: Node, receiver: Node) -> None:
-    """Everything sent before this marker has been received (or lost) when it arrives."""
+def drain(sender: Node, receiver: Node) -> int:
+    """Everything sent before this marker has been received (or lost) when it arrives.
+
+    Returns how many markers it took: a full receive buffer drops them too.
+    """
     marker = os.urandom(8)
-    sender.net.send_control([(0, marker, receiver.address)])
-    receiver.wait(lambda: any(data == marker for _, data, _ in receiver.controls))
-    receiver.take()
+    for count in range(1, int(PATIENCE_SECONDS / AGAIN_SECONDS)):
+        sender.net.send_control([(0, marker, receiver.address)])
+        end = time.monotonic() + AGAIN_SECONDS
+        while (left := end - time.monotonic()) > 0:
+            select.select([receiver.net.fileno()], [], [], left)
+            receiver.take()
+            if any(data == marker for _, data, _ in receiver.controls):
+                receiver.take()
+                return count
+    raise AssertionError("the marker does not come")
 
 
 @pytest.mark.parametrize("datagram_bytes", [1408, 8192, 61_440])
@@ -326,9 +338,9 @@ def test_notification__none_for_the_middle_of_a_transfer(make_node: MakeNode) ->
         1, 0, ID, 7, chunk, [(0, 50_000)], 512, len(chunk), [receiver.address]
     )
     sender.wait(lambda: sender.sent == [1])
-    drain(sender, receiver)
+    markers = drain(sender, receiver)
     assert receiver.net.stats()["received_payload"] > 10
-    assert receiver.net.stats()["wake_ups"] == 1  # the marker's
+    assert 1 <= receiver.net.stats()["wake_ups"] <= markers
 
 
 def test_python_calls__do_not_depend_on_the_datagram_size() -> None:
@@ -349,8 +361,10 @@ def count_calls(datagram_bytes: int) -> int:
 
     try:
         threading.setprofile(count)
-        sender.net.start()
-        receiver.net.start()
+        for node in (sender, receiver):
+            node.net.start()
+            drain(node, node)  # the new thread has left Python
+        calls = 0
         arguments = (1, 0, ID, 7, chunk, [(0, 200_000)], datagram_bytes, 200_000)
         sys.setprofile(count)
         sender.net.submit_payload(*arguments, [receiver.address])
@@ -387,13 +401,14 @@ def test_unread__while_datagrams_wait_for_the_thread(twin: str) -> None:
 
 @pytest.mark.parametrize("twin", list(TWINS))
 def test_stop__joins_and_closes(twin: str) -> None:
+    gc.collect()  # what other tests left behind is not to go meanwhile
     before = set(os.listdir("/proc/self/fd"))
     node = Node(twin)
     node.net.start()
     node.net.send_control([(0, b"to myself", node.address)])
     node.close()
     node.net.stop()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
     assert not [t for t in threading.enumerate() if t.name == "replicast-net"]
     with pytest.raises(RuntimeError):
         node.net.submit_payload(1, 0, ID, 7, b"x", [(0, 1)], 512, 1, [node.address])

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from replicast.cli.ports import free_ports
 from replicast.curve import CurveHub
 from replicast.disks import ForgetfulDisk, RealDisk
 from replicast.flexhash.raft import shell as shell_module
 from replicast.flexhash.raft.node import Outcome, RaftNode, RaftSettings
 from replicast.flexhash.raft.shell import RaftShell, VoterAddress
-from replicast.keys import AllowList, KeyPair, make_key_pair
+from replicast.keys import KeyPair, make_key_pair
 
 MS = 1_000_000
 NAMES = ("a", "b", "c")
@@ -28,13 +29,13 @@ def now_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def free_ports() -> dict[str, VoterAddress]:
-    """Ports that were free a moment ago, held by nobody."""
-    hub = CurveHub()
-    servers = [hub.server("free", ("127.0.0.1", 0), KEYS["a"], AllowList()) for _ in NAMES]
-    addresses = [server.address for server in servers]
-    hub.close()
-    return {name: VoterAddress(n, addresses[n], KEYS[name].public) for n, name in enumerate(NAMES)}
+def voter_addresses() -> dict[str, VoterAddress]:
+    """At ports that were free a moment ago, held by nobody."""
+    ports = free_ports("127.0.0.1", len(NAMES), random.SystemRandom())
+    return {
+        name: VoterAddress(n, ("127.0.0.1", ports[n]), KEYS[name].public)
+        for n, name in enumerate(NAMES)
+    }
 
 
 def make_shell(
@@ -86,7 +87,7 @@ async def submit_until_applied(shells: list[RaftShell], command: bytes) -> bytes
 
 def test_three_voters__elect_commit_and_shut_out_a_stranger(tmp_path: Path) -> None:
     async def test() -> None:
-        voters = free_ports()
+        voters = voter_addresses()
         hub, strange_hub = CurveHub(), CurveHub()
         stranger = make_key_pair()
         made = [make_shell(n, tmp_path, hub, voters, KEYS[n]) for n in NAMES[:2]]
@@ -108,7 +109,7 @@ def test_three_voters__elect_commit_and_shut_out_a_stranger(tmp_path: Path) -> N
             hub.close()
 
     async def bounded() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await test()
 
     asyncio.run(bounded())
@@ -186,7 +187,7 @@ def test_wake__from_inside_a_turn_brings_another_one(monkeypatch: pytest.MonkeyP
             close=lambda: None,
             counters=hub.counters,
         )
-        shell = RaftShell(node, hub, KEYS["a"], free_ports(), now_ns, after_turn)
+        shell = RaftShell(node, hub, KEYS["a"], voter_addresses(), now_ns, after_turn)
         shell.start()
         try:
             async with asyncio.timeout(20):

@@ -26,7 +26,7 @@ from replicast.wire.chunk_messages import ChunkQuery, PayloadDone
 ID = b"transfer-id-0001"
 OPERATION = b"operation-id-001"
 KEYS = KeyRing(b"c" * 16, 1, {1: b"k" * 32})
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class Daemon:

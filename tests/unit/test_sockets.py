@@ -25,7 +25,7 @@ from replicast.transport.sockets import (
     receive_buffer_bytes,
 )
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.mark.parametrize(("mtu", "expected"), [(1500, 1408), (9000, 8904), (65_536, 61_440)])
