@@ -50,10 +50,10 @@ class Held:
         table_client.refetch = self._refetch_and_release
         self.refetches = 0
 
-    def _receive_held(self, voter, message, operation_id, now_ns, wall_ns):
+    def _receive_held(self, voter, message, operation_id, now_ns):
         if self._holding and isinstance(message, cm.Notice):
             message = replace(message, active=0, prepared=0)
-        self._receive(voter, message, operation_id, now_ns, wall_ns)
+        self._receive(voter, message, operation_id, now_ns)
 
     async def _refetch_and_release(self, at_least_generation):
         self._holding = False
