@@ -288,7 +288,7 @@ class NameService:
             return None
         full = self._stores[lead.vdev_index].names_full()
         wait = self._judge.judge(lead, incoming, self._now_ns, full)
-        if isinstance(request, WRITES):
+        if wait is None and isinstance(request, WRITES):  # else nothing happened yet
             self._touched(lead.replica)
         return wait
 

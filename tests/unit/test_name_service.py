@@ -484,3 +484,19 @@ def test_failed_vdev__leads_nothing_any_more(desk: Desk) -> None:
     desk.put("a")
     desk.names.remove_vdev(1, desk.now_ns)
     assert reason(desk.get("a")) == Reason.FAULTED
+
+
+def test_put__that_waits_for_the_fence_does_not_wake_its_target_on_the_spot(desk):
+    """Every wake-up tries it again; that nothing came of it is no reason for another one."""
+    desk.put("a")
+    desk.lease.floor = 0  # the row's leadership is new to somebody who may still act
+    desk.submit(desk.put_message("a"), b"o" * 16)
+    for _ in range(3):
+        desk.names.expire(desk.now_ns)
+        assert desk.names.take_outgoing() == []
+        desk.names.take_events()
+    assert desk.names.deadline_ns() > desk.now_ns
+    desk.lease.floor = 1
+    desk.names.expire(desk.now_ns)
+    (reply,) = desk.replies()
+    assert isinstance(reply.message, NameResult)
