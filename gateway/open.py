@@ -10,11 +10,8 @@ Used by replicast-gw and by replicast.connect().
 from __future__ import annotations
 
 import random
-import secrets
-import socket
 from dataclasses import dataclass, replace
 
-from replicast import clocks
 from replicast.auth.keyring import KeyRing
 from replicast.curve import CurveHub
 from replicast.flexhash.client import TableClient, Voter
@@ -26,9 +23,10 @@ from replicast.gateway.context import ChunkContext
 from replicast.gateway.initiator import UdpInitiator
 from replicast.gateway.objects import ObjectLimits, Objects
 from replicast.hashing import algorithm_named
-from replicast.keys import load_cluster_keys, load_key_pair
+from replicast.keys import ClusterKeys, KeyPair, load_cluster_keys, load_key_pair
 from replicast.machine import Address, NodeId
 from replicast.metrics import Counters
+from replicast.runtime import SYSTEM, Runtime
 from replicast.transfer import CreditPool
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import Reassembly
@@ -36,6 +34,19 @@ from replicast.transport.open import UdpCallbacks, UdpPlan, make_buffers, open_u
 from replicast.transport.shell import UdpShell
 
 FIRST_TABLE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What proves who we are: our CURVE keys, and the MAC keys of the cluster."""
+
+    key_pair: KeyPair
+    cluster_keys: ClusterKeys
+
+
+def load_credentials(cluster: ClusterFile) -> Credentials:
+    """From the files of a member; raises KeyFileError."""
+    return Credentials(load_key_pair(cluster.node_key), load_cluster_keys(cluster.cluster_key))
 
 
 @dataclass(slots=True)
@@ -68,9 +79,14 @@ async def open_initiator(
     counters: Counters,
     *,
     table_seconds: float = FIRST_TABLE_SECONDS,
+    runtime: Runtime = SYSTEM,
+    credentials: Credentials | None = None,
 ) -> OpenedInitiator:
-    """Connect; returns with a table in hand. Raises Unavailable when no voter gives one."""
-    opening = _Opening(cluster, config, counters)
+    """Connect; returns with a table in hand. Raises Unavailable when no voter gives one.
+
+    The credentials are read from the files that `cluster` names unless they are given.
+    """
+    opening = _Opening(cluster, config, counters, runtime, credentials or load_credentials(cluster))
     try:
         await opening.client.start()
         await opening.client.wait_table(table_seconds)
@@ -85,20 +101,28 @@ async def open_initiator(
 class _Opening:
     """The parts while they are put together; tables that come meanwhile wait in the client."""
 
-    def __init__(self, cluster: ClusterFile, config: InitiatorConfig, counters: Counters) -> None:
+    def __init__(
+        self,
+        cluster: ClusterFile,
+        config: InitiatorConfig,
+        counters: Counters,
+        runtime: Runtime,
+        credentials: Credentials,
+    ) -> None:
         self._cluster, self._config = cluster, config
+        self._runtime, self._credentials = runtime, credentials
         self._counters = counters
-        self._rng = random.Random(secrets.randbits(128))
+        self._rng = runtime.rng()
         self._node_id = self._rng.getrandbits(64)
         self._opened: OpenedInitiator | None = None
-        self.hub = CurveHub(self._counters)
+        self.hub = runtime.hub(self._counters)
         self.client = TableClient(
             self.hub,
-            load_key_pair(cluster.node_key),
+            credentials.key_pair,
             self._node_id,
             [Voter(v.node_id, v.control, v.public_key) for v in cluster.voters],
-            clock_ns=clocks.now_ns,
-            wall_ns=clocks.wall_ns,
+            clock_ns=self._runtime.now_ns,
+            wall_ns=self._runtime.wall_ns,
             rng=self._rng,
             counters=self._counters,
             on_table=self._on_table,
@@ -114,16 +138,16 @@ class _Opening:
         table = self.client.table
         assert table is not None
         config, cluster = self._config, self._cluster
-        bind = (config.host or _route_to(cluster.voters[0].control), 0)
+        bind = (config.host or self._runtime.route_to(cluster.voters[0].control), 0)
         buffers = make_buffers(config.buffer_bytes)
-        context = _context(config, cluster, bind, self._counters, self._rng, buffers)
+        context = _context(config, cluster, bind, self._runtime, self._counters, self._rng, buffers)
         initiator = UdpInitiator(
             source=self.client,
             context=context,
             algorithm=algorithm_named(cluster.content_hash),
             rng=self._rng,
-            now_ns=clocks.now_ns,
-            wall_ns=clocks.wall_ns,
+            now_ns=self._runtime.now_ns,
+            wall_ns=self._runtime.wall_ns,
         )
         udp = self._open_udp(bind, buffers, initiator)
         context.credit.limit(udp.receive_bytes)
@@ -144,7 +168,7 @@ class _Opening:
         return self._opened
 
     def _open_udp(self, bind: Address, buffers: Reassembly, initiator: UdpInitiator) -> UdpShell:
-        keys = load_cluster_keys(self._cluster.cluster_key)
+        keys = self._credentials.cluster_keys
         plan = UdpPlan(
             node_id=self._node_id,
             bind=bind,
@@ -158,7 +182,7 @@ class _Opening:
             on_completed=initiator.on_completed,
             on_sent=initiator.on_sent,
         )
-        return open_udp(plan, buffers, callbacks, self._counters, clocks.now_ns)
+        return open_udp(plan, buffers, callbacks, self._counters, self._runtime)
 
 
 def _addresses(table: Table) -> dict[NodeId, Address]:
@@ -180,11 +204,12 @@ def _context(
     config: InitiatorConfig,
     cluster: ClusterFile,
     bind: Address,
+    runtime: Runtime,
     counters: Counters,
     rng: random.Random,
     buffers: Reassembly,
 ) -> ChunkContext:
-    largest = payload_bytes(bind)
+    largest = payload_bytes(bind, runtime)
     settings = replace(
         config,
         transport=cluster.transport,
@@ -197,11 +222,3 @@ def _context(
         rng=rng,
         credit=CreditPool(config.credit_bytes),
     )
-
-
-def _route_to(address: Address) -> str:
-    """Our address on the way to a voter."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as asked:
-        asked.connect(address)  # sends nothing
-        return str(asked.getsockname()[0])

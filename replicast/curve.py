@@ -65,9 +65,13 @@ class CurveHub:
     Make it inside the running event loop; close() ends everything made from it.
     """
 
-    def __init__(self, counters: Counters | None = None) -> None:
+    def __init__(
+        self,
+        counters: Counters | None = None,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+    ) -> None:
         self.counters = counters or Counters()
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.context: zmq.Context[zmq.Socket[bytes]] = context or zmq.Context()
         self._allow: dict[bytes, tuple[str, Allow]] = {}
         self._ports: list[_Port[Received] | _Port[bytes]] = []
         # The handshake protocol (ZAP) asks at this one address; it must exist before any bind.

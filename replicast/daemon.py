@@ -27,17 +27,18 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 class Heartbeat:
     """When the event loop ran last: what /healthz asks."""
 
-    def __init__(self) -> None:
-        self._ns = clocks.now_ns()
+    def __init__(self, now_ns: Callable[[], int] = clocks.now_ns) -> None:
+        self._now_ns = now_ns
+        self._ns = now_ns()
 
     def beat(self) -> int:
         """It runs now; returns when that is."""
-        self._ns = clocks.now_ns()
+        self._ns = self._now_ns()
         return self._ns
 
     def alive(self) -> bool:
         """Has it run lately?"""
-        return clocks.now_ns() - self._ns < LOOP_STALL_NS_MAX
+        return self._now_ns() - self._ns < LOOP_STALL_NS_MAX
 
 
 def run_daemon(

@@ -47,7 +47,10 @@ class Inode:
         self.writes.append((size, None))
 
     def sync(self) -> None:
-        self.durable = self.device()
+        if self._gave_up:
+            self.durable = self.device()
+        else:
+            self._write_back(self.durable)
         self.writes.clear()
 
     def fail_sync(self) -> None:
@@ -64,12 +67,15 @@ class Inode:
         if not self._gave_up:
             return bytearray(self.live)
         content = bytearray(self.durable)
+        self._write_back(content)
+        return content
+
+    def _write_back(self, content: bytearray) -> None:
         for offset, data in self.writes:
             if data is None:
                 resize(content, offset)
             else:
                 put(content, offset, data)
-        return content
 
     def lose(self, rng: random.Random | None) -> None:
         """Power was lost: some of what was not synced may have arrived."""

@@ -12,17 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import secrets
-import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from replicast import clocks
 from replicast.auth.boot import next_boot_number
-from replicast.curve import CurveHub
 from replicast.daemon import Heartbeat, Work, run_daemon
-from replicast.disks import LockableDisk, disk_named
+from replicast.disks import LockableDisk
 from replicast.flexhash.client import TableClient, VdevOpen, Voter
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.raft.node import RaftNode, RaftSettings
@@ -36,6 +31,7 @@ from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
 from replicast.notify import notify
 from replicast.observe import Observatory
+from replicast.runtime import SYSTEM, Runtime
 from replicast.target.config import TargetConfig, VdevPlace, load_target
 from replicast.target.membership import Doorkeeper, Membership, load_membership
 from replicast.target.names.service import NameService
@@ -54,30 +50,48 @@ TICK_SECONDS = 0.5
 JOIN_SECONDS = 30 * 24 * 3600.0  # waits for a quorum as long as it takes
 
 
+OpenVdev = Callable[[LockableDisk, VdevPlace, bytes], Vdev]
+
+
+def open_vdev(disk: LockableDisk, place: VdevPlace, cluster_id: bytes) -> Vdev:
+    """One VDEV of the settings, recovered; raises VdevError."""
+    return Vdev.open(
+        disk,
+        place.path,
+        cluster_id,
+        capacity_bytes=place.capacity_bytes or None,
+        write_delay_ns=place.write_delay_ns,
+    )
+
+
 class TargetDaemon:
     """Everything of one target process; run() returns when it was told to stop."""
 
     def __init__(
-        self, config: TargetConfig, places: list[VdevPlace], membership: Membership
+        self,
+        config: TargetConfig,
+        places: list[VdevPlace],
+        membership: Membership,
+        runtime: Runtime = SYSTEM,
+        open_vdev: OpenVdev = open_vdev,
     ) -> None:
+        self._runtime, self._open_vdev = runtime, open_vdev
         self._config, self._places, self._membership = config, places, membership
-        self._disk: LockableDisk = disk_named(config.disk)
+        self._disk: LockableDisk = runtime.disk(config.disk)
         self._directory = membership.directory
         self.counters = Counters()
-        self._rng = random.Random(secrets.randbits(128))
+        self._rng = runtime.rng()
         self._ready = False
-        self._heart = Heartbeat()
+        self._heart = Heartbeat(runtime.now_ns)
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Start, serve, stop."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
-        boot = next_boot_number(self._disk, self._directory / "boot", clocks.wall_ns())
+        self._runtime.on_stop(self._stopping.set)
+        boot = next_boot_number(self._disk, self._directory / "boot", self._runtime.wall_ns())
         self._lease = LeaseHolder(boot)
-        self._vdevs = Vdevs(await self._open_vdevs(), loop)
-        self._hub = CurveHub(self.counters)
+        self._vdevs = Vdevs(await self._open_vdevs(), asyncio.get_running_loop())
+        self._hub = self._runtime.hub(self.counters)
         self._door = Doorkeeper(self._membership.formation)
         self._start_raft()
         self._make_service()
@@ -98,13 +112,7 @@ class TargetDaemon:
         cluster_id = self._membership.formation.cluster_id
 
         def open_one(place: VdevPlace) -> Vdev:
-            return Vdev.open(
-                self._disk,
-                place.path,
-                cluster_id,
-                capacity_bytes=place.capacity_bytes or None,
-                write_delay_ns=place.write_delay_ns,
-            )
+            return self._open_vdev(self._disk, place, cluster_id)
 
         # Recovery reads whole logs: side by side, off the loop.
         return list(await asyncio.gather(*(asyncio.to_thread(open_one, p) for p in self._places)))
@@ -122,8 +130,8 @@ class TargetDaemon:
             m.key_pair,
             member.control,
             self._door,
-            clock_ns=clocks.now_ns,
-            wall_ns=clocks.wall_ns,
+            clock_ns=self._runtime.now_ns,
+            wall_ns=self._runtime.wall_ns,
             counters=self.counters,
             formation=m.cluster_init(),
             tables=self._files.load(),
@@ -138,7 +146,7 @@ class TargetDaemon:
             voter_epoch=m.formation.voter_epoch,
             cluster_id=m.formation.cluster_id,
             directory=directory,
-            new_voter=not (self._directory / "voted").exists(),
+            new_voter="voted" not in self._disk.list(self._directory),
         )
         node = RaftNode(
             settings,
@@ -147,7 +155,7 @@ class TargetDaemon:
             snapshot=self._control.state.snapshot,
             restore=self._control.state.restore,
             rng=self._rng,
-            now_ns=clocks.now_ns(),
+            now_ns=self._runtime.now_ns(),
             counters=self.counters,
         )
         # From now on an empty folder means a lost disk, and such a voter must not vote.
@@ -156,7 +164,7 @@ class TargetDaemon:
         mark.close()
         self._disk.sync_directory(self._directory)
         self._raft = RaftShell(
-            node, self._hub, m.key_pair, voters, clocks.now_ns, self._control.turn
+            node, self._hub, m.key_pair, voters, self._runtime.now_ns, self._control.turn
         )
         ids = {name: voter.node_id for name, voter in voters.items()}
         self._control.start(node, self._raft.wake, ids)
@@ -170,8 +178,8 @@ class TargetDaemon:
             m.key_pair,
             m.me.node_id,
             [Voter(v.node_id, v.control, v.public_key) for v in m.formation.voter_members()],
-            clock_ns=clocks.now_ns,
-            wall_ns=clocks.wall_ns,
+            clock_ns=self._runtime.now_ns,
+            wall_ns=self._runtime.wall_ns,
             rng=self._rng,
             counters=self.counters,
             lease=self._lease,
@@ -195,8 +203,8 @@ class TargetDaemon:
             self._lease,
             self._buffers,
             self.counters,
-            now_ns=clocks.now_ns,
-            wall_ns=clocks.wall_ns,
+            now_ns=self._runtime.now_ns,
+            wall_ns=self._runtime.wall_ns,
             raft_status=self._raft_status,
         )
 
@@ -229,7 +237,7 @@ class TargetDaemon:
                 on_sent=self._service.on_sent,
             ),
             self.counters,
-            clocks.now_ns,
+            self._runtime,
         )
         self._peers = PeerChannel(
             self._hub,
@@ -249,12 +257,12 @@ class TargetDaemon:
         return self._control.allow(public_key) if self._control else self._door(public_key)
 
     def _observe(self) -> Observatory:
-        return Observatory(
+        return self._runtime.observatory(
             *self._membership.me.metrics,
             sources=[self.counters, *(v.counters for v in self._vdevs.by_id.values())],
             refresh=self._refresh,
             alive=self._heart.alive,
-            ready=lambda: self._ready and self._lease.valid(clocks.now_ns()),
+            ready=lambda: self._ready and self._lease.valid(self._runtime.now_ns()),
         )
 
     async def _join(self) -> None:
@@ -339,7 +347,7 @@ class TargetDaemon:
         log.info("stopping")
         self._service.stop()
         if self._raft is not None and self._raft.node.is_leader:
-            self._raft.node.transfer_leadership(clocks.now_ns())
+            self._raft.node.transfer_leadership(self._runtime.now_ns())
             self._raft.wake()
         await self._client.stop()
         self._udp.close()

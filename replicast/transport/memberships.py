@@ -18,6 +18,8 @@ from replicast.transport.multicast import RENDEZVOUS, MulticastPlan
 from replicast.transport.net import NetThread
 from replicast.transport.sockets import PortTaken, open_group
 
+OpenGroup = Callable[[str, int, str], socket.socket]
+
 FIRST_TAG = 1  # 0 is the unicast socket
 
 
@@ -32,7 +34,9 @@ class Memberships:
         *,
         rendezvous_max: int = 64,
         on_left: Callable[[int], None] = lambda number: None,
+        open_group: OpenGroup = open_group,
     ) -> None:
+        self._open_group = open_group
         self._net = net
         self._plan = plan
         self._interface = interface
@@ -79,7 +83,7 @@ class Memberships:
 
     def _open(self, group: Group) -> int | None:
         try:
-            opened = open_group(*self._plan.address(group), self._interface)
+            opened = self._open_group(*self._plan.address(group), self._interface)
         except (OSError, PortTaken):
             return None
         tag, self._tag = self._tag, self._tag + 1

@@ -6,7 +6,6 @@ buffers and multicast groups by the same rules.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -16,16 +15,15 @@ from replicast.auth.keyring import KeyRing
 from replicast.auth.session import make_session
 from replicast.machine import Address, Incoming, NodeId
 from replicast.metrics import Counters
+from replicast.runtime import SYSTEM, Runtime
 from replicast.transfer import SendPayload
 from replicast.transport.memberships import Memberships
 from replicast.transport.multicast import MulticastPlan
-from replicast.transport.net import NetThread, Reassembly
+from replicast.transport.net import Reassembly
 from replicast.transport.shell import UdpShell
 from replicast.transport.sockets import (
     control_bytes_for_mtu,
     datagram_bytes_for_mtu,
-    interface_mtu,
-    open_unicast,
 )
 
 TRANSFERS_MAX = 4096
@@ -54,9 +52,9 @@ class UdpCallbacks:
     on_sent: Callable[[SendPayload, int], None]
 
 
-def payload_bytes(bind: Address) -> int:
+def payload_bytes(bind: Address, runtime: Runtime = SYSTEM) -> int:
     """Payload bytes in a datagram that never fragments on the interface of `bind`."""
-    return datagram_bytes_for_mtu(interface_mtu(bind[0]), ip_address(bind[0]).version == 6)
+    return datagram_bytes_for_mtu(runtime.interface_mtu(bind[0]), ip_address(bind[0]).version == 6)
 
 
 def make_buffers(buffer_bytes: int) -> Reassembly:
@@ -69,32 +67,38 @@ def open_udp(
     buffers: Reassembly,
     callbacks: UdpCallbacks,
     counters: Counters,
-    now_ns: Callable[[], int],
+    runtime: Runtime = SYSTEM,
 ) -> UdpShell:
     """Bind everything; the caller starts the shell. Raises PortTaken or OSError."""
-    system = random.SystemRandom()
-    mtu = interface_mtu(plan.bind[0])
+    rng = runtime.secret_rng()
+    mtu = runtime.interface_mtu(plan.bind[0])
     ipv6 = ip_address(plan.bind[0]).version == 6
     endpoint = Endpoint(
         plan.node_id,
-        make_session(plan.boot_number, system.getrandbits(32)),
+        make_session(plan.boot_number, rng.getrandbits(32)),
         plan.keys,
-        system,
+        rng,
         counters,
         control_bytes_for_mtu(mtu, ipv6),
     )
-    net = NetThread(buffers)
-    unicast = open_unicast(*plan.bind)
+    net = runtime.net(buffers)
+    unicast = runtime.open_unicast(*plan.bind)
     memberships = None
     if plan.plan is not None and plan.hears_groups:
-        memberships = Memberships(net, plan.plan, plan.bind[0], on_left=plan.on_left)
+        memberships = Memberships(
+            net,
+            plan.plan,
+            plan.bind[0],
+            on_left=plan.on_left,
+            open_group=runtime.open_group,
+        )
     return UdpShell(
         net,
         endpoint,
         unicast,
         plan.keys,
         counters,
-        now_ns=now_ns,
+        now_ns=runtime.now_ns,
         on_incoming=callbacks.on_incoming,
         on_completed=callbacks.on_completed,
         on_sent=callbacks.on_sent,

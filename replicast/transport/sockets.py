@@ -104,6 +104,13 @@ def interface_mtu(host: str) -> int:
             return MTU_DEFAULT
 
 
+def route_to(address: Address) -> str:
+    """Our address on the way to another."""
+    with socket.socket(_family(address[0]), socket.SOCK_DGRAM) as asked:
+        asked.connect(address)  # sends nothing
+        return str(asked.getsockname()[0])
+
+
 def datagram_bytes_for_mtu(mtu: int, ipv6: bool = False) -> int:
     """Payload bytes per datagram (after our own header) that never fragment at this MTU."""
     room = mtu - _overhead(ipv6) - HEADER_BYTES

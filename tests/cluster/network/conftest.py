@@ -60,7 +60,7 @@ def _udp(node_id: int, buffers: Any, callbacks: UdpCallbacks) -> Any:
     plan = UdpPlan(
         node_id=node_id, bind=("127.0.0.1", 0), boot_number=1, keys=KEYS, buffer_bytes=64 * MIB
     )
-    return open_udp(plan, buffers, callbacks, Counters(), clocks.now_ns)
+    return open_udp(plan, buffers, callbacks, Counters())
 
 
 class Host:
