@@ -23,7 +23,7 @@ from pathlib import Path
 from replicast.sim.history import History, MalformedHistory, Operation, load
 from replicast.sim.models import MODELS, Model, expand_lists
 from replicast.sim.published import load_edn, load_jepsen_log
-from replicast.sim.search import Search, Verdict
+from replicast.sim.search import Verdict, find_order
 
 BUDGET_STEPS = 2_000_000  # of one key; seconds, and a few hundred MB at most
 EXPLAINED_MAX = 12  # operations shown of the prefix, the last ones
@@ -75,12 +75,11 @@ def check(
     """
     steps, unknown = 0, None
     for key, mine in sorted(_by_key(operations, model).items()):
-        search = Search(model, mine, budget_steps)
-        verdict = search.run()
-        steps += search.steps
-        if verdict is Verdict.BAD:
-            return Checked(verdict, key, _explain(key, model, mine, budget_steps), steps)
-        if verdict is Verdict.UNKNOWN and unknown is None:
+        found = find_order(model, mine, budget_steps)
+        steps += found.steps
+        if found.verdict is Verdict.BAD:
+            return Checked(found.verdict, key, _explain(key, model, mine, budget_steps), steps)
+        if found.verdict is Verdict.UNKNOWN and unknown is None:
             unknown = key
     return Checked(Verdict.UNKNOWN if unknown is not None else Verdict.OK, unknown, None, steps)
 
@@ -110,14 +109,13 @@ def _explain(key: str, model: Model, operations: list[Operation], budget: int) -
     while fails - fits > 1:
         middle = (fits + fails) // 2
         beginning = _until(operations, returns[middle - 1])
-        search = Search(model, beginning, budget)
-        verdict = search.run()
-        if verdict is Verdict.BAD:
+        found = find_order(model, beginning, budget)
+        if found.verdict is Verdict.BAD:
             fails = middle
             continue
         fits = middle
-        if verdict is Verdict.OK:
-            prefix = tuple(beginning[i] for i in search.best.order)
+        if found.verdict is Verdict.OK:
+            prefix = tuple(found.order)
     end_ns = returns[fails - 1]
     placed = {(one.client, one.call_ns) for one in prefix}
     running = [

@@ -83,6 +83,10 @@ class Model:
         """The value that its outcome depends on; None: no value that somebody writes."""
         return None
 
+    def weak(self, operation: Operation) -> bool:
+        """Does it leave every state as it was, and is it allowed in many?"""
+        return False
+
     def version(self, operation: Operation) -> Value:
         """What grows in the order of taking effect; None: nothing."""
         return None
@@ -134,6 +138,9 @@ class Register(Model):
 
     def compares(self, operation: Operation) -> Value:
         return _pair(operation)[0] if operation.kind == "cas" else operation.result
+
+    def weak(self, operation: Operation) -> bool:
+        return operation.result is False
 
 
 class KeyValue(Model):
@@ -232,6 +239,9 @@ class Name(Model):
 
     def compares(self, operation: Operation) -> Value:
         return _pair(operation)[0] if operation.kind == "put_if_match" else self.observes(operation)
+
+    def weak(self, operation: Operation) -> bool:
+        return self.reads(operation) and self.observes(operation) is None
 
     def version(self, operation: Operation) -> Value:
         return None if self.reads(operation) else operation.result

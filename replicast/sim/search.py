@@ -9,7 +9,7 @@ What keeps it small, none of which changes the answer:
 - An operation that leaves the state as it is and is allowed now takes effect now.
 - An operation of unknown outcome has no return, so it is never due. Of two configurations with the
   same known operations and state, the one that used up fewer unknown ones can do all that the
-  other can.
+  other can. An unknown operation after which the next goes as it would without is left out.
 - What the results say about the order before the search begins (replicast/sim/hints.py).
 
 Deterministic. Limits: at most `budget` steps (one each time the model is asked and each
@@ -19,12 +19,12 @@ configuration entered), which also bounds what is remembered; no recursion.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from replicast.sim.hints import Hints, hints
 from replicast.sim.history import Operation
-from replicast.sim.models import ILLEGAL, Model, State
+from replicast.sim.models import ILLEGAL, Illegal, Model, State
 
 HEAD = 0
 
@@ -37,13 +37,13 @@ class Verdict(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(slots=True)
-class Progress:
-    """How far a search came: the order that passed the most returns, and what stopped it."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A verdict; `order` is one that the model allows when it is OK."""
 
-    entry: int = -1
-    order: list[int] = field(default_factory=list)
-    stuck: list[int] = field(default_factory=list)  # known, called, not placed; the due one first
+    verdict: Verdict
+    order: list[Operation]
+    steps: int
 
 
 @dataclass(slots=True)
@@ -54,6 +54,7 @@ class _Frame:
     done: int
     lifted: list[int]
     candidates: list[int]
+    unseen_since: State | Illegal  # the state before an unknown operation that nothing saw yet
     tried: int = 0
 
 
@@ -65,10 +66,9 @@ class Search:
         self._hints: Hints = hints(model, operations)
         self._operations = self._hints.operations
         self.steps = 0
-        self.best = Progress()
         self._reads = [model.reads(operation) for operation in operations]
         self._known = sum(1 << i for i, one in enumerate(operations) if one.known)
-        self._order: list[int] = []
+        self.order: list[int] = []  # what took effect, so far; all of it after an OK
         self._stack: list[_Frame] = []
         self._seen: dict[tuple[int, State], list[int]] = {}
         self._make_list()
@@ -122,14 +122,21 @@ class Search:
         state = self._model.step(frame.state, self._operations[i])
         if state is ILLEGAL or self._hints.foreclosed(frame.state, state, frame.done | 1 << i):
             return ILLEGAL
+        if frame.unseen_since is not ILLEGAL:
+            without = self._model.step(frame.unseen_since, self._operations[i])
+            if without == state:
+                return ILLEGAL
         return self._hints.settled(state)
 
     def _enter(self, state: State, done: int, chosen: int | None) -> bool:
         """Go to a configuration unless a better one was seen; True when all is explained."""
         self.steps += 1
         lifted: list[int] = []
+        unseen_since: State | Illegal = ILLEGAL
         if chosen is not None:
             self._lift(chosen, lifted)
+            if not self._known >> chosen & 1:
+                unseen_since = self._stack[-1].state
         known: list[int] = []
         unknown: list[int] = []
         entry = self._next[HEAD]
@@ -138,18 +145,16 @@ class Search:
             if self._reads[i] and self._allowed(state, i):
                 self._lift(i, lifted)
                 done |= 1 << i
+                unseen_since = ILLEGAL
             elif not self._reads[i]:
                 (known if self._known >> i & 1 else unknown).append(i)
             entry = self._next[entry]
         if done & self._known == self._known:
-            self._note(entry, done)
             return True
-        if entry > self.best.entry:
-            self._note(entry, done)
         if self._dominated(state, done):
             self._put_back(lifted)
             return False
-        self._stack.append(_Frame(state, done, lifted, known + unknown))
+        self._stack.append(_Frame(state, done, lifted, known + unknown, unseen_since))
         return False
 
     def _allowed(self, state: State, i: int) -> bool:
@@ -177,7 +182,7 @@ class Search:
                 before, after = self._before[entry], self._next[entry]
                 self._next[before], self._before[after] = after, before
         lifted.append(i)
-        self._order.append(i)
+        self.order.append(i)
 
     def _put_back(self, lifted: list[int]) -> None:
         for i in reversed(lifted):
@@ -185,14 +190,23 @@ class Search:
                 if entry:
                     self._next[self._before[entry]] = entry
                     self._before[self._next[entry]] = entry
-            self._order.pop()
+            self.order.pop()
 
-    def _note(self, entry: int, done: int) -> None:
-        stuck = [self._owner[entry]] if entry != self._last else []
-        ahead = self._next[HEAD]
-        while ahead != entry:
-            i = self._owner[ahead]
-            if self._operations[i].known and i not in stuck:
-                stuck.append(i)
-            ahead = self._next[ahead]
-        self.best = Progress(entry, list(self._order), stuck)
+
+def find_order(model: Model, operations: Sequence[Operation], budget: int) -> Found:
+    """Is there an order that the model allows? `budget` is for each of at most two searches.
+
+    What leaves the state as it was may be left out: if the rest has no order, the whole has none.
+    So those that could be explained by many unknown operations are left out at first; else a
+    search that must fail tries all of these explanations before it finds what cannot be.
+    """
+    steps = 0
+    strong = [one for one in operations if not model.weak(one)]
+    if len(strong) < len(operations) and not all(one.known for one in operations):
+        first = Search(model, strong, budget)
+        verdict, steps = first.run(), first.steps
+        if verdict is Verdict.BAD:
+            return Found(verdict, [], steps)
+    search = Search(model, operations, budget)
+    verdict = search.run()
+    return Found(verdict, [operations[i] for i in search.order], steps + search.steps)

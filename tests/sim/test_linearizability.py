@@ -281,12 +281,13 @@ def test_a_thousand_operations_take_few_steps(shape: Shape, seed: int) -> None:
     assert checked.verdict is Verdict.OK and checked.steps < STEPS_MAX
 
 
-def test_a_stale_read_among_a_thousand_operations_is_found() -> None:
-    operations = generate(Shape(NAME, 1000, 8, unknown=0.02), 1)
+@pytest.mark.parametrize("unknown", [0.02, 0.3])
+def test_a_stale_read_among_a_thousand_operations_is_found(unknown: float) -> None:
+    operations = generate(Shape(NAME, 1000, 8, unknown=unknown), 1)
     reads = [i for i, one in enumerate(operations) if one.kind == "get" and one.result]
-    stale = operations[reads[20]].result
+    stale = operations[reads[len(reads) // 2]].result
     operations[reads[-3]] = replace(operations[reads[-3]], result=stale)
-    checked = check(operations, NAME)
+    checked = check(operations, NAME, budget_steps=300_000)
     assert checked.verdict is Verdict.BAD and checked.explanation is not None
     assert checked.explanation.stuck[0] == operations[reads[-3]]
 
