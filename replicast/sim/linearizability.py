@@ -36,9 +36,9 @@ ERROR_LENGTH_MAX = 300
 class Explanation:
     """Why the operations of one key fit no order.
 
-    `prefix`: the longest linearizable beginning, in the order that the model allows. `stuck`: what
-    cannot be placed after it; the first is the one that has to be placed next, the others ran at
-    the same time.
+    `prefix`: the longest linearizable beginning, in an order that the model allows. `stuck`: what
+    cannot be placed with it; the first is the one whose answer fits no order of what was known by
+    then, the others ran at the same time and are not in the prefix.
     """
 
     key: str
@@ -51,7 +51,10 @@ class Explanation:
         lines = [f"{self.key}: fits no order. This much does:"]
         lines += [f"  ({before} before)"] if before else []
         lines += [f"  {operation}" for operation in shown] or ["  (nothing)"]
-        lines += ["and then none of these:", *(f"  {operation}" for operation in self.stuck)]
+        due, *running = (f"  {operation}" for operation in self.stuck)
+        lines += ["then no place is left for", due]
+        lines += ["while these ran, of which any or none may have taken effect:"] if running else []
+        lines += running
         return "\n".join(lines)
 
 

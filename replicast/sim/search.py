@@ -198,9 +198,11 @@ def find_order(model: Model, operations: Sequence[Operation], budget: int) -> Fo
 
     What leaves the state as it was may be left out: if the rest has no order, the whole has none.
     So those that could be explained by many unknown operations are left out at first; else a
-    search that must fail tries all of these explanations before it finds what cannot be.
+    search that must fail tries all of these explanations before it finds what cannot be. A read
+    whose answer nobody knows is left out for good.
     """
     steps = 0
+    operations = [one for one in operations if one.known or not model.reads(one)]
     strong = [one for one in operations if not model.weak(one)]
     if len(strong) < len(operations) and not all(one.known for one in operations):
         first = Search(model, strong, budget)

@@ -254,9 +254,10 @@ def test_explanation__longest_prefix_then_what_cannot_follow() -> None:
     assert explanation.prefix == tuple(fits)
     # What was not answered by then has no result yet.
     assert explanation.stuck == (stale, replace(during, return_ns=None))
-    assert str(explanation).splitlines()[-3:] == [
-        "and then none of these:",
+    assert str(explanation).splitlines()[-4:] == [
+        "then no place is left for",
         "  client 8: get -> 'a' [8..9 ns]",
+        "while these ran, of which any or none may have taken effect:",
         "  client 8: put 'c' -> outcome unknown [8... ns]",
     ]
 
