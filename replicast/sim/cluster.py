@@ -1,0 +1,270 @@
+"""A whole simulated cluster: targets with drives, voters among them, and client programs.
+
+    cluster = SimCluster(world, Shape(targets=5))
+    cluster.start()
+    cluster.clients[0].run(work)          work(replicast.embed.Cluster) is the client's coroutine
+
+The daemons are replicast.target.daemon.TargetDaemon and the initiator of replicast.gateway.open,
+as they run in production; formation documents are made as `replicast cluster join` makes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zmq.utils import z85
+
+from replicast.auth.keyring import KeyRing
+from replicast.disks import LockableDisk
+from replicast.embed import Cluster
+from replicast.formation import ClusterFile, Formation, Member, Parameters, choose_voters
+from replicast.gateway.config import InitiatorConfig
+from replicast.gateway.open import Credentials, open_initiator
+from replicast.keys import ClusterKeys, KeyPair, Role
+from replicast.machine import NodeId
+from replicast.metrics import Counters
+from replicast.sim.channels import Exchange
+from replicast.sim.loop import Clock
+from replicast.sim.network import Network
+from replicast.sim.process import Process, SimRuntime, Wires
+from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
+from replicast.sim.world import World
+from replicast.target.config import TargetConfig, VdevPlace
+from replicast.target.daemon import TargetDaemon
+from replicast.target.membership import Membership
+from replicast.units import GIB, KIB, MIB, SECOND
+
+WALL_NS = 1_800_000_000 * SECOND
+DIRECTORY = Path("/member")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How large a cluster is and how it is set; a seed draws one."""
+
+    targets: int = 5
+    vdevs: int = 2
+    clients: int = 3
+    rows: int = 64
+    group_size: int = 5
+    copies: int = 3
+    min_copies: int = 2
+    transport: str = "unicast"
+    chunk_size_bytes: int = 64 * KIB
+    negotiate_above_bytes: int = 8 * KIB
+    drift_ppm_max: int = 5_000
+    drive_bytes: int = 2 * GIB
+
+
+def draw_shape(rng: random.Random) -> Shape:
+    """A cluster to be tested: any of these is one that users may run."""
+    targets = rng.choice([3, 4, 5, 5, 6])
+    return Shape(
+        targets=targets,
+        vdevs=rng.choice([1, 2, 2, 3]),
+        clients=rng.choice([2, 3, 4]),
+        rows=rng.choice([16, 64, 256]),
+        group_size=rng.choice([5, 8]),
+        transport=rng.choice(["unicast", "unicast", "multicast"]),
+        negotiate_above_bytes=rng.choice([0, 8 * KIB, 64 * KIB]),
+        drift_ppm_max=rng.choice([0, 100, 5_000, 9_000]),
+    )
+
+
+@dataclass(slots=True)
+class Unit:
+    """A target or client: who it is, its process, its drives."""
+
+    member: Member
+    key_pair: KeyPair
+    process: Process
+    drives: list[Drive] = field(default_factory=list)
+    daemon: TargetDaemon | None = None
+
+
+class SimCluster:
+    """See the module header."""
+
+    def __init__(self, world: World, shape: Shape) -> None:
+        self.world, self.shape = world, shape
+        network = Network(world)
+        self.wires = Wires(network, Exchange(world, network))
+        self._rng = world.fork_rng()
+        self._cluster_keys = ClusterKeys(1, {1: self._rng.randbytes(32)})
+        self.targets = [self._target(number) for number in range(1, shape.targets + 1)]
+        self.clients = [self._client(number) for number in range(1, shape.clients + 1)]
+        self.formation = self._form()
+        for unit in self.targets:
+            unit.process.disk.make_directory(DIRECTORY)
+            for drive in unit.drives:
+                drive.format(self.formation.cluster_id)
+
+    # -- forming ----------------------------------------------------------------------
+
+    def _process(self, name: str, host: str) -> Process:
+        drift = self.shape.drift_ppm_max
+        clock = Clock(
+            self.world,
+            self._rng.randrange(1000 * SECOND),
+            self._rng.randint(-drift, drift),
+            WALL_NS + self._rng.randrange(SECOND),
+        )
+        return Process(self.world, self.wires, name, host, clock)
+
+    def _key_pair(self) -> KeyPair:
+        public, secret = (z85.encode(self._rng.randbytes(32)).decode("ascii") for _ in range(2))
+        return KeyPair(public, secret)
+
+    def _target(self, number: int) -> Unit:
+        pair, ip = self._key_pair(), f"10.0.0.{number}"
+        ports = ("udp", "peer", "control", "raft", "metrics")
+        member = Member(
+            node_id=number,
+            role=Role.TARGET,
+            name=f"t{number}",
+            host=f"h{number}",
+            zone="z",
+            public_key=pair.public,
+            vdev_count=self.shape.vdevs,
+            **{what: (ip, 7000 + at) for at, what in enumerate(ports)},
+        )
+        unit = Unit(member, pair, self._process(member.name, ip))
+        for _ in range(self.shape.vdevs):
+            unit.drives.append(Drive(self.world.fork_rng(), self.shape.drive_bytes))
+        return unit
+
+    def _client(self, number: int) -> Unit:
+        pair = self._key_pair()
+        member = Member(
+            node_id=1000 + number,
+            role=Role.GATEWAY,
+            name=f"c{number}",
+            host=f"c{number}",
+            zone="z",
+            public_key=pair.public,
+        )
+        return Unit(member, pair, self._process(member.name, f"10.0.1.{number}"))
+
+    def _form(self) -> Formation:
+        shape = self.shape
+        targets = [unit.member for unit in self.targets]
+        return Formation(
+            cluster_id=self._rng.randbytes(16),
+            segment_id=self._rng.getrandbits(63) + 1,
+            voter_epoch=1,
+            parameters=Parameters(
+                transport=shape.transport,
+                chunk_size_bytes=shape.chunk_size_bytes,
+                row_count=shape.rows,
+                group_size=shape.group_size,
+                copies=shape.copies,
+                min_copies=shape.min_copies,
+            ),
+            voters=choose_voters(targets),
+            members=tuple(targets + [unit.member for unit in self.clients]),
+        )
+
+    # -- targets ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start all targets."""
+        for unit in self.targets:
+            self.start_target(unit)
+
+    def start_target(self, unit: Unit) -> None:
+        """Start one; it finds on its drives what was synced."""
+        keys = self._cluster_keys
+        membership = Membership(
+            DIRECTORY,
+            self.formation,
+            unit.member,
+            unit.key_pair,
+            KeyRing(self.formation.cluster_id, keys.current, keys.keys),
+        )
+        config = TargetConfig(directory=str(DIRECTORY), vdevs="", buffer_bytes=16 * MIB)
+        paths = [DIRECTORY / f"v{at}" for at in range(len(unit.drives))]
+        drives = dict(zip(paths, unit.drives, strict=True))
+
+        async def main(runtime: SimRuntime) -> None:
+            loop = asyncio.get_running_loop()
+
+            def open_vdev(_disk: LockableDisk, place: VdevPlace, cluster_id: bytes) -> SimVdev:
+                return open_sim_vdev(drives[place.path], cluster_id, loop)
+
+            places = [VdevPlace(path) for path in paths]
+            unit.daemon = TargetDaemon(config, places, membership, runtime, open_vdev)  # type: ignore[arg-type]
+            await unit.daemon.run()
+
+        unit.process.start(main)
+
+    def kill_target(self, unit: Unit) -> None:
+        """Power loss of one host: unsynced writes of all its disks are lost or torn."""
+        if unit.process.loop is not None and not unit.process.loop.dead:
+            unit.process.kill()
+            unit.process.disk.power_loss(self._rng)
+            for drive in unit.drives:
+                drive.disk.power_loss(self._rng)
+
+    # -- clients ----------------------------------------------------------------------
+
+    def run_client(self, unit: Unit, work: Callable[[Cluster], Awaitable[Any]]) -> None:
+        """Start a client program that connects and does `work`."""
+        formation, parameters = self.formation, self.formation.parameters
+        cluster = ClusterFile(
+            cluster_id=formation.cluster_id,
+            segment_id=formation.segment_id,
+            node_id=unit.member.node_id,
+            role=unit.member.role,
+            transport=parameters.transport,
+            content_hash=parameters.content_hash,
+            chunk_size_bytes=parameters.chunk_size_bytes,
+            multicast_port=parameters.multicast_port,
+            node_key=DIRECTORY,
+            cluster_key=DIRECTORY,
+            voters=formation.voter_members(),
+        )
+        config = InitiatorConfig(
+            buffer_bytes=16 * MIB, negotiate_above_bytes=self.shape.negotiate_above_bytes
+        )
+        credentials = Credentials(unit.key_pair, self._cluster_keys)
+
+        async def main(runtime: SimRuntime) -> None:
+            opened = await open_initiator(
+                cluster,
+                config,
+                Counters(),
+                table_seconds=300,
+                runtime=runtime,
+                credentials=credentials,
+            )
+            async with Cluster(opened) as client:
+                await work(client)
+
+        unit.process.start(main)
+
+    # -- facts ------------------------------------------------------------------------
+
+    def by_id(self, node_id: NodeId) -> Unit:
+        """The target with this id."""
+        return self.targets[node_id - 1]
+
+    def calm(self) -> None:
+        """End all faults: the network is whole, everybody runs, all disks work."""
+        self.wires.network.calm()
+        for unit in (*self.targets, *self.clients):
+            unit.process.resume()
+        for unit in self.targets:
+            for drive in unit.drives:
+                drive.stuck_until_ns = 0
+            if not unit.process.running:
+                self.start_target(unit)
+
+    def end(self) -> None:
+        """Kill everything."""
+        for unit in (*self.targets, *self.clients):
+            unit.process.kill()

@@ -1,0 +1,109 @@
+"""Virtual time: one heap of events, one seeded generator, one trace.
+
+    world = World(seed)
+    world.after(5 * MS, action)
+    world.run_until(10 * SECOND)
+
+Time is integer nanoseconds and moves only from event to event; events of one instant keep the
+order in which they were made. Nothing here or above reads a real clock, an environment variable
+or global randomness, so a seed is a run. The fingerprint covers every traced event.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import IO, Any
+
+INSTANT_EVENTS_MAX = 50_000
+Action = Callable[[], None]
+SHOWN_BYTES_MAX = 16 << 10  # of a message; longer ones show their size
+
+
+class Trace:
+    """What happened, in order: hashed always, written as JSON lines when there is a file."""
+
+    def __init__(self, file: IO[str] | None = None) -> None:
+        self._file = file
+        self._hash = blake2b(digest_size=16)
+        self.count = 0
+
+    @property
+    def writes(self) -> bool:
+        """Whether somebody reads the details."""
+        return self._file is not None
+
+    def fingerprint(self) -> str:
+        """The same for the same events in the same order."""
+        return self._hash.hexdigest()
+
+    def add(self, time_ns: int, process: str, what: str, data: bytes = b"", **more: Any) -> None:
+        """One event. `data` is a datagram or frame."""
+        self.count += 1
+        self._hash.update(f"{time_ns} {process} {what} {len(data)} ".encode())
+        self._hash.update(data)
+        for key, value in more.items():
+            self._hash.update(f"{key}={value!r} ".encode())
+        if self._file is not None:
+            line = {"t": time_ns, "process": process, "what": what, **more}
+            if data:
+                line["bytes"] = len(data)
+            if 0 < len(data) <= SHOWN_BYTES_MAX:
+                line["data"] = data.hex()
+            self._file.write(json.dumps(line, default=str) + "\n")
+
+
+class World:
+    """Everything that happens, in one thread."""
+
+    def __init__(self, seed: int, trace: Trace | None = None) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.time_ns = 0
+        self.trace = trace or Trace()
+        self.event_count = 0
+        self.failures: list[str] = []
+        self._heap: list[tuple[int, int, Action]] = []
+        self._made = self._in_this_instant = 0
+
+    def fork_rng(self) -> random.Random:
+        """A generator of its own for one part, so that parts do not disturb each other."""
+        return random.Random(self.rng.getrandbits(64))
+
+    def at(self, time_ns: int, action: Action) -> None:
+        """Do `action` at `time_ns`, or now when that has passed."""
+        self._made += 1
+        heapq.heappush(self._heap, (max(time_ns, self.time_ns), self._made, action))
+
+    def after(self, delay_ns: int, action: Action) -> None:
+        """Do `action` after `delay_ns`."""
+        self.at(self.time_ns + delay_ns, action)
+
+    def run_until(self, time_ns: int, done: Callable[[], bool] | None = None) -> bool:
+        """Run to `time_ns`; earlier when `done()` holds after an event. Whether it did."""
+        heap = self._heap
+        while heap and heap[0][0] <= time_ns:
+            at_ns, _, action = heapq.heappop(heap)
+            self._in_this_instant = self._in_this_instant + 1 if at_ns == self.time_ns else 0
+            self.time_ns = at_ns
+            self.event_count += 1
+            action()
+            if self._in_this_instant > INSTANT_EVENTS_MAX:
+                self.fail(f"time stands still: {INSTANT_EVENTS_MAX} events in one instant")
+                return False
+            if done is not None and done():
+                return True
+        self.time_ns = max(self.time_ns, time_ns)
+        return False
+
+    def note(self, process: str, what: str, **more: Any) -> None:
+        """One line of the trace."""
+        self.trace.add(self.time_ns, process, what, **more)
+
+    def fail(self, what: str) -> None:
+        """Something that must never happen did; the run goes on, its verdict is bad."""
+        self.failures.append(f"{self.time_ns / 1e9:.6f} {what}")
+        self.note("world", "failure", text=what)
