@@ -15,7 +15,8 @@ Kinds of the name model, with argument and result; "value" is what tells one con
     put_if_absent   value              version id or None; REFUSED (the condition did not hold)
     put_if_match    (expected, value)  the same
     get, head       None               value, or None (NotFound)
-    delete          None               version id of the marker, or None when not recorded
+    delete          None               version id of the marker, or None when not recorded;
+                                       REFUSED (there was nothing to delete)
     exists          None               True or False; made from a LIST by expand_lists()
     list            prefix             names; `key` is "bucket/"
 
@@ -203,7 +204,9 @@ class Name(Model):
             return value == expected, written
         if operation.kind == "put_if_absent":
             return value is None, operation.argument
-        return True, operation.argument if operation.kind == "put" else None
+        if operation.kind == "delete":
+            return value is not None or operation.result != REFUSED, None
+        return True, operation.argument
 
     def reads(self, operation: Operation) -> bool:
         return operation.kind in ("get", "head", "exists", "misplaced") or (
@@ -217,8 +220,8 @@ class Name(Model):
                 return "put_if_match needs (expected, value)"
         elif kind.startswith("put") and argument is None:
             return f"{kind} without a value"
-        if kind in ("put", "delete") and operation.result == REFUSED:
-            return f"{kind} has no condition that could be refused"
+        if kind == "put" and operation.result == REFUSED:
+            return "put has no condition that could be refused"
         if kind == "exists" and operation.known and not isinstance(operation.result, bool):
             return "exists ends with true or false"
         return super().problem(operation)

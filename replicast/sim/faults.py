@@ -1,0 +1,207 @@
+"""What goes wrong in a simulated cluster, and when: each fault is a small endless story.
+
+A fault kind waits a drawn time around `every_seconds`, does its harm to drawn victims for a drawn
+time up to `seconds`, and mends it, until the faults end. All of them are fair: the contract (DESIGN
+section 2) holds under any mixture, so a red run is a bug. docs/simulation.md says why each is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from replicast.sim.cluster import SimCluster, Unit
+from replicast.sim.network import Weather
+from replicast.sim.vdev import Drive
+from replicast.units import MS, SECOND, US
+
+SLOW_FACTOR = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultPlan:
+    """One [[fault]] of a test file; times in seconds."""
+
+    kind: str
+    every_seconds: float
+    seconds: float = 5.0  # how long one lasts at most
+    at_once: int = 1
+
+
+class Faults:
+    """All faults of a run, until stop()."""
+
+    def __init__(self, cluster: SimCluster, plans: list[FaultPlan], rng: random.Random) -> None:
+        self._cluster, self._rng = cluster, rng
+        self._world = cluster.world
+        self._stopped = False
+        self._down: dict[str, Unit] = {}
+        self.count = 0
+        for plan in plans:
+            self._next(plan, KINDS[plan.kind])
+
+    def stop(self) -> None:
+        """No new faults; the cluster mends what is left (SimCluster.calm)."""
+        self._stopped = True
+
+    def _next(self, plan: FaultPlan, harm: Harm) -> None:
+        wait_ns = int(plan.every_seconds * SECOND * self._rng.uniform(0.2, 1.8))
+
+        def go() -> None:
+            if not self._stopped:
+                self.count += 1
+                for _ in range(self._rng.randint(1, plan.at_once)):
+                    harm(self, int(plan.seconds * SECOND))
+                self._next(plan, harm)
+
+        self._world.after(wait_ns, go)
+
+    def _lasting(self, most_ns: int, mend: Callable[[], None]) -> None:
+        """Mend after a drawn time: mostly short, at times the whole of it."""
+        lasts_ns = int(most_ns * self._rng.random() ** 2) + self._rng.randrange(1, 100 * MS)
+        self._world.after(lasts_ns, lambda: None if self._stopped else mend())
+
+    def _target(self) -> Unit:
+        return self._rng.choice(self._cluster.targets)
+
+    def _hosts(self) -> list[str]:
+        return [u.process.host for u in (*self._cluster.targets, *self._cluster.clients)]
+
+    # -- processes --------------------------------------------------------------------
+
+    def attrition(self, most_ns: int) -> None:
+        """The power of one host goes, and comes back."""
+        unit = self._target()
+        if unit.process.running:
+            self._cluster.kill_target(unit)
+            self._lasting(most_ns, lambda: self._revive(unit))
+
+    def terminate(self, most_ns: int) -> None:
+        """An operator restarts a target."""
+        unit = self._target()
+        unit.process.terminate()
+        self._lasting(most_ns, lambda: self._revive(unit))
+
+    def _revive(self, unit: Unit) -> None:
+        if unit.process.running:
+            self._world.after(SECOND, lambda: None if self._stopped else self._revive(unit))
+        else:
+            self._cluster.start_target(unit)
+
+    def pause(self, most_ns: int) -> None:
+        """A process stands still."""
+        process = self._target().process
+        process.pause()
+        self._lasting(most_ns, process.resume)
+
+    # -- network ----------------------------------------------------------------------
+
+    def clog(self, most_ns: int) -> None:
+        """Nothing moves from one host to another for a while; nothing is lost."""
+        source, target = self._rng.sample(self._hosts(), 2)
+        until_ns = self._world.time_ns + self._rng.randrange(1, most_ns)
+        self._cluster.wires.network.change(source, target).clogged_until_ns = until_ns
+
+    def swizzle(self, most_ns: int) -> None:
+        """Some hosts are clogged one after the other and come back in another order."""
+        network, hosts = self._cluster.wires.network, self._hosts()
+        chosen = self._rng.sample(hosts, self._rng.randint(1, len(hosts) // 2))
+        for number, host in enumerate(chosen):
+            begins_ns = number * self._rng.randrange(1, 200 * MS)
+            ends_ns = self._world.time_ns + begins_ns + self._rng.randrange(1, most_ns)
+
+            def clog(host: str = host, ends_ns: int = ends_ns) -> None:
+                for other in hosts:
+                    if other != host and not self._stopped:
+                        network.change(host, other).clogged_until_ns = ends_ns
+                        network.change(other, host).clogged_until_ns = ends_ns
+
+            self._world.after(begins_ns, clog)
+
+    def partition(self, most_ns: int) -> None:
+        """Some hosts are cut off from the others, both ways."""
+        hosts = self._hosts()
+        apart = self._rng.sample(hosts, self._rng.randint(1, len(hosts) // 2))
+        self._cut([(a, b) for a in apart for b in hosts if b not in apart], most_ns, both=True)
+
+    def one_way(self, most_ns: int) -> None:
+        """One host is not heard by some others."""
+        source, *others = self._rng.sample(self._hosts(), self._rng.randint(2, 4))
+        self._cut([(source, other) for other in others], most_ns, both=False)
+
+    def _cut(self, pairs: list[tuple[str, str]], most_ns: int, *, both: bool) -> None:
+        network = self._cluster.wires.network
+        ways = pairs + [(b, a) for a, b in pairs] if both else pairs
+        for source, target in ways:
+            network.change(source, target).cut = True
+
+        def mend() -> None:
+            for source, target in ways:
+                network.change(source, target).cut = False
+
+        self._world.note("world", "cut", ways=len(ways), first=ways[0])
+        self._lasting(most_ns, mend)
+
+    def lossy(self, most_ns: int) -> None:
+        """One host's links lose, repeat and delay datagrams."""
+        host = self._rng.choice(self._hosts())
+        network = self._cluster.wires.network
+        others = [other for other in self._hosts() if other != host]
+        bad = Weather(
+            loss_ppm=self._rng.choice([1_000, 10_000, 100_000]),
+            duplicate_ppm=self._rng.choice([0, 10_000, 100_000]),
+            delay_ns_max=self._rng.choice([200 * US, 2 * MS, 20 * MS]),
+        )
+        names = ("loss_ppm", "duplicate_ppm", "delay_ns_max")
+
+        def change(state: Weather) -> None:
+            for other in others:
+                for way in ((host, other), (other, host)):
+                    weather = network.change(*way)
+                    for name in names:
+                        setattr(weather, name, getattr(state, name))
+
+        change(bad)
+        self._lasting(most_ns, lambda: change(Weather()))
+
+    # -- disks and clocks -------------------------------------------------------------
+
+    def slow_disk(self, most_ns: int) -> None:
+        """A drive takes fifty times as long."""
+        drive = self._drive()
+        drive.sync_ns_max *= SLOW_FACTOR
+
+        def mend() -> None:
+            drive.sync_ns_max //= SLOW_FACTOR
+
+        self._world.after(self._rng.randrange(1, most_ns), mend)
+
+    def wall_jump(self, most_ns: int) -> None:
+        """Somebody sets a host's time of day, up to an hour off, and back again."""
+        clock = self._target().process.clock
+        jump_ns = self._rng.randint(-3600 * SECOND, 3600 * SECOND)
+        clock.wall_offset_ns += jump_ns
+
+        def mend() -> None:
+            clock.wall_offset_ns -= jump_ns
+
+        self._world.after(self._rng.randrange(1, most_ns), mend)
+
+    def _drive(self) -> Drive:
+        return self._rng.choice(self._target().drives)
+
+
+Harm = Callable[[Faults, int], None]
+KINDS: dict[str, Harm] = {
+    "attrition": Faults.attrition,
+    "terminate": Faults.terminate,
+    "pause": Faults.pause,
+    "clog": Faults.clog,
+    "swizzle": Faults.swizzle,
+    "partition": Faults.partition,
+    "one_way": Faults.one_way,
+    "lossy": Faults.lossy,
+    "slow_disk": Faults.slow_disk,
+    "wall_jump": Faults.wall_jump,
+}

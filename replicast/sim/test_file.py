@@ -1,0 +1,87 @@
+"""Tests of the simulator as TOML files: workloads, faults against them, and how long.
+
+seconds = 20                      virtual time with workloads and faults
+[cluster]                         optional: fixes what the seed would draw (cluster.Shape)
+targets = 5
+[[workload]]                      all run at the same time, each in every client
+kind = "register"                 workloads.STEPS
+names = 4
+[[fault]]
+kind = "attrition"                faults.KINDS
+every_seconds = 4
+seconds = 8
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from replicast.errors import InvalidRequest
+from replicast.sim.cluster import Shape
+from replicast.sim.faults import KINDS, FaultPlan
+from replicast.sim.workloads import STEPS, WorkloadPlan
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One test file."""
+
+    name: str
+    seconds: float
+    shape: dict[str, Any]
+    workloads: tuple[WorkloadPlan, ...]
+    faults: tuple[FaultPlan, ...]
+
+
+def load_test(path: Path) -> Test:
+    """Read a test file; raises InvalidRequest that names file and key."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidRequest(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{path}: not valid TOML: {error}") from None
+    return parse_test(values, path.stem, str(path))
+
+
+def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
+    """A test from parsed TOML; raises InvalidRequest."""
+    unknown = set(values) - {"seconds", "cluster", "workload", "fault"}
+    if unknown:
+        raise InvalidRequest(f"{where}: unknown key {sorted(unknown)[0]}")
+    shape = values.get("cluster", {})
+    _make(Shape, shape, f"{where}: cluster")
+    workloads = tuple(
+        _make(WorkloadPlan, each, f"{where}: workload") for each in values.get("workload", ())
+    )
+    faults = tuple(_make(FaultPlan, each, f"{where}: fault") for each in values.get("fault", ()))
+    for plan, kinds in ((w, STEPS) for w in workloads):
+        _known(plan.kind, kinds, f"{where}: workload")
+    for fault in faults:
+        _known(fault.kind, KINDS, f"{where}: fault")
+    if not workloads:
+        raise InvalidRequest(f"{where}: no workload")
+    return Test(name, float(values.get("seconds", 20)), dict(shape), workloads, faults)
+
+
+def _known(kind: str, kinds: dict[str, Any], where: str) -> None:
+    if kind not in kinds:
+        raise InvalidRequest(f"{where}: kind {kind!r}; known: {', '.join(kinds)}")
+
+
+def _make(kind: type[T], values: dict[str, Any], where: str) -> T:
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    for key, value in values.items():
+        if key not in known:
+            raise InvalidRequest(f"{where}: unknown key {key}; known: {', '.join(sorted(known))}")
+        if isinstance(value, list):
+            values = values | {key: tuple(value)}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InvalidRequest(f"{where}: {error}") from None
