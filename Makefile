@@ -7,9 +7,10 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.dev
 PYTEST := $(BIN)/python -m pytest -q -rs
 DATA ?= .cluster
+SEEDS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help up down native dev check lint test test-slow test-all explore bench clean
+.PHONY: help up down native dev check lint test test-slow test-all explore sim bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +59,9 @@ test-slow: dev  ## what `make test` leaves out
 
 explore: dev  ## property tests with examples that no run has drawn yet
 	@REPLICAST_EXPLORE=1 STORE_EXAMPLES=1000 $(PYTEST) tests/property tests/unit/test_manifest.py --timeout 3600
+
+sim: dev  ## sweep SEEDS runs of whole simulated clusters
+	@$(BIN)/replicast sim --test tests/sim/*.toml --seeds $(SEEDS) -j 2
 
 bench: dev  ## measure; prints MB/s, op/s, CPU seconds, cython or python
 	@$(PYTEST) bench -s

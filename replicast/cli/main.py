@@ -19,6 +19,7 @@ MODULES = {
     "objects": ("bucket", "put", "get", "cat", "ls", "stat", "rm"),
     "health": ("status", "flexhash", "verify", "repair"),
     "local": ("up", "down", "cluster", "logs", "config"),
+    "sim": ("sim",),
 }
 WHERE = {command: module for module, commands in MODULES.items() for command in commands}
 

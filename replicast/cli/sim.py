@@ -1,0 +1,156 @@
+"""`replicast sim`: whole clusters in one thread on virtual time, by seed; and what a trace says.
+
+replicast sim --test tests/sim/attrition.toml --seed 42
+replicast sim --test tests/sim/*.toml --seeds 1000 -j2
+replicast sim explain out.jsonl --object bucket/name
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import click
+
+from replicast.cli.run import run_plain
+from replicast.errors import InvalidRequest
+from replicast.sim.explain import explain as explain_trace
+from replicast.sim.run import Result, run_test
+from replicast.sim.test_file import Test, load_test
+
+PROBLEMS_SHOWN = 5
+
+
+class _Sim(click.Group):
+    """A group whose first word may be left out: it runs tests then."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Sim)
+def sim() -> None:
+    """Run a whole cluster in one thread on virtual time; every failure replays from its seed."""
+
+
+@sim.command("run")
+@click.option("--test", "named", multiple=True, metavar="FILE...", help="Test files (TOML).")
+@click.argument("more", nargs=-1, metavar="[FILE]...")
+@click.option("--seed", type=int, help="One run with this seed.")
+@click.option(
+    "--seeds", type=click.IntRange(1), help="Runs with seeds 1 to N, spread over the tests."
+)
+@click.option("-j", "jobs", type=click.IntRange(1, 64), default=1, help="Processes side by side.")
+@click.option("--trace", type=click.Path(path_type=Path), help="Write the run's trace (one seed).")
+def run_command(
+    named: tuple[str, ...],
+    more: tuple[str, ...],
+    seed: int | None,
+    seeds: int | None,
+    jobs: int,
+    trace: Path | None,
+) -> None:
+    """Run tests. Exit 0: all ok; 1: a verdict was bad or unknown; 2: no such test."""
+
+    def work() -> int:
+        files = [Path(each) for each in (*named, *more)]
+        if not files:
+            raise InvalidRequest("name a test file with --test")
+        if trace is not None and (seed is None or len(files) > 1):
+            raise InvalidRequest("--trace needs one --test and one --seed")
+        tests = {file: load_test(file) for file in files}
+        if seed is not None or seeds is None:
+            chosen = [(file, 1 if seed is None else seed) for file in files]
+        else:
+            chosen = [(files[n % len(files)], 1 + n) for n in range(seeds)]
+        return sweep(tests, chosen, jobs, trace)
+
+    run_plain(work)
+
+
+def sweep(
+    tests: dict[Path, Test], chosen: list[tuple[Path, int]], jobs: int, trace: Path | None
+) -> int:
+    """Run (file, seed) pairs; print what failed and how to replay it."""
+    failed: list[tuple[Path, Result]] = []
+    totals = [0, 0, 0, 0]
+    for done, (file, result) in enumerate(_results(tests, chosen, jobs, trace), 1):
+        totals = [
+            a + b
+            for a, b in zip(
+                totals,
+                (result.virtual_ns, result.operations, result.refused, result.faults),
+                strict=True,
+            )
+        ]
+        if result.verdict != "ok":
+            failed.append((file, result))
+            _tell_failure(file, result)
+        elif len(chosen) == 1:
+            click.echo(f"{result.fingerprint}  {result.shape}")
+        _tell_progress(done, len(chosen), len(failed))
+    virtual_ns, operations, refused, faults = totals
+    click.echo(
+        f"{len(chosen)} runs, {len(failed)} failed: {virtual_ns / 1e9:.0f} virtual seconds, "
+        f"{operations} operations, {refused} without an answer, {faults} faults"
+    )
+    return 1 if failed else 0
+
+
+def _results(
+    tests: dict[Path, Test], chosen: list[tuple[Path, int]], jobs: int, trace: Path | None
+) -> Iterator[tuple[Path, Result]]:
+    if jobs == 1 or len(chosen) == 1:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(trace.open("w")) if trace is not None else None
+            for path, seed in chosen:
+                yield path, run_test(tests[path], seed, file)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=20) as pool:
+        waiting: dict[Future[Result], Path] = {
+            pool.submit(run_test, tests[path], seed): path for path, seed in chosen
+        }
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+
+
+def _tell_failure(file: Path, result: Result) -> None:
+    click.echo(f"{result.verdict}: replicast sim --test {file} --seed {result.seed}")
+    for problem in result.problems[:PROBLEMS_SHOWN]:
+        click.echo(f"    {problem}")
+    if len(result.problems) > PROBLEMS_SHOWN:
+        click.echo(f"    and {len(result.problems) - PROBLEMS_SHOWN} more")
+
+
+def _tell_progress(done: int, total: int, failed: int) -> None:
+    if sys.stderr.isatty() and total > 1:
+        width = 40 * done // total
+        bar = "#" * width + "." * (40 - width)
+        end = "\n" if done == total else ""
+        click.echo(f"\r{bar} {done}/{total}, {failed} failed", nl=False, err=True)
+        click.echo(end, nl=False, err=True)
+
+
+@sim.command()
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--object", "name", required=True, metavar="BUCKET/NAME", help="Whose story.")
+def explain(trace: Path, name: str) -> None:
+    """The readable history of one object in a trace: who did what when, across all processes."""
+
+    def work() -> int:
+        with trace.open(encoding="utf-8") as file:
+            for line in explain_trace(file, name):
+                click.echo(line)
+        return 0
+
+    run_plain(work)
+
+
+COMMANDS = (sim,)
