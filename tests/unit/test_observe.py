@@ -79,10 +79,9 @@ def test_observatory__a_taken_port_is_named(observatory):
         )
 
 
-def test_heartbeat__stops_with_the_loop(monkeypatch):
+def test_heartbeat__stops_with_the_loop():
     now_ns = [10**12]
-    monkeypatch.setattr("replicast.daemon.clocks.now_ns", lambda: now_ns[0])
-    heart = Heartbeat()
+    heart = Heartbeat(lambda: now_ns[0])
     now_ns[0] += LOOP_STALL_NS_MAX - 1
     assert heart.alive()
     now_ns[0] += 1

@@ -15,7 +15,7 @@ import pytest
 
 from replicast.gateway.manifest import payload_reference
 from replicast.hashing import HashAlgorithm
-from replicast.transport import open as transport_open
+from replicast.transport import sockets
 from replicast.transport.sockets import open_unicast, receive_buffer_bytes
 
 MIB = 1 << 20
@@ -70,7 +70,7 @@ def test_stock_buffers__no_collapse(data_path, monkeypatch, datagram_bytes):
     small = partial(open_unicast, buffer_bytes=STOCK_BYTES)
     with small("127.0.0.1", 0) as probe:
         assert receive_buffer_bytes(probe) == STOCK_BYTES
-    monkeypatch.setattr(transport_open, "open_unicast", small)
+    monkeypatch.setattr(sockets, "open_unicast", small)
     puts, gets, resent_percent = asyncio.run(_scenario(data_path, datagram_bytes))
     print(
         f"\n{datagram_bytes} bytes: put {CHUNKS / puts:.0f} MiB/s, {resent_percent:.1f} % sent "
