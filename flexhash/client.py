@@ -190,6 +190,17 @@ class TableClient:
         assert self.core.table is not None
         return self.core.table
 
+    async def wait_fresh(self, age_ns_max: int, timeout_seconds: float) -> None:
+        """Until the voter grant behind what is known here is that young; raises Unavailable.
+
+        A voter that has just started gives tables before it has a grant itself.
+        """
+        await self._until(
+            lambda: self.core.age_ns(self._clock_ns()) <= age_ns_max,
+            timeout_seconds,
+            "a fresh grant",
+        )
+
     async def refetch(self, at_least_generation: int) -> Table:
         """The table, at least that new; raises Unavailable when no voter has it in time."""
         if self.core.generation < at_least_generation:

@@ -9,18 +9,20 @@ Used by replicast-gw and by replicast.connect().
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import dataclass, replace
 
 from replicast.auth.keyring import KeyRing
 from replicast.curve import CurveHub
+from replicast.errors import Unavailable
 from replicast.flexhash.client import TableClient, Voter
 from replicast.flexhash.table import Table
 from replicast.formation import ClusterFile
 from replicast.gateway.buckets import Buckets
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.context import ChunkContext
-from replicast.gateway.initiator import UdpInitiator
+from replicast.gateway.initiator import SOURCE_AGE_NS_MAX, UdpInitiator
 from replicast.gateway.objects import ObjectLimits, Objects
 from replicast.hashing import algorithm_named
 from replicast.keys import ClusterKeys, KeyPair, load_cluster_keys, load_key_pair
@@ -34,6 +36,7 @@ from replicast.transport.open import UdpCallbacks, UdpPlan, make_buffers, open_u
 from replicast.transport.shell import UdpShell
 
 FIRST_TABLE_SECONDS = 30.0
+FRESH_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ async def open_initiator(
         await opening.client.start()
         await opening.client.wait_table(table_seconds)
         await opening.client.refetch_settings()
+        with contextlib.suppress(Unavailable):  # without one, only names and puts are refused
+            await opening.client.wait_fresh(SOURCE_AGE_NS_MAX, FRESH_SECONDS)
         return opening.finish()
     except BaseException:
         await opening.client.stop()

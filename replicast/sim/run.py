@@ -19,7 +19,7 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -64,20 +64,29 @@ class Result:
             self.verdict = verdict
 
 
-def run_test(test: Test, seed: int, trace_file: IO[str] | None = None) -> Result:
-    """Run one seed of a test."""
-    began = time.process_time()  # for the report only; nothing in the run depends on it
-    logging.getLogger("replicast").setLevel(logging.CRITICAL)
-    # A run makes little garbage in cycles, and much that lives until its end. What collecting it
-    # runs (`finally` blocks of dead processes, whose machine is gone) nobody needs to hear of.
+@contextlib.contextmanager
+def one_world() -> Iterator[None]:
+    """Around a world's life: it makes little garbage in cycles, and much that lives until its end.
+
+    What collecting that runs (`finally` blocks of processes whose machine is gone) fails, and
+    nobody needs to hear of it.
+    """
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     gc.disable()
     try:
-        result = _Run(test, World(seed, Trace(trace_file))).whole()
+        yield
     finally:
         gc.collect()
         gc.enable()
         sys.unraisablehook = hook
+
+
+def run_test(test: Test, seed: int, trace_file: IO[str] | None = None) -> Result:
+    """Run one seed of a test."""
+    began = time.process_time()  # for the report only; nothing in the run depends on it
+    logging.getLogger("replicast").setLevel(logging.CRITICAL)
+    with one_world():
+        result = _Run(test, World(seed, Trace(trace_file))).whole()
     result.cpu_seconds = time.process_time() - began
     return result
 

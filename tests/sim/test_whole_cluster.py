@@ -12,6 +12,7 @@ from replicast.curve import CurveHub
 from replicast.gateway.objects import Objects
 from replicast.native import PURE
 from replicast.sim.cluster import Shape, SimCluster
+from replicast.sim.run import one_world
 from replicast.sim.world import World
 from replicast.target.chunks import ChunkService
 from replicast.target.daemon import TargetDaemon
@@ -60,6 +61,11 @@ def test_run__keeps_the_contract(name: str, seed: int) -> None:
     assert result.operations > 100 and result.faults > 0
 
 
+def test_client__is_open_when_its_first_operation_can_be_done() -> None:
+    """A voter that had no grant yet gave it its table: everything was refused for a while."""
+    assert run("clog", 202, 2).refused == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("canary", "name", "seeds"),
@@ -80,6 +86,12 @@ def test_canary__is_seen(
 
 def test_simulated_daemons_are_the_daemons() -> None:
     """Only clock, network, disk, chance and process life are simulated."""
+    with one_world():
+        look_at_daemons()
+    assert Objects.__module__ == "replicast.gateway.objects"
+
+
+def look_at_daemons() -> None:
     world = World(1)
     cluster = SimCluster(world, Shape(targets=3))
     cluster.start()
@@ -96,6 +108,5 @@ def test_simulated_daemons_are_the_daemons() -> None:
         assert (type(daemon._buffers).__module__ != "replicast.native._reassembly") == PURE
         for vdev in daemon._vdevs.by_id.values():
             assert type(vdev._engine) is StoreEngine
-    assert Objects.__module__ == "replicast.gateway.objects"
     assert world.failures == []
     cluster.end()
