@@ -72,19 +72,22 @@ def one_world() -> Iterator[None]:
     nobody needs to hear of it.
     """
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    log = logging.getLogger("replicast")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # what daemons log of faults is no news here
     gc.disable()
     try:
         yield
     finally:
         gc.collect()
         gc.enable()
+        log.setLevel(level)
         sys.unraisablehook = hook
 
 
 def run_test(test: Test, seed: int, trace_file: IO[str] | None = None) -> Result:
     """Run one seed of a test."""
     began = time.process_time()  # for the report only; nothing in the run depends on it
-    logging.getLogger("replicast").setLevel(logging.CRITICAL)
     with one_world():
         result = _Run(test, World(seed, Trace(trace_file))).whole()
     result.cpu_seconds = time.process_time() - began
