@@ -38,6 +38,7 @@ class _Seen:
     open_count: int
     rows: int  # that have it in sync
     since_ns: int
+    up: bool
     moved: bool = False  # was given leaderships since then
     relapses: int = 0  # how often that did not last
 
@@ -65,15 +66,15 @@ class Balancer:
         self._generation = table.generation
         counts = np.bincount(table.rows.names.ravel(), minlength=NO_VDEV + 1)
         for index, vdev in table.vdevs.items():
-            rows = int(counts[index])
+            rows, up = int(counts[index]), vdev.state == VdevState.UP
             seen = self._seen.get(index)
             if seen is None:
-                self._seen[index] = _Seen(vdev.open_count, rows, now_ns)
+                self._seen[index] = _Seen(vdev.open_count, rows, now_ns, up)
                 continue
-            same = seen.open_count == vdev.open_count and vdev.state == VdevState.UP
+            same = seen.open_count == vdev.open_count and up and seen.up
             if not same or rows < seen.rows:
                 seen.begin_anew(now_ns)
-            seen.open_count, seen.rows = vdev.open_count, rows
+            seen.open_count, seen.rows, seen.up = vdev.open_count, rows, up
         for index in [index for index in self._seen if index not in table.vdevs]:
             del self._seen[index]
 

@@ -168,7 +168,8 @@ class PutChunk(Outbox):
     # -- 1. PUT_PROPOSE ---------------------------------------------------------------
 
     def _propose(self, now_ns: int) -> None:
-        self._abandon()
+        # What has left us whole may still be stored: the next attempt finds it there.
+        self._abandon(whole_too=False)
         self._number += 1
         self._attempt_id = self._new_id()
         self._phase = Phase.PROPOSING
@@ -446,9 +447,9 @@ class PutChunk(Outbox):
         count_done(self._context.counters, done, "negotiated", elapsed_ns)
         self._events.append(done)
 
-    def _abandon(self) -> None:
+    def _abandon(self, *, whole_too: bool = True) -> None:
         """Let the targets that are not done with the payload free its buffer and credit."""
-        for transfer_id, node in self._waves.transfers():
+        for transfer_id, node in self._waves.transfers(whole_too=whole_too):
             self._send(PayloadDone(transfer_id=transfer_id), node)
         self._waves = Waves()
 

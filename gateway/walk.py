@@ -199,7 +199,9 @@ class Walk:
             for untold in self._take_untold():
                 yield untold
             if info.short_chunks and version.whole:
-                await self._objects.restored(bucket, info.name, info.version)
+                await self._note_restored(version)
+            for untold in self._take_untold():
+                yield untold
 
     def _counted(self, repair: R) -> R:
         self._initiator.counters.count("repairs", repair.action)
@@ -230,10 +232,21 @@ class Walk:
         info = version.info
         try:
             _, body = await self._objects.head(info.bucket, info.name, version=info.version)
+        except NotFound:
+            return  # removed meanwhile
         except ReplicastError as error:
             self._note_error(version, error)
         else:
             version.references = body.references
+
+    async def _note_restored(self, version: _Version) -> None:
+        info = version.info
+        try:
+            await self._objects.restored(info.bucket, info.name, info.version)
+        except NotFound:
+            return  # removed meanwhile
+        except ReplicastError as error:
+            self._note_error(version, error)
 
     def _note_error(self, version: _Version, error: ReplicastError) -> None:
         version.whole = False

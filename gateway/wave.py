@@ -220,10 +220,14 @@ class Waves:
         """What to repeat to whom, once for each target of a wave whose word is missing."""
         return list(dict.fromkeys((wave.accept, winner.node) for wave, winner in self.live()))
 
-    def transfers(self) -> list[tuple[bytes, NodeId]]:
-        """Transfer ids and targets that may still have them open."""
+    def transfers(self, *, whole_too: bool) -> list[tuple[bytes, NodeId]]:
+        """Transfer ids and targets that may still have them open; those to whom all bytes have
+        been handed out only with `whole_too`."""
         open_ = (
-            (wave.accept.transfer_id, node) for wave in self._waves for node in wave.payload_nodes()
+            (wave.accept.transfer_id, node)
+            for wave in self._waves
+            for node in wave.payload_nodes()
+            if whole_too or not wave.sender.handed_out(node)
         )
         return sorted(open_)
 

@@ -113,6 +113,11 @@ class Sender:
         self._token = 0
         self._out: list[SendPayload] = []
 
+    def handed_out(self, node: NodeId) -> bool:
+        """Has every byte been handed out for this receiver once?"""
+        peer = self._peers.get(node)
+        return peer is not None and peer.cursor >= self.size_bytes
+
     def add(self, node: NodeId, credit_bytes: int) -> None:
         """A receiver that is reached by unicast; twice is once."""
         self.add_all((node,), credit_bytes)

@@ -265,4 +265,7 @@ def _tell(outcomes: Outcomes) -> None:
     for wrapped, outcome in outcomes:
         assert isinstance(wrapped, tuple)  # _submit() made it
         done, token = wrapped
-        done(token, outcome)
+        try:
+            done(token, outcome)
+        except Exception:  # the last resort of a shell: the others of the flush must hear
+            log.exception("the outcome of a flush could not be taken")

@@ -11,7 +11,6 @@ import contextlib
 import multiprocessing
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import click
@@ -112,13 +111,15 @@ def _results(
             for path, seed in chosen:
                 yield path, run_test(tests[path], seed, file)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=20) as pool:
-        waiting: dict[Future[Result], Path] = {
-            pool.submit(run_test, tests[path], seed): path for path, seed in chosen
-        }
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
+    # Fresh processes now and then: what a run leaves behind is not all given back.
+    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=20) as pool:
+        wanted = [(path, tests[path], seed) for path, seed in chosen]
+        yield from pool.imap_unordered(_one, wanted)
+
+
+def _one(wanted: tuple[Path, Test, int]) -> tuple[Path, Result]:
+    path, test, seed = wanted
+    return path, run_test(test, seed)
 
 
 def _tell_failure(file: Path, result: Result) -> None:
@@ -145,7 +146,7 @@ def explain(trace: Path, name: str) -> None:
     """The readable history of one object in a trace: who did what when, across all processes."""
 
     def work() -> int:
-        with trace.open(encoding="utf-8") as file:
+        with trace.open(encoding="utf-8", errors="replace") as file:
             for line in explain_trace(file, name):
                 click.echo(line)
         return 0

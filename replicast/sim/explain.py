@@ -32,10 +32,11 @@ def explain(lines: Iterable[str], wanted: str) -> Iterator[str]:
         try:
             event = json.loads(line)
             text = story.tell(event)
+            shown = f"{event['t'] / 1e9:12.6f}  {event['process']:<9} {text}"
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidRequest(f"line {number} is no line of a trace: {error}") from None
         if text is not None:
-            yield f"{event['t'] / 1e9:12.6f}  {event['process']:<9} {text}"
+            yield shown
 
 
 class _Story:

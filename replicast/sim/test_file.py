@@ -46,7 +46,10 @@ def load_test(path: Path) -> Test:
         raise InvalidRequest(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"{path}: not valid TOML: {error}") from None
-    return parse_test(values, path.stem, str(path))
+    try:
+        return parse_test(values, path.stem, str(path))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InvalidRequest(f"{path}: {error}") from None
 
 
 def parse_test(values: dict[str, Any], name: str, where: str) -> Test:

@@ -87,7 +87,11 @@ class Memberships:
         except (OSError, PortTaken):
             return None
         tag, self._tag = self._tag, self._tag + 1
-        self._net.add_socket(opened.fileno(), tag)
+        try:
+            self._net.add_socket(opened.fileno(), tag)
+        except (OSError, ValueError):  # ValueError: more sockets than the thread serves
+            opened.close()
+            return None
         self._groups[tag], self._sockets[tag] = group, opened
         return tag
 

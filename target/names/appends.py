@@ -5,6 +5,9 @@ so nobody hears of an entry whose predecessor is not durable. Order matters to t
 an entry written again after the truncation that voided it would come back, and a truncation
 written late would void what follows it. So when one was not taken, all behind it are handed
 out again behind it, under new tokens: what becomes of their first writing says nothing.
+Until the first of them was taken nothing else is written: a store without room must not be
+filled with copies of what is behind it.
+Limits: FLIGHT_BYTES_MAX a flight, or one record.
 """
 
 from __future__ import annotations
@@ -15,22 +18,23 @@ from dataclasses import dataclass
 from itertools import islice
 
 from replicast.target.names.replica import RowReplica
-from replicast.target.names.store import AppendRecords, RowRecord, StoreOutcome
-from replicast.units import MS
+from replicast.target.names.store import AppendRecords, EntryRecord, RowRecord, StoreOutcome
+from replicast.units import MIB, MS
 
 AGAIN_NS = 20 * MS
+FLIGHT_BYTES_MAX = 4 * MIB  # far below what a store takes at once
 
 
 @dataclass(slots=True)
 class Flight:
-    """One AppendRecords; marks tell which logs it carries, up to where, at which cut.
-    `token` is 0 while it waits to be handed out again."""
+    """One AppendRecords; marks tell which logs are durable with it, up to where, at which cut.
+    `token` is 0 while it waits to be handed out again, at `again_ns` or when it is first."""
 
     token: int
     records: tuple[RowRecord, ...]
     marks: list[tuple[RowReplica, int, int]]
     done: bool = False
-    again_ns: int | None = None  # nothing was taken: when to hand it out again
+    again_ns: int = 0
 
 
 class Appends:
@@ -61,33 +65,43 @@ class Appends:
 
     def deadlines(self) -> Iterator[int]:
         """When something is to be handed out again."""
-        for flight in self._flights:
-            if flight.again_ns is not None:
-                yield flight.again_ns
+        if self._flights and not self._flights[0].token:
+            yield self._flights[0].again_ns
 
-    def blocked(self, now_ns: int) -> bool:
+    def blocked(self) -> bool:
         """Does something wait that has to go first?"""
-        return any(again_ns > now_ns for again_ns in self.deadlines())
+        return any(not flight.token for flight in self._flights)
 
     def take(self, replicas: Sequence[RowReplica], now_ns: int) -> Iterator[AppendRecords]:
-        """What is due again, then one event with the new records of these replicas."""
-        for flight in self._flights:
-            if flight.again_ns is not None and flight.again_ns <= now_ns:
-                flight.again_ns = None
-                flight.token = self._next_token()
-                yield AppendRecords(self._vdev_index, flight.token, flight.records)
-        if not replicas:
+        """What is due again, or else events with the new records of these replicas (of none
+        while blocked() holds)."""
+        if self.blocked():
+            first = self._flights[0]
+            if not first.token and first.again_ns <= now_ns:
+                first.token = self._next_token()
+                yield AppendRecords(self._vdev_index, first.token, first.records)
             return
         records: list[RowRecord] = []
-        marks = []
+        marks: list[tuple[RowReplica, int, int]] = []
+        size_bytes = 0
         for replica in replicas:
-            log = replica.log
-            records += log.records
-            log.records = []
-            marks.append((replica, log.last.index, log.cuts))
+            fresh, replica.log.records = replica.log.records, []
+            for record in fresh:
+                if size_bytes >= FLIGHT_BYTES_MAX:
+                    yield self._hand_out(records, marks)
+                    records, marks, size_bytes = [], [], 0
+                records.append(record)
+                size_bytes += len(record.data) if isinstance(record, EntryRecord) else 0
+            marks.append((replica, replica.log.last.index, replica.log.cuts))
+        if marks:
+            yield self._hand_out(records, marks)
+
+    def _hand_out(
+        self, records: list[RowRecord], marks: list[tuple[RowReplica, int, int]]
+    ) -> AppendRecords:
         flight = Flight(self._next_token(), tuple(records), marks)
         self._flights.append(flight)
-        yield AppendRecords(self._vdev_index, flight.token, flight.records)
+        return AppendRecords(self._vdev_index, flight.token, flight.records)
 
     def _next_token(self) -> int:
         self._token += 1

@@ -73,6 +73,8 @@ class Members:
         """Do what is due; returns followers to drop."""
         if now_ns < self._due_ns:
             return []
+        if now_ns - self._due_ns > self._context.limits.resend_ns:
+            self._begin_to_wait_anew(now_ns)
         row = self._replica.row
         wanted, replicas = self._context.wanted(row), self._context.name_replicas(row)
         self.unsettled = self._misplaced(wanted, replicas)
@@ -98,6 +100,13 @@ class Members:
         if self._context.is_up(vdev) and self._silent(follower, now_ns):
             self._context.note_removal(vdev, now_ns)
             self._submit(follower, False, now_ns)
+
+    def _begin_to_wait_anew(self, now_ns: int) -> None:
+        """We were away (a pause, or nothing to do): what the others said meanwhile may lie unread,
+        so our own lateness must not count as their silence."""
+        for follower in self.followers.values():
+            if follower.waiting_since_ns is not None:
+                follower.waiting_since_ns = now_ns
 
     def _silent(self, follower: Follower, now_ns: int) -> bool:
         since_ns = follower.waiting_since_ns

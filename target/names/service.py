@@ -249,7 +249,8 @@ class NameService:
         if table is None or incoming.generation > table.generation:
             self._outbox.fetch_table(incoming.generation)
             leased = self.context.lease.valid(self._now_ns)  # else that table may never come
-            row, wait, last = -1, Reason.NOT_READY if leased else Reason.NO_LEASE, not leased
+            row, wait = -1, Reason.NOT_READY if leased else Reason.NO_LEASE
+            last = last or not leased
         elif isinstance(request, NameList):
             row = -1
             wait_or_none = self._list(incoming, request, table, last)
@@ -485,7 +486,7 @@ class NameService:
     def _take_records(self) -> None:
         fresh: dict[int, list[RowReplica]] = {}
         for (row, vdev), replica in list(self._dirty.items()):
-            if replica.log.records and self._appends[vdev].blocked(self._now_ns):
+            if replica.log.records and self._appends[vdev].blocked():
                 continue  # in order, behind what the store did not take
             del self._dirty[row, vdev]
             if replica.log.records:

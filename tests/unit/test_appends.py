@@ -8,6 +8,7 @@ from replicast.target.names.log import LogEntry, read_entry
 from replicast.target.names.memory import MemoryRowStore
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.store import AppendRecords, StoreOutcome
+from replicast.units import KIB
 from replicast.wire.codec import encode
 from replicast.wire.name_messages import NO_VERSION
 from replicast.wire.row_messages import PUT, RowOperation
@@ -15,11 +16,11 @@ from replicast.wire.row_messages import PUT, RowOperation
 ROW = 3
 
 
-def entry(epoch: int, index: int) -> LogEntry:
+def entry(epoch: int, index: int, body: bytes = b"") -> LogEntry:
     operation = RowOperation(
         tenure=epoch, kind=PUT, reason=0, time_ns=index, operation_id=bytes([epoch, index] * 8),
         tenant="t", bucket="b", bucket_incarnation=1, name="n", version=NO_VERSION,
-        replaces=NO_VERSION, logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), body=b"",
+        replaces=NO_VERSION, logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), body=body,
     )  # fmt: skip
     return read_entry(epoch, index, encode(operation))
 
@@ -35,6 +36,12 @@ class Disk:
     def take(self, now_ns: int = 0) -> list[AppendRecords]:
         fresh = [self.replica] if self.replica.log.records else []
         return list(self.appends.take(fresh, now_ns))
+
+    def store_all(self, now_ns: int) -> None:
+        """As a store with room, until nothing waits."""
+        while events := self.take(now_ns):
+            for event in events:
+                self.done(event, StoreOutcome.STORED)
 
     def done(self, event: AppendRecords, outcome: StoreOutcome) -> None:
         if outcome == StoreOutcome.STORED:
@@ -58,8 +65,7 @@ def test_again__an_entry_does_not_come_back_over_what_replaced_it() -> None:
     disk.done(first, StoreOutcome.AGAIN)
     disk.done(second, StoreOutcome.STORED)
     assert log.durable_index == 0
-    for event in disk.take(AGAIN_NS):
-        disk.done(event, StoreOutcome.STORED)
+    disk.store_all(AGAIN_NS)
     assert log.durable_index == 1 and disk.epochs() == [2]
 
 
@@ -79,8 +85,7 @@ def test_again__a_truncation_does_not_void_what_was_written_behind_it() -> None:
     disk.done(first, StoreOutcome.AGAIN)
     assert log.durable_index == 1
     assert disk.take(AGAIN_NS - 1) == []
-    for event in disk.take(AGAIN_NS):
-        disk.done(event, StoreOutcome.STORED)
+    disk.store_all(AGAIN_NS)
     assert log.durable_index == 3 and disk.epochs() == [1, 2, 2]
 
 
@@ -92,10 +97,41 @@ def test_again__what_became_of_the_first_writing_says_nothing() -> None:
     log.append(entry(1, 2))
     (second,) = disk.take()
     disk.done(first, StoreOutcome.AGAIN)
-    again = disk.take(AGAIN_NS)
-    assert len(again) == 2
+    (again,) = disk.take(AGAIN_NS)
     list(disk.appends.stored(second.token, StoreOutcome.STORED, 0))  # late, of the first writing
-    disk.done(again[0], StoreOutcome.STORED)
+    disk.done(again, StoreOutcome.STORED)
     assert log.durable_index == 1
-    disk.done(again[1], StoreOutcome.STORED)
+    disk.store_all(AGAIN_NS)
     assert log.durable_index == 2
+
+
+def test_again__nothing_behind_it_is_written_until_the_first_was_taken() -> None:
+    """A store without room must not fill with copies of what would fit."""
+    disk = Disk()
+    log = disk.replica.log
+    log.append(entry(1, 1))
+    (first,) = disk.take()
+    log.append(entry(1, 2))
+    (second,) = disk.take()
+    disk.done(first, StoreOutcome.AGAIN)
+    disk.done(second, StoreOutcome.STORED)
+    for tries in range(1, 5):
+        (again,) = disk.take(tries * AGAIN_NS)
+        assert again.records == first.records and disk.take(tries * AGAIN_NS) == []
+        list(disk.appends.stored(again.token, StoreOutcome.AGAIN, tries * AGAIN_NS))
+        assert list(disk.appends.deadlines()) == [(tries + 1) * AGAIN_NS]
+    disk.store_all(9 * AGAIN_NS)
+    assert log.durable_index == 2 and not list(disk.appends.deadlines())
+
+
+def test_take__many_bytes_go_in_several_flights() -> None:
+    disk = Disk()
+    log = disk.replica.log
+    for index in range(1, 41):
+        log.append(entry(1, index, body=bytes(128 * KIB)))
+    flights = disk.take()
+    assert [len(flight.records) for flight in flights] == [32, 8]
+    disk.done(flights[0], StoreOutcome.STORED)
+    assert log.durable_index == 0  # told with the last of its records
+    disk.done(flights[1], StoreOutcome.STORED)
+    assert log.durable_index == 40

@@ -76,6 +76,19 @@ def test_next_change__removed_restarted_or_down_begins_anew(table: Table) -> Non
         assert balancer.next_change(other, number * STEADY_NS + STEADY_NS // 2) is None
 
 
+def test_next_change__steady_counts_from_coming_back(table: Table) -> None:
+    balancer = Balancer()
+    balancer.look(table, 0)
+    down = [replace(v, state=VdevState.DOWN) if v.index == BACK else v for v in VDEVS]
+    gone = build(table, TARGETS, down, POLICY, (), table.generation + 1)
+    balancer.look(gone, 1)
+    back = build(gone, TARGETS, VDEVS, POLICY, (), gone.generation + 1)
+    came_ns = 2 * STEADY_NS
+    balancer.look(back, came_ns)
+    assert balancer.next_change(back, came_ns + SPACING_NS) is None
+    assert balancer.next_change(back, came_ns + STEADY_NS) is not None
+
+
 def test_next_change__each_time_it_has_to_be_steady_for_longer(table: Table) -> None:
     balancer = Balancer()
     balancer.look(table, 0)

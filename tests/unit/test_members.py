@@ -124,6 +124,20 @@ def test_poll__an_unsettled_row_is_looked_at_again_soon(desk: Desk) -> None:
     assert follower.role == Role.JOINING
 
 
+def test_silence__what_may_lie_unread_while_we_were_away_is_none(desk: Desk) -> None:
+    desk.tend()
+    other = next(v for v in desk.table.name_replicas(desk.row) if v != 1)
+    follower = desk.members.follow(other, Role.IN_SYNC, desk.now_ns)
+    assert follower is not None
+    follower.waiting_since_ns = desk.now_ns
+    desk.now_ns += 2 * POLL_NS
+    desk.members.tend(desk.now_ns)
+    assert desk.now_ns - follower.waiting_since_ns == 2 * POLL_NS
+    desk.now_ns += 3 * SECOND  # the process stood still
+    desk.members.tend(desk.now_ns)
+    assert follower.waiting_since_ns == desk.now_ns
+
+
 def test_candidate__that_comes_back_with_less_is_not_added_for_what_it_once_had(desk: Desk) -> None:
     """Rolled back between two opens (design-review 1.9): its old acknowledgements are void."""
     desk.tend()

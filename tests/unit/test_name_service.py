@@ -500,3 +500,13 @@ def test_put__that_waits_for_the_fence_does_not_wake_its_target_on_the_spot(desk
     desk.names.expire(desk.now_ns)
     (reply,) = desk.replies()
     assert isinstance(reply.message, NameResult)
+
+
+def test_request__newer_than_our_table_is_refused_at_its_deadline(desk):
+    desk.submit(desk.put_message("a"), b"o" * 16, desk.generation + 1)
+    assert desk.names.take_outgoing() == []
+    desk.now_ns = desk.names.deadline_ns()
+    desk.names.expire(desk.now_ns)
+    (reply,) = desk.names.take_outgoing()
+    assert reply.message.reason == Reason.NOT_READY
+    assert desk.names.deadline_ns() is None or desk.names.deadline_ns() > desk.now_ns
