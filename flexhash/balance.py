@@ -5,7 +5,7 @@ leads none of them, and after a restart of each target in turn one of them leads
 first member of a row is who should lead it: members are placed so that first places are even.
 
     look(table)          at each active generation: since when is each VDEV steady?
-    next_change(table)   a RowsChange of kind LEAD for rows of one pair of VDEVs, or None
+    next_change(table, fit)   a RowsChange of kind LEAD for rows of one pair of VDEVs, or None
 
 Invariants: a VDEV is given leaderships only when it has been UP, under one open count and removed
 from no row for STEADY_NS, and twice as long after each time that this did not last; one command per
@@ -15,6 +15,7 @@ floor guards it like every change of leader, and requests go on at the new one.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy.typing as npt
 from replicast.flexhash.commands import EditKind
 from replicast.flexhash.entries import NO_VDEV, VdevState
 from replicast.flexhash.table import Leaders, Table, leaders_of
+from replicast.machine import NodeId
 from replicast.units import SECOND
 from replicast.wire import control_messages as cm
 
@@ -78,8 +80,10 @@ class Balancer:
         for index in [index for index in self._seen if index not in table.vdevs]:
             del self._seen[index]
 
-    def next_change(self, table: Table, now_ns: int) -> cm.RowsChange | None:
-        """The next move that is due."""
+    def next_change(
+        self, table: Table, now_ns: int, fit: Collection[NodeId]
+    ) -> cm.RowsChange | None:
+        """The next move that is due, to a VDEV of one of the `fit` targets."""
         if now_ns < self._next_ns:
             return None
         self._next_ns = now_ns + SPACING_NS
@@ -88,7 +92,7 @@ class Balancer:
         in_sync = (table.rows.names == first[:, None]).any(axis=1) & (first != NO_VDEV)
         misplaced = in_sync & (leaders >= 0) & (leaders != first)
         for index in np.unique(first[misplaced]).tolist():
-            if self._steady(table, index, now_ns):
+            if table.vdevs[index].target in fit and self._steady(table, index, now_ns):
                 return self._move(table, index, leaders, misplaced & (first == index))
         return None
 

@@ -61,6 +61,7 @@ class Record:
     granted: bool = False
     fenced: bool = False
     vouched: frozenset[bytes] = frozenset()
+    may_lead: bool = True
     dropped: frozenset[bytes] = frozenset()  # vouched for in this term, and no more
 
 
@@ -154,6 +155,7 @@ class LeaseGranter:
         vouched = frozenset(m.vouched)
         record.dropped = (record.dropped | record.vouched) - vouched
         record.vouched, record.granted = vouched, True
+        record.may_lead = bool(m.may_lead)
         return cm.LeaseGrant(
             sequence=m.sequence,
             duration_ns=duration_ns,
@@ -207,6 +209,7 @@ class LeaseHolder:
         self.settings_floor = 0
         self.fenced = False
         self.stopped = False
+        self.may_lead = True  # set by the owner, told with each renewal
         self._sequence = 0
         self._expires_ns = 0
         self._proof_ns: int | None = None
@@ -255,6 +258,7 @@ class LeaseHolder:
             adopted=self.generation,
             settings_version=settings_version,
             stopping=self.stopped,
+            may_lead=self.may_lead,
             vouched=vouched,
         )
 

@@ -199,7 +199,8 @@ class Steward:
         self.balancer.look(table, now_ns)
         if state.pending or state.prepared or self._busy("balance", now_ns):
             return
-        change = self.balancer.next_change(table, now_ns)
+        fit = [n for n, r in self.granter.records.items() if r.granted and r.may_lead]
+        change = self.balancer.next_change(table, now_ns, fit)
         if change is not None:
             self._propose("balance", change, now_ns)
 

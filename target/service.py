@@ -118,6 +118,7 @@ class TargetService:
         self._now_ns, self._wall_ns, self._raft_status = now_ns, wall_ns, raft_status
         self.chunks: ChunkService | None = None
         self.table: Table | None = None
+        self._rows_outcome: dict[int, Outcome] = {}  # by VDEV, the last one: changes are logged
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._pumping = False
@@ -175,6 +176,7 @@ class TargetService:
         now_ns = self._now_ns()
         wall_ns = self._wall_ns()
         self.names.set_clock(now_ns, wall_ns, self._lease.skew_ns(now_ns, wall_ns))
+        self._lease.may_lead = self.names.context.clock_agrees
         self.names.expire(now_ns)
         self._pump()
 
@@ -313,8 +315,10 @@ class TargetService:
     def _rows_stored(self, vdev_index: int) -> Callable[[object, Outcome], None]:
         def stored(token: object, outcome: Outcome) -> None:
             assert isinstance(token, int)
-            if outcome is not Outcome.STORED:
-                log.error("VDEV %d: name records not stored: %s", vdev_index, outcome.name)
+            if outcome is not self._rows_outcome.get(vdev_index, Outcome.STORED):
+                level = logging.INFO if outcome is Outcome.STORED else logging.ERROR
+                log.log(level, "VDEV %d: name records: %s", vdev_index, outcome.name)
+                self._rows_outcome[vdev_index] = outcome
             self.names.stored(vdev_index, token, to_outcome(outcome), self._now_ns())
             self._pump_soon()
 

@@ -329,6 +329,7 @@ class LeaseRenew(Message):
     """A target asks for its lease; leaderships lost by `adopted` were given up before.
 
     `vouched` lists the VDEVs with a flush completed lately. `stopping` gives the lease back.
+    Without `may_lead` (its clock is off) no leadership is moved to it without need.
     """
 
     session: U64
@@ -336,6 +337,7 @@ class LeaseRenew(Message):
     adopted: U64
     settings_version: U64
     stopping: Flag
+    may_lead: Flag
     vouched: VdevIds
 
 

@@ -70,6 +70,11 @@ class RowContext:
         """Time of day, ns since the Unix epoch."""
         return now_ns + self._wall_offset_ns
 
+    @property
+    def clock_agrees(self) -> bool:
+        """Is our time of day near enough to the Raft leader's to lead rows?"""
+        return abs(self.clock_error_ns) <= self.limits.max_skew_ns
+
     def acting(self, row: int, vdev_index: int, now_ns: int) -> bool:
         """May this VDEV commit and answer for the row right now?"""
         table = self.table
@@ -78,7 +83,7 @@ class RowContext:
             and table.row_leader(row) == vdev_index
             and self.lease.valid(now_ns)
             and self.lease.floor >= table.leader_since(row)
-            and abs(self.clock_error_ns) <= self.limits.max_skew_ns
+            and self.clock_agrees
             # A table from before our last start: additions of the former life may be in flight.
             and self.open_counts.get(vdev_index) == table.vdevs[vdev_index].open_count
         )

@@ -26,6 +26,7 @@ TARGETS = [
     for n in (1, 2, 3, 4)
 ]
 VDEVS = [VdevEntry(n, bytes([n]) * 16, n, 1, VdevState.UP, 5) for n in (1, 2, 3, 4)]
+FIT = (1, 2, 3, 4)
 BACK = 2  # the VDEV that was removed everywhere and is back
 
 
@@ -44,10 +45,10 @@ def table() -> Table:
 def test_next_change__rows_of_one_leader_at_a_time_once_steady(table: Table) -> None:
     balancer = Balancer()
     balancer.look(table, 0)
-    assert balancer.next_change(table, 0) is None
+    assert balancer.next_change(table, 0, FIT) is None
     now_ns, moved = STEADY_NS, 0
-    while (change := balancer.next_change(table, now_ns)) is not None:
-        assert balancer.next_change(table, now_ns + SPACING_NS - 1) is None
+    while (change := balancer.next_change(table, now_ns, FIT)) is not None:
+        assert balancer.next_change(table, now_ns + SPACING_NS - 1, FIT) is None
         assert (change.kind, change.vdev, change.seen) == (EditKind.LEAD, BACK, table.generation)
         assert {table.row_leader(row) for row in change.rows} == {change.by}
         lead = RowChangeKind.LEAD
@@ -68,12 +69,12 @@ def test_next_change__removed_restarted_or_down_begins_anew(table: Table) -> Non
     balancer.look(removed, STEADY_NS // 2)
     back = following(removed, RowChangeKind.ADD)
     balancer.look(back, STEADY_NS // 2)
-    assert balancer.next_change(back, STEADY_NS) is None
+    assert balancer.next_change(back, STEADY_NS, FIT) is None
     for number, change in enumerate(({"open_count": 6}, {"state": VdevState.DOWN}), 2):
         vdevs = [replace(v, **change) if v.index == BACK else v for v in VDEVS]
         other = build(back, TARGETS, vdevs, POLICY, (), back.generation + number)
         balancer.look(other, number * STEADY_NS)
-        assert balancer.next_change(other, number * STEADY_NS + STEADY_NS // 2) is None
+        assert balancer.next_change(other, number * STEADY_NS + STEADY_NS // 2, FIT) is None
 
 
 def test_next_change__steady_counts_from_coming_back(table: Table) -> None:
@@ -85,30 +86,37 @@ def test_next_change__steady_counts_from_coming_back(table: Table) -> None:
     back = build(gone, TARGETS, VDEVS, POLICY, (), gone.generation + 1)
     came_ns = 2 * STEADY_NS
     balancer.look(back, came_ns)
-    assert balancer.next_change(back, came_ns + SPACING_NS) is None
-    assert balancer.next_change(back, came_ns + STEADY_NS) is not None
+    assert balancer.next_change(back, came_ns + SPACING_NS, FIT) is None
+    assert balancer.next_change(back, came_ns + STEADY_NS, FIT) is not None
+
+
+def test_next_change__not_to_a_target_that_may_not_lead(table: Table) -> None:
+    balancer = Balancer()
+    balancer.look(table, 0)
+    assert balancer.next_change(table, STEADY_NS, (1, 3, 4)) is None
+    assert balancer.next_change(table, STEADY_NS + SPACING_NS, FIT) is not None
 
 
 def test_next_change__each_time_it_has_to_be_steady_for_longer(table: Table) -> None:
     balancer = Balancer()
     balancer.look(table, 0)
     now_ns = STEADY_NS
-    while balancer.next_change(table, now_ns) is not None and now_ns < 2 * STEADY_NS:
+    while balancer.next_change(table, now_ns, FIT) is not None and now_ns < 2 * STEADY_NS:
         table = following(table, RowChangeKind.LEAD)
         balancer.look(table, now_ns)
         now_ns += SPACING_NS
     again = following(following(table, RowChangeKind.REMOVE), RowChangeKind.ADD)
     balancer.look(following(table, RowChangeKind.REMOVE), now_ns)
     balancer.look(again, now_ns)
-    assert balancer.next_change(again, now_ns + STEADY_NS) is None
-    assert balancer.next_change(again, now_ns + 2 * STEADY_NS) is not None
+    assert balancer.next_change(again, now_ns + STEADY_NS, FIT) is None
+    assert balancer.next_change(again, now_ns + 2 * STEADY_NS, FIT) is not None
 
 
 def test_next_change__nothing_to_move() -> None:
     first = build(None, TARGETS, VDEVS, POLICY, (), 1)
     balancer = Balancer()
     balancer.look(first, 0)
-    assert balancer.next_change(first, 10 * STEADY_NS) is None
+    assert balancer.next_change(first, 10 * STEADY_NS, FIT) is None
 
 
 def test_lead__only_a_replica_that_is_in_sync_and_up(table: Table) -> None:

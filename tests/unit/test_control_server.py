@@ -71,6 +71,7 @@ class Voter:
                 adopted=self.state.active if adopted is None else adopted,
                 settings_version=self.state.settings_version,
                 stopping=False,
+                may_lead=True,
                 vouched=(vdev_id(node),) if vouched else (),
             ),
         )
@@ -125,7 +126,13 @@ def test_commands__only_by_role_and_only_about_oneself() -> None:
 def test_requests__leases_and_keys_are_not_for_gateways() -> None:
     voter = formed()
     renew = cm.LeaseRenew(
-        session=1, sequence=1, adopted=1, settings_version=0, stopping=False, vouched=()
+        session=1,
+        sequence=1,
+        adopted=1,
+        settings_version=0,
+        stopping=False,
+        may_lead=True,
+        vouched=(),
     )
     for message in (renew, cm.KeysGet(have_count=0), cm.Redirect(leader=1)):
         (reply,) = voter.ask(9, message, Role.GATEWAY)

@@ -36,6 +36,7 @@ def renew(
         adopted=adopted,
         settings_version=0,
         stopping=stopping,
+        may_lead=True,
         vouched=vouched,
     )
     return g.renew(node, message, now_ns, 0)
