@@ -26,7 +26,6 @@ from replicast.formation import ClusterFile, Formation, Member, Parameters, choo
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.open import Credentials, open_initiator
 from replicast.keys import ClusterKeys, KeyPair, Role
-from replicast.machine import NodeId
 from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
 from replicast.sim.loop import Clock
@@ -247,11 +246,7 @@ class SimCluster:
 
         unit.process.start(main)
 
-    # -- facts ------------------------------------------------------------------------
-
-    def by_id(self, node_id: NodeId) -> Unit:
-        """The target with this id."""
-        return self.targets[node_id - 1]
+    # -- peace ------------------------------------------------------------------------
 
     def calm(self) -> None:
         """End all faults: the network is whole, everybody runs, all disks work."""
@@ -259,8 +254,6 @@ class SimCluster:
         for unit in (*self.targets, *self.clients):
             unit.process.resume()
         for unit in self.targets:
-            for drive in unit.drives:
-                drive.stuck_until_ns = 0
             if not unit.process.running:
                 self.start_target(unit)
 

@@ -37,7 +37,6 @@ class Drive:
     checkpoint: MemoryCheckpoint = field(default_factory=MemoryCheckpoint)
     sync_ns_max: int = 1 * MS
     bandwidth_bytes: int = 400 * MIB
-    stuck_until_ns: int = 0
 
     def __post_init__(self) -> None:
         self.disk = MemoryDisk(self.capacity_bytes)

@@ -31,11 +31,6 @@ class Trace:
         self._hash = blake2b(digest_size=16)
         self.count = 0
 
-    @property
-    def writes(self) -> bool:
-        """Whether somebody reads the details."""
-        return self._file is not None
-
     def fingerprint(self) -> str:
         """The same for the same events in the same order."""
         return self._hash.hexdigest()
