@@ -30,7 +30,7 @@ from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
 from replicast.sim.loop import Clock
 from replicast.sim.network import Network
-from replicast.sim.process import Process, SimRuntime, Wires
+from replicast.sim.process import Main, Process, SimRuntime, Wires
 from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
 from replicast.sim.world import World
 from replicast.target.config import TargetConfig, VdevPlace
@@ -84,6 +84,7 @@ class Unit:
     process: Process
     drives: list[Drive] = field(default_factory=list)
     daemon: TargetDaemon | None = None
+    program: Main | None = None  # of a client: what its process runs
 
 
 class SimCluster:
@@ -244,7 +245,17 @@ class SimCluster:
             async with Cluster(opened) as client:
                 await work(client)
 
+        unit.program = main
         unit.process.start(main)
+
+    def kill_client(self, unit: Unit) -> None:
+        """As SIGKILL, in the middle of whatever it does; it keeps nothing on disk."""
+        unit.process.kill()
+
+    def restart_client(self, unit: Unit) -> None:
+        """Start a killed client's program again, as a fresh process; harmless otherwise."""
+        if unit.process.killed and unit.program is not None:
+            unit.process.start(unit.program)
 
     # -- peace ------------------------------------------------------------------------
 
@@ -256,6 +267,8 @@ class SimCluster:
         for unit in self.targets:
             if not unit.process.running:
                 self.start_target(unit)
+        for unit in self.clients:
+            self.restart_client(unit)
 
     def end(self) -> None:
         """Kill everything."""

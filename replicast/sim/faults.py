@@ -95,6 +95,13 @@ class Faults:
         process.pause()
         self._lasting(most_ns, process.resume)
 
+    def client_attrition(self, most_ns: int) -> None:
+        """A client program is killed in the middle of its work, and started again."""
+        unit = self._rng.choice(self._cluster.clients)
+        if unit.process.running:
+            self._cluster.kill_client(unit)
+            self._lasting(most_ns, lambda: self._cluster.restart_client(unit))
+
     # -- network ----------------------------------------------------------------------
 
     def clog(self, most_ns: int) -> None:
@@ -195,6 +202,7 @@ class Faults:
 Harm = Callable[[Faults, int], None]
 KINDS: dict[str, Harm] = {
     "attrition": Faults.attrition,
+    "client_attrition": Faults.client_attrition,
     "terminate": Faults.terminate,
     "pause": Faults.pause,
     "clog": Faults.clog,
