@@ -49,6 +49,7 @@ class Shape:
     targets: int = 5
     vdevs: int = 2
     clients: int = 3
+    admins: int = 0  # of the clients: administrators
     rows: int = 64
     group_size: int = 5
     copies: int = 3
@@ -142,7 +143,7 @@ class SimCluster:
         pair = self._key_pair()
         member = Member(
             node_id=1000 + number,
-            role=Role.GATEWAY,
+            role=Role.ADMIN if number <= self.shape.admins else Role.GATEWAY,
             name=f"c{number}",
             host=f"c{number}",
             zone="z",

@@ -160,6 +160,7 @@ class _Run:
                 ledger=self._ledger,
                 rng=rng,
                 chunk_size_bytes=self._shape.chunk_size_bytes,
+                admins=self._shape.admins,
                 stopped=lambda: self._stopped,
                 kill=kill,
             )

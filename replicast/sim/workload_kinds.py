@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from replicast.sim.workload_administer import Administer
 from replicast.sim.workload_crash import Crash
 from replicast.sim.workload_large import Large
 from replicast.sim.workload_tree import Tree
@@ -17,4 +18,5 @@ PROGRAMS: dict[str, type[Program]] = {
     "versions": Versions,
     "large": Large,
     "crash": Crash,
+    "administer": Administer,
 }

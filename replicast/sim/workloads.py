@@ -130,6 +130,7 @@ class Seat:
     ledger: Ledger
     rng: random.Random
     chunk_size_bytes: int
+    admins: int  # clients with a lower number are administrators
     stopped: Callable[[], bool]
     kill: Callable[[], None]  # of the process that the program runs in; it is started again
 

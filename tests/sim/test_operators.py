@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from replicast.embed import Cluster
+from replicast.flexhash.entries import VdevState
 from replicast.flexhash.table import Table
 from replicast.sim.cluster import Shape, SimCluster
 from replicast.sim.faults import FaultPlan, Faults
 from replicast.sim.operators import healthy
 from replicast.sim.run import one_world
+from replicast.sim.workload_administer import Administer
+from replicast.sim.workloads import Ledger, Seat, WorkloadPlan
 from replicast.sim.world import World
 from replicast.units import GIB, SECOND
 
@@ -25,7 +29,8 @@ def in_one_world(look: Callable[[SimCluster], None]) -> Callable[[], None]:
 
 
 def formed(look: Callable[[SimCluster], None]) -> None:
-    cluster = SimCluster(World(1), Shape(targets=4, vdevs=1, rows=16, clients=1))
+    shape = Shape(targets=4, vdevs=1, rows=16, clients=1, admins=1)
+    cluster = SimCluster(World(1), shape)
     cluster.start()
     assert cluster.world.run_until(60 * SECOND, lambda: healthy(cluster))
     look(cluster)
@@ -82,3 +87,38 @@ def test_resize__the_weight_follows_and_rows_move(cluster: SimCluster) -> None:
     assert after.vdevs[index].weight == unit.drives[0].capacity_bytes // GIB
     assert after.vdevs[index].weight != before.vdevs[index].weight
     assert [after.members(row) for row in range(16)] != [before.members(row) for row in range(16)]
+
+
+@in_one_world
+def test_administer__drained_vdevs_leave_their_rows_and_all_come_back(cluster: SimCluster) -> None:
+    world, drained = cluster.world, []
+    stopped: list[bool] = []
+
+    async def work(client: Cluster) -> None:
+        seat = Seat(
+            number=0,
+            client=client,
+            ledger=Ledger(world),
+            rng=random.Random(1),
+            chunk_size_bytes=65536,
+            admins=1,
+            stopped=lambda: bool(stopped),
+            kill=lambda: None,
+        )
+        await Administer(seat, WorkloadPlan(kind="administer", think_ms=1000)).run()
+
+    def one_drains() -> bool:
+        table = table_of(cluster)
+        drained[:] = [i for i, v in table.vdevs.items() if v.state == VdevState.DRAINING]
+        return bool(drained)
+
+    cluster.run_client(cluster.clients[0], work)
+    assert world.run_until(world.time_ns + 30 * SECOND, one_drains)
+    table = table_of(cluster)
+    assert len(drained) == 1, "three hosts must be left for three copies"
+    assert not any(drained[0] in table.members(row) for row in range(16))
+    stopped.append(True)
+    client = cluster.clients[0].process
+    assert world.run_until(world.time_ns + 30 * SECOND, lambda: not client.running)
+    assert not one_drains()
+    assert world.failures == []

@@ -127,6 +127,7 @@ async def look_at_fragile(place: str, asked: int, answered: int) -> None:
         ledger=Ledger(World(1)),
         rng=random.Random(1),
         chunk_size_bytes=65536,
+        admins=0,
         stopped=lambda: False,
         kill=kill,
     )
