@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from replicast.sim.cluster import SimCluster, Unit
 from replicast.sim.network import Weather
-from replicast.sim.operators import resize, rolling
+from replicast.sim.reconfigure import resize, rolling
 from replicast.sim.vdev import Drive
 from replicast.units import MS, SECOND, US
 
