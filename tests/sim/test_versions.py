@@ -136,6 +136,21 @@ def test_check_versions__get_of_what_a_removal_uncovers() -> None:
     assert check_history(told.history) == (OK, [])
 
 
+def test_check_versions__get_that_finds_nothing() -> None:
+    assert "found nothing" in two().ok("get", None, None).problems()[0]
+    told = two().ok("delete", None, C).ok("get", None, None)
+    assert told.problems() == []
+    told.ok("remove", C, "removed").ok("get", None, "b")
+    assert told.problems() == []
+    assert "found nothing" in told.ok("get", None, None).problems()[0]
+
+
+def test_check_versions__get_that_finds_nothing_for_a_delete_or_removals_that_may_be() -> None:
+    assert two().lost("delete", None).ok("get", None, None).problems() == []
+    told = two().ok("remove", A, "removed").lost("remove", B).ok("get", None, None)
+    assert told.problems() == []
+
+
 def test_check_history__tells_of_versions() -> None:
     assert check_history(two().ok("versions", None, []).history)[0] == BAD
 
