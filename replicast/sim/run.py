@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from replicast.embed import Cluster
-from replicast.errors import Conflict
+from replicast.errors import Conflict, Unavailable
 from replicast.gateway.walk import ChunkFinding, NameFinding, Walk, WalkError
 from replicast.sim.checkers import BAD, OK, UNKNOWN, check_history
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
@@ -239,8 +239,14 @@ class _Run:
 
 
 async def _make_bucket(client: Cluster) -> None:
-    with contextlib.suppress(Conflict):
-        await client.create_bucket(BUCKET)
+    """As often as it takes: a client that was killed comes back in the middle of faults."""
+    while True:
+        try:
+            await client.create_bucket(BUCKET)
+        except Conflict:
+            return
+        except Unavailable:
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _as_dict(shape: Shape) -> dict[str, object]:
