@@ -242,7 +242,7 @@ async def _make_bucket(client: Cluster) -> None:
     """As often as it takes: a client that was killed comes back in the middle of faults."""
     while True:
         try:
-            await client.create_bucket(BUCKET)
+            return await client.create_bucket(BUCKET)
         except Conflict:
             return
         except Unavailable:
