@@ -29,13 +29,8 @@ from replicast.curve import ChannelClosed, CurveClient, CurveHub
 from replicast.errors import InvalidRequest, Unavailable
 from replicast.flexhash.commands import Code, EditKind
 from replicast.flexhash.entries import TargetEntry
-from replicast.flexhash.follow import (
-    AdoptSettings,
-    AdoptTable,
-    CommandDone,
-    Follower,
-    PreparedTable,
-)
+from replicast.flexhash.follow import Follower
+from replicast.flexhash.follow_events import AdoptSettings, AdoptTable, CommandDone, PreparedTable
 from replicast.flexhash.inputs import target_info
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.table import Table
@@ -51,7 +46,7 @@ from replicast.wire.schema import Message
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.05
+TICK_SECONDS_MIN, TICK_SECONDS_MAX = 0.01, 1.0
 REFETCH_SECONDS = 2.0
 SETTINGS_SECONDS = 10.0
 COMMAND_SECONDS = 30.0  # as long as any operation may take: an election passes meanwhile
@@ -131,6 +126,7 @@ class TableClient:
         self._commands: dict[int, asyncio.Future[tuple[Code | None, int]]] = {}
         self._changed = asyncio.Condition()
         self._woken = asyncio.Event()
+        self._due_ns = 0  # when the core wants its next tick
 
     # -- life -----------------------------------------------------------------------------
 
@@ -345,18 +341,23 @@ class TableClient:
             raise Unavailable(f"no voter gave {what} in time") from None
 
     async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             self._woken.clear()  # before the turn: what wakes in it wants another one
             self.core.tick(self._clock_ns())
-            self._show_lease()
+            self.show_lease()
             await self._turn()
-            try:
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+            self._due_ns = self.core.deadline_ns()
+            timer = loop.call_later(self._until_due_seconds(), self._woken.set)
+            await self._woken.wait()
+            timer.cancel()
 
-    def _show_lease(self) -> None:
+    def _until_due_seconds(self) -> float:
+        wait_ns = self._due_ns - self._clock_ns()
+        return min(TICK_SECONDS_MAX, max(TICK_SECONDS_MIN, wait_ns / SECOND))
+
+    def show_lease(self) -> None:
+        """Bring the gauges up to date."""
         if self.lease is None:
             return
         now_ns = self._clock_ns()
@@ -377,6 +378,8 @@ class TableClient:
                 self._receive(number, frame)
                 frame = channel.recv_nowait()
             await self._turn()
+            if self.core.deadline_ns() < self._due_ns:
+                self._woken.set()
 
     def _receive(self, number: int, frame: bytes) -> None:
         try:

@@ -333,6 +333,7 @@ class TargetDaemon:
         )
 
     def _refresh(self) -> None:
+        self._client.show_lease()
         self._udp.count_stats()
         self._service.refresh_gauges()
         if self._raft is not None:

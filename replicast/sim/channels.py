@@ -17,6 +17,7 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
+from replicast.curve import POLLIN
 from replicast.machine import Address
 from replicast.sim.network import RETRY_NS, SILENCE_NS, Network
 from replicast.sim.world import World
@@ -108,6 +109,8 @@ class SimZmqSocket:
         self.options[option] = value
 
     def getsockopt(self, option: int) -> Any:
+        if option == zmq.EVENTS:
+            return POLLIN if self._inbox else 0
         assert option == zmq.FD
         return self.fd
 
@@ -144,8 +147,6 @@ class SimZmqSocket:
             raise zmq.Again()
 
     def recv_multipart(self, flags: int = 0, copy: bool = True) -> list[SimFrame]:
-        if not self._inbox:
-            raise zmq.Again()
         return self._inbox.popleft()
 
     def close(self, linger: int = 0) -> None:

@@ -77,6 +77,10 @@ class World:
         """Do `action` after `delay_ns`."""
         self.at(self.time_ns + delay_ns, action)
 
+    def busy(self) -> bool:
+        """Whether something else is to happen in this very instant."""
+        return bool(self._heap) and self._heap[0][0] <= self.time_ns
+
     def run_until(self, time_ns: int, done: Callable[[], bool] | None = None) -> bool:
         """Run to `time_ns`; earlier when `done()` holds after an event. Whether it did."""
         heap = self._heap
