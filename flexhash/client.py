@@ -43,6 +43,7 @@ from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError
 from replicast.wire.frame import pack_frame, unpack_frame
 from replicast.wire.schema import Message
+from replicast.witness import Witness
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class TableClient:
         on_prepared: TableCallback | None = None,
         on_table: TableCallback | None = None,
         on_settings: Callable[[], None] | None = None,
+        witness: Witness | None = None,
     ) -> None:
         stored = files.load() if files is not None else []
         self.lease = lease
@@ -117,6 +119,7 @@ class TableClient:
         self._files = files
         self._give_up, self._on_prepared = give_up, on_prepared
         self._on_table, self._on_settings = on_table, on_settings
+        self._witness = witness
         self._channels: list[CurveClient] = [
             hub.client("control", v.address, v.public_key, key_pair) for v in voters
         ]
@@ -132,8 +135,10 @@ class TableClient:
 
     async def start(self) -> None:
         """Watch the voters from now on. A stored table is announced by on_table at once."""
-        if self.core.table is not None and self._on_table is not None:
-            self._on_table(self.core.table)
+        if self.core.table is not None:
+            self._witnessed(self.core.table)
+            if self._on_table is not None:
+                self._on_table(self.core.table)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._tick())]
         self._tasks += [loop.create_task(self._read(n)) for n in range(len(self._channels))]
@@ -413,6 +418,7 @@ class TableClient:
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, AdoptTable):
+            self._witnessed(event.table)
             if self._give_up is not None:
                 self._give_up(event.table)
             self._adoption = asyncio.get_running_loop().create_task(self._adopt(event.table))
@@ -433,6 +439,10 @@ class TableClient:
             future = self._commands.pop(event.token, None)
             if future is not None and not future.done():
                 future.set_result((event.code, event.value))
+
+    def _witnessed(self, table: Table) -> None:
+        if self._witness is not None:
+            self._witness.adopting(table)
 
     async def _adopt(self, table: Table) -> None:
         """Persist, switch, report. A disk that fails costs the lease, not the process."""

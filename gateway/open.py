@@ -131,6 +131,7 @@ class _Opening:
             rng=self._rng,
             counters=self._counters,
             on_table=self._on_table,
+            witness=runtime.witness,
         )
 
     def _on_table(self, table: Table) -> None:

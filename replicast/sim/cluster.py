@@ -32,6 +32,7 @@ from replicast.sim.loop import Clock
 from replicast.sim.network import Network
 from replicast.sim.process import Process, SimRuntime, Wires
 from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
+from replicast.sim.watch import Watch
 from replicast.sim.world import World
 from replicast.target.config import TargetConfig, VdevPlace
 from replicast.target.daemon import TargetDaemon
@@ -92,7 +93,8 @@ class SimCluster:
     def __init__(self, world: World, shape: Shape) -> None:
         self.world, self.shape = world, shape
         network = Network(world)
-        self.wires = Wires(network, Exchange(world, network))
+        self.watch = Watch(world)
+        self.wires = Wires(network, Exchange(world, network, self.watch), self.watch)
         self._rng = world.fork_rng()
         self._cluster_keys = ClusterKeys(1, {1: self._rng.randbytes(32)})
         self.targets = [self._target(number) for number in range(1, shape.targets + 1)]

@@ -116,6 +116,8 @@ class _Run:
         result = self._result
         result.judge(BAD if world.failures else OK, world.failures)
         result.judge(*check_history(self._ledger.history))
+        for verdict in self._cluster.watch.verdicts():
+            result.judge(*verdict)
         result.fingerprint = world.trace.fingerprint()
         result.virtual_ns, result.events = world.time_ns, world.event_count
         result.operations, result.refused = self._ledger.done, self._ledger.failed
