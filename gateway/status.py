@@ -21,6 +21,7 @@ from replicast.wire.schema import Message
 from replicast.wire.status_messages import TargetStatus, VdevStatusEntry
 
 HEALTHY, DEGRADED, AT_RISK = "healthy", "degraded", "at_risk"
+GOOD_STATES = ("up", "out")  # out: given up for good, its data is elsewhere or being restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def status_report(
         rows=_rows(table),
         raft=_raft(table, heard),
         short_chunks=sum(a.short_chunks for a in heard.values()),
-        hosts=len({table.host_of(index) for index in table.vdevs}),
+        hosts=len({table.host_of(i) for i, v in table.vdevs.items() if v.state != VdevState.OUT}),
     )
     problems = _problems(facts)
     return {
@@ -138,7 +139,9 @@ def _vdev(table: Table, index: int, heard: Mapping[NodeId, TargetStatus]) -> dic
     answer = heard.get(entry.target)
     said = _said(answer, entry.vdev_id)
     state = "down" if said is None or entry.state == VdevState.DOWN else said.state
-    if state == "ok":
+    if entry.state == VdevState.OUT:
+        state = "out"
+    elif state == "ok":
         state = "full" if said is not None and said.full else entry.state.name.lower()
     return {
         "index": index,
@@ -195,7 +198,9 @@ def _problems(facts: _Facts) -> list[str]:
     problems = [f"target {t['name']} does not answer" for t in targets if not t["up"]]
     problems += [f"target {t['name']} has no lease" for t in targets if t["up"] and not t["lease"]]
     problems += [
-        f"VDEV {v['index']} of {v['target']} is {v['state']}" for v in vdevs if v["state"] != "up"
+        f"VDEV {v['index']} of {v['target']} is {v['state']}"
+        for v in vdevs
+        if v["state"] not in GOOD_STATES
     ]
     texts = {
         "without_leader": "rows cannot be reached",

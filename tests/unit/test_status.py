@@ -24,6 +24,7 @@ class World:
         self.file_system: dict[int, bytes] = {}
         self.quorum = True
         self.down: set[int] = set()
+        self.out: set[int] = set()
         nodes = range(1, targets + 1)
         self.policy = SimpleNamespace(copies=copies, min_copies=min_copies, row_count=4)
         self.targets = {
@@ -40,6 +41,8 @@ class World:
                 vdev_id=bytes([n]) * 16,
                 state=VdevState.DOWN if n in self.down else VdevState.UP,
             )
+            if n not in self.out
+            else SimpleNamespace(target=n, vdev_id=b"gone", state=VdevState.OUT)
             for n in self.targets
         }
         return SimpleNamespace(
@@ -142,6 +145,17 @@ def test_problems__each_is_named():
         "target t4 does not answer",
     ]
     assert report["verdict"] == "degraded"
+
+
+def test_vdev__that_was_given_up_is_no_problem():
+    """Its disk was replaced: nobody waits for it, and its host alone holds no copy any more."""
+    world = World()
+    world.out = {4}
+    report = world.report()
+    assert [v["state"] for v in report["vdevs"] if v["index"] == 4] == ["out"]
+    assert (report["verdict"], report["problems"]) == ("healthy", [])
+    world.out = {3, 4}
+    assert "2 hosts for 3 copies" in world.report()["notes"]
 
 
 def test_rows__leaderless_and_not_writable_are_at_risk():
