@@ -21,6 +21,7 @@ from replicast.wire.schema import Message
 from replicast.wire.status_messages import TargetStatus, VdevStatusEntry
 
 HEALTHY, DEGRADED, AT_RISK = "healthy", "degraded", "at_risk"
+VOTER_FAILED = "failed"  # flexhash/raft/node.py
 GOOD_STATES = ("up", "out")  # out: given up for good, its data is elsewhere or being restored
 
 
@@ -180,7 +181,8 @@ def _rows(table: Table) -> dict[str, int]:
 
 
 def _raft(table: Table, heard: Mapping[NodeId, TargetStatus]) -> dict[str, Any]:
-    voters = {n: a for n, a in heard.items() if a.raft.voter}
+    failed = [n for n, a in heard.items() if a.raft.voter and a.raft.state == VOTER_FAILED]
+    voters = {n: a for n, a in heard.items() if a.raft.voter and n not in failed}
     # The voter of the highest term knows best who leads.
     best = max(voters.values(), key=lambda a: (a.raft.term, a.raft.has_quorum), default=None)
     leader = best.raft.leader if best else 0
@@ -190,6 +192,7 @@ def _raft(table: Table, heard: Mapping[NodeId, TargetStatus]) -> dict[str, Any]:
         "term": best.raft.term if best else 0,
         "quorum": name is not None and any(a.raft.has_quorum for a in voters.values()),
         "voters_heard": sorted(table.targets[n].name for n in voters if n in table.targets),
+        "voters_failed": sorted(table.targets[n].name for n in failed if n in table.targets),
     }
 
 
@@ -210,6 +213,10 @@ def _problems(facts: _Facts) -> list[str]:
     problems += [f"{rows[key]} {text}" for key, text in texts.items() if rows[key]]
     if facts.short_chunks:
         problems.append(f"{facts.short_chunks} chunks below their copies: {_advice(facts)}")
+    problems += [
+        f"the voter of {name} has stopped: its disk failed; restart {name} when that works again"
+        for name in facts.raft["voters_failed"]
+    ]
     if not facts.raft["quorum"]:
         problems.append("the Raft group has no leader with a quorum")
     return problems
