@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicast.sim.cluster import SimCluster, Unit
+from replicast.sim.disk_faults import DISK_KINDS
 from replicast.sim.network import Weather
 from replicast.sim.vdev import Drive
 from replicast.units import MS, SECOND, US
@@ -211,4 +212,5 @@ KINDS: dict[str, Harm] = {
     "lossy": Faults.lossy,
     "slow_disk": Faults.slow_disk,
     "wall_jump": Faults.wall_jump,
+    **DISK_KINDS,
 }

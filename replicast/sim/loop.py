@@ -23,6 +23,11 @@ from replicast.units import MS
 
 ROUNDS_MAX = 100  # in one event of the world
 THREAD_NS_MAX = 2 * MS  # what a hand-over to a worker thread and back may take
+BLOCKED_SECONDS = 0.05  # between two tries of a blocked thread
+
+
+class Blocked(Exception):
+    """The work of a thread waits for a device: it is done again later, from its beginning."""
 
 
 class Clock:
@@ -248,6 +253,8 @@ class SimLoop(asyncio.AbstractEventLoop):
                 return
             try:
                 future.set_result(func(*args))
+            except Blocked:
+                self.call_later(BLOCKED_SECONDS, work)
             except Exception as error:  # noqa: BLE001 - whatever it raised belongs to the future
                 future.set_exception(error)
 

@@ -26,7 +26,7 @@ from typing import IO
 from replicast.embed import Cluster
 from replicast.errors import Conflict, NotFound, ReplicastError
 from replicast.gateway.walk import ChunkFinding, NameFinding, Walk, WalkError
-from replicast.sim.checkers import BAD, OK, UNKNOWN, check_history
+from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, OPERATOR, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
 from replicast.sim.faults import Faults
 from replicast.sim.test_file import Test
@@ -37,7 +37,6 @@ from replicast.units import SECOND
 FORM_SECONDS = 120
 PEACE_SECONDS = 120
 POLL_SECONDS = 0.5
-OPERATOR = 998  # the number under which the operator reads
 
 
 @dataclass(slots=True)
@@ -115,7 +114,8 @@ class _Run:
             self._repair()
         result = self._result
         result.judge(BAD if world.failures else OK, world.failures)
-        result.judge(*check_history(self._ledger.history))
+        for check in self._test.checks:
+            result.judge(*HISTORY_CHECKS[check](self._ledger.history))
         for verdict in self._cluster.watch.verdicts():
             result.judge(*verdict)
         result.fingerprint = world.trace.fingerprint()
@@ -207,23 +207,24 @@ class _Run:
         opened = client._opened
         async for found in Walk(opened.initiator, opened.objects).repair(BUCKET):
             if isinstance(found, ChunkFinding):
-                self._check_bad(found, "before repair")
+                self._check_bad(found, "before repair", client)
             elif isinstance(found, WalkError) or (
                 not isinstance(found, NameFinding) and found.action != "restored"
             ):
                 self._world.fail(f"repair: {found}")
         async for finding in Walk(opened.initiator, opened.objects).verify(BUCKET):
             if isinstance(finding, ChunkFinding):
-                self._check_bad(finding, "after repair")
+                self._check_bad(finding, "after repair", None)
                 if finding.hosts < finding.wanted:
                     self._world.fail(f"after repair {finding.hosts} of {finding.wanted}: {finding}")
             elif isinstance(finding, WalkError) or not finding.whole:
                 self._world.fail(f"after repair: {finding}")
 
-    def _check_bad(self, finding: ChunkFinding, when: str) -> None:
-        """No fault here damages what was synced."""
+    def _check_bad(self, finding: ChunkFinding, when: str, client: Cluster | None) -> None:
+        """Only what was damaged may be wrong, and only before repair (then: with `client`)."""
         for copy in finding.copies:
-            if copy.state in ("corrupt", "missing"):
+            host = "" if client is None else client._opened.initiator.table.host_of(copy.vdev_index)
+            if copy.state in ("corrupt", "missing") and not self._cluster.damage.hit(host):
                 self._world.fail(f"{when}: {copy}")
 
     async def _read_all(self, client: Cluster) -> None:
