@@ -173,6 +173,11 @@ class Process:
         return self.task is not None and not self.task.done() and not self._loop.dead
 
     @property
+    def killed(self) -> bool:
+        """The last start did not end by itself."""
+        return self.loop is not None and self.loop.dead
+
+    @property
     def _loop(self) -> SimLoop:
         assert self.loop is not None
         return self.loop
