@@ -28,12 +28,16 @@ from replicast.formation import ClusterFile, Formation, Member, Parameters, choo
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.open import Credentials, open_initiator
 from replicast.keys import ClusterKeys, KeyPair, Role
+from replicast.memory_disk import MemoryDisk
 from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
+from replicast.sim.damage import Damage
 from replicast.sim.loop import Clock
 from replicast.sim.network import Network
+from replicast.sim.operator import Operator, cure
 from replicast.sim.process import Main, Process, SimRuntime, Wires
 from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
+from replicast.sim.watch import Watch
 from replicast.sim.world import World
 from replicast.target.config import TargetConfig, VdevPlace
 from replicast.target.daemon import TargetDaemon
@@ -42,6 +46,7 @@ from replicast.units import GIB, KIB, MIB, SECOND
 
 WALL_NS = 1_800_000_000 * SECOND
 DIRECTORY = Path("/member")
+DRIFT_PPM_FAIR = 10_000  # of each clock: half of the lease margin between two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +94,11 @@ class Unit:
     daemon: TargetDaemon | None = None
     program: Main | None = None  # of a client: what its process runs
 
+    @property
+    def disks(self) -> list[MemoryDisk]:
+        """The one of the journal, then the drives'."""
+        return [self.process.disk, *(drive.disk for drive in self.drives)]
+
 
 class SimCluster:
     """See the module header."""
@@ -96,12 +106,14 @@ class SimCluster:
     def __init__(self, world: World, shape: Shape) -> None:
         self.world, self.shape = world, shape
         network = Network(world)
-        self.wires = Wires(network, Exchange(world, network))
+        self.watch = Watch(world, by_clocks=shape.drift_ppm_max < DRIFT_PPM_FAIR)
+        self.wires = Wires(network, Exchange(world, network, self.watch), self.watch)
         self._rng = world.fork_rng()
         self._cluster_keys = ClusterKeys(1, {1: self._rng.randbytes(32)})
         self.targets = [self._target(number) for number in range(1, shape.targets + 1)]
         self.clients = [self._client(number) for number in range(1, shape.clients + 1)]
         self.formation = self._form()
+        self.damage, self.operator = Damage(world), Operator(self)
         for unit in self.targets:
             unit.process.disk.make_directory(DIRECTORY)
             for drive in unit.drives:
@@ -176,6 +188,7 @@ class SimCluster:
 
     def start(self) -> None:
         """Start all targets."""
+        self.operator.start()
         for unit in self.targets:
             self.start_target(unit)
 
@@ -203,7 +216,18 @@ class SimCluster:
             unit.daemon = TargetDaemon(config, places, membership, runtime, open_vdev)  # type: ignore[arg-type]
             await unit.daemon.run()
 
-        unit.process.start(main)
+        unit.daemon = None
+        for disk in unit.disks:
+            disk.process_death()  # the last one's locks end with it
+        self.operator.started(unit)
+        unit.process.start(main, lambda error: self.operator.refused(unit, error))
+
+    def crash_target(self, unit: Unit) -> None:
+        """As kill -9 of one process: what it wrote is in the page cache, synced or not."""
+        if unit.process.loop is not None and not unit.process.loop.dead:
+            unit.process.kill()
+            for drive in unit.drives:
+                drive.unstick()
 
     def kill_target(self, unit: Unit) -> None:
         """Power loss of one host: unsynced writes of all its disks are lost or torn."""
@@ -211,6 +235,7 @@ class SimCluster:
             unit.process.kill()
             unit.process.disk.power_loss(self._rng)
             for drive in unit.drives:
+                drive.unstick()
                 drive.disk.power_loss(self._rng)
 
     # -- clients ----------------------------------------------------------------------
@@ -270,7 +295,9 @@ class SimCluster:
         self.wires.network.calm()
         for unit in (*self.targets, *self.clients):
             unit.process.resume()
+        self.operator.peace = True
         for unit in self.targets:
+            cure(unit)
             if not unit.process.running:
                 self.start_target(unit)
         for unit in self.clients:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicast.sim.cluster import SimCluster, Unit
+from replicast.sim.disk_faults import DISK_KINDS
 from replicast.sim.network import Weather
 from replicast.sim.reconfigure import resize, rolling
 from replicast.sim.vdev import Drive
@@ -37,6 +38,7 @@ class Faults:
         self._cluster, self._rng = cluster, rng
         self._world = cluster.world
         self._stopped = self._operator_busy = False
+        self._clock_off = False  # of a target
         self.count = 0
         for plan in plans:
             self._next(plan, KINDS[plan.kind])
@@ -212,13 +214,20 @@ class Faults:
         self._world.after(self._rng.randrange(1, most_ns), mend)
 
     def wall_jump(self, most_ns: int) -> None:
-        """Somebody sets a host's time of day, up to an hour off, and back again."""
-        clock = self._target().process.clock
+        """Somebody sets a host's time of day, up to an hour off, and back again: any number of
+        clients', and one target's at a time, for most voters' clocks must be right."""
+        unit = self._rng.choice([*self._cluster.targets, *self._cluster.clients])
         jump_ns = self._rng.randint(-3600 * SECOND, 3600 * SECOND)
-        clock.wall_offset_ns += jump_ns
+        if unit.daemon is not None:
+            if self._clock_off:
+                return
+            self._clock_off = True
+        unit.process.clock.wall_offset_ns += jump_ns
 
         def mend() -> None:
-            clock.wall_offset_ns -= jump_ns
+            unit.process.clock.wall_offset_ns -= jump_ns
+            if unit.daemon is not None:
+                self._clock_off = False
 
         self._world.after(self._rng.randrange(1, most_ns), mend)
 
@@ -241,4 +250,5 @@ KINDS: dict[str, Harm] = {
     "lossy": Faults.lossy,
     "slow_disk": Faults.slow_disk,
     "wall_jump": Faults.wall_jump,
+    **DISK_KINDS,
 }

@@ -13,12 +13,12 @@ from typing import Any
 
 from replicast.embed import Cluster
 from replicast.errors import NotFound, ReplicastError
+from replicast.sim.checkers import OPERATOR
 from replicast.sim.history import Operation
 from replicast.sim.versions import KINDS
 from replicast.sim.workload_versions import list_versions, version_id
 from replicast.sim.workloads import BUCKET, Ledger, Version, list_names
 
-OPERATOR = 998  # the number under which the operator reads
 WIDTH = 8  # names at once
 LAST_VERSIONS = 3
 

@@ -26,6 +26,7 @@ from replicast.sim.channels import Exchange, SimContext
 from replicast.sim.loop import Clock, SimLoop
 from replicast.sim.network import Network
 from replicast.sim.sockets import SimNet, SimSocket
+from replicast.sim.watch import Watch
 from replicast.sim.world import World
 from replicast.transport.net import Reassembly
 from replicast.transport.sockets import PortTaken
@@ -40,6 +41,7 @@ class Wires:
 
     network: Network
     exchange: Exchange
+    watch: Watch
 
 
 class NoObservatory:
@@ -57,6 +59,7 @@ class SimRuntime(Runtime):
 
     def __init__(self, process: Process, loop: SimLoop) -> None:
         self._process, self._loop = process, loop
+        self.witness = process.wires.watch.witness(process)
         self._sockets: dict[int, SimSocket] = {}
         self._numbers = itertools.count(10)
         self._nets: list[SimNet] = []
@@ -150,6 +153,7 @@ class SimRuntime(Runtime):
 
 
 Main = Callable[[SimRuntime], Coroutine[Any, Any, Any]]
+Excuse = Callable[[BaseException], bool]  # may the process end with this error?
 
 
 class Process:
@@ -178,7 +182,7 @@ class Process:
         assert self.loop is not None
         return self.loop
 
-    def start(self, main: Main) -> None:
+    def start(self, main: Main, excuse: Excuse = lambda error: False) -> None:
         """A fresh process; the last one must have ended."""
         assert not self.running
         self.starts += 1
@@ -187,11 +191,14 @@ class Process:
         self.loop = SimLoop(self.world, self.clock, self.name, rng)  # type: ignore[abstract]
         self.runtime = SimRuntime(self, self.loop)
         self.task = self.loop.run_soon(main(self.runtime))
-        self.task.add_done_callback(self._ended)
+        self.task.add_done_callback(lambda task: self._ended(task, excuse))
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self.world.fail(f"{self.name} ended: {task.exception()!r}")
+    def _ended(self, task: asyncio.Task[Any], excuse: Excuse) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.kill()  # the operating system closes what it had open
+            if not excuse(error):
+                self.world.fail(f"{self.name} ended: {error!r}")
         self.world.note(self.name, "end")
 
     def kill(self) -> None:

@@ -27,7 +27,7 @@ from typing import IO
 from replicast.embed import Cluster
 from replicast.errors import Conflict, Unavailable
 from replicast.gateway.walk import ChunkFinding, NameFinding, Walk, WalkError
-from replicast.sim.checkers import BAD, OK, UNKNOWN, check_history
+from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
 from replicast.sim.faults import Faults
 from replicast.sim.final_reads import FinalReads
@@ -118,7 +118,10 @@ class _Run:
             self._repair()
         result = self._result
         result.judge(BAD if world.failures else OK, world.failures)
-        result.judge(*check_history(self._ledger.history))
+        for check in self._test.checks:
+            result.judge(*HISTORY_CHECKS[check](self._ledger.history))
+        for verdict in self._cluster.watch.verdicts():
+            result.judge(*verdict)
         result.fingerprint = world.trace.fingerprint()
         result.virtual_ns, result.events = world.time_ns, world.event_count
         result.operations, result.refused = self._ledger.done, self._ledger.failed
@@ -218,23 +221,24 @@ class _Run:
         opened = client._opened
         async for found in Walk(opened.initiator, opened.objects).repair(BUCKET):
             if isinstance(found, ChunkFinding):
-                self._check_bad(found, "before repair")
+                self._check_bad(found, "before repair", client)
             elif isinstance(found, WalkError) or (
                 not isinstance(found, NameFinding) and found.action != "restored"
             ):
                 self._world.fail(f"repair: {found}")
         async for finding in Walk(opened.initiator, opened.objects).verify(BUCKET):
             if isinstance(finding, ChunkFinding):
-                self._check_bad(finding, "after repair")
+                self._check_bad(finding, "after repair", None)
                 if finding.hosts < finding.wanted:
                     self._world.fail(f"after repair {finding.hosts} of {finding.wanted}: {finding}")
             elif isinstance(finding, WalkError) or not finding.whole:
                 self._world.fail(f"after repair: {finding}")
 
-    def _check_bad(self, finding: ChunkFinding, when: str) -> None:
-        """No fault here damages what was synced."""
+    def _check_bad(self, finding: ChunkFinding, when: str, client: Cluster | None) -> None:
+        """Only what was damaged may be wrong, and only before repair (then: with `client`)."""
         for copy in finding.copies:
-            if copy.state in ("corrupt", "missing"):
+            host = "" if client is None else client._opened.initiator.table.host_of(copy.vdev_index)
+            if copy.state in ("corrupt", "missing") and not self._cluster.damage.hit(host):
                 self._world.fail(f"{when}: {copy}")
 
 

@@ -1,6 +1,7 @@
 """Tests of the simulator as TOML files: workloads, faults against them, and how long.
 
 seconds = 20                      virtual time with workloads and faults
+checks = ["writes"]               optional: what is checked of histories (checkers.HISTORY_CHECKS)
 [cluster]                         optional: fixes what the seed would draw (cluster.Shape)
 targets = 5
 [[workload]]                      all run at the same time, each in every client
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from replicast.errors import InvalidRequest
+from replicast.sim.checkers import HISTORY_CHECKS
 from replicast.sim.cluster import Shape
 from replicast.sim.faults import KINDS, FaultPlan
 from replicast.sim.workload_kinds import PROGRAMS
@@ -37,6 +39,7 @@ class Test:
     shape: dict[str, Any]
     workloads: tuple[WorkloadPlan, ...]
     faults: tuple[FaultPlan, ...]
+    checks: tuple[str, ...] = ("linearizable",)
 
 
 def load_test(path: Path) -> Test:
@@ -55,7 +58,7 @@ def load_test(path: Path) -> Test:
 
 def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
     """A test from parsed TOML; raises InvalidRequest."""
-    unknown = set(values) - {"seconds", "cluster", "workload", "fault"}
+    unknown = set(values) - {"seconds", "cluster", "workload", "fault", "checks"}
     if unknown:
         raise InvalidRequest(f"{where}: unknown key {sorted(unknown)[0]}")
     shape = values.get("cluster", {})
@@ -68,9 +71,14 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         _known(plan.kind, PROGRAMS, f"{where}: workload")
     for fault in faults:
         _known(fault.kind, KINDS, f"{where}: fault")
+    checks = tuple(values.get("checks", ("linearizable",)))
+    for check in checks:
+        _known(check, HISTORY_CHECKS, f"{where}: checks")
+    if not checks:
+        raise InvalidRequest(f"{where}: checks: name at least one")
     if not workloads:
         raise InvalidRequest(f"{where}: no workload")
-    return Test(name, float(values.get("seconds", 20)), dict(shape), workloads, faults)
+    return Test(name, float(values.get("seconds", 20)), dict(shape), workloads, faults, checks)
 
 
 def _known(kind: str, kinds: dict[str, Any], where: str) -> None:
