@@ -31,6 +31,7 @@ from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
 from replicast.sim.faults import Faults
 from replicast.sim.final_reads import FinalReads
+from replicast.sim.swallowed import heard
 from replicast.sim.test_file import Test
 from replicast.sim.workload_kinds import PROGRAMS
 from replicast.sim.workloads import BUCKET, Ledger, Seat
@@ -114,8 +115,9 @@ class _Run:
         """All phases; a phase that does not end is a failure of liveness."""
         world = self._world
         world.note("world", "shape", **_as_dict(self._shape))
-        if self._form() and self._trouble() and self._peace():
-            self._repair()
+        with heard(world):
+            if self._form() and self._trouble() and self._peace():
+                self._repair()
         result = self._result
         result.judge(BAD if world.failures else OK, world.failures)
         for check in self._test.checks:
