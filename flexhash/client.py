@@ -29,13 +29,8 @@ from replicast.curve import ChannelClosed, CurveClient, CurveHub
 from replicast.errors import InvalidRequest, Unavailable
 from replicast.flexhash.commands import Code, EditKind
 from replicast.flexhash.entries import TargetEntry
-from replicast.flexhash.follow import (
-    AdoptSettings,
-    AdoptTable,
-    CommandDone,
-    Follower,
-    PreparedTable,
-)
+from replicast.flexhash.follow import Follower
+from replicast.flexhash.follow_events import AdoptSettings, AdoptTable, CommandDone, PreparedTable
 from replicast.flexhash.inputs import target_info
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.table import Table
@@ -48,10 +43,11 @@ from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError
 from replicast.wire.frame import pack_frame, unpack_frame
 from replicast.wire.schema import Message
+from replicast.witness import Witness
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.05
+TICK_SECONDS_MIN, TICK_SECONDS_MAX = 0.01, 1.0
 REFETCH_SECONDS = 2.0
 SETTINGS_SECONDS = 10.0
 COMMAND_SECONDS = 30.0  # as long as any operation may take: an election passes meanwhile
@@ -104,6 +100,7 @@ class TableClient:
         on_prepared: TableCallback | None = None,
         on_table: TableCallback | None = None,
         on_settings: Callable[[], None] | None = None,
+        witness: Witness | None = None,
     ) -> None:
         stored = files.load() if files is not None else []
         self.lease = lease
@@ -117,11 +114,12 @@ class TableClient:
         )
         self.buckets: dict[tuple[str, str], BucketRecord] = {}
         self.settings: dict[str, str] = {}
-        self.wall_ns = wall_ns
+        self._own_wall_ns = wall_ns
         self._clock_ns, self._counters = clock_ns, counters
         self._files = files
         self._give_up, self._on_prepared = give_up, on_prepared
         self._on_table, self._on_settings = on_table, on_settings
+        self._witness = witness
         self._channels: list[CurveClient] = [
             hub.client("control", v.address, v.public_key, key_pair) for v in voters
         ]
@@ -131,13 +129,16 @@ class TableClient:
         self._commands: dict[int, asyncio.Future[tuple[Code | None, int]]] = {}
         self._changed = asyncio.Condition()
         self._woken = asyncio.Event()
+        self._due_ns = 0  # when the core wants its next tick
 
     # -- life -----------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Watch the voters from now on. A stored table is announced by on_table at once."""
-        if self.core.table is not None and self._on_table is not None:
-            self._on_table(self.core.table)
+        if self.core.table is not None:
+            self._witnessed(self.core.table)
+            if self._on_table is not None:
+                self._on_table(self.core.table)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._tick())]
         self._tasks += [loop.create_task(self._read(n)) for n in range(len(self._channels))]
@@ -345,18 +346,28 @@ class TableClient:
             raise Unavailable(f"no voter gave {what} in time") from None
 
     async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             self._woken.clear()  # before the turn: what wakes in it wants another one
             self.core.tick(self._clock_ns())
-            self._show_lease()
+            self.show_lease()
             await self._turn()
-            try:
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+            self._due_ns = self.core.deadline_ns()
+            timer = loop.call_later(self._until_due_seconds(), self._woken.set)
+            await self._woken.wait()
+            timer.cancel()
 
-    def _show_lease(self) -> None:
+    def _until_due_seconds(self) -> float:
+        wait_ns = self._due_ns - self._clock_ns()
+        return min(TICK_SECONDS_MAX, max(TICK_SECONDS_MIN, wait_ns / SECOND))
+
+    def wall_ns(self) -> int:
+        """The cluster's time of day (ClusterClock); the machine's before a voter answered."""
+        offset_ns = self.core.clock.offset_ns
+        return self._own_wall_ns() if offset_ns is None else self._clock_ns() + offset_ns
+
+    def show_lease(self) -> None:
+        """Bring the gauges up to date."""
         if self.lease is None:
             return
         now_ns = self._clock_ns()
@@ -377,6 +388,8 @@ class TableClient:
                 self._receive(number, frame)
                 frame = channel.recv_nowait()
             await self._turn()
+            if self.core.deadline_ns() < self._due_ns:
+                self._woken.set()
 
     def _receive(self, number: int, frame: bytes) -> None:
         try:
@@ -405,6 +418,7 @@ class TableClient:
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, AdoptTable):
+            self._witnessed(event.table)
             if self._give_up is not None:
                 self._give_up(event.table)
             self._adoption = asyncio.get_running_loop().create_task(self._adopt(event.table))
@@ -425,6 +439,10 @@ class TableClient:
             future = self._commands.pop(event.token, None)
             if future is not None and not future.done():
                 future.set_result((event.code, event.value))
+
+    def _witnessed(self, table: Table) -> None:
+        if self._witness is not None:
+            self._witness.adopting(table)
 
     async def _adopt(self, table: Table) -> None:
         """Persist, switch, report. A disk that fails costs the lease, not the process."""

@@ -23,8 +23,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from replicast.flexhash.cluster_clock import ClusterClock
 from replicast.flexhash.commands import Code
 from replicast.flexhash.entries import TableError
+from replicast.flexhash.follow_events import AdoptSettings, AdoptTable, CommandDone, PreparedTable
 from replicast.flexhash.lease import LeaseHolder, LeaseReason
 from replicast.flexhash.server import AGE_UNKNOWN_NS
 from replicast.flexhash.table import Table
@@ -46,39 +48,6 @@ SETTINGS_NS = SECOND
 COMMAND_NS = SECOND
 COMMANDS_MAX = 256
 ASKED_MAX = 256
-
-
-@dataclass(frozen=True, slots=True)
-class AdoptTable(Event):
-    """Give up what is lost, persist, switch, then call adopted(generation)."""
-
-    table: Table
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedTable(Event):
-    """This table will be acknowledged once the events are handled: from then on it may become
-    active any moment."""
-
-    table: Table
-
-
-@dataclass(frozen=True, slots=True)
-class AdoptSettings(Event):
-    """Switch to these buckets and settings, then call settings_adopted(version)."""
-
-    version: int
-    buckets: dict[tuple[str, str], cm.BucketInfo]
-    settings: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class CommandDone(Event):
-    """The outcome of submit(); `code` None: given up, outcome unknown."""
-
-    token: int
-    code: Code | None
-    value: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +95,7 @@ class Follower:
         self.node_id = node_id
         self.voters = voters
         self.holder = holder
+        self.clock = ClusterClock()
         self.table = table
         self.settings_version = 0
         self.settings_floor = 0
@@ -148,6 +118,7 @@ class Follower:
         self._settings_known = self._settings_adopting = 0
         self._fetch, self._settings_fetch = Fetch(), Fetch()
         self._renew_ns: int | None = None
+        self._looked_ns = 0  # when tick() was called last
         self._ack_ns: int | None = None
         self._client = rng.getrandbits(64)
         self._sequence = 0
@@ -160,7 +131,8 @@ class Follower:
     # -- driving --------------------------------------------------------------------------
 
     def tick(self, now_ns: int) -> None:
-        """Every 50 ms or so, and after each event."""
+        """By deadline_ns() at the latest, and after each event."""
+        self._looked_ns = now_ns
         for voter in range(len(self.voters)):
             if now_ns - self._watch_ns[voter] >= WATCH_NS:
                 self._watch(voter, now_ns)
@@ -169,6 +141,19 @@ class Follower:
         if self.holder is not None:
             self._acknowledge(now_ns)
             self._renew(now_ns)
+
+    def deadline_ns(self) -> int:
+        """When tick() has something to do again, if nothing is received or asked for before."""
+        due_ns = min(self._watch_ns) + WATCH_NS
+        if self.holder is not None and self.vouched is not None and not self.holder.stopped:
+            if self._renew_ns is None:
+                return self._looked_ns
+            due_ns = min(due_ns, self._renew_ns + self._renew_period_ns(self._looked_ns))
+        if self._adopting or self._fetch.operation_id or self._settings_fetch.operation_id:
+            due_ns = min(due_ns, self._looked_ns + HURRY_NS)
+        if self._queue or self._command is not None or self._prepared > self._active:
+            due_ns = min(due_ns, self._looked_ns + HURRY_NS)
+        return due_ns
 
     def take_asks(self) -> list[Ask]:
         """What to send; call after the events were handled."""
@@ -271,6 +256,8 @@ class Follower:
             proof_ns = sent_ns - m.age_ns
             known = self._proof_ns[voter]
             self._proof_ns[voter] = proof_ns if known is None else max(known, proof_ns)
+        if sent_ns is not None:
+            self.clock.heard(voter, sent_ns, now_ns, m.wall_ns)
         if m.leader in self.voters and m.active >= self._active:
             self._leader = self.voters.index(m.leader)
         if m.active > self._active:
@@ -282,6 +269,7 @@ class Follower:
         self._settings_known = max(self._settings_known, m.settings_version)
         self.settings_floor = max(self.settings_floor, m.settings_floor)
         if self.holder is not None:
+            self.holder.cluster_wall_offset_ns = self.clock.offset_ns
             self.holder.raise_floor(m.floor, m.settings_floor)
         self._pursue(now_ns)
 
@@ -379,17 +367,20 @@ class Follower:
         assert holder is not None
         if holder.stopped or self.vouched is None:
             return
-        period_ns = RENEW_NS if holder.valid(now_ns) else RENEW_EARLY_NS
-        if self._renew_ns is None or now_ns - self._renew_ns >= period_ns:
+        if self._renew_ns is None or now_ns - self._renew_ns >= self._renew_period_ns(now_ns):
             self._renew_ns = now_ns
             renew = holder.request(now_ns, self.settings_version, self.vouched)
             self._ask(self._leader, renew, now_ns)
+
+    def _renew_period_ns(self, now_ns: int) -> int:
+        assert self.holder is not None
+        return RENEW_NS if self.holder.valid(now_ns) else RENEW_EARLY_NS
 
     def _on_lease_grant(
         self, voter: int, m: cm.LeaseGrant, _id: bytes, _sent: int | None,
         now_ns: int,
     ) -> None:  # fmt: skip
-        if self.holder is not None and self.holder.granted(m, now_ns):
+        if self.holder is not None and self.holder.granted(m):
             self._leader = voter
             if m.active > max(self._active, self._adopting):
                 self.hurry(now_ns)

@@ -29,7 +29,7 @@ from replicast.keys import Identity, KeyPair
 from replicast.keys import Role as KeyRole
 from replicast.machine import Address, NodeId
 from replicast.metrics import Counters
-from replicast.units import SECOND
+from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError
 from replicast.wire.frame import pack_frame, unpack_frame
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 FRAMES_PER_TURN = 200
 LOOK_NS = SECOND
+TURN_NS = 50 * MS  # how long a turn may be left out when nothing changed
 
 
 class ControlService:
@@ -70,6 +71,9 @@ class ControlService:
         self._voter_ids: dict[str, NodeId] = {}
         self._wake: Callable[[], None] = lambda: None
         self._looked_ns = -LOOK_NS
+        self._dirty = True  # something happened that the next turn must look at
+        self._turned_ns = 0
+        self._seen: tuple[int, int, bool, str | None] | None = None
         self._has_quorum = False
         self._voters: tuple[cm.VoterStatus, ...] = ()
         self._building: asyncio.Task[None] | None = None
@@ -111,9 +115,14 @@ class ControlService:
     # -- turns -------------------------------------------------------------------------
 
     def turn(self, now_ns: int) -> None:
-        """After each turn of the Raft shell."""
-        if self._node is None:
+        """After each turn of the Raft shell; most messages of Raft change nothing here."""
+        node = self._node
+        if node is None:
             return
+        seen = (node.term, node.applied_index, node.is_leader, node.leader)
+        if not self._dirty and seen == self._seen and now_ns - self._turned_ns < TURN_NS:
+            return
+        self._dirty, self._seen, self._turned_ns = False, seen, now_ns
         self.core.tick(now_ns, self._wall_ns(), self._standing(now_ns))
         if self.book.mismatch and self._holder is not None and not self._holder.fenced:
             log.error("this voter builds another table than the cluster: fenced")
@@ -166,6 +175,7 @@ class ControlService:
             self.core.standing = self._standing(done_ns)  # as of this very moment
             applied = result if outcome is Outcome.APPLIED else None
             self.core.command_done(token, applied, done_ns, self._wall_ns())
+            self._dirty = True
 
         self._node.submit(entry, done, now_ns)
 
@@ -185,6 +195,7 @@ class ControlService:
                 self.book.put(table)
         finally:
             self._building = None
+            self._dirty = True
             self._wake()
 
     # -- reading -----------------------------------------------------------------------------
@@ -196,6 +207,7 @@ class ControlService:
                 now_ns = self._clock_ns()
                 for received in some:
                     self._receive(received, now_ns)
+                self._dirty = True
                 self._flush(now_ns)
 
     def _receive(self, received: Received, now_ns: int) -> None:

@@ -131,6 +131,7 @@ class _Opening:
             rng=self._rng,
             counters=self._counters,
             on_table=self._on_table,
+            witness=runtime.witness,
         )
 
     def _on_table(self, table: Table) -> None:
@@ -152,7 +153,7 @@ class _Opening:
             algorithm=algorithm_named(cluster.content_hash),
             rng=self._rng,
             now_ns=self._runtime.now_ns,
-            wall_ns=self._runtime.wall_ns,
+            wall_ns=self.client.wall_ns,
         )
         udp = self._open_udp(bind, buffers, initiator)
         context.credit.limit(udp.receive_bytes)

@@ -21,10 +21,13 @@ from replicast.metrics import Counters
 from replicast.observe import Observatory
 from replicast.transport import sockets
 from replicast.transport.net import NetThread, Reassembly
+from replicast.witness import Witness
 
 
 class Runtime:
     """The operating system."""
+
+    witness: Witness | None = None
 
     def now_ns(self) -> int:
         """CLOCK_BOOTTIME."""

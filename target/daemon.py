@@ -188,6 +188,7 @@ class TargetDaemon:
             on_prepared=self._on_prepared,
             on_table=self._on_table,
             on_settings=self._on_settings,
+            witness=self._runtime.witness,
         )
         names = NameService(
             m.me.node_id,
@@ -333,6 +334,7 @@ class TargetDaemon:
         )
 
     def _refresh(self) -> None:
+        self._client.show_lease()
         self._udp.count_stats()
         self._service.refresh_gauges()
         if self._raft is not None:

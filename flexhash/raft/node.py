@@ -152,7 +152,7 @@ class RaftNode:
     # -- driving --------------------------------------------------------------------
 
     def tick(self, now_ns: int) -> None:
-        """Elections, heartbeats, commits, time-outs. At least every 50 ms, and after receive()."""
+        """Elections, heartbeats, commits, time-outs. At least every 100 ms, and after receive()."""
         self._run(now_ns, self._tick)
         self._expire(now_ns)
         self._show()

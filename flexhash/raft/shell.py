@@ -20,7 +20,8 @@ from replicast.wire.raft_messages import PAYLOAD_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.05
+TICK_SECONDS = 0.05  # of a leader; followers only watch their leader's silence
+FOLLOWER_TICK_SECONDS = 0.1
 FRAMES_PER_TURN = 200
 ENVELOPE_BYTES_MAX = 256
 
@@ -122,7 +123,8 @@ class RaftShell:
             self._woken.clear()  # before the turn: what it submits goes out in another one
             self._turn()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
+                leads = self.node.is_leader
+                async with asyncio.timeout(TICK_SECONDS if leads else FOLLOWER_TICK_SECONDS):
                     await self._woken.wait()
 
     def _turn(self) -> None:

@@ -31,7 +31,7 @@ from replicast.wire.codec import WireError
 from replicast.wire.frame import pack_frame, unpack_frame
 from replicast.wire.raft_messages import RaftEnvelope
 
-SIGN_OF_LIFE_NS = 100_000_000
+SIGN_OF_LIFE_NS = 500_000_000
 SILENCE_NS = 1_500_000_000
 OUTGOING_MAX = 4000
 NUMBER_MAX = 1 << 62  # terms and indexes: what is counted on from here still has a codec

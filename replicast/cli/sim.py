@@ -42,9 +42,8 @@ def sim() -> None:
 @click.option("--test", "named", multiple=True, metavar="FILE...", help="Test files (TOML).")
 @click.argument("more", nargs=-1, metavar="[FILE]...")
 @click.option("--seed", type=int, help="One run with this seed.")
-@click.option(
-    "--seeds", type=click.IntRange(1), help="Runs with seeds 1 to N, spread over the tests."
-)
+@click.option("--seeds", type=click.IntRange(1), help="That many runs, spread over the tests.")
+@click.option("--first", type=click.IntRange(0), default=1, help="First seed of --seeds (1).")
 @click.option("-j", "jobs", type=click.IntRange(1, 64), default=1, help="Processes side by side.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Write the run's trace (one seed).")
 def run_command(
@@ -52,6 +51,7 @@ def run_command(
     more: tuple[str, ...],
     seed: int | None,
     seeds: int | None,
+    first: int,
     jobs: int,
     trace: Path | None,
 ) -> None:
@@ -67,7 +67,7 @@ def run_command(
         if seed is not None or seeds is None:
             chosen = [(file, 1 if seed is None else seed) for file in files]
         else:
-            chosen = [(files[n % len(files)], 1 + n) for n in range(seeds)]
+            chosen = [(files[n % len(files)], first + n) for n in range(seeds)]
         return sweep(tests, chosen, jobs, trace)
 
     run_plain(work)
@@ -78,13 +78,13 @@ def sweep(
 ) -> int:
     """Run (file, seed) pairs; print what failed and how to replay it."""
     failed: list[tuple[Path, Result]] = []
-    totals = [0, 0, 0, 0]
+    totals = [0.0] * 5
     for done, (file, result) in enumerate(_results(tests, chosen, jobs, trace), 1):
         totals = [
             a + b
             for a, b in zip(
                 totals,
-                (result.virtual_ns, result.operations, result.refused, result.faults),
+                _figures(result),
                 strict=True,
             )
         ]
@@ -94,12 +94,18 @@ def sweep(
         elif len(chosen) == 1:
             click.echo(f"{result.fingerprint}  {result.shape}")
         _tell_progress(done, len(chosen), len(failed))
-    virtual_ns, operations, refused, faults = totals
+    seconds, operations, refused, faults, cpu_seconds = totals
     click.echo(
-        f"{len(chosen)} runs, {len(failed)} failed: {virtual_ns / 1e9:.0f} virtual seconds, "
-        f"{operations} operations, {refused} without an answer, {faults} faults"
+        f"{len(chosen)} runs, {len(failed)} failed: {seconds:.0f} virtual seconds, "
+        f"{operations:.0f} operations, {refused:.0f} without an answer, {faults:.0f} faults; "
+        f"{cpu_seconds:.0f} CPU seconds, {seconds / max(cpu_seconds, 0.001):.1f} times real time"
     )
     return 1 if failed else 0
+
+
+def _figures(result: Result) -> tuple[float, ...]:
+    seconds = result.virtual_ns / 1e9
+    return seconds, result.operations, result.refused, result.faults, result.cpu_seconds
 
 
 def _results(

@@ -17,8 +17,10 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
+from replicast.curve import POLLIN
 from replicast.machine import Address
 from replicast.sim.network import RETRY_NS, SILENCE_NS, Network
+from replicast.sim.watch import Watch
 from replicast.sim.world import World
 from replicast.units import MS
 
@@ -40,8 +42,8 @@ class SimFrame:
 class Exchange:
     """All listening servers of the world, by address."""
 
-    def __init__(self, world: World, network: Network) -> None:
-        self.world, self.network = world, network
+    def __init__(self, world: World, network: Network, watch: Watch | None = None) -> None:
+        self.world, self.network, self.watch = world, network, watch
         self.servers: dict[Address, SimZmqSocket] = {}
         self.numbers = itertools.count(1)
 
@@ -108,6 +110,8 @@ class SimZmqSocket:
         self.options[option] = value
 
     def getsockopt(self, option: int) -> Any:
+        if option == zmq.EVENTS:
+            return POLLIN if self._inbox else 0
         assert option == zmq.FD
         return self.fd
 
@@ -144,8 +148,6 @@ class SimZmqSocket:
             raise zmq.Again()
 
     def recv_multipart(self, flags: int = 0, copy: bool = True) -> list[SimFrame]:
-        if not self._inbox:
-            raise zmq.Again()
         return self._inbox.popleft()
 
     def close(self, linger: int = 0) -> None:
@@ -273,6 +275,7 @@ class Pipe:
         self._world, self._network = exchange.world, exchange.network
         self._connection, self._deliver = connection, deliver
         self._source, self._target = source, target
+        self._watch = exchange.watch
         self._queue: deque[list[bytes]] = deque()
         self._free_ns = 0
         self._stuck_ns: int | None = None
@@ -283,6 +286,8 @@ class Pipe:
         if self._connection.ended or len(self._queue) >= FRAMES_MAX:
             return False
         self._queue.append(parts)
+        if self._watch is not None:
+            self._watch.sent(self._source, self._target, parts[-1])
         self._move()
         return True
 
@@ -317,6 +322,8 @@ class Pipe:
             self._world.trace.add(
                 self._world.time_ns, self._target, f"on {self._source}'s channel", parts[-1]
             )
+            if self._watch is not None:
+                self._watch.arrived(self._source, self._target, parts[-1])
             self._deliver(parts)
             self._move()
 

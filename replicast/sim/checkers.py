@@ -8,17 +8,18 @@ from replicast.sim.history import History, Operation
 from replicast.sim.linearizability import check
 from replicast.sim.models import NAME
 from replicast.sim.search import Verdict
+from replicast.sim.versions import check_versions, current_operations
 
 OK, BAD, UNKNOWN = "ok", "bad", "unknown"
+OPERATOR = 998  # the number under which the operator reads, after repair
 VERDICTS = {Verdict.OK: OK, Verdict.BAD: BAD, Verdict.UNKNOWN: UNKNOWN}
 
 
-OPERATOR = 998  # the number under which the operator reads, after repair
-
-
 def check_linearizable(history: History) -> tuple[str, list[str]]:
-    """C3: every name is linearizable, LIST name by name."""
-    return _judge(history.operations())
+    """C2 to C4: every name is linearizable, LIST name by name; no version is lost or made twice."""
+    operations = history.operations()
+    wrong = check_versions(operations)
+    return (BAD, wrong) if wrong else _judge(current_operations(operations))
 
 
 def check_writes(history: History) -> tuple[str, list[str]]:
@@ -27,11 +28,12 @@ def check_writes(history: History) -> tuple[str, list[str]]:
     What clients read meanwhile, and refusals, which follow from a read, are left out: where
     clocks are off by more than the lease margin nothing keeps them from being stale.
     """
-    return _judge([o for o in history.operations() if _is_write(o) or o.client == OPERATOR])
+    operations = current_operations(history.operations())
+    return _judge([o for o in operations if _is_write(o) or o.client == OPERATOR])
 
 
 def _is_write(operation: Operation) -> bool:
-    reads = ("get", "head", "list")
+    reads = ("get", "head", "list", "get_version", "versions")
     return operation.kind not in reads and operation.result != "refused"
 
 

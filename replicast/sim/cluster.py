@@ -33,8 +33,9 @@ from replicast.sim.damage import Damage
 from replicast.sim.loop import Clock
 from replicast.sim.network import Network
 from replicast.sim.operator import Operator, cure
-from replicast.sim.process import Process, SimRuntime, Wires
+from replicast.sim.process import Main, Process, SimRuntime, Wires
 from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
+from replicast.sim.watch import Watch
 from replicast.sim.world import World
 from replicast.target.config import TargetConfig, VdevPlace
 from replicast.target.daemon import TargetDaemon
@@ -43,6 +44,7 @@ from replicast.units import GIB, KIB, MIB, SECOND
 
 WALL_NS = 1_800_000_000 * SECOND
 DIRECTORY = Path("/member")
+DRIFT_PPM_FAIR = 10_000  # of each clock: half of the lease margin between two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Shape:
     targets: int = 5
     vdevs: int = 2
     clients: int = 3
+    admins: int = 0  # of the clients: administrators
     rows: int = 64
     group_size: int = 5
     copies: int = 3
@@ -87,6 +90,7 @@ class Unit:
     process: Process
     drives: list[Drive] = field(default_factory=list)
     daemon: TargetDaemon | None = None
+    program: Main | None = None  # of a client: what its process runs
 
     @property
     def disks(self) -> list[MemoryDisk]:
@@ -100,7 +104,8 @@ class SimCluster:
     def __init__(self, world: World, shape: Shape) -> None:
         self.world, self.shape = world, shape
         network = Network(world)
-        self.wires = Wires(network, Exchange(world, network))
+        self.watch = Watch(world, by_clocks=shape.drift_ppm_max < DRIFT_PPM_FAIR)
+        self.wires = Wires(network, Exchange(world, network, self.watch), self.watch)
         self._rng = world.fork_rng()
         self._cluster_keys = ClusterKeys(1, {1: self._rng.randbytes(32)})
         self.targets = [self._target(number) for number in range(1, shape.targets + 1)]
@@ -150,7 +155,7 @@ class SimCluster:
         pair = self._key_pair()
         member = Member(
             node_id=1000 + number,
-            role=Role.GATEWAY,
+            role=Role.ADMIN if number <= self.shape.admins else Role.GATEWAY,
             name=f"c{number}",
             host=f"c{number}",
             zone="z",
@@ -266,7 +271,17 @@ class SimCluster:
             async with Cluster(opened) as client:
                 await work(client)
 
+        unit.program = main
         unit.process.start(main)
+
+    def kill_client(self, unit: Unit) -> None:
+        """As SIGKILL, in the middle of whatever it does; it keeps nothing on disk."""
+        unit.process.kill()
+
+    def restart_client(self, unit: Unit) -> None:
+        """Start a killed client's program again, as a fresh process; harmless otherwise."""
+        if unit.process.killed and unit.program is not None:
+            unit.process.start(unit.program)
 
     # -- peace ------------------------------------------------------------------------
 
@@ -280,6 +295,8 @@ class SimCluster:
             cure(unit)
             if not unit.process.running:
                 self.start_target(unit)
+        for unit in self.clients:
+            self.restart_client(unit)
 
     def end(self) -> None:
         """Kill everything."""

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from replicast.flexhash.commands import Code, Role
-from replicast.flexhash.follow import AdoptSettings, AdoptTable, CommandDone, Follower
+from replicast.flexhash.follow import Follower
+from replicast.flexhash.follow_events import AdoptSettings, AdoptTable, CommandDone
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.raft.node import Outcome, RaftNode, RaftSettings
 from replicast.flexhash.server import ControlServer, Sender, Standing

@@ -88,7 +88,7 @@ def crash(faults: Faults, most_ns: int) -> None:
     unit = faults._target()
     if unit.process.running:
         faults._cluster.crash_target(unit)
-        faults._lasting(most_ns, lambda: faults._revive(unit))
+        faults._lasting(most_ns, lambda: faults.revive(unit))
 
 
 # -- what destroys synced data ------------------------------------------------------------
@@ -147,7 +147,7 @@ def lost_index(faults: Faults, most_ns: int) -> None:
     if unit.process.running:
         faults._cluster.kill_target(unit)
         faults._rng.choice(unit.drives).lose_index()
-        faults._lasting(most_ns, lambda: faults._revive(unit))
+        faults._lasting(most_ns, lambda: faults.revive(unit))
 
 
 def empty_disk(faults: Faults, most_ns: int) -> None:
@@ -159,7 +159,7 @@ def empty_disk(faults: Faults, most_ns: int) -> None:
         replaced = faults._rng.choice([unit.drives, [faults._rng.choice(unit.drives)]])
         for drive in replaced:
             faults._cluster.operator.replace(drive)
-        faults._lasting(most_ns, lambda: faults._revive(unit))
+        faults._lasting(most_ns, lambda: faults.revive(unit))
 
 
 DISK_KINDS: dict[str, Harm] = {

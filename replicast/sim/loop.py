@@ -21,6 +21,7 @@ from typing import Any
 from replicast.sim.world import World
 from replicast.units import MS
 
+ROUNDS_MAX = 100  # in one event of the world
 THREAD_NS_MAX = 2 * MS  # what a hand-over to a worker thread and back may take
 BLOCKED_SECONDS = 0.05  # between two tries of a blocked thread
 
@@ -52,16 +53,71 @@ class Clock:
         return -(-passed * 1_000_000 // (1_000_000 + self.rate_ppm))
 
 
+class SimHandle:
+    """A callback that waits for its turn. As asyncio.Handle, which costs more to make."""
+
+    __slots__ = ("_args", "_cancelled", "callback", "context")
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: contextvars.Context | None,
+    ) -> None:
+        self.callback, self._args, self.context = callback, args, context
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """It will not run."""
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        """Whether it will not run."""
+        return self._cancelled
+
+    def run(self, loop: SimLoop) -> None:
+        """Take the turn."""
+        if self._cancelled:
+            return
+        try:
+            if self.context is None:
+                self.callback(*self._args)
+            else:
+                self.context.run(self.callback, *self._args)
+        except Exception as error:  # noqa: BLE001 - as asyncio: told to the loop, which goes on
+            message = f"exception in callback {self.callback!r}"
+            loop.call_exception_handler({"message": message, "exception": error})
+
+
+class SimTimer(SimHandle):
+    """A callback at a time of its process's clock."""
+
+    __slots__ = ("_when",)
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: contextvars.Context | None,
+    ) -> None:
+        super().__init__(callback, args, context)
+        self._when = when
+
+    def when(self) -> float:
+        """The time that was asked for."""
+        return self._when
+
+
 class SimLoop(asyncio.AbstractEventLoop):
     """See the module header."""
 
     def __init__(self, world: World, clock: Clock, name: str, rng: random.Random) -> None:
         self._world, self._clock, self._rng = world, clock, rng
         self.name = name
-        self._ready: deque[asyncio.Handle] = deque()
+        self._ready: deque[SimHandle] = deque()
         self._scheduled = self._paused = self._dead = False
         self._readers: dict[int, tuple[Callable[..., object], tuple[Any, ...]]] = {}
-        self._signalled: dict[int, asyncio.Handle] = {}
         self._tasks: list[asyncio.Task[Any]] = []  # see kill()
 
     # -- life -------------------------------------------------------------------------
@@ -104,11 +160,12 @@ class SimLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: contextvars.Context | None = None,
-    ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+    ) -> SimHandle:
+        handle = SimHandle(callback, args, context)
         if not self._dead:
             self._ready.append(handle)
-            self._schedule()
+            if not self._scheduled:
+                self._schedule()
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
@@ -119,7 +176,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: contextvars.Context | None = None,
-    ) -> asyncio.TimerHandle:
+    ) -> SimTimer:
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
@@ -128,8 +185,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: contextvars.Context | None = None,
-    ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+    ) -> SimTimer:
+        timer = SimTimer(when, callback, args, context)
 
         def due() -> None:
             if not self._dead and not timer.cancelled():
@@ -139,29 +196,29 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._world.at(self._clock.world_ns(round(when * 1e9)), due)
         return timer
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It stays in the world's heap and does nothing."""
-
     def _schedule(self) -> None:
         if not self._scheduled and not self._paused:
             self._scheduled = True
             self._world.at(self._world.time_ns, self._turn)
 
     def _turn(self) -> None:
-        self._scheduled = False
+        """Run what is ready, and what that makes ready, while nothing else happens now."""
+        ready = self._ready
         if self._paused or self._dead:
+            self._scheduled = False
             return
         asyncio._set_running_loop(self)
         try:
-            for _ in range(len(self._ready)):
-                if self._dead or not self._ready:
+            for _ in range(ROUNDS_MAX):
+                for _ in range(len(ready)):
+                    if ready:  # a callback may have killed this process
+                        ready.popleft().run(self)
+                if not ready or self._paused or self._world.busy():
                     break
-                handle = self._ready.popleft()
-                if not handle.cancelled():
-                    handle._run()
         finally:
             asyncio._set_running_loop(None)
-        if self._ready:
+        self._scheduled = False
+        if ready:
             self._schedule()
 
     # -- time, tasks, futures ---------------------------------------------------------

@@ -44,7 +44,7 @@ class Network:
 
     def __init__(self, world: World, bandwidth_bytes: int = 400 * MIB) -> None:
         self._world = world
-        self._rng = world.fork_rng()
+        self._random = world.fork_rng().random
         self._bandwidth_bytes = bandwidth_bytes
         self.default = Weather()
         self._links: dict[tuple[str, str], Weather] = {}
@@ -97,12 +97,11 @@ class Network:
         port: Callable[[], Deliver | None],
     ) -> None:
         weather = self.weather(source[0], host)
-        draw = self._rng.randrange
         copies = 1
-        if weather.cut or (weather.loss_ppm and draw(1_000_000) < weather.loss_ppm):
+        if weather.cut or (weather.loss_ppm and self._happens(weather.loss_ppm)):
             self.lost += 1
             return
-        if weather.duplicate_ppm and draw(1_000_000) < weather.duplicate_ppm:
+        if weather.duplicate_ppm and self._happens(weather.duplicate_ppm):
             copies = 2
         for _ in range(copies):
             at_ns = max(left_ns, weather.clogged_until_ns) + self._delay(weather)
@@ -117,11 +116,15 @@ class Network:
 
             self._world.at(at_ns, arrive)
 
+    def _happens(self, ppm: int) -> bool:
+        return self._random() * 1_000_000 < ppm
+
     def _delay(self, weather: Weather) -> int:
-        draw = self._rng.randrange
-        delay_ns = draw(weather.delay_ns_min, weather.delay_ns_max + 1)
-        if weather.slow_ppm and draw(1_000_000) < weather.slow_ppm:
-            delay_ns += draw(weather.slow_ns + 1)
+        draw = self._random
+        spread_ns = weather.delay_ns_max - weather.delay_ns_min
+        delay_ns = weather.delay_ns_min + int(draw() * spread_ns)
+        if draw() * 1_000_000 < weather.slow_ppm:
+            delay_ns += int(draw() * weather.slow_ns)
         return delay_ns
 
     # -- connections ------------------------------------------------------------------
@@ -136,6 +139,6 @@ class Network:
         if max(weather.clogged_until_ns, back.clogged_until_ns) > now_ns:
             return None
         delay_ns = self._delay(weather)
-        if weather.loss_ppm and self._rng.randrange(1_000_000) < weather.loss_ppm:
+        if weather.loss_ppm and self._happens(weather.loss_ppm):
             delay_ns += 200 * MS  # sent again
         return self._leave(source, size_bytes) - now_ns + delay_ns

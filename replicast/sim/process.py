@@ -26,6 +26,7 @@ from replicast.sim.channels import Exchange, SimContext
 from replicast.sim.loop import Clock, SimLoop
 from replicast.sim.network import Network
 from replicast.sim.sockets import SimNet, SimSocket
+from replicast.sim.watch import Watch
 from replicast.sim.world import World
 from replicast.transport.net import Reassembly
 from replicast.transport.sockets import PortTaken
@@ -40,6 +41,7 @@ class Wires:
 
     network: Network
     exchange: Exchange
+    watch: Watch
 
 
 class NoObservatory:
@@ -57,6 +59,7 @@ class SimRuntime(Runtime):
 
     def __init__(self, process: Process, loop: SimLoop) -> None:
         self._process, self._loop = process, loop
+        self.witness = process.wires.watch.witness(process)
         self._sockets: dict[int, SimSocket] = {}
         self._numbers = itertools.count(10)
         self._nets: list[SimNet] = []
@@ -168,6 +171,11 @@ class Process:
     def running(self) -> bool:
         """Started, and neither killed nor ended."""
         return self.task is not None and not self.task.done() and not self._loop.dead
+
+    @property
+    def killed(self) -> bool:
+        """The last start did not end by itself."""
+        return self.loop is not None and self.loop.dead
 
     @property
     def _loop(self) -> SimLoop:

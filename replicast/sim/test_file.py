@@ -5,7 +5,7 @@ checks = ["writes"]               optional: what is checked of histories (checke
 [cluster]                         optional: fixes what the seed would draw (cluster.Shape)
 targets = 5
 [[workload]]                      all run at the same time, each in every client
-kind = "register"                 workloads.STEPS
+kind = "register"                 workload_kinds.PROGRAMS
 names = 4
 [[fault]]
 kind = "attrition"                faults.KINDS
@@ -24,7 +24,8 @@ from replicast.errors import InvalidRequest
 from replicast.sim.checkers import HISTORY_CHECKS
 from replicast.sim.cluster import Shape
 from replicast.sim.faults import KINDS, FaultPlan
-from replicast.sim.workloads import STEPS, WorkloadPlan
+from replicast.sim.workload_kinds import PROGRAMS
+from replicast.sim.workloads import WorkloadPlan
 
 T = TypeVar("T")
 
@@ -66,8 +67,8 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         _make(WorkloadPlan, each, f"{where}: workload") for each in values.get("workload", ())
     )
     faults = tuple(_make(FaultPlan, each, f"{where}: fault") for each in values.get("fault", ()))
-    for plan, kinds in ((w, STEPS) for w in workloads):
-        _known(plan.kind, kinds, f"{where}: workload")
+    for plan in workloads:
+        _known(plan.kind, PROGRAMS, f"{where}: workload")
     for fault in faults:
         _known(fault.kind, KINDS, f"{where}: fault")
     checks = tuple(values.get("checks", ("linearizable",)))

@@ -38,10 +38,10 @@ class Trace:
     def add(self, time_ns: int, process: str, what: str, data: bytes = b"", **more: Any) -> None:
         """One event. `data` is a datagram or frame."""
         self.count += 1
-        self._hash.update(f"{time_ns} {process} {what} {len(data)} ".encode())
-        self._hash.update(data)
-        for key, value in more.items():
-            self._hash.update(f"{key}={value!r} ".encode())
+        text = f"{time_ns} {process} {what} {len(data)} "
+        if more:
+            text += " ".join([f"{key}={value!r}" for key, value in more.items()])
+        self._hash.update(text.encode() + data)
         if self._file is not None:
             line = {"t": time_ns, "process": process, "what": what, **more}
             if data:
@@ -71,11 +71,16 @@ class World:
     def at(self, time_ns: int, action: Action) -> None:
         """Do `action` at `time_ns`, or now when that has passed."""
         self._made += 1
-        heapq.heappush(self._heap, (max(time_ns, self.time_ns), self._made, action))
+        at_ns = time_ns if time_ns > self.time_ns else self.time_ns
+        heapq.heappush(self._heap, (at_ns, self._made, action))
 
     def after(self, delay_ns: int, action: Action) -> None:
         """Do `action` after `delay_ns`."""
         self.at(self.time_ns + delay_ns, action)
+
+    def busy(self) -> bool:
+        """Whether something else is to happen in this very instant."""
+        return bool(self._heap) and self._heap[0][0] <= self.time_ns
 
     def run_until(self, time_ns: int, done: Callable[[], bool] | None = None) -> bool:
         """Run to `time_ns`; earlier when `done()` holds after an event. Whether it did."""

@@ -105,4 +105,5 @@ def open_udp(
         fan_out=lambda outgoing: (),
         plan=plan.plan,
         memberships=memberships,
+        witness=runtime.witness,
     )

@@ -31,6 +31,7 @@ from replicast.transport.memberships import Memberships
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import FeedCode, NetThread
 from replicast.transport.sockets import receive_buffer_bytes
+from replicast.witness import Witness
 
 LOG = logging.getLogger(__name__)
 UNICAST_TAG = 0
@@ -54,13 +55,14 @@ class UdpShell:
         fan_out: Callable[[Outgoing], Iterable[NodeId]],
         plan: MulticastPlan | None = None,
         memberships: Memberships | None = None,
+        witness: Witness | None = None,
     ) -> None:
         """`unicast` comes from open_unicast() and is closed here."""
         self.endpoint, self.net, self.plan, self.memberships = endpoint, net, plan, memberships
         self._socket, self._keys, self._counters = unicast, keys, counters
         self._now_ns, self._fan_out = now_ns, fan_out
         self._on_incoming, self._on_completed = on_incoming, on_completed
-        self._on_sent = on_sent
+        self._on_sent, self._witness = on_sent, witness
         self._jobs: dict[int, SendPayload] = {}
         self._waiting: deque[SendPayload] = deque()
         self._ended: list[SendPayload] = []
@@ -99,6 +101,8 @@ class UdpShell:
     # -- out ----------------------------------------------------------------------------
     def send(self, outgoing: Outgoing, now_ns: int) -> None:
         """Queue one message; it leaves with flush()."""
+        if self._witness is not None:
+            self._witness.said(outgoing)
         if isinstance(outgoing.to, Group) and self.plan is None:
             self.endpoint.send_many(outgoing, self._fan_out(outgoing), now_ns)
         else:
@@ -209,8 +213,11 @@ class UdpShell:
             self._drop("left_group")
             return
         incoming = self.endpoint.receive(datagram, source, group, now_ns)
-        if incoming is not None:
-            self._guard(self._on_incoming, incoming, now_ns)
+        if incoming is None:
+            return
+        if self._witness is not None:
+            self._witness.heard(incoming)
+        self._guard(self._on_incoming, incoming, now_ns)
 
     def _place_sealed(self, datagram: bytes) -> None:
         """A payload datagram with a MAC: the thread checked its shape, the key is checked here."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from replicast.flexhash.follow import COMMAND_NS, SETTINGS_NS, Ask, Follower
+from replicast.flexhash.lease import LeaseHolder
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
@@ -85,3 +86,24 @@ def test_settings__another_voter_is_asked_after_silence() -> None:
     follower.tick(SETTINGS_NS)
     voters += [ask.voter for ask in asked(follower, cm.SettingsGet)]
     assert len(voters) == 2 and voters[0] == 0 != voters[1]
+
+
+@pytest.mark.parametrize("busy", ["idle", "command", "leased"])
+def test_deadline__no_tick_before_it_has_anything_to_ask(busy: str) -> None:
+    holder = LeaseHolder(1) if busy == "leased" else None
+    follower = Follower(1, VOTERS, random.Random(1), Counters(), holder=holder)
+    if busy == "command":
+        follower.submit(command(), 30 * SECOND)
+    if busy == "leased":
+        follower.vouched = (bytes(16),)
+    now_ns, asks = 0, 0
+    while now_ns < 5 * SECOND:
+        follower.tick(now_ns)
+        asks += len(follower.take_asks())
+        due_ns = follower.deadline_ns()
+        assert due_ns > now_ns
+        while (now_ns := now_ns + MS) < due_ns:
+            follower.tick(now_ns)
+            assert follower.take_asks() == []
+            due_ns = min(due_ns, follower.deadline_ns())
+    assert asks >= 5 * len(VOTERS)

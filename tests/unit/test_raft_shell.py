@@ -182,6 +182,7 @@ def test_wake__from_inside_a_turn_brings_another_one(monkeypatch: pytest.MonkeyP
         hub = CurveHub()
         node: Any = SimpleNamespace(
             settings=SimpleNamespace(name="a"),
+            is_leader=True,
             tick=lambda now_ns: None,
             take_outgoing=list,
             close=lambda: None,

@@ -1,0 +1,43 @@
+"""What a follower of the control plane (follow.py) tells its owner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from replicast.flexhash.commands import Code
+from replicast.flexhash.table import Table
+from replicast.machine import Event
+from replicast.wire import control_messages as cm
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptTable(Event):
+    """Give up what is lost, persist, switch, then call adopted(generation)."""
+
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedTable(Event):
+    """This table will be acknowledged once the events are handled: from then on it may become
+    active any moment."""
+
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptSettings(Event):
+    """Switch to these buckets and settings, then call settings_adopted(version)."""
+
+    version: int
+    buckets: dict[tuple[str, str], cm.BucketInfo]
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDone(Event):
+    """The outcome of submit(); `code` None: given up, outcome unknown."""
+
+    token: int
+    code: Code | None
+    value: int
