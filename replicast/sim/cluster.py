@@ -208,7 +208,10 @@ class SimCluster:
             loop = asyncio.get_running_loop()
 
             def open_vdev(_disk: LockableDisk, place: VdevPlace, cluster_id: bytes) -> SimVdev:
-                return open_sim_vdev(drives[place.path], cluster_id, loop)
+                vdev = open_sim_vdev(drives[place.path], cluster_id, loop)
+                if vdev.damage and not self.damage.hit(unit.member.host):
+                    self.world.fail(f"{unit.member.name}: nothing damaged it: {vdev.damage}")
+                return vdev
 
             places = [VdevPlace(path) for path in paths]
             unit.daemon = TargetDaemon(config, places, membership, runtime, open_vdev)  # type: ignore[arg-type]
