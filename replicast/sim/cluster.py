@@ -32,8 +32,8 @@ from replicast.sim.channels import Exchange
 from replicast.sim.damage import Damage
 from replicast.sim.loop import Clock
 from replicast.sim.network import Network
-from replicast.sim.operator import Operator, cure
 from replicast.sim.process import Main, Process, SimRuntime, Wires
+from replicast.sim.upkeep import Upkeep, cure
 from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
 from replicast.sim.watch import Watch
 from replicast.sim.world import World
@@ -111,7 +111,7 @@ class SimCluster:
         self.targets = [self._target(number) for number in range(1, shape.targets + 1)]
         self.clients = [self._client(number) for number in range(1, shape.clients + 1)]
         self.formation = self._form()
-        self.damage, self.operator = Damage(world), Operator(self)
+        self.damage, self.upkeep = Damage(world), Upkeep(self)
         for unit in self.targets:
             unit.process.disk.make_directory(DIRECTORY)
             for drive in unit.drives:
@@ -186,7 +186,7 @@ class SimCluster:
 
     def start(self) -> None:
         """Start all targets."""
-        self.operator.start()
+        self.upkeep.start()
         for unit in self.targets:
             self.start_target(unit)
 
@@ -220,8 +220,8 @@ class SimCluster:
         unit.daemon = None
         for disk in unit.disks:
             disk.process_death()  # the last one's locks end with it
-        self.operator.started(unit)
-        unit.process.start(main, lambda error: self.operator.refused(unit, error))
+        self.upkeep.started(unit)
+        unit.process.start(main, lambda error: self.upkeep.refused(unit, error))
 
     def crash_target(self, unit: Unit) -> None:
         """As kill -9 of one process: what it wrote is in the page cache, synced or not."""
@@ -293,7 +293,7 @@ class SimCluster:
         self.wires.network.calm()
         for unit in (*self.targets, *self.clients):
             unit.process.resume()
-        self.operator.peace = True
+        self.upkeep.peace = True
         for unit in self.targets:
             cure(unit)
             if not unit.process.running:

@@ -165,7 +165,7 @@ def empty_disk(faults: Faults, most_ns: int) -> None:
         faults._cluster.kill_target(unit)
         replaced = faults._rng.choice([unit.drives, [faults._rng.choice(unit.drives)]])
         for drive in replaced:
-            faults._cluster.operator.replace(drive)
+            faults._cluster.upkeep.replace(drive)
         faults._lasting(most_ns, lambda: faults.revive(unit))
 
 
