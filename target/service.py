@@ -39,6 +39,7 @@ from replicast.target.vdevs import REASONS, Vdevs
 from replicast.target.verify import VerifyChunk
 from replicast.transfer import BufferLike, PayloadBuffers, SendPayload
 from replicast.units import MIB, SECOND
+from replicast.wake_timer import WakeTimer
 from replicast.wire.control_messages import CommandResult
 from replicast.wire.name_messages import NameList, NameVerify
 from replicast.wire.reasons import Reason
@@ -120,7 +121,7 @@ class TargetService:
         self.table: Table | None = None
         self._rows_outcome: dict[int, Outcome] = {}  # by VDEV, the last one: changes are logged
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = WakeTimer(now_ns, self._expire)
         self._pumping = False
 
     def connect(self, link: Link, peers: Peers, control: Control) -> None:
@@ -184,8 +185,7 @@ class TargetService:
         """Hand over: lead nothing any more."""
         self.names.stop(self._now_ns())
         self._pump()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         for task in self._tasks:
             task.cancel()
 
@@ -205,7 +205,6 @@ class TargetService:
             self.chunks.receive(incoming, now_ns)
         else:
             self._counters.count("datagrams_dropped", "not_expected")
-        self._pump_soon()
 
     def on_peers(self, messages: list[tuple[Message, NodeId]]) -> None:
         """Row messages of other targets."""
@@ -219,13 +218,15 @@ class TargetService:
         for transfer_id in transfer_ids:
             if self.chunks is not None:
                 self.chunks.transfer_completed(transfer_id, now_ns)
-        self._pump_soon()
 
     def on_sent(self, event: SendPayload, now_ns: int) -> None:
         """A payload job has left."""
         assert isinstance(event.to, tuple) and self.chunks is not None
         self.chunks.payload_sent(event.to[0], event.transfer_id, event.token, now_ns)
-        self._pump_soon()
+
+    def on_delivered(self) -> None:
+        """That was all of one wake-up of the network."""
+        self._pump()
 
     # -- carrying out -----------------------------------------------------------------
 
@@ -249,7 +250,7 @@ class TargetService:
             for outgoing in self.chunks.take_outgoing():
                 self._link.send(outgoing, now_ns)
         self._link.flush()
-        self._arm(now_ns)
+        self._arm()
 
     def _on_name_event(self, event: Event) -> None:
         if isinstance(event, AppendRecords):
@@ -379,20 +380,12 @@ class TargetService:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _arm(self, now_ns: int) -> None:
+    def _arm(self) -> None:
         times = [self.names.deadline_ns()]
         times += [self.chunks.deadline_ns()] if self.chunks is not None else []
-        due_ns = min((t for t in times if t is not None), default=None)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if due_ns is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0, due_ns - now_ns) / 1e9, self._expire, due_ns)
+        self._timer.arm(min((t for t in times if t is not None), default=None))
 
-    def _expire(self, due_ns: int) -> None:
-        # Timers may fire a little early; the cores must not see time before their deadline.
-        now_ns = max(due_ns, self._now_ns())
+    def _expire(self, now_ns: int) -> None:
         self.names.expire(now_ns)
         if self.chunks is not None:
             self.chunks.expire(now_ns)
