@@ -123,6 +123,9 @@ class TargetService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer = WakeTimer(now_ns, self._expire)
         self._pumping = False
+        self._chunks_told = False  # since the last pump
+        self._names_due_ns: int | None = None
+        self._chunks_due_ns: int | None = None
 
     def connect(self, link: Link, peers: Peers, control: Control) -> None:
         """Everything below; before any message arrives."""
@@ -160,7 +163,7 @@ class TargetService:
                 credit_bytes=self._link.receive_bytes,
             )
         else:
-            self.chunks.adopt(table, now_ns)
+            self._tell_chunks().adopt(table, now_ns)
         self._pump()
 
     def _map(self, table: Table, now_ns: int) -> None:
@@ -202,7 +205,7 @@ class TargetService:
                 Outgoing(self._status(now_ns), incoming.sender, incoming.operation_id, 0), now_ns
             )
         elif self.chunks is not None and isinstance(message, CHUNK_REQUESTS):
-            self.chunks.receive(incoming, now_ns)
+            self._tell_chunks().receive(incoming, now_ns)
         else:
             self._counters.count("datagrams_dropped", "not_expected")
 
@@ -217,12 +220,12 @@ class TargetService:
         """Payloads that have arrived whole."""
         for transfer_id in transfer_ids:
             if self.chunks is not None:
-                self.chunks.transfer_completed(transfer_id, now_ns)
+                self._tell_chunks().transfer_completed(transfer_id, now_ns)
 
     def on_sent(self, event: SendPayload, now_ns: int) -> None:
         """A payload job has left."""
-        assert isinstance(event.to, tuple) and self.chunks is not None
-        self.chunks.payload_sent(event.to[0], event.transfer_id, event.token, now_ns)
+        assert isinstance(event.to, tuple)
+        self._tell_chunks().payload_sent(event.to[0], event.transfer_id, event.token, now_ns)
 
     def on_delivered(self) -> None:
         """That was all of one wake-up of the network."""
@@ -235,22 +238,40 @@ class TargetService:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self._pump)
 
+    def _tell_chunks(self) -> ChunkService:
+        """The chunk core, about to be told something: the next pump asks what it wants."""
+        assert self.chunks is not None
+        self._chunks_told = True
+        return self.chunks
+
     def _pump(self) -> None:
+        """A core that was told nothing since the last pump wants nothing new."""
         self._pumping = False
         now_ns = self._now_ns()
+        if self.names.told:
+            self._pump_names(now_ns)
+        if self._chunks_told:
+            self._pump_chunks(self._tell_chunks(), now_ns)
+        self._link.flush()
+        times = (self._names_due_ns, self._chunks_due_ns)
+        self._timer.arm(min((t for t in times if t is not None), default=None))
+
+    def _pump_names(self, now_ns: int) -> None:
         for outgoing in self.names.take_outgoing():
             self._link.send(outgoing, now_ns)
         for event in self.names.take_events():
             self._on_name_event(event)
-        if self.chunks is not None:
-            for outgoing in self.chunks.take_outgoing():
-                self._link.send(outgoing, now_ns)
-            for event in self.chunks.take_events():
-                self._on_chunk_event(event)
-            for outgoing in self.chunks.take_outgoing():
-                self._link.send(outgoing, now_ns)
-        self._link.flush()
-        self._arm()
+        self._names_due_ns = self.names.deadline_ns()
+
+    def _pump_chunks(self, chunks: ChunkService, now_ns: int) -> None:
+        self._chunks_told = False
+        for outgoing in chunks.take_outgoing():
+            self._link.send(outgoing, now_ns)
+        for event in chunks.take_events():
+            self._on_chunk_event(event)
+        for outgoing in chunks.take_outgoing():
+            self._link.send(outgoing, now_ns)
+        self._chunks_due_ns = chunks.deadline_ns()
 
     def _on_name_event(self, event: Event) -> None:
         if isinstance(event, AppendRecords):
@@ -298,8 +319,7 @@ class TargetService:
     def _store_hold(self, event: StoreHold) -> None:
         index = event.vdev_index
         if not self._vdevs.by_index[index].has(event.chid):
-            assert self.chunks is not None
-            self.chunks.stored(event.token, index, Reason.NOT_FOUND_HERE, self._now_ns())
+            self._tell_chunks().stored(event.token, index, Reason.NOT_FOUND_HERE, self._now_ns())
             self._pump_soon()
             return
         until_ns = self._wall_ns() + HOLD_NS
@@ -307,8 +327,8 @@ class TargetService:
         self._vdevs.store_hold(index, event.chid, until_ns, token, self._chunk_stored)
 
     def _chunk_stored(self, token: object, outcome: Outcome) -> None:
-        assert isinstance(token, tuple) and self.chunks is not None
-        self.chunks.stored(token[0], token[1], REASONS[outcome], self._now_ns())
+        assert isinstance(token, tuple)
+        self._tell_chunks().stored(token[0], token[1], REASONS[outcome], self._now_ns())
         if outcome is Outcome.HASH_MISMATCH:
             self._counters.count("hash_mismatches", "received")
         self._pump_soon()
@@ -326,8 +346,8 @@ class TargetService:
         return stored
 
     def _read(self, token: object, result: BufferLike | Reason) -> None:
-        assert isinstance(token, int) and self.chunks is not None
-        self.chunks.read_done(token, result, self._now_ns())
+        assert isinstance(token, int)
+        self._tell_chunks().read_done(token, result, self._now_ns())
         self._pump_soon()
 
     def _entry_read(self, token: object, found: bytes | EntryBad | None) -> None:
@@ -336,20 +356,19 @@ class TargetService:
         self._pump_soon()
 
     def _verified(self, token: object, verdict: int, detail: str) -> None:
-        assert isinstance(token, int) and self.chunks is not None
-        self.chunks.verified(token, verdict, detail)
+        assert isinstance(token, int)
+        self._tell_chunks().verified(token, verdict, detail)
         self._pump_soon()
 
     def _join(self, number: int) -> None:
         memberships = self._link.memberships
         if memberships is not None and memberships.join_rendezvous(number):
-            assert self.chunks is not None
-            self.chunks.group_joined(number, self._now_ns())
+            self._tell_chunks().group_joined(number, self._now_ns())
 
     def on_left(self, number: int) -> None:
         """A rendezvous group was left to make room for another."""
         if self.chunks is not None:
-            self.chunks.group_left(number)
+            self._tell_chunks().group_left(number)
 
     async def _fetch(self, generation: int) -> None:
         try:
@@ -380,15 +399,10 @@ class TargetService:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _arm(self) -> None:
-        times = [self.names.deadline_ns()]
-        times += [self.chunks.deadline_ns()] if self.chunks is not None else []
-        self._timer.arm(min((t for t in times if t is not None), default=None))
-
     def _expire(self, now_ns: int) -> None:
         self.names.expire(now_ns)
         if self.chunks is not None:
-            self.chunks.expire(now_ns)
+            self._tell_chunks().expire(now_ns)
         self._pump()
 
     # -- status -----------------------------------------------------------------------

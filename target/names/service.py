@@ -89,6 +89,7 @@ class NameService:
         self._appends: dict[int, Appends] = {}
         self._now_ns = 0
         self._flushed = True
+        self.told = False  # something, since the owner last took events
         self._held: dict[int, None] = {}  # rows that held records when their VDEV was opened
 
     # -- what the owner tells ----------------------------------------------------
@@ -217,6 +218,7 @@ class NameService:
     def take_events(self) -> list[Event]:
         """SendPeer, AppendRecords, RowsChange, FetchTable."""
         self._flush()
+        self.told = False
         self._take_records()
         return self._outbox.take_events(self._now_ns)
 
@@ -431,7 +433,7 @@ class NameService:
     # -- the end of a wake-up ------------------------------------------------------
 
     def _wake(self, now_ns: int) -> None:
-        self._now_ns, self._flushed = now_ns, False
+        self._now_ns, self._flushed, self.told = now_ns, False, True
 
     def _flush(self) -> None:
         """Follow up on everything that was told; once, whoever asks for the results first."""
