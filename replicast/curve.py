@@ -145,7 +145,7 @@ class _Port(Generic[T]):
     """A socket read by the event loop into a bounded queue.
 
     ZeroMQ's descriptor only signals changes, and a send may swallow one: so every send
-    schedules a look at the receiving side.
+    looks whether something waits on the receiving side.
     """
 
     def __init__(self, hub: CurveHub, channel: str, kind: int) -> None:
@@ -225,11 +225,9 @@ class _Port(Generic[T]):
             self._stopped = not self.closed and self._full()
             if self.closed or self._stopped:
                 return
-            try:
-                parts = self.socket.recv_multipart(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
+            if not self._readable():
                 return
-            self._on_parts(parts)
+            self._on_parts(self.socket.recv_multipart(zmq.DONTWAIT, copy=False))
         self._schedule()  # more may wait; let others run first
 
     def _on_parts(self, parts: list[zmq.Frame]) -> None:
@@ -243,8 +241,12 @@ class _Port(Generic[T]):
         except zmq.ZMQError:
             return False
         finally:
-            self._schedule()
+            if self._readable():
+                self._schedule()
         return True
+
+    def _readable(self) -> bool:
+        return bool(int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 class _Gate(_Port[bytes]):

@@ -108,6 +108,8 @@ class SimZmqSocket:
         self.options[option] = value
 
     def getsockopt(self, option: int) -> Any:
+        if option == zmq.EVENTS:
+            return zmq.POLLIN if self._inbox else 0
         assert option == zmq.FD
         return self.fd
 
