@@ -437,9 +437,7 @@ class UdpInitiator:
     def _arm(self) -> None:
         if self._closed:
             return
-        times = [self._chunks.deadline_ns(), self._requests.deadline_ns()]
-        due_ns = min((t for t in times if t is not None), default=None)
-        self._timer.arm(due_ns)
+        self._timer.arm(self._chunks.deadline_ns(), self._requests.deadline_ns())
 
     def _expire(self, now_ns: int) -> None:
         self._chunks.expire(now_ns)

@@ -40,6 +40,7 @@ RECONNECT_MS, RECONNECT_MS_MAX = 50, 1000
 CONNECT_POLL_SECONDS = 0.02
 READ_BATCH_FRAMES = 100
 OPERATION_ID = slice(1, 17)  # of a frame
+EVENTS, POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)  # plain: asked with every frame
 
 Allow = Callable[[str], Identity | None]
 T = TypeVar("T")
@@ -246,7 +247,7 @@ class _Port(Generic[T]):
         return True
 
     def _readable(self) -> bool:
-        return bool(int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+        return bool(int(self.socket.getsockopt(EVENTS)) & POLLIN)
 
 
 class _Gate(_Port[bytes]):

@@ -19,8 +19,12 @@ class WakeTimer:
         self._fires_ns = 0
         self._handle: asyncio.TimerHandle | None = None
 
-    def arm(self, due_ns: int | None) -> None:
-        """Wake at `due_ns` in place of any other time; None: not at all."""
+    def arm(self, *times_ns: int | None) -> None:
+        """Wake at the earliest of these in place of any other time; all None: not at all."""
+        due_ns: int | None = None
+        for time_ns in times_ns:
+            if time_ns is not None and (due_ns is None or time_ns < due_ns):
+                due_ns = time_ns
         self._due_ns = due_ns
         if due_ns is not None and (self._handle is None or due_ns < self._fires_ns):
             self._set(due_ns, self._now_ns())

@@ -253,8 +253,7 @@ class TargetService:
         if self._chunks_told:
             self._pump_chunks(self._tell_chunks(), now_ns)
         self._link.flush()
-        times = (self._names_due_ns, self._chunks_due_ns)
-        self._timer.arm(min((t for t in times if t is not None), default=None))
+        self._timer.arm(self._names_due_ns, self._chunks_due_ns)
 
     def _pump_names(self, now_ns: int) -> None:
         for outgoing in self.names.take_outgoing():

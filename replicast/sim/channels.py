@@ -109,7 +109,7 @@ class SimZmqSocket:
 
     def getsockopt(self, option: int) -> Any:
         if option == zmq.EVENTS:
-            return zmq.POLLIN if self._inbox else 0
+            return int(zmq.POLLIN) if self._inbox else 0
         assert option == zmq.FD
         return self.fd
 

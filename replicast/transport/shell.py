@@ -109,7 +109,8 @@ class UdpShell:
         """Hand all queued messages to the kernel."""
         queued = self.endpoint.take_datagrams()
         if queued:
-            self.net.send_control([(UNICAST_TAG, d.payload, self._resolve(d.to)) for d in queued])
+            resolve = self._resolve
+            self.net.send_control([(UNICAST_TAG, payload, resolve(to)) for to, payload in queued])
 
     def send_payload(self, event: SendPayload) -> None:
         """Execute a core's event; on_sent follows when the last datagram has left."""

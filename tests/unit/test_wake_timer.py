@@ -63,6 +63,13 @@ def test_wake_timer__moving_to_earlier_counts_at_once() -> None:
     assert owner.woken == [5 * MS]
 
 
+def test_wake_timer__the_earliest_counts() -> None:
+    owner = Owner()
+    owner.at(0, lambda: owner.timer.arm(None, START_NS + 9 * MS, START_NS + 4 * MS, None))
+    owner.world.run_until(SECOND)
+    assert owner.woken == [4 * MS]
+
+
 def test_wake_timer__the_past_is_now() -> None:
     owner = Owner()
     owner.arm_at(3 * MS, MS)
