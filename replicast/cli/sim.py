@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -44,6 +45,9 @@ def sim() -> None:
 @click.option("--seed", type=int, help="One run with this seed.")
 @click.option("--seeds", type=click.IntRange(1), help="That many runs, spread over the tests.")
 @click.option("--first", type=click.IntRange(0), default=1, help="First seed of --seeds (1).")
+@click.option(
+    "--seconds", type=click.FloatRange(0.1), help="Of workloads and faults, not the test's own."
+)
 @click.option("-j", "jobs", type=click.IntRange(1, 64), default=1, help="Processes side by side.")
 @click.option("--trace", type=click.Path(path_type=Path), help="Write the run's trace (one seed).")
 def run_command(
@@ -52,6 +56,7 @@ def run_command(
     seed: int | None,
     seeds: int | None,
     first: int,
+    seconds: float | None,
     jobs: int,
     trace: Path | None,
 ) -> None:
@@ -64,6 +69,8 @@ def run_command(
         if trace is not None and (seed is None or len(files) > 1):
             raise InvalidRequest("--trace needs one --test and one --seed")
         tests = {file: load_test(file) for file in files}
+        if seconds is not None:
+            tests = {file: replace(test, seconds=seconds) for file, test in tests.items()}
         if seed is not None or seeds is None:
             chosen = [(file, 1 if seed is None else seed) for file in files]
         else:

@@ -24,9 +24,7 @@ from replicast.transport.shell import UdpShell
 from replicast.units import SECOND
 
 from .canaries import CANARIES
-from .whole import FOLDER, TESTS, run
-
-SLOW = pytest.mark.slow
+from .whole import FOLDER, run
 
 
 def fingerprint(hash_seed: str, folder: str) -> str:
@@ -50,17 +48,6 @@ def test_another_seed_another_trace() -> None:
     assert run("clog", 1, 2).fingerprint != run("clog", 2, 2).fingerprint
 
 
-@pytest.mark.parametrize(
-    ("name", "seed"),
-    [(name, 1) for name in TESTS]
-    + [pytest.param(name, seed, marks=SLOW) for name in TESTS for seed in range(2, 4)],
-)
-def test_run__keeps_the_contract(name: str, seed: int) -> None:
-    result = run(name, seed)
-    assert result.verdict == "ok", result.problems
-    assert result.operations > 100 and result.faults > 0
-
-
 def test_client__is_open_when_its_first_operation_can_be_done() -> None:
     """A voter that had no grant yet gave it its table: everything was refused for a while."""
     assert run("clog", 202, 2).refused == 0
@@ -80,7 +67,7 @@ def test_client__is_open_when_its_first_operation_can_be_done() -> None:
 def test_canary__is_seen(
     canary: str, name: str, seeds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same seeds are good without it: test_run__keeps_the_contract."""
+    """The same seeds are good without it: test_sweep.py."""
     CANARIES[canary](monkeypatch)
     assert any(run(name, seed).verdict == "bad" for seed in range(1, seeds + 1))
 
