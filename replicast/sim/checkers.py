@@ -28,8 +28,9 @@ def check_writes(history: History) -> tuple[str, list[str]]:
     What clients read meanwhile, and refusals, which follow from a read, are left out: where
     clocks are off by more than the lease margin nothing keeps them from being stale.
     """
-    operations = current_operations(history.operations())
-    return _judge([o for o in operations if _is_write(o) or o.client == OPERATOR])
+    kept = [o for o in history.operations() if _is_write(o) or o.client == OPERATOR]
+    wrong = check_versions(kept)
+    return (BAD, wrong) if wrong else _judge(current_operations(kept))
 
 
 def _is_write(operation: Operation) -> bool:

@@ -11,6 +11,7 @@ as they run in production; formation documents are made as `replicast cluster jo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from zmq.utils import z85
 from replicast.auth.keyring import KeyRing
 from replicast.disks import LockableDisk
 from replicast.embed import Cluster
+from replicast.errors import Unavailable
 from replicast.formation import ClusterFile, Formation, Member, Parameters, choose_voters
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.open import Credentials, open_initiator
@@ -263,14 +265,17 @@ class SimCluster:
         credentials = Credentials(unit.key_pair, self._cluster_keys)
 
         async def main(runtime: SimRuntime) -> None:
-            opened = await open_initiator(
-                cluster,
-                config,
-                Counters(),
-                table_seconds=300,
-                runtime=runtime,
-                credentials=credentials,
-            )
+            opened = None
+            while opened is None:
+                with contextlib.suppress(Unavailable):  # started while no voter was there: again
+                    opened = await open_initiator(
+                        cluster,
+                        config,
+                        Counters(),
+                        table_seconds=300,
+                        runtime=runtime,
+                        credentials=credentials,
+                    )
             async with Cluster(opened) as client:
                 await work(client)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from replicast.sim.cluster import SimCluster, Unit
 from replicast.sim.disk_faults import DISK_KINDS
 from replicast.sim.network import Weather
-from replicast.sim.operators import resize, rolling
+from replicast.sim.reconfigure import resize, rolling
 from replicast.sim.vdev import Drive
 from replicast.units import MS, SECOND, US
 

@@ -1,8 +1,8 @@
 """After repair everything is read once more, so that histories end in what is there now.
 
-Every name, the list of its versions, and versions by their id: all of names on which programs
-worked with versions or made trees; of others those that nobody was told of, and the last few (that
-all their bytes are there is what `verify` has just found).
+Every name, the list of its versions, all names of the bucket, and versions by their id: all of
+names on which programs worked with versions or made trees; of others those that nobody was told
+of, and the last few (that all their bytes are there is what `verify` has just found).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from replicast.sim.checkers import OPERATOR
 from replicast.sim.history import Operation
 from replicast.sim.versions import KINDS
 from replicast.sim.workload_versions import list_versions, version_id
-from replicast.sim.workloads import BUCKET, Ledger, Version
+from replicast.sim.workloads import BUCKET, Ledger, Version, list_names
 
 WIDTH = 8  # names at once
 LAST_VERSIONS = 3
@@ -44,6 +44,7 @@ class FinalReads:
                 await self._name(key)
 
         await asyncio.gather(*(one_after_the_other() for _ in range(WIDTH)))
+        await list_names(self._ledger, OPERATOR, self._client, "")
 
     def _note(self, one: Operation) -> None:
         if one.kind in KINDS:

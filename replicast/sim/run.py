@@ -26,12 +26,13 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from replicast.embed import Cluster
-from replicast.errors import Conflict
+from replicast.errors import Conflict, Unavailable
 from replicast.gateway.walk import ChunkFinding, CopyFinding, NameFinding, Walk, WalkError
 from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
 from replicast.sim.faults import Faults
 from replicast.sim.final_reads import FinalReads
+from replicast.sim.swallowed import heard
 from replicast.sim.test_file import Test
 from replicast.sim.workload_kinds import PROGRAMS
 from replicast.sim.workloads import BUCKET, Ledger, Seat
@@ -117,8 +118,9 @@ class _Run:
         """All phases; a phase that does not end is a failure of liveness."""
         world = self._world
         world.note("world", "shape", **_as_dict(self._shape))
-        if self._form() and self._trouble() and self._peace():
-            self._repair()
+        with heard(world):
+            if self._form() and self._trouble() and self._peace():
+                self._repair()
         result = self._result
         result.judge(BAD if world.failures else OK, world.failures)
         for check in self._test.checks:
@@ -251,8 +253,14 @@ class _Run:
 
 
 async def _make_bucket(client: Cluster) -> None:
-    with contextlib.suppress(Conflict):
-        await client.create_bucket(BUCKET)
+    """As often as it takes: a client that was killed comes back in the middle of faults."""
+    while True:
+        try:
+            return await client.create_bucket(BUCKET)
+        except Conflict:
+            return
+        except Unavailable:
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _as_dict(shape: Shape) -> dict[str, object]:

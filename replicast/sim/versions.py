@@ -14,7 +14,7 @@ A version is there from some moment of the operation that made it until some mom
 removes it. An observation is an interval too, and says "there" or "not there". For each version the
 checker asks whether such moments exist. Versions that nobody was told of belong to puts and deletes
 of unknown outcome, at most one to each. A get says that its version was there and every later one
-was not, or not any more.
+was not, or not any more; one that found nothing, that a marker may have been the newest.
 
 `remove` may uncover an older version, which the name model does not know: names with one are left
 out there (current_operations).
@@ -47,6 +47,16 @@ class _Life:
     there: list[Operation] = field(default_factory=list)
     absent: list[Operation] = field(default_factory=list)
     removes: list[Operation] = field(default_factory=list)
+
+    def surely(self, seen: Operation) -> bool:
+        """Acknowledged before `seen` began, and no removal began before it ended?"""
+        made = self.made_by is not None and _end_ns(self.made_by) < seen.call_ns
+        return made and not any(o.call_ns < _end_ns(seen) for o in self.removes)
+
+    def perhaps(self, seen: Operation) -> bool:
+        """Can it have been there at some moment of `seen`?"""
+        born = self.made_by is None or self.made_by.call_ns < _end_ns(seen)
+        return born and not any(_end_ns(o) < seen.call_ns for o in self.removes if o.known)
 
     def problem(self, born_ns: int) -> str | None:
         """Why no moments of birth and removal fit; `born_ns`: it can have been made since."""
@@ -191,7 +201,10 @@ class _Name:
             for value in life.values:
                 of_value.setdefault(value, []).append(life)
         for operation in self._operations:
-            if operation.kind not in ("get", "head") or operation.result is None:
+            if operation.kind not in ("get", "head") or not operation.known:
+                continue
+            if operation.result is None:
+                self._nothing(operation)
                 continue
             lives = of_value.get(operation.result, [])
             if len(lives) != 1:
@@ -200,6 +213,17 @@ class _Name:
             for life in self._lives.values():
                 if life.version > lives[0].version:
                     life.absent.append(operation)
+
+    def _nothing(self, get: Operation) -> None:
+        """A get found no object: then a marker, later than all that was there, may have been."""
+        there = [o.version for o in self._lives.values() if o.marker is False and o.surely(get)]
+        if not there or any(o.call_ns < _end_ns(get) for o in self._unknown_deletes):
+            return
+        newest = max(there)
+        if not any(
+            o.marker and o.version > newest and o.perhaps(get) for o in self._lives.values()
+        ):
+            self._problems.append(f"found nothing, version {newest} was there: {get}")
 
     # -- what must hold beside the lives -------------------------------------------------------
 

@@ -38,7 +38,7 @@ class Crash(Large):
         value = self.large_value() if rng.random() < 0.7 else self._value()
         place = rng.choice(PLACES) if rng.random() < CHANCE else None
         source = self.dying_stream(value) if place == "source" else None
-        self._fragile.place = place
+        self._fragile.place = None if source else place
         await self._write("put", name, value, lambda: self._put(name, value, source))
 
     async def dying_stream(self, value: str) -> AsyncIterator[bytes]:

@@ -227,14 +227,7 @@ class Program:
         await self._write("delete", name, None, delete)
 
     async def _list(self, prefix: str) -> None:
-        ledger = self._ledger
-        token = ledger.begin(self._number, f"{BUCKET}/", "list", prefix)
-        try:
-            found = [info.name async for info in self._client.list(BUCKET, prefix)]  # type: ignore[union-attr]
-        except LATER as error:
-            ledger.fail(token, error)
-            return
-        ledger.ok(token, found)
+        await list_names(self._ledger, self._number, self._client, prefix)
 
     async def _write(
         self, kind: str, name: str, argument: Any, work: Callable[[], Awaitable[Any]]
@@ -289,6 +282,17 @@ class Program:
             return None
         ledger.ok(token, value)
         return etag, value
+
+
+async def list_names(ledger: Ledger, number: int, client: Cluster, prefix: str) -> None:
+    """Client `number` asks for all names with a prefix."""
+    token = ledger.begin(number, f"{BUCKET}/", "list", prefix)
+    try:
+        found = [info.name async for info in client.list(BUCKET, prefix)]  # type: ignore[union-attr]
+    except LATER as error:
+        ledger.fail(token, error)
+        return
+    ledger.ok(token, found)
 
 
 def version_of(version: VersionId) -> Version:

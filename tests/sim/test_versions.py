@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicast.sim.checkers import BAD, OK, check_history
+from replicast.sim.checkers import BAD, OK, OPERATOR, check_linearizable, check_writes
 from replicast.sim.history import History
 from replicast.sim.versions import check_versions
 
@@ -15,7 +15,7 @@ class Told:
 
     def __init__(self) -> None:
         self.history = History("name")
-        self.now_ns = 0
+        self.now_ns, self.client = 0, 1
 
     def ok(self, kind: str, argument: object, result: object) -> Told:
         token = self.begin(kind, argument)
@@ -23,7 +23,7 @@ class Told:
 
     def begin(self, kind: str, argument: object) -> int:
         self.now_ns += 10
-        return self.history.invoke(1, KEY, kind, argument, self.now_ns)  # type: ignore[arg-type]
+        return self.history.invoke(self.client, KEY, kind, argument, self.now_ns)  # type: ignore[arg-type]
 
     def end(self, token: int, result: object) -> Told:
         self.now_ns += 10
@@ -50,7 +50,7 @@ def test_check_versions__all_as_it_should_be() -> None:
         "remove_older", A, "refused"
     )
     assert told.problems() == []
-    assert check_history(told.history) == (OK, [])
+    assert check_linearizable(told.history) == (OK, [])
 
 
 def test_check_versions__a_version_is_lost() -> None:
@@ -133,13 +133,36 @@ def test_check_versions__get_of_an_old_version() -> None:
 def test_check_versions__get_of_what_a_removal_uncovers() -> None:
     told = two().ok("remove", B, "removed").ok("get", None, "a")
     assert told.problems() == []
-    assert check_history(told.history) == (OK, [])
+    assert check_linearizable(told.history) == (OK, [])
 
 
-def test_check_history__tells_of_versions() -> None:
-    assert check_history(two().ok("versions", None, []).history)[0] == BAD
+def test_check_versions__get_that_finds_nothing() -> None:
+    assert "found nothing" in two().ok("get", None, None).problems()[0]
+    told = two().ok("delete", None, C).ok("get", None, None)
+    assert told.problems() == []
+    told.ok("remove", C, "removed").ok("get", None, "b")
+    assert told.problems() == []
+    assert "found nothing" in told.ok("get", None, None).problems()[0]
 
 
-def test_check_history__name_model_still_judges_names_whose_older_versions_go() -> None:
+def test_check_versions__get_that_finds_nothing_for_a_delete_or_removals_that_may_be() -> None:
+    assert two().lost("delete", None).ok("get", None, None).problems() == []
+    told = two().ok("remove", A, "removed").lost("remove", B).ok("get", None, None)
+    assert told.problems() == []
+
+
+def test_check_linearizable__tells_of_versions() -> None:
+    assert check_linearizable(two().ok("versions", None, []).history)[0] == BAD
+
+
+def test_check_linearizable__name_model_still_judges_names_whose_older_versions_go() -> None:
     told = two().ok("remove_older", A, "removed").ok("get", None, None)
-    assert check_history(told.history)[0] == BAD
+    assert check_linearizable(told.history)[0] == BAD
+
+
+def test_check_writes__judges_versions_by_what_is_there_in_the_end() -> None:
+    told = two().ok("get_version", A, None).ok("versions", None, [])  # clocks are off: may be
+    assert check_writes(told.history) == (OK, [])
+    told.client = OPERATOR
+    assert check_writes(told.ok("versions", None, [(B, False), (A, False)]).history) == (OK, [])
+    assert check_writes(told.ok("versions", None, [(B, False)]).history)[0] == BAD

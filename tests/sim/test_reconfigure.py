@@ -10,7 +10,7 @@ from replicast.flexhash.entries import VdevState
 from replicast.flexhash.table import Table
 from replicast.sim.cluster import Shape, SimCluster
 from replicast.sim.faults import FaultPlan, Faults
-from replicast.sim.operators import healthy
+from replicast.sim.reconfigure import healthy
 from replicast.sim.run import one_world
 from replicast.sim.workload_administer import Administer
 from replicast.sim.workloads import Ledger, Seat, WorkloadPlan
