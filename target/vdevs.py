@@ -51,6 +51,8 @@ REASONS: dict[Outcome, Reason | None] = {
     Outcome.MISSING: Reason.NOT_FOUND_HERE,
 }
 
+VERIFY_READS = 2
+
 StoredDone = Callable[[object, Outcome], None]
 ReadChunkDone = Callable[[object, BufferLike | Reason], None]
 VerifyDone = Callable[[object, int, str], None]
@@ -195,18 +197,28 @@ class Vdevs:
         if info.algorithm != algorithm:
             return done(token, VERIFY_ERROR, f"it is stored under hash algorithm {info.algorithm}")
 
+        self._verify(vdev, info, token, done, VERIFY_READS)
+        return None
+
+    def _verify(
+        self, vdev: Vdev, info: ChunkInfo, token: object, done: VerifyDone, reads: int
+    ) -> None:
+        """A bit may flip on its way from the disk: a copy is bad when each of `reads` says so."""
+
         def read(results: ReadResults) -> None:
             for each, result in results:
                 verdict, detail = _verdict(info, result)
-                if verdict == VERIFY_CORRUPT:
-                    drop = ChunkDrop(chid, info.sequence)
-                    self._set_aside(vdev, drop, done, each, verdict, detail)
-                else:
+                if verdict != VERIFY_CORRUPT:
                     self._loop.call_soon_threadsafe(done, each, verdict, detail)
+                elif reads > 1:
+                    self._verify(vdev, info, each, done, reads - 1)
+                else:
+                    drop = ChunkDrop(info.chid, info.sequence)
+                    self._set_aside(vdev, drop, done, each, verdict, detail)
 
-        if not vdev.submit_read(chid, token, read, direct=True):
-            done(token, VERIFY_ERROR, "too many reads wait")
-        return None
+        if not vdev.submit_read(info.chid, token, read, direct=True):
+            detail = "too many reads wait"
+            self._loop.call_soon_threadsafe(done, token, VERIFY_ERROR, detail)
 
     def verify_entry(self, event: VerifyEntry, done: EntryReadDone) -> None:
         """Read a row's entry past the caches, in a reader thread; done(token, found) in the loop."""

@@ -189,6 +189,12 @@ class StoreEngine:
         `direct` reads the device, past the page cache.
         Raises ChunkDamaged when another record is there, ReadFailed.
         """
+        try:
+            return self._read_chunk(info, direct=direct)
+        except ChunkDamaged:  # a bit may have flipped on its way: once more, from the device
+            return self._read_chunk(info, direct=True)
+
+    def _read_chunk(self, info: ChunkInfo, *, direct: bool) -> bytes:
         head = HEADER_BYTES + padded(len(info.chid))
         try:
             file = self._reader(info.incarnation)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from replicast.hashing import HashAlgorithm, content_hash
-from replicast.memory_disk import MemoryDisk
+from replicast.memory_disk import MemoryDisk, as_it_is
 from replicast.target.store.errors import Outcome, VdevError
 from replicast.target.store.memory import PATH, MemoryVdev
 from replicast.target.store.overlay import MemoryCheckpoint
@@ -96,6 +96,28 @@ def test_verify__answers_when_the_bad_copy_is_durably_set_aside(bench: Bench) ->
     assert bench.answers == []  # the drop is not durable: a put would find the bad copy here
     assert bench.settle() == [("bad", VERIFY_CORRUPT, "wrong hash")]
     assert not bench.vdev.has(CHID)
+
+
+@pytest.mark.parametrize("where", ["header", "payload"])
+def test_verify__and_read_spare_a_copy_that_is_right_when_read_again(
+    bench: Bench, where: str
+) -> None:
+    bench.put()
+    bench.settle()
+
+    def spoil(data: bytes) -> bytes:
+        if (len(data) < len(PAYLOAD)) != (where == "header"):
+            return data
+        bench.disk.spoil = as_it_is
+        return bytes([data[0] ^ 1]) + data[1:]
+
+    bench.disk.spoil = spoil
+    bench.vdevs.verify_chunk(3, CHID, 1, "spoiled once", bench.answer)
+    assert bench.settle() == [("spoiled once", VERIFIED, "")]
+    bench.disk.spoil = spoil
+    bench.vdevs.read_chunk(3, CHID, "read", bench.answer)
+    ((_, found),) = bench.settle()
+    assert len(found) == len(PAYLOAD) and bench.vdev.has(CHID)  # its hash is the reader's business
 
 
 def test_read__says_missing_when_the_bad_copy_is_durably_set_aside(bench: Bench) -> None:
