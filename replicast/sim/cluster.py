@@ -34,8 +34,8 @@ from replicast.sim.channels import Exchange
 from replicast.sim.damage import Damage
 from replicast.sim.loop import Clock
 from replicast.sim.network import Network
-from replicast.sim.operator import Operator, cure
 from replicast.sim.process import Main, Process, SimRuntime, Wires
+from replicast.sim.upkeep import Upkeep, cure
 from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
 from replicast.sim.watch import Watch
 from replicast.sim.world import World
@@ -113,7 +113,7 @@ class SimCluster:
         self.targets = [self._target(number) for number in range(1, shape.targets + 1)]
         self.clients = [self._client(number) for number in range(1, shape.clients + 1)]
         self.formation = self._form()
-        self.damage, self.operator = Damage(world), Operator(self)
+        self.damage, self.upkeep = Damage(world), Upkeep(self)
         for unit in self.targets:
             unit.process.disk.make_directory(DIRECTORY)
             for drive in unit.drives:
@@ -188,7 +188,7 @@ class SimCluster:
 
     def start(self) -> None:
         """Start all targets."""
-        self.operator.start()
+        self.upkeep.start()
         for unit in self.targets:
             self.start_target(unit)
 
@@ -210,7 +210,10 @@ class SimCluster:
             loop = asyncio.get_running_loop()
 
             def open_vdev(_disk: LockableDisk, place: VdevPlace, cluster_id: bytes) -> SimVdev:
-                return open_sim_vdev(drives[place.path], cluster_id, loop)
+                vdev = open_sim_vdev(drives[place.path], cluster_id, loop)
+                if vdev.damage and not self.damage.hit(unit.member.host):
+                    self.world.fail(f"{unit.member.name}: nothing damaged it: {vdev.damage}")
+                return vdev
 
             places = [VdevPlace(path) for path in paths]
             unit.daemon = TargetDaemon(config, places, membership, runtime, open_vdev)  # type: ignore[arg-type]
@@ -219,8 +222,8 @@ class SimCluster:
         unit.daemon = None
         for disk in unit.disks:
             disk.process_death()  # the last one's locks end with it
-        self.operator.started(unit)
-        unit.process.start(main, lambda error: self.operator.refused(unit, error))
+        self.upkeep.started(unit)
+        unit.process.start(main, lambda error: self.upkeep.refused(unit, error))
 
     def crash_target(self, unit: Unit) -> None:
         """As kill -9 of one process: what it wrote is in the page cache, synced or not."""
@@ -295,7 +298,7 @@ class SimCluster:
         self.wires.network.calm()
         for unit in (*self.targets, *self.clients):
             unit.process.resume()
-        self.operator.peace = True
+        self.upkeep.peace = True
         for unit in self.targets:
             cure(unit)
             if not unit.process.running:

@@ -8,6 +8,7 @@ nothing replaces voters yet. What destroys synced data asks sim/damage.py first 
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from replicast.sim.ailing import CHANGES, READS, SYNCS, WRITES, Ailing, Illness,
 from replicast.sim.cluster import Unit
 from replicast.target.store.format import HEADER_NAME
 from replicast.target.store.memory import PATH
-from replicast.target.store.segment import BLOCK_BYTES
+from replicast.target.store.segment import BLOCK_BYTES, FLUSH_MAGIC
 
 if TYPE_CHECKING:
     from replicast.sim.faults import Faults, Harm
@@ -26,6 +27,7 @@ SHARES = (0.02, 0.3, 1.0)  # of the operations that fail
 READ_FLIP_SHARES = (0.005, 0.05)
 FLIPS_MAX = 8
 LOOKS_MAX = 50
+META_SHARE, META_BYTES = 0.5, 600
 
 Infect = Callable[["Faults", Ailing], Illness]
 Choose = Callable[["Faults"], MemoryDisk]
@@ -121,11 +123,16 @@ def header_rot(faults: Faults, most_ns: int) -> None:
 
 
 def _written_byte(faults: Faults, disk: MemoryDisk) -> tuple[Path, int]:
-    """Somewhere in a file, rather not where it was allocated and never written."""
+    """In a file: often at the head of a flush, where its record headers and row entries stand,
+    else anywhere; rather not where it was allocated and never written."""
     files = {path: data for path, data in disk.files().items() if data}
     path = faults._rng.choice(list(files))
     for _ in range(LOOKS_MAX):
         path = faults._rng.choice(list(files))
+        flushes = [found.start() for found in re.finditer(FLUSH_MAGIC, files[path])]
+        if flushes and faults._rng.random() < META_SHARE:
+            within = faults._rng.randrange(META_BYTES)
+            return path, min(faults._rng.choice(flushes) + within, len(files[path]) - 1)
         offset = faults._rng.randrange(len(files[path].rstrip(b"\0")) or 1)
         if files[path][offset]:
             return path, offset
@@ -158,7 +165,7 @@ def empty_disk(faults: Faults, most_ns: int) -> None:
         faults._cluster.kill_target(unit)
         replaced = faults._rng.choice([unit.drives, [faults._rng.choice(unit.drives)]])
         for drive in replaced:
-            faults._cluster.operator.replace(drive)
+            faults._cluster.upkeep.replace(drive)
         faults._lasting(most_ns, lambda: faults.revive(unit))
 
 

@@ -247,19 +247,19 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Future[Any]:
         """In the loop, later: the work of threads is pure or goes to simulated disks."""
         future = self.create_future()
-
-        def work() -> None:
-            if future.cancelled():
-                return
-            try:
-                future.set_result(func(*args))
-            except Blocked:
-                self.call_later(BLOCKED_SECONDS, work)
-            except Exception as error:  # noqa: BLE001 - whatever it raised belongs to the future
-                future.set_exception(error)
-
-        self.call_later(self._rng.randrange(THREAD_NS_MAX) / 1e9, work)
+        self.call_later(self._rng.randrange(THREAD_NS_MAX) / 1e9, self._work, future, func, args)
         return future
+
+    def _work(self, future: asyncio.Future[Any], func: Callable[..., Any], args: Any) -> None:
+        # No closure that refers to itself: nothing collects cycles while a world lives.
+        if future.cancelled():
+            return
+        try:
+            future.set_result(func(*args))
+        except Blocked:
+            self.call_later(BLOCKED_SECONDS, self._work, future, func, args)
+        except Exception as error:  # noqa: BLE001 - whatever it raised belongs to the future
+            future.set_exception(error)
 
     # -- descriptors and signals ------------------------------------------------------
 

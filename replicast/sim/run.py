@@ -21,13 +21,13 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
 from replicast.embed import Cluster
 from replicast.errors import Conflict, Unavailable
-from replicast.gateway.walk import ChunkFinding, NameFinding, Walk, WalkError
+from replicast.gateway.walk import ChunkFinding, CopyFinding, NameFinding, Walk, WalkError
 from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
 from replicast.sim.faults import Faults
@@ -224,27 +224,32 @@ class _Run:
 
     async def _walks(self, client: Cluster) -> None:
         opened = client._opened
+
+        def damaged(index: int) -> bool:
+            return self._cluster.damage.hit(opened.initiator.table.host_of(index))
+
         async for found in Walk(opened.initiator, opened.objects).repair(BUCKET):
-            if isinstance(found, ChunkFinding):
-                self._check_bad(found, "before repair", client)
-            elif isinstance(found, WalkError) or (
-                not isinstance(found, NameFinding) and found.action != "restored"
-            ):
+            if isinstance(found, NameFinding):
+                self._check_bad(found.copies, ("corrupt",), damaged)
+            elif isinstance(found, ChunkFinding):
+                self._check_bad(found.copies, ("corrupt", "missing"), damaged)
+            elif isinstance(found, WalkError) or found.action != "restored":
                 self._world.fail(f"repair: {found}")
         async for finding in Walk(opened.initiator, opened.objects).verify(BUCKET):
             if isinstance(finding, ChunkFinding):
-                self._check_bad(finding, "after repair", None)
+                self._check_bad(finding.copies, ("corrupt", "missing"), lambda index: False)
                 if finding.hosts < finding.wanted:
                     self._world.fail(f"after repair {finding.hosts} of {finding.wanted}: {finding}")
             elif isinstance(finding, WalkError) or not finding.whole:
                 self._world.fail(f"after repair: {finding}")
 
-    def _check_bad(self, finding: ChunkFinding, when: str, client: Cluster | None) -> None:
-        """Only what was damaged may be wrong, and only before repair (then: with `client`)."""
-        for copy in finding.copies:
-            host = "" if client is None else client._opened.initiator.table.host_of(copy.vdev_index)
-            if copy.state in ("corrupt", "missing") and not self._cluster.damage.hit(host):
-                self._world.fail(f"{when}: {copy}")
+    def _check_bad(
+        self, copies: Sequence[CopyFinding], bad: tuple[str, ...], may: Callable[[int], bool]
+    ) -> None:
+        """Only VDEVs whose disks were damaged may hold what is bad."""
+        for copy in copies:
+            if copy.state in bad and not may(copy.vdev_index):
+                self._world.fail(f"nothing damaged it: {copy}")
 
 
 async def _make_bucket(client: Cluster) -> None:

@@ -12,6 +12,7 @@ import errno
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from replicast.disks import Lock
 from replicast.hashing import content_hash
@@ -142,19 +143,19 @@ class SimVdev(MemoryVdev):
             return False
         self._reads += 1
 
-        def ended() -> None:
-            if self._drive.stuck:
-                return self._drive.when_moving(lambda: self._later(ended))
-            self._reads -= 1
-            result: bytes | ReadError
-            try:
-                result = read()
-            except ReadError as error:
-                result = error
-            return done([(token, result)])
-
-        self._loop.call_later(self._drive.read_ns(0) / 1e9, ended)
+        self._loop.call_later(self._drive.read_ns(0) / 1e9, self._end_read, read, token, done)
         return True
+
+    def _end_read(self, read: Callable[[], bytes], token: object, done: ReadDone) -> None:
+        if self._drive.stuck:
+            return self._drive.when_moving(lambda: self._later(self._end_read, read, token, done))
+        self._reads -= 1
+        result: bytes | ReadError
+        try:
+            result = read()
+        except ReadError as error:
+            result = error
+        return done([(token, result)])
 
     def _arm(self) -> None:
         due_ns = self.deadline_ns()
@@ -179,8 +180,8 @@ class SimVdev(MemoryVdev):
             raise Blocked
         super().close()
 
-    def _later(self, go_on: Callable[[], None]) -> None:
-        self._loop.call_soon(go_on)
+    def _later(self, go_on: Callable[..., None], *arguments: Any) -> None:
+        self._loop.call_soon(go_on, *arguments)
 
     def _step(self, due_ns: int) -> None:
         self._timer = None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import random
+import weakref
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from zmq.utils import z85
 from replicast.curve import CurveHub
 from replicast.keys import Identity, KeyPair, Role
 from replicast.sim.channels import Exchange, SimContext
-from replicast.sim.loop import Clock, SimLoop
+from replicast.sim.loop import Blocked, Clock, SimLoop
 from replicast.sim.network import Network
 from replicast.sim.world import INSTANT_EVENTS_MAX, World
 from replicast.units import MS, SECOND
@@ -44,6 +46,33 @@ def test_loop__timers_timeouts_and_threads_take_virtual_time() -> None:
     make_loop(world).run_soon(work())
     world.run_until(60 * SECOND)
     assert seen[:2] == [2 * SECOND, 5 * SECOND] and 5 * SECOND <= seen[2] < 5 * SECOND + 2 * MS
+
+
+def test_loop__work_of_a_thread_waits_for_a_device_and_is_let_go() -> None:
+    """Nothing collects cycles while a world lives: what a thread was given must go with it."""
+    world, tries = World(1), []
+
+    class Payload:
+        def hash(self) -> int:
+            tries.append(world.time_ns)
+            if len(tries) < 3:
+                raise Blocked
+            return 5
+
+    async def work() -> None:
+        payload = Payload()
+        left.append(weakref.ref(payload))
+        assert await asyncio.to_thread(payload.hash) == 5
+
+    left: list[weakref.ref[Payload]] = []
+    gc.disable()
+    try:
+        make_loop(world).run_soon(work())
+        world.run_until(60 * SECOND)
+        assert len(tries) == 3 and tries[0] < tries[1] < tries[2]
+        assert left[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_loop__a_fast_clock_sleeps_shorter() -> None:

@@ -35,7 +35,7 @@ WATCH_NS = 2 * SECOND
 FAILED = (VdevStatus.FAULTED, VdevStatus.READ_ONLY)
 
 
-class Operator:
+class Upkeep:
     """See the module header."""
 
     def __init__(self, cluster: SimCluster) -> None:
