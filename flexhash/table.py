@@ -96,6 +96,7 @@ class Table:
         self._row_shift = 32 - (policy.row_count.bit_length() - 1)
         self._leaders = leaders_of(rows.names, self.vdevs)
         self._members: list[tuple[int, ...] | None] = [None] * policy.row_count
+        self._replicas: list[tuple[int, ...] | None] = [None] * policy.row_count
         self._candidates: list[tuple[int, ...] | None] = [None] * policy.row_count
         self._vdevs_by_node: dict[int, tuple[int, ...]] = dict.fromkeys(self.targets, ())
         for index, vdev in self.vdevs.items():
@@ -120,7 +121,10 @@ class Table:
 
     def name_replicas(self, row: int) -> tuple[int, ...]:
         """The in-sync set; the first that is UP leads."""
-        return _line(self.rows.names, row)
+        found = self._replicas[row]
+        if found is None:
+            found = self._replicas[row] = _line(self.rows.names, row)
+        return found
 
     def name_candidates(self, row: int) -> tuple[int, ...]:
         """Who should be name replicas: the first `copies` members on distinct hosts."""
@@ -134,8 +138,7 @@ class Table:
 
     def row_leader(self, row: int) -> int | None:
         """The first in-sync replica whose VDEV is UP; None: names of the row are unavailable."""
-        leader = int(self._leaders[row])
-        return None if leader < 0 else leader
+        return self._leader_list[row]
 
     def members_since(self, row: int) -> int:
         """The generation that last changed members or draining of the row."""
@@ -143,11 +146,27 @@ class Table:
 
     def names_since(self, row: int) -> int:
         """The generation that last changed the in-sync set or the leader of the row."""
-        return int(self.rows.names_since[row])
+        return self._names_since_list[row]
 
     def leader_since(self, row: int) -> int:
         """The generation that last changed the leader of the row."""
-        return int(self.rows.leader_since[row])
+        return self._leader_since_list[row]
+
+    # Asked several times for every request, and a list answers far faster than an array.
+
+    @cached_property
+    def _leader_list(self) -> list[int | None]:
+        return [None if leader < 0 else leader for leader in self._leaders.tolist()]
+
+    @cached_property
+    def _names_since_list(self) -> list[int]:
+        found: list[int] = self.rows.names_since.tolist()
+        return found
+
+    @cached_property
+    def _leader_since_list(self) -> list[int]:
+        found: list[int] = self.rows.leader_since.tolist()
+        return found
 
     # -- VDEVs and targets --------------------------------------------------------------------
 

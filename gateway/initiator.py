@@ -44,6 +44,7 @@ from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
 from replicast.transfer import SendPayload
 from replicast.units import KIB, SECOND
+from replicast.wake_timer import WakeTimer
 from replicast.wire.codec import WireError
 from replicast.wire.documents import Reference
 from replicast.wire.name_messages import NameList
@@ -104,8 +105,8 @@ class UdpInitiator:
         self._remembered: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
         self._hashers = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="hash")
         self._fetches: dict[int, asyncio.Task[None]] = {}  # by generation
-        self._timer: asyncio.TimerHandle | None = None
-        self._pumping = self._closed = False
+        self._timer = WakeTimer(now_ns, self._expire)
+        self._closed = False
         self.find_bucket: BucketLookup | None = None
 
     def connect(self, link: Link) -> None:
@@ -115,8 +116,7 @@ class UdpInitiator:
     def close(self) -> None:
         """Fail what is in flight and all that comes after; the owner closes link and source."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         for task in list(self._fetches.values()):
             task.cancel()
         for future in self._futures.values():
@@ -288,18 +288,19 @@ class UdpInitiator:
         """A message from a target."""
         if not self._requests.receive(incoming, now_ns):
             self._chunks.receive(incoming, now_ns)
-        self._pump_soon()
 
     def on_completed(self, transfer_ids: list[bytes], now_ns: int) -> None:
         """Payloads that have arrived whole."""
         for transfer_id in transfer_ids:
             self._chunks.transfer_completed(transfer_id, now_ns)
-        self._pump_soon()
 
     def on_sent(self, event: SendPayload, now_ns: int) -> None:
         """A payload job has left."""
         self._chunks.payload_sent(event.transfer_id, event.token, now_ns)
-        self._pump_soon()
+
+    def on_delivered(self) -> None:
+        """That was all for now."""
+        self._pump()
 
     def on_table(self, table: Table) -> None:
         """A newer table was adopted."""
@@ -368,15 +369,8 @@ class UdpInitiator:
         if len(self._remembered) > REMEMBERED_CHUNKS_MAX:
             self._remembered.popitem(last=False)
 
-    def _pump_soon(self) -> None:
-        """Once per wake-up, after the shell has delivered its whole batch."""
-        if not self._pumping:
-            self._pumping = True
-            asyncio.get_running_loop().call_soon(self._pump)
-
     def _pump(self) -> None:
         """Carry out what the cores want; re-arm the timer."""
-        self._pumping = False
         if self._closed:
             return  # the link may be gone
         now_ns = self._now_ns()
@@ -443,19 +437,9 @@ class UdpInitiator:
     def _arm(self) -> None:
         if self._closed:
             return
-        times = [self._chunks.deadline_ns(), self._requests.deadline_ns()]
-        due_ns = min((t for t in times if t is not None), default=None)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if due_ns is not None:
-            delay_ns = max(0, due_ns - self._now_ns())
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(delay_ns / 1e9, self._expire, due_ns)
+        self._timer.arm(self._chunks.deadline_ns(), self._requests.deadline_ns())
 
-    def _expire(self, due_ns: int) -> None:
-        # Timers may fire a little early; the cores must not see time before their deadline.
-        now_ns = max(due_ns, self._now_ns())
+    def _expire(self, now_ns: int) -> None:
         self._chunks.expire(now_ns)
         self._requests.expire(now_ns)
         self._pump()

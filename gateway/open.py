@@ -187,6 +187,7 @@ class _Opening:
             on_incoming=initiator.on_incoming,
             on_completed=initiator.on_completed,
             on_sent=initiator.on_sent,
+            on_delivered=initiator.on_delivered,
         )
         return open_udp(plan, buffers, callbacks, self._counters, self._runtime)
 

@@ -38,9 +38,9 @@ REQUESTS_MAX = 1000
 HEARTBEAT_MS, SILENCE_MS = 1000, 4000
 RECONNECT_MS, RECONNECT_MS_MAX = 50, 1000
 CONNECT_POLL_SECONDS = 0.02
-POLLIN = int(zmq.POLLIN)  # the enumeration is slow
 READ_BATCH_FRAMES = 100
 OPERATION_ID = slice(1, 17)  # of a frame
+EVENTS, POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)  # plain: asked with every frame
 
 Allow = Callable[[str], Identity | None]
 T = TypeVar("T")
@@ -146,7 +146,7 @@ class _Port(Generic[T]):
     """A socket read by the event loop into a bounded queue.
 
     ZeroMQ's descriptor only signals changes, and a send may swallow one: so every send
-    schedules a look at the receiving side.
+    looks whether something waits on the receiving side.
     """
 
     def __init__(self, hub: CurveHub, channel: str, kind: int) -> None:
@@ -226,7 +226,7 @@ class _Port(Generic[T]):
             self._stopped = not self.closed and self._full()
             if self.closed or self._stopped:
                 return
-            if not int(self.socket.getsockopt(zmq.EVENTS)) & POLLIN:  # cheaper than an exception
+            if not self._readable():
                 return
             self._on_parts(self.socket.recv_multipart(zmq.DONTWAIT, copy=False))
         self._schedule()  # more may wait; let others run first
@@ -242,8 +242,12 @@ class _Port(Generic[T]):
         except zmq.ZMQError:
             return False
         finally:
-            self._schedule()
+            if self._readable():
+                self._schedule()
         return True
+
+    def _readable(self) -> bool:
+        return bool(int(self.socket.getsockopt(EVENTS)) & POLLIN)
 
 
 class _Gate(_Port[bytes]):

@@ -202,15 +202,17 @@ class Counters:
 
     def gauge(self, name: str, *labels: str, value: float) -> None:
         """Set a gauge."""
-        self._check(name, labels, "gauge")
-        self.values[(name, labels)] = value
+        key = (name, labels)
+        if key not in self.values:
+            self._check(name, labels, "gauge")
+        self.values[key] = value
 
     def observe_ns(self, name: str, *labels: str, elapsed_ns: int) -> None:
         """Add one observation to a histogram; buckets, then sum and count at the end."""
-        self._check(name, labels, "histogram")
         key = (name, labels)
         cells = self.histograms.get(key)
         if cells is None:
+            self._check(name, labels, "histogram")
             cells = self.histograms[key] = [0.0] * (len(BUCKETS_SECONDS) + 3)
         seconds = elapsed_ns / 1e9
         cells[bisect_left(BUCKETS_SECONDS, seconds)] += 1

@@ -36,6 +36,7 @@ import xxhash
 from replicast.auth.keyring import KeyRing
 
 PAYLOAD_MAGIC = 0x59415052  # the bytes "RPAY"
+_MAGIC_BYTES = PAYLOAD_MAGIC.to_bytes(4, "little")
 PAYLOAD_VERSION = 1
 PAYLOAD_TYPE = 14
 FLAG_MAC = 1
@@ -125,7 +126,7 @@ def header_for(
 
 def is_payload(datagram: bytes | memoryview) -> bool:
     """Whether a datagram starts with the payload magic."""
-    return len(datagram) >= 4 and int.from_bytes(datagram[:4], "little") == PAYLOAD_MAGIC
+    return datagram[:4] == _MAGIC_BYTES
 
 
 def parse_header(datagram: bytes | memoryview) -> PayloadHeader | None:

@@ -236,6 +236,7 @@ class TargetDaemon:
                 on_incoming=self._service.on_incoming,
                 on_completed=self._service.on_completed,
                 on_sent=self._service.on_sent,
+                on_delivered=self._service.on_delivered,
             ),
             self.counters,
             self._runtime,

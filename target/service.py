@@ -39,6 +39,7 @@ from replicast.target.vdevs import REASONS, Vdevs
 from replicast.target.verify import VerifyChunk
 from replicast.transfer import BufferLike, PayloadBuffers, SendPayload
 from replicast.units import MIB, SECOND
+from replicast.wake_timer import WakeTimer
 from replicast.wire.control_messages import CommandResult
 from replicast.wire.name_messages import NameList, NameVerify
 from replicast.wire.reasons import Reason
@@ -120,8 +121,11 @@ class TargetService:
         self.table: Table | None = None
         self._rows_outcome: dict[int, Outcome] = {}  # by VDEV, the last one: changes are logged
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = WakeTimer(now_ns, self._expire)
         self._pumping = False
+        self._chunks_told = False  # since the last pump
+        self._names_due_ns: int | None = None
+        self._chunks_due_ns: int | None = None
 
     def connect(self, link: Link, peers: Peers, control: Control) -> None:
         """Everything below; before any message arrives."""
@@ -159,7 +163,7 @@ class TargetService:
                 credit_bytes=self._link.receive_bytes,
             )
         else:
-            self.chunks.adopt(table, now_ns)
+            self._tell_chunks().adopt(table, now_ns)
         self._pump()
 
     def _map(self, table: Table, now_ns: int) -> None:
@@ -184,8 +188,7 @@ class TargetService:
         """Hand over: lead nothing any more."""
         self.names.stop(self._now_ns())
         self._pump()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         for task in self._tasks:
             task.cancel()
 
@@ -202,10 +205,9 @@ class TargetService:
                 Outgoing(self._status(now_ns), incoming.sender, incoming.operation_id, 0), now_ns
             )
         elif self.chunks is not None and isinstance(message, CHUNK_REQUESTS):
-            self.chunks.receive(incoming, now_ns)
+            self._tell_chunks().receive(incoming, now_ns)
         else:
             self._counters.count("datagrams_dropped", "not_expected")
-        self._pump_soon()
 
     def on_peers(self, messages: list[tuple[Message, NodeId]]) -> None:
         """Row messages of other targets."""
@@ -218,14 +220,16 @@ class TargetService:
         """Payloads that have arrived whole."""
         for transfer_id in transfer_ids:
             if self.chunks is not None:
-                self.chunks.transfer_completed(transfer_id, now_ns)
-        self._pump_soon()
+                self._tell_chunks().transfer_completed(transfer_id, now_ns)
 
     def on_sent(self, event: SendPayload, now_ns: int) -> None:
         """A payload job has left."""
-        assert isinstance(event.to, tuple) and self.chunks is not None
-        self.chunks.payload_sent(event.to[0], event.transfer_id, event.token, now_ns)
-        self._pump_soon()
+        assert isinstance(event.to, tuple)
+        self._tell_chunks().payload_sent(event.to[0], event.transfer_id, event.token, now_ns)
+
+    def on_delivered(self) -> None:
+        """That was all of one wake-up of the network."""
+        self._pump()
 
     # -- carrying out -----------------------------------------------------------------
 
@@ -234,22 +238,39 @@ class TargetService:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self._pump)
 
+    def _tell_chunks(self) -> ChunkService:
+        """The chunk core, about to be told something: the next pump asks what it wants."""
+        assert self.chunks is not None
+        self._chunks_told = True
+        return self.chunks
+
     def _pump(self) -> None:
+        """A core that was told nothing since the last pump wants nothing new."""
         self._pumping = False
         now_ns = self._now_ns()
+        if self.names.told:
+            self._pump_names(now_ns)
+        if self._chunks_told:
+            self._pump_chunks(self._tell_chunks(), now_ns)
+        self._link.flush()
+        self._timer.arm(self._names_due_ns, self._chunks_due_ns)
+
+    def _pump_names(self, now_ns: int) -> None:
         for outgoing in self.names.take_outgoing():
             self._link.send(outgoing, now_ns)
         for event in self.names.take_events():
             self._on_name_event(event)
-        if self.chunks is not None:
-            for outgoing in self.chunks.take_outgoing():
-                self._link.send(outgoing, now_ns)
-            for event in self.chunks.take_events():
-                self._on_chunk_event(event)
-            for outgoing in self.chunks.take_outgoing():
-                self._link.send(outgoing, now_ns)
-        self._link.flush()
-        self._arm(now_ns)
+        self._names_due_ns = self.names.deadline_ns()
+
+    def _pump_chunks(self, chunks: ChunkService, now_ns: int) -> None:
+        self._chunks_told = False
+        for outgoing in chunks.take_outgoing():
+            self._link.send(outgoing, now_ns)
+        for event in chunks.take_events():
+            self._on_chunk_event(event)
+        for outgoing in chunks.take_outgoing():
+            self._link.send(outgoing, now_ns)
+        self._chunks_due_ns = chunks.deadline_ns()
 
     def _on_name_event(self, event: Event) -> None:
         if isinstance(event, AppendRecords):
@@ -297,8 +318,7 @@ class TargetService:
     def _store_hold(self, event: StoreHold) -> None:
         index = event.vdev_index
         if not self._vdevs.by_index[index].has(event.chid):
-            assert self.chunks is not None
-            self.chunks.stored(event.token, index, Reason.NOT_FOUND_HERE, self._now_ns())
+            self._tell_chunks().stored(event.token, index, Reason.NOT_FOUND_HERE, self._now_ns())
             self._pump_soon()
             return
         until_ns = self._wall_ns() + HOLD_NS
@@ -306,8 +326,8 @@ class TargetService:
         self._vdevs.store_hold(index, event.chid, until_ns, token, self._chunk_stored)
 
     def _chunk_stored(self, token: object, outcome: Outcome) -> None:
-        assert isinstance(token, tuple) and self.chunks is not None
-        self.chunks.stored(token[0], token[1], REASONS[outcome], self._now_ns())
+        assert isinstance(token, tuple)
+        self._tell_chunks().stored(token[0], token[1], REASONS[outcome], self._now_ns())
         if outcome is Outcome.HASH_MISMATCH:
             self._counters.count("hash_mismatches", "received")
         self._pump_soon()
@@ -325,8 +345,8 @@ class TargetService:
         return stored
 
     def _read(self, token: object, result: BufferLike | Reason) -> None:
-        assert isinstance(token, int) and self.chunks is not None
-        self.chunks.read_done(token, result, self._now_ns())
+        assert isinstance(token, int)
+        self._tell_chunks().read_done(token, result, self._now_ns())
         self._pump_soon()
 
     def _entry_read(self, token: object, found: bytes | EntryBad | None) -> None:
@@ -335,20 +355,19 @@ class TargetService:
         self._pump_soon()
 
     def _verified(self, token: object, verdict: int, detail: str) -> None:
-        assert isinstance(token, int) and self.chunks is not None
-        self.chunks.verified(token, verdict, detail)
+        assert isinstance(token, int)
+        self._tell_chunks().verified(token, verdict, detail)
         self._pump_soon()
 
     def _join(self, number: int) -> None:
         memberships = self._link.memberships
         if memberships is not None and memberships.join_rendezvous(number):
-            assert self.chunks is not None
-            self.chunks.group_joined(number, self._now_ns())
+            self._tell_chunks().group_joined(number, self._now_ns())
 
     def on_left(self, number: int) -> None:
         """A rendezvous group was left to make room for another."""
         if self.chunks is not None:
-            self.chunks.group_left(number)
+            self._tell_chunks().group_left(number)
 
     async def _fetch(self, generation: int) -> None:
         try:
@@ -379,23 +398,10 @@ class TargetService:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _arm(self, now_ns: int) -> None:
-        times = [self.names.deadline_ns()]
-        times += [self.chunks.deadline_ns()] if self.chunks is not None else []
-        due_ns = min((t for t in times if t is not None), default=None)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if due_ns is not None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0, due_ns - now_ns) / 1e9, self._expire, due_ns)
-
-    def _expire(self, due_ns: int) -> None:
-        # Timers may fire a little early; the cores must not see time before their deadline.
-        now_ns = max(due_ns, self._now_ns())
+    def _expire(self, now_ns: int) -> None:
         self.names.expire(now_ns)
         if self.chunks is not None:
-            self.chunks.expire(now_ns)
+            self._tell_chunks().expire(now_ns)
         self._pump()
 
     # -- status -----------------------------------------------------------------------

@@ -392,5 +392,7 @@ class Endpoint:
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
-        times = (self._assembler.deadline_ns(), self._sessions.deadline_ns())
-        return min((t for t in times if t is not None), default=None)
+        fragments_ns, sessions_ns = self._assembler.deadline_ns(), self._sessions.deadline_ns()
+        if fragments_ns is None or sessions_ns is None:
+            return sessions_ns if fragments_ns is None else fragments_ns
+        return min(fragments_ns, sessions_ns)

@@ -12,7 +12,7 @@ REPAIRS_MAX rounds.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from replicast.machine import Destination, NodeId
 
@@ -37,7 +37,7 @@ class Sent:
     counter: int = 0
     count: int = 1
     repairs: int = 0
-    again: dict[NodeId, None] = field(default_factory=dict)
+    again: tuple[NodeId, ...] = ()
 
 
 class RecentMessages:
@@ -51,10 +51,11 @@ class RecentMessages:
 
     def add(self, sent: Sent) -> None:
         """Remember; the oldest make room."""
-        self._ring[sent.counter] = sent
+        ring = self._ring
+        ring[sent.counter] = sent
         self._bytes += len(sent.body)
-        while len(self._ring) > self._count_max or self._bytes > self._bytes_max:
-            self._bytes -= len(self._ring.popitem(last=False)[1].body)
+        while len(ring) > self._count_max or self._bytes > self._bytes_max:
+            self._bytes -= len(ring.popitem(last=False)[1].body)
 
     def claim(self, counter: int, node_id: NodeId, now_ns: int) -> Sent | None:
         """The message that used `counter`, if it may go to this node again; marks it as gone."""
@@ -65,7 +66,7 @@ class RecentMessages:
             return None
         if isinstance(sent.to, int) and sent.to != node_id:
             return None
-        sent.again[node_id] = None
+        sent.again += (node_id,)
         return sent
 
     def repair(self, counter: int, node_id: NodeId, now_ns: int) -> Sent | None:

@@ -50,6 +50,7 @@ class UdpCallbacks:
     on_incoming: Callable[[Incoming, int], None]
     on_completed: Callable[[list[bytes], int], None]
     on_sent: Callable[[SendPayload, int], None]
+    on_delivered: Callable[[], None]
 
 
 def payload_bytes(bind: Address, runtime: Runtime = SYSTEM) -> int:
@@ -102,6 +103,7 @@ def open_udp(
         on_incoming=callbacks.on_incoming,
         on_completed=callbacks.on_completed,
         on_sent=callbacks.on_sent,
+        on_delivered=callbacks.on_delivered,
         fan_out=lambda outgoing: (),
         plan=plan.plan,
         memberships=memberships,

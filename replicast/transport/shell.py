@@ -3,6 +3,7 @@
     NetThread -- datagrams --> Endpoint core -- messages --> on_incoming
               -- transfers complete -----------------------> on_completed
               -- payload jobs that have left --------------> on_sent
+              -- that was all of one wake-up --------------> on_delivered
     send(Outgoing), send_payload(SendPayload) <-- the daemon; then flush()
 
 Owns the unicast socket, the thread, the memberships and the endpoint's timer; it
@@ -31,6 +32,7 @@ from replicast.transport.memberships import Memberships
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import FeedCode, NetThread
 from replicast.transport.sockets import receive_buffer_bytes
+from replicast.wake_timer import WakeTimer
 from replicast.witness import Witness
 
 LOG = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class UdpShell:
         on_incoming: Callable[[Incoming, int], None],
         on_completed: Callable[[list[bytes], int], None],
         on_sent: Callable[[SendPayload, int], None],
+        on_delivered: Callable[[], None],
         fan_out: Callable[[Outgoing], Iterable[NodeId]],
         plan: MulticastPlan | None = None,
         memberships: Memberships | None = None,
@@ -62,14 +65,13 @@ class UdpShell:
         self._socket, self._keys, self._counters = unicast, keys, counters
         self._now_ns, self._fan_out = now_ns, fan_out
         self._on_incoming, self._on_completed = on_incoming, on_completed
-        self._on_sent, self._witness = on_sent, witness
+        self._on_sent, self._on_delivered, self._witness = on_sent, on_delivered, witness
         self._jobs: dict[int, SendPayload] = {}
         self._waiting: deque[SendPayload] = deque()
         self._ended: list[SendPayload] = []
         self._next_job = 0
         self._counted: dict[str, int] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_ns = 0
+        self._timer = WakeTimer(now_ns, self._expire)
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
@@ -86,8 +88,7 @@ class UdpShell:
     def close(self) -> None:
         """Stop the thread and close all sockets; nothing is delivered afterwards."""
         self._loop.remove_reader(self.net.fileno())
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         if self.memberships is not None:
             self.memberships.close()
         self.net.stop()
@@ -109,11 +110,11 @@ class UdpShell:
             self.endpoint.send(outgoing, now_ns)
 
     def flush(self) -> None:
-        """Hand all queued messages to the kernel and re-arm the endpoint's timer."""
+        """Hand all queued messages to the kernel."""
         queued = self.endpoint.take_datagrams()
         if queued:
-            self.net.send_control([(UNICAST_TAG, d.payload, self._resolve(d.to)) for d in queued])
-        self._arm()
+            resolve = self._resolve
+            self.net.send_control([(UNICAST_TAG, payload, resolve(to)) for to, payload in queued])
 
     def send_payload(self, event: SendPayload) -> None:
         """Execute a core's event; on_sent follows when the last datagram has left."""
@@ -185,6 +186,7 @@ class UdpShell:
     def _report_ended(self) -> None:
         ended, self._ended = self._ended, []
         self._report(ended, self._now_ns())
+        self._guard(self._on_delivered)
         self.flush()
 
     def _report(self, events: list[SendPayload], now_ns: int) -> None:
@@ -205,7 +207,9 @@ class UdpShell:
             self._guard(self._on_completed, completed, now_ns)
         self._report([self._jobs.pop(job) for job in sent], now_ns)
         self._submit_waiting()
+        self._guard(self._on_delivered)
         self.flush()
+        self._timer.arm(self.endpoint.deadline_ns())  # only what arrives moves its deadline
 
     def _receive(self, tag: int, datagram: bytes, source: Address, now_ns: int) -> None:
         group = self.memberships.group_of(tag) if self.memberships is not None else None
@@ -242,22 +246,10 @@ class UdpShell:
             self._drop("handler_failed")
 
     # -- time and counts ----------------------------------------------------------------
-    def _arm(self) -> None:
-        """Have a timer that fires no later than the endpoint's deadline; early does no harm."""
-        deadline_ns = self.endpoint.deadline_ns()
-        if deadline_ns is None or (self._timer is not None and self._timer_ns <= deadline_ns):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        delay_ns = max(0, deadline_ns - self._now_ns())
-        self._timer = self._loop.call_later(delay_ns / 1e9, self._expire, deadline_ns)
-        self._timer_ns = deadline_ns
-
-    def _expire(self, deadline_ns: int) -> None:
-        self._timer = None
-        # Timers may fire a little early; the core must not see time before its deadline.
-        self.endpoint.expire(max(deadline_ns, self._now_ns()))
+    def _expire(self, now_ns: int) -> None:
+        self.endpoint.expire(now_ns)
         self.flush()
+        self._timer.arm(self.endpoint.deadline_ns())
 
     def count_stats(self) -> None:
         """Bring the thread's counters into the metrics; called before they are rendered."""

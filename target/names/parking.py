@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from replicast.machine import Incoming
 from replicast.wire.name_messages import NamePut
 
-ANY_ROW = -1  # waits for a table or for several rows
+ANY_ROW = -1  # waits for a table
 
 
 class Parking:

@@ -27,7 +27,7 @@ from replicast.target.names.leader import Leadership, PeerWindows
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.listing import list_page, listable
 from replicast.target.names.outbox import Outbox
-from replicast.target.names.parking import Parking
+from replicast.target.names.parking import ANY_ROW, Parking
 from replicast.target.names.removals import Removals
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.requests import (
@@ -89,6 +89,7 @@ class NameService:
         self._appends: dict[int, Appends] = {}
         self._now_ns = 0
         self._flushed = True
+        self.told = False  # something, since the owner last took events
         self._held: dict[int, None] = {}  # rows that held records when their VDEV was opened
 
     # -- what the owner tells ----------------------------------------------------
@@ -217,6 +218,7 @@ class NameService:
     def take_events(self) -> list[Event]:
         """SendPeer, AppendRecords, RowsChange, FetchTable."""
         self._flush()
+        self.told = False
         self._take_records()
         return self._outbox.take_events(self._now_ns)
 
@@ -249,14 +251,13 @@ class NameService:
         if table is None or incoming.generation > table.generation:
             self._outbox.fetch_table(incoming.generation)
             leased = self.context.lease.valid(self._now_ns)  # else that table may never come
-            row, wait = -1, Reason.NOT_READY if leased else Reason.NO_LEASE
+            row, wait = ANY_ROW, Reason.NOT_READY if leased else Reason.NO_LEASE
             last = last or not leased
         elif isinstance(request, NameList):
-            row = -1
-            wait_or_none = self._list(incoming, request, table, last)
-            if wait_or_none is None:
+            row_or_none = self._list(incoming, request, last)
+            if row_or_none is None:
                 return
-            wait = wait_or_none
+            row, wait = row_or_none, Reason.NOT_READY
         else:
             row = request.key.row
             wait_or_none = self._row_request(incoming, request.key, table)
@@ -293,13 +294,11 @@ class NameService:
             self._touched(lead.replica)
         return wait
 
-    def _list(
-        self, incoming: Incoming, request: NameList, table: Table, last: bool
-    ) -> Reason | None:
-        """Answer with all rows that are ready; wait a little for those that will be."""
+    def _list(self, incoming: Incoming, request: NameList, last: bool) -> int | None:
+        """Answer with all rows that are ready; the row to wait for if one will be soon."""
         ready: list[tuple[int, View]] = []
         reason: Reason | None = None
-        waiting = False
+        waiting: int | None = None
         for row in request.rows:
             refusal = self.context.refusal(row, incoming.generation, self._now_ns)
             lead = self._touch(row) if refusal is None else None
@@ -307,10 +306,10 @@ class NameService:
                 reason = reason or refusal or Reason.FAULTED
             elif listable(request, lead, self.context.buckets, self._now_ns):
                 ready.append((row, self._stores[lead.vdev_index]))
-            else:
-                waiting = True
-        if waiting and not last:
-            return Reason.NOT_READY
+            elif waiting is None:
+                waiting = row
+        if waiting is not None and not last:
+            return waiting
         if not ready:
             self._refuse(incoming, reason or Reason.NOT_READY)
             return None
@@ -431,7 +430,7 @@ class NameService:
     # -- the end of a wake-up ------------------------------------------------------
 
     def _wake(self, now_ns: int) -> None:
-        self._now_ns, self._flushed = now_ns, False
+        self._now_ns, self._flushed, self.told = now_ns, False, True
 
     def _flush(self) -> None:
         """Follow up on everything that was told; once, whoever asks for the results first."""
@@ -473,9 +472,12 @@ class NameService:
                 self._dirty[row, lead.vdev_index] = lead.replica
 
     def _ready(self, row: int) -> bool:
-        """May waiting requests of this row be tried again?"""
-        lead = self._leaders.get(row)
-        return lead is None or lead.readable
+        """Would waiting requests of this row be decided now?"""
+        lead, now_ns = self._leaders.get(row), self._now_ns
+        if lead is None:
+            return True
+        # Without a lease they are refused; without any other part of the fence they wait on.
+        return lead.readable and (lead.acting(now_ns) or not self.context.lease.valid(now_ns))
 
     def _acknowledge(self) -> None:
         for replica in self._dirty.values():

@@ -97,6 +97,8 @@ class Layer:
         self.changes[key] = value
 
     def keys_between(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
+        if not self.changes:
+            return []
         if len(self._fresh) > INSERTS_MAX:
             self._sorted += self._fresh
             self._sorted.sort()  # one long run and a short one: nearly linear

@@ -45,6 +45,7 @@ class Daemon:
         self.completed: list[bytes] = []
         self.sent: list[tuple[bytes, int]] = []
         self.peers: Iterable[int] = ()
+        self.on_delivered: Callable[[], None] = lambda: None
         self.changed = asyncio.Event()
         self.fails = False
         self.shell = UdpShell(
@@ -57,6 +58,7 @@ class Daemon:
             on_incoming=self.on_incoming,
             on_completed=lambda ids, now_ns: self.note(self.completed.extend, ids),
             on_sent=lambda e, now_ns: self.note(self.sent.append, (e.transfer_id, e.token)),
+            on_delivered=lambda: self.on_delivered(),
             fan_out=lambda outgoing: self.peers,
             plan=plan,
             memberships=self.memberships,
@@ -118,6 +120,22 @@ def test_send__reaches_the_node_and_the_answer_comes_back() -> None:
         b.say(Outgoing(PayloadDone(transfer_id=ID), a.id, OPERATION, 5))
         await a.wait(lambda: bool(a.incoming))
         assert a.incoming[0].message == PayloadDone(transfer_id=ID)
+
+    play(story, 2)
+
+
+def test_on_delivered__after_the_message_and_what_it_says_leaves() -> None:
+    async def story(a: Daemon, b: Daemon) -> None:
+        def answer() -> None:
+            for one in b.incoming[len(answered) :]:
+                answered.append(one)
+                b.shell.send(Outgoing(PayloadDone(transfer_id=ID), one.sender, OPERATION, 5), 0)
+
+        answered: list[Incoming] = []
+        b.on_delivered = answer
+        a.say(query(b.id))
+        await a.wait(lambda: bool(a.incoming))
+        assert len(answered) == 1
 
     play(story, 2)
 

@@ -89,6 +89,7 @@ class Host:
                 on_incoming=service.on_incoming,
                 on_completed=service.on_completed,
                 on_sent=service.on_sent,
+                on_delivered=service.on_delivered,
             ),
         )
         service.connect(self.udp, nothing, nothing)  # type: ignore[arg-type]
@@ -130,6 +131,7 @@ def _initiator(table: Table, **settings: Any) -> tuple[UdpInitiator, Any]:
             on_incoming=initiator.on_incoming,
             on_completed=initiator.on_completed,
             on_sent=initiator.on_sent,
+            on_delivered=initiator.on_delivered,
         ),
     )
     context.credit.limit(udp.receive_bytes)

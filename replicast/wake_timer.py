@@ -1,0 +1,57 @@
+"""The one timer of a shell: it wakes its core no later than the core asked for.
+
+Deadlines move with nearly every message, mostly to later. So a timer that is set stays set:
+when it fires before the time that was last asked for, it only sets itself again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class WakeTimer:
+    """Calls expire(now_ns) when what arm() asked for has come; the owner then arms it again."""
+
+    def __init__(self, now_ns: Callable[[], int], expire: Callable[[int], None]) -> None:
+        self._now_ns, self._expire = now_ns, expire
+        self._due_ns: int | None = None
+        self._fires_ns = 0
+        self._handle: asyncio.TimerHandle | None = None
+
+    def arm(self, *times_ns: int | None) -> None:
+        """Wake at the earliest of these in place of any other time; all None: not at all."""
+        due_ns: int | None = None
+        for time_ns in times_ns:
+            if time_ns is not None and (due_ns is None or time_ns < due_ns):
+                due_ns = time_ns
+        self._due_ns = due_ns
+        if due_ns is not None and (self._handle is None or due_ns < self._fires_ns):
+            self._set(due_ns, self._now_ns())
+
+    def cancel(self) -> None:
+        """Wake never again, unless armed."""
+        self._due_ns = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _set(self, due_ns: int, now_ns: int) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        loop = asyncio.get_running_loop()
+        self._handle = loop.call_later(max(0, due_ns - now_ns) / 1e9, self._fire)
+        self._fires_ns = due_ns
+
+    def _fire(self) -> None:
+        self._handle = None
+        due_ns = self._due_ns
+        if due_ns is None:
+            return
+        # Timers may fire a little early; the core must not see time before its deadline.
+        now_ns = max(self._fires_ns, self._now_ns())
+        if now_ns < due_ns:
+            self._set(due_ns, now_ns)
+            return
+        self._due_ns = None
+        self._expire(now_ns)

@@ -1,0 +1,88 @@
+"""WakeTimer on virtual time: when it wakes, and how rarely it is set anew."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from replicast.sim.loop import Clock, SimLoop
+from replicast.sim.world import World
+from replicast.units import MS, SECOND
+from replicast.wake_timer import WakeTimer
+
+START_NS = 7 * SECOND
+
+
+class Owner:
+    """A timer in a loop; notes when it was woken and how many timers it set."""
+
+    def __init__(self) -> None:
+        self.world = World(1)
+        clock = Clock(self.world, START_NS, 0, 0)
+        self.loop = SimLoop(self.world, clock, "p", random.Random(1))  # type: ignore[abstract]
+        self.woken: list[int] = []
+        self.set_count = 0
+        call_later = self.loop.call_later
+
+        def counting(*args, **more):
+            self.set_count += 1
+            return call_later(*args, **more)
+
+        self.loop.call_later = counting  # type: ignore[method-assign]
+        self.timer = WakeTimer(clock.now_ns, lambda now_ns: self.woken.append(now_ns - START_NS))
+
+    def at(self, time_ns: int, do: Callable[[], None]) -> None:
+        self.world.at(time_ns, lambda: self.loop.call_soon(do) and None)
+
+    def arm_at(self, time_ns: int, due_ns: int | None) -> None:
+        due_ns = None if due_ns is None else START_NS + due_ns
+        self.at(time_ns, lambda: self.timer.arm(due_ns))
+
+
+def test_wake_timer__wakes_once_when_due() -> None:
+    owner = Owner()
+    owner.arm_at(0, 5 * MS)
+    owner.world.run_until(SECOND)
+    assert owner.woken == [5 * MS]
+
+
+def test_wake_timer__moving_to_later_sets_no_timer() -> None:
+    owner = Owner()
+    for ms in range(10):
+        owner.arm_at(ms * MS, (ms + 20) * MS)
+    owner.world.run_until(SECOND)
+    assert owner.woken == [29 * MS]
+    assert owner.set_count == 2  # the first, and again from where that one fired
+
+
+def test_wake_timer__moving_to_earlier_counts_at_once() -> None:
+    owner = Owner()
+    owner.arm_at(0, 20 * MS)
+    owner.arm_at(MS, 5 * MS)
+    owner.world.run_until(SECOND)
+    assert owner.woken == [5 * MS]
+
+
+def test_wake_timer__the_earliest_counts() -> None:
+    owner = Owner()
+    owner.at(0, lambda: owner.timer.arm(None, START_NS + 9 * MS, START_NS + 4 * MS, None))
+    owner.world.run_until(SECOND)
+    assert owner.woken == [4 * MS]
+
+
+def test_wake_timer__the_past_is_now() -> None:
+    owner = Owner()
+    owner.arm_at(3 * MS, MS)
+    owner.world.run_until(SECOND)
+    assert owner.woken == [3 * MS]
+
+
+def test_wake_timer__no_wish_or_cancelled_is_silent_and_can_be_armed_again() -> None:
+    owner = Owner()
+    owner.arm_at(0, 5 * MS)
+    owner.arm_at(MS, None)
+    owner.arm_at(10 * MS, 15 * MS)
+    owner.at(11 * MS, owner.timer.cancel)
+    owner.arm_at(20 * MS, 30 * MS)
+    owner.world.run_until(SECOND)
+    assert owner.woken == [30 * MS]
