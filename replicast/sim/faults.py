@@ -29,6 +29,7 @@ class FaultPlan:
     every_seconds: float
     seconds: float = 5.0  # how long one lasts at most
     at_once: int = 1
+    until_seconds: float = float("inf")  # of the trouble: none begins later
 
 
 class Faults:
@@ -37,6 +38,7 @@ class Faults:
     def __init__(self, cluster: SimCluster, plans: list[FaultPlan], rng: random.Random) -> None:
         self._cluster, self._rng = cluster, rng
         self._world = cluster.world
+        self._began_ns = cluster.world.time_ns
         self._stopped = self._operator_busy = False
         self._clock_off = False  # of a target
         self.count = 0
@@ -77,7 +79,8 @@ class Faults:
         wait_ns = int(plan.every_seconds * SECOND * self._rng.uniform(0.2, 1.8))
 
         def go() -> None:
-            if not self._stopped:
+            late = self._world.time_ns > self._began_ns + plan.until_seconds * SECOND
+            if not self._stopped and not late:
                 self.count += 1
                 for _ in range(self._rng.randint(1, plan.at_once)):
                     harm(self, int(plan.seconds * SECOND))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from replicast.embed import Cluster
+from replicast.flexhash.balance import Balancer
 from replicast.flexhash.entries import VdevState
 from replicast.flexhash.table import Table
 from replicast.sim.cluster import Shape, SimCluster
@@ -16,6 +20,8 @@ from replicast.sim.workload_administer import Administer
 from replicast.sim.workloads import Ledger, Seat, WorkloadPlan
 from replicast.sim.world import World
 from replicast.units import GIB, SECOND
+
+from .whole import run
 
 
 def in_one_world(look: Callable[[SimCluster], None]) -> Callable[[], None]:
@@ -87,6 +93,30 @@ def test_resize__the_weight_follows_and_rows_move(cluster: SimCluster) -> None:
     assert after.vdevs[index].weight == unit.drives[0].capacity_bytes // GIB
     assert after.vdevs[index].weight != before.vdevs[index].weight
     assert [after.members(row) for row in range(16)] != [before.members(row) for row in range(16)]
+
+
+@in_one_world
+def test_faults__none_begins_later_than_said(cluster: SimCluster) -> None:
+    plan = FaultPlan(kind="clog", every_seconds=1, seconds=1, until_seconds=4)
+    faults = Faults(cluster, [plan], random.Random(5))
+    cluster.world.run_until(cluster.world.time_ns + 6 * SECOND)
+    count = faults.count
+    cluster.world.run_until(cluster.world.time_ns + 10 * SECOND)
+    assert faults.count == count > 1
+
+
+@pytest.mark.slow
+def test_balance__leadership_moves_back_to_who_should_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    move, moved = Balancer._move, []
+
+    def counted(self: Balancer, *given: Any) -> Any:
+        change = move(self, *given)
+        moved.append(len(change.rows))
+        return change
+
+    monkeypatch.setattr(Balancer, "_move", counted)
+    assert run("balance", 1).verdict == "ok"
+    assert sum(moved) > 3
 
 
 @in_one_world
