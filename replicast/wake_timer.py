@@ -19,6 +19,11 @@ class WakeTimer:
         self._fires_ns = 0
         self._handle: asyncio.TimerHandle | None = None
 
+    @property
+    def due_ns(self) -> int | None:
+        """What it was armed for and has not called for yet."""
+        return self._due_ns
+
     def arm(self, *times_ns: int | None) -> None:
         """Wake at the earliest of these in place of any other time; all None: not at all."""
         due_ns: int | None = None

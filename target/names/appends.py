@@ -70,7 +70,8 @@ class Appends:
 
     def blocked(self) -> bool:
         """Does something wait that has to go first?"""
-        return any(not flight.token for flight in self._flights)
+        # What waits is all behind what does not: _again() takes everything behind a refusal.
+        return bool(self._flights) and not self._flights[-1].token
 
     def take(self, replicas: Sequence[RowReplica], now_ns: int) -> Iterator[AppendRecords]:
         """What is due again, or else events with the new records of these replicas (of none

@@ -92,7 +92,7 @@ def delete(etag: str) -> NameDelete:
 
 
 def nothing_is_left(made: Any) -> bool:
-    deadlines = (made._chunks.deadline_ns(), made._requests.deadline_ns(), made._timer)
+    deadlines = (made._chunks.deadline_ns(), made._requests.deadline_ns(), made._timer.due_ns)
     return deadlines == (None, None, None) and not made._futures
 
 
@@ -104,7 +104,7 @@ def test_a_message_that_cannot_be_sent__fails_its_operation_and_no_other() -> No
         await asyncio.sleep(0)
         with pytest.raises(InvalidRequest, match="NAME_DELETE"):
             await made.named(delete("x" * 1000), row=5)
-        assert made._timer is not None, "the survey is still timed"
+        assert made._timer.due_ns is not None, "the survey is still timed"
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         assert nothing_is_left(made)
