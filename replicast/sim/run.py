@@ -28,6 +28,7 @@ from replicast.errors import Conflict, NotFound, ReplicastError
 from replicast.gateway.walk import ChunkFinding, NameFinding, Walk, WalkError
 from replicast.sim.checkers import BAD, OK, UNKNOWN, check_history
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
+from replicast.sim.convergence import copies_of, differences
 from replicast.sim.faults import Faults
 from replicast.sim.test_file import Test
 from replicast.sim.workloads import BUCKET, Ledger, Program
@@ -37,6 +38,7 @@ from replicast.units import SECOND
 FORM_SECONDS = 120
 PEACE_SECONDS = 120
 POLL_SECONDS = 0.5
+CONVERGE_SECONDS = 10
 OPERATOR = 998  # the number under which the operator reads
 
 
@@ -189,7 +191,17 @@ class _Run:
         unit = self._cluster.clients[0]
         self._wait(5, lambda: not unit.process.running, "the client program ends")
         self._cluster.run_client(unit, work)
-        self._wait(2 * PEACE_SECONDS, lambda: bool(done), "healthy, repaired and verified")
+        if self._wait(2 * PEACE_SECONDS, lambda: bool(done), "healthy, repaired and verified"):
+            self._converge()
+
+    def _converge(self) -> None:
+        """Nobody writes any more: all replicas come to hold the same."""
+        world = self._world
+        for _ in range(int(CONVERGE_SECONDS / POLL_SECONDS)):
+            if not (different := differences(copies_of(self._cluster))):
+                return
+            world.run_until(world.time_ns + int(POLL_SECONDS * SECOND))
+        world.fail(f"replicas do not converge within {CONVERGE_SECONDS} s: {different[:3]}")
 
     # -- the operator -----------------------------------------------------------------
 
