@@ -37,29 +37,33 @@ def test_copies_that_differ__are_named(other: Copy, what: str) -> None:
 
 def test_state_changed_behind_the_back_of_a_replica__is_seen() -> None:
     with one_world():
-        world = World(3)
-        cluster = SimCluster(world, Shape(targets=3, vdevs=1, clients=1, rows=16))
-        cluster.start()
-        done: list[bool] = []
+        look_at_replicas()
 
-        async def work(client: Cluster) -> None:
-            await client.create_bucket("sim")
-            for number in range(20):
-                await client.put("sim", f"n{number}", b"value")
-            done.append(True)
 
-        cluster.run_client(cluster.clients[0], work)
-        assert world.run_until(60 * SECOND, lambda: bool(done or world.failures))
-        assert world.failures == []
-        world.run_until(world.time_ns + SECOND)
-        copies = copies_of(cluster)
-        assert len(copies) == 48 and any(copy.applied_index for copy in copies)
-        assert differences(copies) == []
+def look_at_replicas() -> None:
+    world = World(3)
+    cluster = SimCluster(world, Shape(targets=3, vdevs=1, clients=1, rows=16))
+    cluster.start()
+    done: list[bool] = []
 
-        copy = next(copy for copy in copies if copy.applied_index)
-        daemon = cluster.targets[0].daemon
-        assert daemon is not None
-        (vdev,) = daemon._service._vdevs.by_id.values()
-        vdev.view_put(copy.row.to_bytes(4, "big") + META + b"R" + bytes(16), b"planted")
-        assert [d for d in differences(copies_of(cluster)) if f"row {copy.row}: state" in d]
-        cluster.end()
+    async def work(client: Cluster) -> None:
+        await client.create_bucket("sim")
+        for number in range(20):
+            await client.put("sim", f"n{number}", b"value")
+        done.append(True)
+
+    cluster.run_client(cluster.clients[0], work)
+    assert world.run_until(60 * SECOND, lambda: bool(done or world.failures))
+    assert world.failures == []
+    world.run_until(world.time_ns + SECOND)
+    copies = copies_of(cluster)
+    assert len(copies) == 48 and any(copy.applied_index for copy in copies)
+    assert differences(copies) == []
+
+    copy = next(copy for copy in copies if copy.applied_index)
+    daemon = cluster.targets[0].daemon
+    assert daemon is not None
+    (vdev,) = daemon._service._vdevs.by_id.values()
+    vdev.view_put(copy.row.to_bytes(4, "big") + META + b"R" + bytes(16), b"planted")
+    assert [d for d in differences(copies_of(cluster)) if f"row {copy.row}: state" in d]
+    cluster.end()
