@@ -24,7 +24,7 @@ from replicast.disks import LockableDisk
 from replicast.embed import Cluster
 from replicast.formation import ClusterFile, Formation, Member, Parameters, choose_voters
 from replicast.gateway.config import InitiatorConfig
-from replicast.gateway.open import Credentials, open_initiator
+from replicast.gateway.open import Credentials, OpenedInitiator, open_initiator
 from replicast.keys import ClusterKeys, KeyPair, Role
 from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
@@ -85,6 +85,7 @@ class Unit:
     process: Process
     drives: list[Drive] = field(default_factory=list)
     daemon: TargetDaemon | None = None
+    opened: OpenedInitiator | None = None
 
 
 class SimCluster:
@@ -215,6 +216,7 @@ class SimCluster:
 
     def run_client(self, unit: Unit, work: Callable[[Cluster], Awaitable[Any]]) -> None:
         """Start a client program that connects and does `work`."""
+        unit.opened = None
         formation, parameters = self.formation, self.formation.parameters
         cluster = ClusterFile(
             cluster_id=formation.cluster_id,
@@ -243,6 +245,7 @@ class SimCluster:
                 runtime=runtime,
                 credentials=credentials,
             )
+            unit.opened = opened
             async with Cluster(opened) as client:
                 await work(client)
 

@@ -114,6 +114,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._scheduled = self._paused = self._dead = False
         self._readers: dict[int, tuple[Callable[..., object], tuple[Any, ...]]] = {}
         self._tasks: list[asyncio.Task[Any]] = []  # see kill()
+        self._tasks_max = 16
 
     # -- life -------------------------------------------------------------------------
 
@@ -233,9 +234,14 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self, name=name or self.name, context=context)
         self._tasks.append(task)
-        if len(self._tasks) > 256:
-            self._tasks = [each for each in self._tasks if not each.done()]
+        if len(self._tasks) > self._tasks_max:
+            self.forget_done()
         return task
+
+    def forget_done(self) -> None:
+        """Let go of tasks that have ended, and of what they returned."""
+        self._tasks = [each for each in self._tasks if not each.done()]
+        self._tasks_max = 16 + 2 * len(self._tasks)
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., Any], *args: Any

@@ -1,6 +1,7 @@
 """Tests of the simulator as TOML files: workloads, faults against them, and how long.
 
 seconds = 20                      virtual time with workloads and faults
+messages_per_operation = 400      optional: what the faults may cost (bounds.py)
 [cluster]                         optional: fixes what the seed would draw (cluster.Shape)
 targets = 5
 [[workload]]                      all run at the same time, each in every client
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from replicast.errors import InvalidRequest
+from replicast.sim.bounds import OPERATION_MESSAGES_MAX
 from replicast.sim.cluster import Shape
 from replicast.sim.faults import KINDS, FaultPlan
 from replicast.sim.workloads import STEPS, WorkloadPlan
@@ -36,6 +38,7 @@ class Test:
     shape: dict[str, Any]
     workloads: tuple[WorkloadPlan, ...]
     faults: tuple[FaultPlan, ...]
+    messages_per_operation: float = OPERATION_MESSAGES_MAX
 
 
 def load_test(path: Path) -> Test:
@@ -54,7 +57,7 @@ def load_test(path: Path) -> Test:
 
 def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
     """A test from parsed TOML; raises InvalidRequest."""
-    unknown = set(values) - {"seconds", "cluster", "workload", "fault"}
+    unknown = set(values) - {"seconds", "cluster", "workload", "fault", "messages_per_operation"}
     if unknown:
         raise InvalidRequest(f"{where}: unknown key {sorted(unknown)[0]}")
     shape = values.get("cluster", {})
@@ -69,7 +72,14 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         _known(fault.kind, KINDS, f"{where}: fault")
     if not workloads:
         raise InvalidRequest(f"{where}: no workload")
-    return Test(name, float(values.get("seconds", 20)), dict(shape), workloads, faults)
+    return Test(
+        name,
+        float(values.get("seconds", 20)),
+        dict(shape),
+        workloads,
+        faults,
+        float(values.get("messages_per_operation", OPERATION_MESSAGES_MAX)),
+    )
 
 
 def _known(kind: str, kinds: dict[str, Any], where: str) -> None:

@@ -54,6 +54,7 @@ class Watch:
     def __init__(self, world: World) -> None:
         self._world = world
         self.checkers = Checkers(Generations(), Leases(), Leaders(), Fences(), {})
+        self.frames: dict[str, int] = {}  # sent so far, by host
         self._processes: dict[str, Watched] = {}  # by host
 
     def witness(self, process: Watched) -> Answers:
@@ -63,6 +64,7 @@ class Watch:
 
     def sent(self, source: str, target: str, frame: bytes) -> None:
         """A frame leaves a host."""
+        self.frames[source] = self.frames.get(source, 0) + 1
         if frame[0] not in LEASE_TYPES:
             return
         message = unpack_frame(frame)[0]
