@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from replicast.sim.checkers import BAD, OK, UNKNOWN
 from replicast.sim.gauges import Gauge
 
-PROCESS_MESSAGES_MAX = 20_000
-IDLE_MESSAGES = 150
-OPERATION_MESSAGES_MAX = 400.0
+PROCESS_MESSAGES_MAX = 5_000
+IDLE_MESSAGES = 50
+OPERATION_MESSAGES_MAX = 200.0
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ from replicast.gateway.open import Credentials, OpenedInitiator, open_initiator
 from replicast.keys import ClusterKeys, KeyPair, Role
 from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
+from replicast.sim.cores import cores_of
 from replicast.sim.loop import Clock
 from replicast.sim.network import Network
 from replicast.sim.process import Process, SimRuntime, Wires
@@ -41,6 +42,7 @@ from replicast.units import GIB, KIB, MIB, SECOND
 
 WALL_NS = 1_800_000_000 * SECOND
 DIRECTORY = Path("/member")
+CORES_NS = 2 * SECOND  # after its start a target has made what it serves with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +205,18 @@ class SimCluster:
             await unit.daemon.run()
 
         unit.process.start(main)
+        start = unit.process.starts
+
+        def note() -> None:
+            if unit.process.running and unit.process.starts == start:
+                self._note_cores(unit, unit.daemon)
+
+        self.world.after(CORES_NS, note)
+
+    def _note_cores(self, unit: Unit, root: object) -> None:
+        """So that a trace says which classes ran, and from which files."""
+        cores = [f"{name}: {file}" for name, file in cores_of(root).items()]
+        self.world.note(unit.process.name, "cores", cores=cores)
 
     def kill_target(self, unit: Unit) -> None:
         """Power loss of one host: unsynced writes of all its disks are lost or torn."""
@@ -246,6 +260,7 @@ class SimCluster:
                 credentials=credentials,
             )
             unit.opened = opened
+            self._note_cores(unit, opened)
             async with Cluster(opened) as client:
                 await work(client)
 

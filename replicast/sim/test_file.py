@@ -1,7 +1,7 @@
 """Tests of the simulator as TOML files: workloads, faults against them, and how long.
 
 seconds = 20                      virtual time with workloads and faults
-messages_per_operation = 400      optional: what the faults may cost (bounds.py)
+messages_per_operation = 200      optional: what the faults may cost (bounds.py)
 [cluster]                         optional: fixes what the seed would draw (cluster.Shape)
 targets = 5
 [[workload]]                      all run at the same time, each in every client
