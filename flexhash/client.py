@@ -114,7 +114,7 @@ class TableClient:
         )
         self.buckets: dict[tuple[str, str], BucketRecord] = {}
         self.settings: dict[str, str] = {}
-        self.wall_ns = wall_ns
+        self._own_wall_ns = wall_ns
         self._clock_ns, self._counters = clock_ns, counters
         self._files = files
         self._give_up, self._on_prepared = give_up, on_prepared
@@ -360,6 +360,11 @@ class TableClient:
     def _until_due_seconds(self) -> float:
         wait_ns = self._due_ns - self._clock_ns()
         return min(TICK_SECONDS_MAX, max(TICK_SECONDS_MIN, wait_ns / SECOND))
+
+    def wall_ns(self) -> int:
+        """The cluster's time of day (ClusterClock); the machine's before a voter answered."""
+        offset_ns = self.core.clock.offset_ns
+        return self._own_wall_ns() if offset_ns is None else self._clock_ns() + offset_ns
 
     def show_lease(self) -> None:
         """Bring the gauges up to date."""

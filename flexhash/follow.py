@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from replicast.flexhash.cluster_clock import ClusterClock
 from replicast.flexhash.commands import Code
 from replicast.flexhash.entries import TableError
 from replicast.flexhash.follow_events import AdoptSettings, AdoptTable, CommandDone, PreparedTable
@@ -94,6 +95,7 @@ class Follower:
         self.node_id = node_id
         self.voters = voters
         self.holder = holder
+        self.clock = ClusterClock()
         self.table = table
         self.settings_version = 0
         self.settings_floor = 0
@@ -254,6 +256,8 @@ class Follower:
             proof_ns = sent_ns - m.age_ns
             known = self._proof_ns[voter]
             self._proof_ns[voter] = proof_ns if known is None else max(known, proof_ns)
+        if sent_ns is not None:
+            self.clock.heard(voter, sent_ns, now_ns, m.wall_ns)
         if m.leader in self.voters and m.active >= self._active:
             self._leader = self.voters.index(m.leader)
         if m.active > self._active:
@@ -265,6 +269,7 @@ class Follower:
         self._settings_known = max(self._settings_known, m.settings_version)
         self.settings_floor = max(self.settings_floor, m.settings_floor)
         if self.holder is not None:
+            self.holder.cluster_wall_offset_ns = self.clock.offset_ns
             self.holder.raise_floor(m.floor, m.settings_floor)
         self._pursue(now_ns)
 
@@ -375,7 +380,7 @@ class Follower:
         self, voter: int, m: cm.LeaseGrant, _id: bytes, _sent: int | None,
         now_ns: int,
     ) -> None:  # fmt: skip
-        if self.holder is not None and self.holder.granted(m, now_ns):
+        if self.holder is not None and self.holder.granted(m):
             self._leader = voter
             if m.active > max(self._active, self._adopting):
                 self.hurry(now_ns)

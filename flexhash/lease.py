@@ -136,7 +136,7 @@ class LeaseGranter:
     # -- renewing --------------------------------------------------------------------------
 
     def renew(
-        self, node_id: int, m: cm.LeaseRenew, now_ns: int, wall_ns: int, run_to_ns: int = 0
+        self, node_id: int, m: cm.LeaseRenew, now_ns: int, run_to_ns: int = 0
     ) -> cm.LeaseGrant | cm.LeaseRefused:
         """Answer one renewal; `run_to_ns` is how long a freeze lets leases run."""
         refusal = self._refusal(node_id, m, now_ns)
@@ -163,7 +163,6 @@ class LeaseGranter:
             floor=self.floor(now_ns),
             settings_floor=self.settings_floor(now_ns),
             active=self._active,
-            wall_ns=wall_ns,
         )
 
     def _refusal(self, node_id: int, m: cm.LeaseRenew, now_ns: int) -> LeaseReason | None:
@@ -210,11 +209,11 @@ class LeaseHolder:
         self.fenced = False
         self.stopped = False
         self.may_lead = True  # set by the owner, told with each renewal
+        self.cluster_wall_offset_ns: int | None = None  # see ClusterClock
         self._sequence = 0
         self._expires_ns = 0
         self._proof_ns: int | None = None
         self._sent_ns: dict[int, int] = {}
-        self._leader_wall_ns: int | None = None  # the leader's wall clock minus our monotonic one
 
     def valid(self, now_ns: int) -> bool:
         """True while this target may act."""
@@ -229,10 +228,10 @@ class LeaseHolder:
         return max(0, self._expires_ns - now_ns) if self.valid(now_ns) else 0
 
     def skew_ns(self, now_ns: int, wall_ns: int) -> int:
-        """How far this wall clock is ahead of the Raft leader's; a step of it shows at once."""
-        if self._leader_wall_ns is None:
+        """How far this wall clock is ahead of the cluster's; a step of it shows at once."""
+        if self.cluster_wall_offset_ns is None:
             return 0
-        return wall_ns - (now_ns + self._leader_wall_ns)
+        return wall_ns - (now_ns + self.cluster_wall_offset_ns)
 
     def request(
         self, now_ns: int, settings_version: int, vouched: tuple[bytes, ...]
@@ -262,15 +261,13 @@ class LeaseHolder:
             vouched=vouched,
         )
 
-    def granted(self, m: cm.LeaseGrant, now_ns: int) -> bool:
+    def granted(self, m: cm.LeaseGrant) -> bool:
         """Take a grant; False when it answers nothing that is in flight."""
         sent_ns = self._sent_ns.pop(m.sequence, None)
         if sent_ns is None or self.stopped:
             return False
         self._expires_ns = max(self._expires_ns, sent_ns + m.duration_ns)
         self._proof_ns = max(self._proof_ns or 0, sent_ns - m.age_ns)
-        # The leader read its clock between our send and now; the middle is the best guess.
-        self._leader_wall_ns = m.wall_ns - (sent_ns + now_ns) // 2
         self.raise_floor(m.floor, m.settings_floor)
         return True
 

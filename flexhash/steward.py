@@ -137,7 +137,7 @@ class Steward:
         known = [node_id] if node_id in state.targets else []
         self.granter.observe(known, state.active, state.settings_version, now_ns)
         run_to_ns = max(0, state.freeze_until_wall_ns - wall_ns)
-        reply = self.granter.renew(node_id, m, now_ns, wall_ns, run_to_ns)
+        reply = self.granter.renew(node_id, m, now_ns, run_to_ns)
         if isinstance(reply, cm.LeaseRefused):
             self._counters.count("control_refused", LeaseReason(reply.reason).name.lower())
         return reply

@@ -153,7 +153,7 @@ class _Opening:
             algorithm=algorithm_named(cluster.content_hash),
             rng=self._rng,
             now_ns=self._runtime.now_ns,
-            wall_ns=self._runtime.wall_ns,
+            wall_ns=self.client.wall_ns,
         )
         udp = self._open_udp(bind, buffers, initiator)
         context.credit.limit(udp.receive_bytes)

@@ -21,6 +21,8 @@ from replicast.wire.schema import Message
 from replicast.wire.status_messages import TargetStatus, VdevStatusEntry
 
 HEALTHY, DEGRADED, AT_RISK = "healthy", "degraded", "at_risk"
+VOTER_FAILED = "failed"  # flexhash/raft/node.py
+GOOD_STATES = ("up", "out")  # out: given up for good, its data is elsewhere or being restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def status_report(
         rows=_rows(table),
         raft=_raft(table, heard),
         short_chunks=sum(a.short_chunks for a in heard.values()),
-        hosts=len({table.host_of(index) for index in table.vdevs}),
+        hosts=len({table.host_of(i) for i, v in table.vdevs.items() if v.state != VdevState.OUT}),
     )
     problems = _problems(facts)
     return {
@@ -138,7 +140,9 @@ def _vdev(table: Table, index: int, heard: Mapping[NodeId, TargetStatus]) -> dic
     answer = heard.get(entry.target)
     said = _said(answer, entry.vdev_id)
     state = "down" if said is None or entry.state == VdevState.DOWN else said.state
-    if state == "ok":
+    if entry.state == VdevState.OUT:
+        state = "out"
+    elif state == "ok":
         state = "full" if said is not None and said.full else entry.state.name.lower()
     return {
         "index": index,
@@ -177,7 +181,8 @@ def _rows(table: Table) -> dict[str, int]:
 
 
 def _raft(table: Table, heard: Mapping[NodeId, TargetStatus]) -> dict[str, Any]:
-    voters = {n: a for n, a in heard.items() if a.raft.voter}
+    failed = [n for n, a in heard.items() if a.raft.voter and a.raft.state == VOTER_FAILED]
+    voters = {n: a for n, a in heard.items() if a.raft.voter and n not in failed}
     # The voter of the highest term knows best who leads.
     best = max(voters.values(), key=lambda a: (a.raft.term, a.raft.has_quorum), default=None)
     leader = best.raft.leader if best else 0
@@ -187,6 +192,7 @@ def _raft(table: Table, heard: Mapping[NodeId, TargetStatus]) -> dict[str, Any]:
         "term": best.raft.term if best else 0,
         "quorum": name is not None and any(a.raft.has_quorum for a in voters.values()),
         "voters_heard": sorted(table.targets[n].name for n in voters if n in table.targets),
+        "voters_failed": sorted(table.targets[n].name for n in failed if n in table.targets),
     }
 
 
@@ -195,7 +201,9 @@ def _problems(facts: _Facts) -> list[str]:
     problems = [f"target {t['name']} does not answer" for t in targets if not t["up"]]
     problems += [f"target {t['name']} has no lease" for t in targets if t["up"] and not t["lease"]]
     problems += [
-        f"VDEV {v['index']} of {v['target']} is {v['state']}" for v in vdevs if v["state"] != "up"
+        f"VDEV {v['index']} of {v['target']} is {v['state']}"
+        for v in vdevs
+        if v["state"] not in GOOD_STATES
     ]
     texts = {
         "without_leader": "rows cannot be reached",
@@ -205,6 +213,10 @@ def _problems(facts: _Facts) -> list[str]:
     problems += [f"{rows[key]} {text}" for key, text in texts.items() if rows[key]]
     if facts.short_chunks:
         problems.append(f"{facts.short_chunks} chunks below their copies: {_advice(facts)}")
+    problems += [
+        f"the voter of {name} has stopped: its disk failed; restart {name} when that works again"
+        for name in facts.raft["voters_failed"]
+    ]
     if not facts.raft["quorum"]:
         problems.append("the Raft group has no leader with a quorum")
     return problems

@@ -367,7 +367,7 @@ class Walk:
 
     def _hosts_available(self) -> int:
         table = self._initiator.table
-        return len({table.host_of(index) for index in table.vdevs})
+        return len({table.host_of(i) for i, v in table.vdevs.items() if v.state != VdevState.OUT})
 
 
 def _seen_key(reference: Reference) -> bytes:

@@ -6,7 +6,8 @@ sectors survive, and of unsynced directory changes a prefix. Without a random
 source all of it is lost. As in Linux, what a failed sync was to write is never
 written any more, though read() still shows it: read_device() does not.
 
-`fault` is called before each operation with its name and path and may raise OSError.
+`fault` is called before each operation with its name and path and may raise OSError;
+`spoil` is given what each read finds and returns what the reader is told.
 """
 
 from __future__ import annotations
@@ -23,10 +24,16 @@ from replicast.disks import Lock
 BLOCK_BYTES = 4096
 SECTOR_BYTES = 512
 Fault = Callable[[str, Path], None]
+Spoil = Callable[[bytes], bytes]
 
 
 def no_fault(operation: str, path: Path) -> None:
     """Nothing goes wrong."""
+
+
+def as_it_is(data: bytes) -> bytes:
+    """What was read is what the disk holds."""
+    return data
 
 
 class Inode:
@@ -131,11 +138,11 @@ class MemoryFile:
 
     def read(self, offset: int, size: int) -> bytes:
         self._check("read")
-        return bytes(self._inode.live[offset : offset + size])
+        return self._disk.spoil(bytes(self._inode.live[offset : offset + size]))
 
     def read_device(self, offset: int, size: int) -> bytes:
         self._check("read")
-        return self._inode.read_device(offset, size)
+        return self._disk.spoil(self._inode.read_device(offset, size))
 
     def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
         self._check("write")
@@ -193,6 +200,7 @@ class MemoryDisk:
     def __init__(self, capacity_bytes: int = 1 << 40) -> None:
         self.capacity_bytes = capacity_bytes
         self.fault: Fault = no_fault
+        self.spoil: Spoil = as_it_is
         self.boot = 0
         self._durable: dict[Path, Inode] = {}
         self._live: dict[Path, Inode] = {}
@@ -243,7 +251,7 @@ class MemoryDisk:
         self._changes = kept
 
     def free_bytes(self, path: Path) -> int:
-        return max(0, self.capacity_bytes - sum(len(i.live) for i in self._live.values()))
+        return max(0, self.capacity_bytes - self.used_bytes())
 
     def lock(self, directory: Path) -> Lock:
         if directory not in self._directories:
@@ -268,6 +276,18 @@ class MemoryDisk:
             inode.lose(rng)
         self._locks.clear()
         self.boot += 1
+
+    def process_death(self) -> None:
+        """Its only process died: locks are released; what was written stays in the page cache."""
+        self._locks.clear()
+
+    def used_bytes(self) -> int:
+        """Of all files."""
+        return sum(len(inode.live) for inode in self._live.values())
+
+    def files(self) -> dict[Path, bytes]:
+        """All files as a reader finds them, for whoever wants to harm one."""
+        return {path: bytes(inode.live) for path, inode in self._live.items()}
 
     def flip_bit(self, path: Path, offset: int, bit: int = 0) -> None:
         """Rot: one bit of a file changes, synced or not."""

@@ -192,9 +192,13 @@ class Counters:
 
     def count(self, name: str, *labels: str, by: float = 1) -> None:
         """Add to a counter."""
-        self._check(name, labels, "counter")
         key = (name, labels)
-        self.values[key] = self.values.get(key, 0) + by
+        values = self.values
+        if key in values:
+            values[key] += by
+        else:
+            self._check(name, labels, "counter")
+            values[key] = by
 
     def gauge(self, name: str, *labels: str, value: float) -> None:
         """Set a gauge."""

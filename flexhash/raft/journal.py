@@ -25,6 +25,7 @@ from typing import Any, overload
 from xxhash import xxh3_64_intdigest
 
 from replicast.disk import Disk, File
+from replicast.errors import ReplicastError
 from replicast.flexhash.raft.sealed import Damaged, read_sealed, write_sealed, write_whole
 
 JOURNAL, VOTE = "raft.journal", "raft.vote"
@@ -37,8 +38,10 @@ COMMAND_BYTES_MAX = 1 << 20
 Entry = tuple[bytes, int, int]  # command, index, term: pysyncobj's own shape
 
 
-class NotAVoter(Exception):
+class NotAVoter(ReplicastError):
     """The state directory is not that of this voter; the text says what to do."""
+
+    reason = "VOTER_STATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,10 @@ class Journal:
 
     def _read_records(self) -> None:
         self._file = self._disk.open(self._path)
-        raw = self._file.read(0, self._file.size())
+        # What the last process did not get synced is counted as durable from here on, so it has to
+        # be; and after a sync that failed the page cache shows what was never written.
+        self._file.sync()
+        raw = self._file.read_device(0, self._file.size())
         if len(raw) < HEADER.size:
             raise Damaged(f"{self._path}: no header")
         magic, cluster_id, self._salt = HEADER.unpack_from(raw)

@@ -12,13 +12,16 @@ from typing import Any
 from xxhash import xxh3_128_digest
 
 from replicast.disk import Disk
+from replicast.errors import ReplicastError
 from replicast.flexhash.raft import codec
 
 MAGIC_BYTES, CHECKSUM_BYTES = 8, 16
 
 
-class Damaged(Exception):
+class Damaged(ReplicastError):
     """Raft state on disk that cannot be trusted: this voter must be replaced, never mended."""
+
+    reason = "VOTER_STATE"
 
 
 def write_whole(disk: Disk, path: Path, pieces: list[bytes | memoryview]) -> None:

@@ -348,6 +348,6 @@ async def _serving(socket: Path, targets: int) -> list[str]:
 def _all_serve(report: Mapping[str, Any], targets: int) -> bool:
     up = [each for each in report["targets"] if each["up"] and each["lease"]]
     ready = sum(each["rows_not_ready"] for each in up) == 0
-    vdevs = all(vdev["state"] in ("up", "full", "draining") for vdev in report["vdevs"])
+    vdevs = all(vdev["state"] in ("up", "full", "draining", "out") for vdev in report["vdevs"])
     led = report["rows"]["without_leader"] == 0 and report["raft"]["quorum"]
     return bool(len(up) >= targets and ready and vdevs and led)

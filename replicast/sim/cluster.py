@@ -26,12 +26,15 @@ from replicast.formation import ClusterFile, Formation, Member, Parameters, choo
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.open import Credentials, OpenedInitiator, open_initiator
 from replicast.keys import ClusterKeys, KeyPair, Role
+from replicast.memory_disk import MemoryDisk
 from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
 from replicast.sim.cores import cores_of
+from replicast.sim.damage import Damage
 from replicast.sim.loop import Clock
 from replicast.sim.network import Network
-from replicast.sim.process import Process, SimRuntime, Wires
+from replicast.sim.operator import Operator, cure
+from replicast.sim.process import Main, Process, SimRuntime, Wires
 from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
 from replicast.sim.watch import Watch
 from replicast.sim.world import World
@@ -43,6 +46,7 @@ from replicast.units import GIB, KIB, MIB, SECOND
 WALL_NS = 1_800_000_000 * SECOND
 DIRECTORY = Path("/member")
 CORES_NS = 2 * SECOND  # after its start a target has made what it serves with
+DRIFT_PPM_FAIR = 10_000  # of each clock: half of the lease margin between two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,7 @@ class Shape:
     targets: int = 5
     vdevs: int = 2
     clients: int = 3
+    admins: int = 0  # of the clients: administrators
     rows: int = 64
     group_size: int = 5
     copies: int = 3
@@ -88,6 +93,12 @@ class Unit:
     drives: list[Drive] = field(default_factory=list)
     daemon: TargetDaemon | None = None
     opened: OpenedInitiator | None = None
+    program: Main | None = None  # of a client: what its process runs
+
+    @property
+    def disks(self) -> list[MemoryDisk]:
+        """The one of the journal, then the drives'."""
+        return [self.process.disk, *(drive.disk for drive in self.drives)]
 
 
 class SimCluster:
@@ -96,13 +107,14 @@ class SimCluster:
     def __init__(self, world: World, shape: Shape) -> None:
         self.world, self.shape = world, shape
         network = Network(world)
-        self.watch = Watch(world)
+        self.watch = Watch(world, by_clocks=shape.drift_ppm_max < DRIFT_PPM_FAIR)
         self.wires = Wires(network, Exchange(world, network, self.watch), self.watch)
         self._rng = world.fork_rng()
         self._cluster_keys = ClusterKeys(1, {1: self._rng.randbytes(32)})
         self.targets = [self._target(number) for number in range(1, shape.targets + 1)]
         self.clients = [self._client(number) for number in range(1, shape.clients + 1)]
         self.formation = self._form()
+        self.damage, self.operator = Damage(world), Operator(self)
         for unit in self.targets:
             unit.process.disk.make_directory(DIRECTORY)
             for drive in unit.drives:
@@ -146,7 +158,7 @@ class SimCluster:
         pair = self._key_pair()
         member = Member(
             node_id=1000 + number,
-            role=Role.GATEWAY,
+            role=Role.ADMIN if number <= self.shape.admins else Role.GATEWAY,
             name=f"c{number}",
             host=f"c{number}",
             zone="z",
@@ -177,6 +189,7 @@ class SimCluster:
 
     def start(self) -> None:
         """Start all targets."""
+        self.operator.start()
         for unit in self.targets:
             self.start_target(unit)
 
@@ -204,7 +217,11 @@ class SimCluster:
             unit.daemon = TargetDaemon(config, places, membership, runtime, open_vdev)  # type: ignore[arg-type]
             await unit.daemon.run()
 
-        unit.process.start(main)
+        unit.daemon = None
+        for disk in unit.disks:
+            disk.process_death()  # the last one's locks end with it
+        self.operator.started(unit)
+        unit.process.start(main, lambda error: self.operator.refused(unit, error))
         start = unit.process.starts
 
         def note() -> None:
@@ -218,19 +235,26 @@ class SimCluster:
         cores = [f"{name}: {file}" for name, file in cores_of(root).items()]
         self.world.note(unit.process.name, "cores", cores=cores)
 
+    def crash_target(self, unit: Unit) -> None:
+        """As kill -9 of one process: what it wrote is in the page cache, synced or not."""
+        if unit.process.loop is not None and not unit.process.loop.dead:
+            unit.process.kill()
+            for drive in unit.drives:
+                drive.unstick()
+
     def kill_target(self, unit: Unit) -> None:
         """Power loss of one host: unsynced writes of all its disks are lost or torn."""
         if unit.process.loop is not None and not unit.process.loop.dead:
             unit.process.kill()
             unit.process.disk.power_loss(self._rng)
             for drive in unit.drives:
+                drive.unstick()
                 drive.disk.power_loss(self._rng)
 
     # -- clients ----------------------------------------------------------------------
 
     def run_client(self, unit: Unit, work: Callable[[Cluster], Awaitable[Any]]) -> None:
         """Start a client program that connects and does `work`."""
-        unit.opened = None
         formation, parameters = self.formation, self.formation.parameters
         cluster = ClusterFile(
             cluster_id=formation.cluster_id,
@@ -251,6 +275,7 @@ class SimCluster:
         credentials = Credentials(unit.key_pair, self._cluster_keys)
 
         async def main(runtime: SimRuntime) -> None:
+            unit.opened = None
             opened = await open_initiator(
                 cluster,
                 config,
@@ -264,7 +289,17 @@ class SimCluster:
             async with Cluster(opened) as client:
                 await work(client)
 
+        unit.program = main
         unit.process.start(main)
+
+    def kill_client(self, unit: Unit) -> None:
+        """As SIGKILL, in the middle of whatever it does; it keeps nothing on disk."""
+        unit.process.kill()
+
+    def restart_client(self, unit: Unit) -> None:
+        """Start a killed client's program again, as a fresh process; harmless otherwise."""
+        if unit.process.killed and unit.program is not None:
+            unit.process.start(unit.program)
 
     # -- peace ------------------------------------------------------------------------
 
@@ -273,9 +308,13 @@ class SimCluster:
         self.wires.network.calm()
         for unit in (*self.targets, *self.clients):
             unit.process.resume()
+        self.operator.peace = True
         for unit in self.targets:
+            cure(unit)
             if not unit.process.running:
                 self.start_target(unit)
+        for unit in self.clients:
+            self.restart_client(unit)
 
     def end(self) -> None:
         """Kill everything."""

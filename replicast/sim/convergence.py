@@ -4,7 +4,8 @@
 
 A copy is what a replica's VDEV holds: the applied state key by key, and the log up to what is
 applied. It is read past the daemon, which notices nothing. Replicas whose VDEV is not up are
-left out: they are not in use, and come back through catch-up.
+left out: they are not in use, and come back through catch-up. So are entries that cannot be read
+on a host whose disks were damaged: nobody has asked for them since, and they heal when read.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Copy:
     replica: str
     applied_index: int
     state: bytes
-    log: bytes
+    log: tuple[bytes | None, ...]  # by index from 1 on; None: not readable, and it may be so
 
 
 def differences(copies: list[Copy]) -> list[str]:
@@ -46,40 +47,51 @@ def differences(copies: list[Copy]) -> list[str]:
         rows.setdefault(copy.row, []).append(copy)
     found = []
     for row, here in rows.items():
-        for what in ("applied_index", "state", "log"):
+        for what in ("applied_index", "state"):
             values = [getattr(copy, what) for copy in here]
             if any(value != values[0] for value in values):
-                shown = ", ".join(
-                    f"{c.replica}: {v.hex()[:12] if isinstance(v, bytes) else v}"
-                    for c, v in zip(here, values, strict=True)
-                )
-                found.append(f"row {row}: {what} differs: {shown}")
                 break
+        else:
+            what = _first_other_entry([copy.log for copy in here])
+        if what:
+            shown = ", ".join(f"{copy.replica} at {copy.applied_index}" for copy in here)
+            found.append(f"row {row}: {what} differs: {shown}")
     return found
+
+
+def _first_other_entry(logs: list[tuple[bytes | None, ...]]) -> str:
+    if len({len(log) for log in logs}) > 1:
+        return "length of the log"
+    for index, entries in enumerate(zip(*logs, strict=True), 1):
+        readable = [entry for entry in entries if entry is not None]
+        if any(entry != readable[0] for entry in readable):
+            return f"entry {index}"
+    return ""
 
 
 def copies_of(cluster: SimCluster) -> list[Copy]:
     """Of all rows, by the newest table that a target acts by."""
-    vdevs: dict[int, Vdev] = {}
+    vdevs: dict[int, tuple[Vdev, bool]] = {}
     newest: Table | None = None
     for unit in cluster.targets:
-        assert unit.daemon is not None
-        service = unit.daemon._service
-        vdevs.update(service._vdevs.by_index)
+        if unit.daemon is None or not hasattr(unit.daemon, "_service"):
+            continue
+        service, damaged = unit.daemon._service, cluster.damage.hit(unit.member.host)
+        vdevs.update((index, (vdev, damaged)) for index, vdev in service._vdevs.by_index.items())
         table = service.table
         if table is not None and (newest is None or table.generation > newest.generation):
             newest = table
     return list(_copies(newest, vdevs)) if newest is not None else []
 
 
-def _copies(table: Table, vdevs: dict[int, Vdev]) -> Iterator[Copy]:
+def _copies(table: Table, vdevs: dict[int, tuple[Vdev, bool]]) -> Iterator[Copy]:
     for row in range(table.policy.row_count):
         for index in table.name_replicas(row):
             if table.vdevs[index].state == VdevState.UP and index in vdevs:
-                yield _copy(row, table.target_of(index).name, index, vdevs[index])
+                yield _copy(row, f"{table.target_of(index).name}/{index}", *vdevs[index])
 
 
-def _copy(row: int, target: str, index: int, vdev: Vdev) -> Copy:
+def _copy(row: int, replica: str, vdev: Vdev, damaged: bool) -> Copy:
     state = hashlib.blake2b(digest_size=16)
     head = row.to_bytes(4, "big")
     for key, value in vdev.view_scan(head, (row + 1).to_bytes(4, "big"), ALL):
@@ -88,18 +100,17 @@ def _copy(row: int, target: str, index: int, vdev: Vdev) -> Copy:
     mark = None if raw is None else decode(RowApplied.TYPE, raw)
     applied_index = from_wire(mark.position).index if isinstance(mark, RowApplied) else 0
     return Copy(
-        row, f"{target}/{index}", applied_index, state.digest(), _log(row, applied_index, vdev)
+        row, replica, applied_index, state.digest(), tuple(_log(row, applied_index, vdev, damaged))
     )
 
 
-def _log(row: int, applied_index: int, vdev: Vdev) -> bytes:
-    log = hashlib.blake2b(digest_size=16)
-    for location in vdev.row_log(row):
-        if location.index > applied_index:
-            break
+def _log(row: int, applied_index: int, vdev: Vdev, damaged: bool) -> Iterator[bytes | None]:
+    found = {location.index: location for location in vdev.row_log(row)}
+    for index in range(1, applied_index + 1):
         try:
-            data = vdev.read_entry(location)
-        except ReadError as error:
-            data = repr(error).encode()
-        log.update(f"{location.index} {location.epoch} {len(data)} ".encode() + data)
-    return log.digest()
+            data = vdev.read_entry(found[index])
+        except (ReadError, KeyError) as error:
+            yield None if damaged else repr(error).encode()
+        else:
+            head = found[index].epoch.to_bytes(8, "big")
+            yield hashlib.blake2b(head + data, digest_size=16).digest()

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicast.sim.cluster import SimCluster, Unit
+from replicast.sim.disk_faults import DISK_KINDS
 from replicast.sim.network import Weather
+from replicast.sim.operators import resize, rolling
 from replicast.sim.vdev import Drive
 from replicast.units import MS, SECOND, US
 
@@ -35,8 +37,8 @@ class Faults:
     def __init__(self, cluster: SimCluster, plans: list[FaultPlan], rng: random.Random) -> None:
         self._cluster, self._rng = cluster, rng
         self._world = cluster.world
-        self._stopped = False
-        self._down: dict[str, Unit] = {}
+        self._stopped = self._operator_busy = False
+        self._clock_off = False  # of a target
         self.count = 0
         for plan in plans:
             self._next(plan, KINDS[plan.kind])
@@ -44,6 +46,32 @@ class Faults:
     def stop(self) -> None:
         """No new faults; the cluster mends what is left (SimCluster.calm)."""
         self._stopped = True
+
+    # -- for faults in files of their own -------------------------------------------------
+
+    @property
+    def cluster(self) -> SimCluster:
+        """What they harm."""
+        return self._cluster
+
+    @property
+    def rng(self) -> random.Random:
+        """What they draw from."""
+        return self._rng
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing may be harmed any more."""
+        return self._stopped
+
+    def take_operator(self) -> bool:
+        """There is one operator, who does one thing at a time."""
+        free, self._operator_busy = not self._operator_busy, True
+        return free
+
+    def free_operator(self) -> None:
+        """What was done is done."""
+        self._operator_busy = False
 
     def _next(self, plan: FaultPlan, harm: Harm) -> None:
         wait_ns = int(plan.every_seconds * SECOND * self._rng.uniform(0.2, 1.8))
@@ -75,17 +103,18 @@ class Faults:
         unit = self._target()
         if unit.process.running:
             self._cluster.kill_target(unit)
-            self._lasting(most_ns, lambda: self._revive(unit))
+            self._lasting(most_ns, lambda: self.revive(unit))
 
     def terminate(self, most_ns: int) -> None:
         """An operator restarts a target."""
         unit = self._target()
         unit.process.terminate()
-        self._lasting(most_ns, lambda: self._revive(unit))
+        self._lasting(most_ns, lambda: self.revive(unit))
 
-    def _revive(self, unit: Unit) -> None:
+    def revive(self, unit: Unit) -> None:
+        """Start a target when its process has ended."""
         if unit.process.running:
-            self._world.after(SECOND, lambda: None if self._stopped else self._revive(unit))
+            self._world.after(SECOND, lambda: None if self._stopped else self.revive(unit))
         else:
             self._cluster.start_target(unit)
 
@@ -94,6 +123,13 @@ class Faults:
         process = self._target().process
         process.pause()
         self._lasting(most_ns, process.resume)
+
+    def client_attrition(self, most_ns: int) -> None:
+        """A client program is killed in the middle of its work, and started again."""
+        unit = self._rng.choice(self._cluster.clients)
+        if unit.process.running:
+            self._cluster.kill_client(unit)
+            self._lasting(most_ns, lambda: self._cluster.restart_client(unit))
 
     # -- network ----------------------------------------------------------------------
 
@@ -178,13 +214,20 @@ class Faults:
         self._world.after(self._rng.randrange(1, most_ns), mend)
 
     def wall_jump(self, most_ns: int) -> None:
-        """Somebody sets a host's time of day, up to an hour off, and back again."""
-        clock = self._target().process.clock
+        """Somebody sets a host's time of day, up to an hour off, and back again: any number of
+        clients', and one target's at a time, for most voters' clocks must be right."""
+        unit = self._rng.choice([*self._cluster.targets, *self._cluster.clients])
         jump_ns = self._rng.randint(-3600 * SECOND, 3600 * SECOND)
-        clock.wall_offset_ns += jump_ns
+        if unit.daemon is not None:
+            if self._clock_off:
+                return
+            self._clock_off = True
+        unit.process.clock.wall_offset_ns += jump_ns
 
         def mend() -> None:
-            clock.wall_offset_ns -= jump_ns
+            unit.process.clock.wall_offset_ns -= jump_ns
+            if unit.daemon is not None:
+                self._clock_off = False
 
         self._world.after(self._rng.randrange(1, most_ns), mend)
 
@@ -195,7 +238,10 @@ class Faults:
 Harm = Callable[[Faults, int], None]
 KINDS: dict[str, Harm] = {
     "attrition": Faults.attrition,
+    "client_attrition": Faults.client_attrition,
     "terminate": Faults.terminate,
+    "rolling": rolling,
+    "resize": resize,
     "pause": Faults.pause,
     "clog": Faults.clog,
     "swizzle": Faults.swizzle,
@@ -204,4 +250,5 @@ KINDS: dict[str, Harm] = {
     "lossy": Faults.lossy,
     "slow_disk": Faults.slow_disk,
     "wall_jump": Faults.wall_jump,
+    **DISK_KINDS,
 }

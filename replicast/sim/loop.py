@@ -23,6 +23,11 @@ from replicast.units import MS
 
 ROUNDS_MAX = 100  # in one event of the world
 THREAD_NS_MAX = 2 * MS  # what a hand-over to a worker thread and back may take
+BLOCKED_SECONDS = 0.05  # between two tries of a blocked thread
+
+
+class Blocked(Exception):
+    """The work of a thread waits for a device: it is done again later, from its beginning."""
 
 
 class Clock:
@@ -48,6 +53,10 @@ class Clock:
         return -(-passed * 1_000_000 // (1_000_000 + self.rate_ppm))
 
 
+def _nothing() -> None:
+    """What a cancelled callback does."""
+
+
 class SimHandle:
     """A callback that waits for its turn. As asyncio.Handle, which costs more to make."""
 
@@ -63,8 +72,9 @@ class SimHandle:
         self._cancelled = False
 
     def cancel(self) -> None:
-        """It will not run."""
+        """It will not run, and lets go of what it held: a timer may stay in the heap for long."""
         self._cancelled = True
+        self.callback, self._args, self.context = _nothing, (), None
 
     def cancelled(self) -> bool:
         """Whether it will not run."""
@@ -248,17 +258,21 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Future[Any]:
         """In the loop, later: the work of threads is pure or goes to simulated disks."""
         future = self.create_future()
-
-        def work() -> None:
-            if future.cancelled():
-                return
-            try:
-                future.set_result(func(*args))
-            except Exception as error:  # noqa: BLE001 - whatever it raised belongs to the future
-                future.set_exception(error)
-
-        self.call_later(self._rng.randrange(THREAD_NS_MAX) / 1e9, work)
+        delay = self._rng.randrange(THREAD_NS_MAX) / 1e9
+        self.call_later(delay, self._work, future, func, args)
         return future
+
+    def _work(
+        self, future: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]
+    ) -> None:
+        if future.cancelled():
+            return
+        try:
+            future.set_result(func(*args))
+        except Blocked:
+            self.call_later(BLOCKED_SECONDS, self._work, future, func, args)
+        except Exception as error:  # noqa: BLE001 - whatever it raised belongs to the future
+            future.set_exception(error)
 
     # -- descriptors and signals ------------------------------------------------------
 

@@ -158,6 +158,7 @@ class SimRuntime(Runtime):
 
 
 Main = Callable[[SimRuntime], Coroutine[Any, Any, Any]]
+Excuse = Callable[[BaseException], bool]  # may the process end with this error?
 
 
 class Process:
@@ -177,11 +178,16 @@ class Process:
         return self.task is not None and not self.task.done() and not self._loop.dead
 
     @property
+    def killed(self) -> bool:
+        """The last start did not end by itself."""
+        return self.loop is not None and self.loop.dead
+
+    @property
     def _loop(self) -> SimLoop:
         assert self.loop is not None
         return self.loop
 
-    def start(self, main: Main) -> None:
+    def start(self, main: Main, excuse: Excuse = lambda error: False) -> None:
         """A fresh process; the last one must have ended."""
         assert not self.running
         self.starts += 1
@@ -190,11 +196,14 @@ class Process:
         self.loop = SimLoop(self.world, self.clock, self.name, rng)  # type: ignore[abstract]
         self.runtime = SimRuntime(self, self.loop)
         self.task = self.loop.run_soon(main(self.runtime))
-        self.task.add_done_callback(self._ended)
+        self.task.add_done_callback(lambda task: self._ended(task, excuse))
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self.world.fail(f"{self.name} ended: {task.exception()!r}")
+    def _ended(self, task: asyncio.Task[Any], excuse: Excuse) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.kill()  # the operating system closes what it had open
+            if not excuse(error):
+                self.world.fail(f"{self.name} ended: {error!r}")
         self.world.note(self.name, "end")
 
     def kill(self) -> None:

@@ -6,7 +6,8 @@
     form      all targets start, clients connect and make the bucket
     trouble   workloads and faults together for the test's seconds
     peace     faults end, everything mends; operations under way must end within PEACE_SECONDS
-    repair    `repair` and then `verify`, as an operator would, and every name is read once more
+    repair    `repair` and then `verify`, as an operator would, and every name and version is read once
+              more
 
 The verdict is bad when a checker says so, unknown when one cannot tell (which fails a run too).
 """
@@ -19,20 +20,23 @@ import gc
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
 from replicast.embed import Cluster
-from replicast.errors import Conflict, NotFound, ReplicastError
+from replicast.errors import Conflict
 from replicast.gateway.walk import ChunkFinding, NameFinding, Walk, WalkError
-from replicast.sim.checkers import BAD, OK, UNKNOWN, check_history
+from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
 from replicast.sim.convergence import copies_of, differences
 from replicast.sim.faults import Faults
+from replicast.sim.final_reads import FinalReads
 from replicast.sim.meter import Meter
 from replicast.sim.test_file import Test
-from replicast.sim.workloads import BUCKET, Ledger, Program
+from replicast.sim.workload_kinds import PROGRAMS
+from replicast.sim.workloads import BUCKET, Ledger, Seat
 from replicast.sim.world import Trace, World
 from replicast.units import SECOND
 
@@ -41,7 +45,7 @@ PEACE_SECONDS = 120
 POLL_SECONDS = 0.5
 CONVERGE_SECONDS = 10
 EMPTY_SECONDS = 20
-OPERATOR = 998  # the number under which the operator reads
+CLIENT_DOWN_NS_MAX = 2 * SECOND  # of one that killed itself
 
 
 @dataclass(slots=True)
@@ -83,7 +87,9 @@ def one_world() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that never began
+            gc.collect()
         gc.enable()
         log.setLevel(level)
         sys.unraisablehook = hook
@@ -121,7 +127,8 @@ class _Run:
             self._repair()
         result = self._result
         result.judge(BAD if world.failures else OK, world.failures)
-        result.judge(*check_history(self._ledger.history))
+        for check in self._test.checks:
+            result.judge(*HISTORY_CHECKS[check](self._ledger.history))
         for verdict in self._cluster.watch.verdicts():
             result.judge(*verdict)
         result.judge(*self._meter.verdict(self._ledger.done))
@@ -150,23 +157,33 @@ class _Run:
         return self._wait(FORM_SECONDS, lambda: len(self._ready) == wanted, "forming")
 
     def _start_client(self, number: int) -> None:
-        rng = self._world.fork_rng()
+        rng, unit = self._world.fork_rng(), self._cluster.clients[number]
+
+        def kill() -> None:
+            self._cluster.kill_client(unit)
+            back_ns = rng.randrange(CLIENT_DOWN_NS_MAX)
+            self._world.after(back_ns, lambda: self._cluster.restart_client(unit))
 
         async def work(client: Cluster) -> None:
             await _make_bucket(client)
             self._ready.add(number)
-            programs = [
-                Program(
-                    number, client, self._ledger, plan, rng, lambda: self._stopped, asyncio.sleep
-                )
-                for plan in self._test.workloads
-            ]
+            seat = Seat(
+                number=number,
+                client=client,
+                ledger=self._ledger,
+                rng=rng,
+                chunk_size_bytes=self._shape.chunk_size_bytes,
+                admins=self._shape.admins,
+                stopped=lambda: self._stopped,
+                kill=kill,
+            )
+            programs = [PROGRAMS[plan.kind](seat, plan) for plan in self._test.workloads]
             await asyncio.gather(*(program.run() for program in programs))
             self._ended.add(number)
             while not self._measured:  # with the program its memory would go
                 await asyncio.sleep(POLL_SECONDS)
 
-        self._cluster.run_client(self._cluster.clients[number], work)
+        self._cluster.run_client(unit, work)
 
     def _trouble(self) -> bool:
         world = self._world
@@ -207,7 +224,7 @@ class _Run:
         async def work(client: Cluster) -> None:
             await self._until_healthy(client)
             await self._walks(client)
-            await self._read_all(client)
+            await FinalReads(client, self._ledger).run()
             done.append(True)
 
         unit = self._cluster.clients[0]
@@ -234,38 +251,25 @@ class _Run:
         opened = client._opened
         async for found in Walk(opened.initiator, opened.objects).repair(BUCKET):
             if isinstance(found, ChunkFinding):
-                self._check_bad(found, "before repair")
+                self._check_bad(found, "before repair", client)
             elif isinstance(found, WalkError) or (
                 not isinstance(found, NameFinding) and found.action != "restored"
             ):
                 self._world.fail(f"repair: {found}")
         async for finding in Walk(opened.initiator, opened.objects).verify(BUCKET):
             if isinstance(finding, ChunkFinding):
-                self._check_bad(finding, "after repair")
+                self._check_bad(finding, "after repair", None)
                 if finding.hosts < finding.wanted:
                     self._world.fail(f"after repair {finding.hosts} of {finding.wanted}: {finding}")
             elif isinstance(finding, WalkError) or not finding.whole:
                 self._world.fail(f"after repair: {finding}")
 
-    def _check_bad(self, finding: ChunkFinding, when: str) -> None:
-        """No fault here damages what was synced."""
+    def _check_bad(self, finding: ChunkFinding, when: str, client: Cluster | None) -> None:
+        """Only what was damaged may be wrong, and only before repair (then: with `client`)."""
         for copy in finding.copies:
-            if copy.state in ("corrupt", "missing"):
+            host = "" if client is None else client._opened.initiator.table.host_of(copy.vdev_index)
+            if copy.state in ("corrupt", "missing") and not self._cluster.damage.hit(host):
                 self._world.fail(f"{when}: {copy}")
-
-    async def _read_all(self, client: Cluster) -> None:
-        """Every name once more, so that the history ends in what is there now."""
-        ledger, world = self._ledger, self._world
-        names = sorted({o.key for o in ledger.history.operations() if not o.key.endswith("/")})
-        for key in names:
-            token = ledger.begin(OPERATOR, key, "get", None)
-            try:
-                ledger.ok(token, ledger.read(key, await client.read(BUCKET, key.partition("/")[2])))
-            except NotFound:
-                ledger.ok(token, None)
-            except ReplicastError as error:
-                world.fail(f"{key} cannot be read in the end: {error!r}")
-                return
 
 
 async def _make_bucket(client: Cluster) -> None:

@@ -2,10 +2,11 @@
 
 seconds = 20                      virtual time with workloads and faults
 messages_per_operation = 200      optional: what the faults may cost (bounds.py)
+checks = ["writes"]               optional: what is checked of histories (checkers.HISTORY_CHECKS)
 [cluster]                         optional: fixes what the seed would draw (cluster.Shape)
 targets = 5
 [[workload]]                      all run at the same time, each in every client
-kind = "register"                 workloads.STEPS
+kind = "register"                 workload_kinds.PROGRAMS
 names = 4
 [[fault]]
 kind = "attrition"                faults.KINDS
@@ -22,9 +23,11 @@ from typing import Any, TypeVar
 
 from replicast.errors import InvalidRequest
 from replicast.sim.bounds import OPERATION_MESSAGES_MAX
+from replicast.sim.checkers import HISTORY_CHECKS
 from replicast.sim.cluster import Shape
 from replicast.sim.faults import KINDS, FaultPlan
-from replicast.sim.workloads import STEPS, WorkloadPlan
+from replicast.sim.workload_kinds import PROGRAMS
+from replicast.sim.workloads import WorkloadPlan
 
 T = TypeVar("T")
 
@@ -38,6 +41,7 @@ class Test:
     shape: dict[str, Any]
     workloads: tuple[WorkloadPlan, ...]
     faults: tuple[FaultPlan, ...]
+    checks: tuple[str, ...] = ("linearizable",)
     messages_per_operation: float = OPERATION_MESSAGES_MAX
 
 
@@ -57,7 +61,14 @@ def load_test(path: Path) -> Test:
 
 def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
     """A test from parsed TOML; raises InvalidRequest."""
-    unknown = set(values) - {"seconds", "cluster", "workload", "fault", "messages_per_operation"}
+    unknown = set(values) - {
+        "seconds",
+        "cluster",
+        "workload",
+        "fault",
+        "checks",
+        "messages_per_operation",
+    }
     if unknown:
         raise InvalidRequest(f"{where}: unknown key {sorted(unknown)[0]}")
     shape = values.get("cluster", {})
@@ -66,10 +77,15 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         _make(WorkloadPlan, each, f"{where}: workload") for each in values.get("workload", ())
     )
     faults = tuple(_make(FaultPlan, each, f"{where}: fault") for each in values.get("fault", ()))
-    for plan, kinds in ((w, STEPS) for w in workloads):
-        _known(plan.kind, kinds, f"{where}: workload")
+    for plan in workloads:
+        _known(plan.kind, PROGRAMS, f"{where}: workload")
     for fault in faults:
         _known(fault.kind, KINDS, f"{where}: fault")
+    checks = tuple(values.get("checks", ("linearizable",)))
+    for check in checks:
+        _known(check, HISTORY_CHECKS, f"{where}: checks")
+    if not checks:
+        raise InvalidRequest(f"{where}: checks: name at least one")
     if not workloads:
         raise InvalidRequest(f"{where}: no workload")
     return Test(
@@ -78,6 +94,7 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         dict(shape),
         workloads,
         faults,
+        checks,
         float(values.get("messages_per_operation", OPERATION_MESSAGES_MAX)),
     )
 

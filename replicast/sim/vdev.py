@@ -8,6 +8,7 @@ and the latency's.
 from __future__ import annotations
 
 import asyncio
+import errno
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,15 +17,34 @@ from replicast.disks import Lock
 from replicast.hashing import content_hash
 from replicast.memory_disk import MemoryDisk
 from replicast.metrics import Counters
+from replicast.sim.loop import Blocked
 from replicast.target.store.engine import StoreEngine
 from replicast.target.store.errors import ReadError, RecordClass
+from replicast.target.store.format import INDEX_NAME, format_vdev
 from replicast.target.store.memory import PATH, MemoryVdev
-from replicast.target.store.overlay import MemoryCheckpoint
+from replicast.target.store.overlay import Changes, CheckpointFull, MemoryCheckpoint
 from replicast.target.store.record import Record
-from replicast.target.store.shell import Done, ReadDone, open_engine
+from replicast.target.store.shell import VOUCH_NS, Done, ReadDone, open_engine
 from replicast.units import MIB, MS, SECOND, US
 
 READS_MAX = 4096
+
+
+class DriveCheckpoint(MemoryCheckpoint):
+    """The index: its commits go to the drive, and fail with it, as LmdbCheckpoint's do."""
+
+    def __init__(self, disk: MemoryDisk) -> None:
+        super().__init__()
+        self._disk = disk
+
+    def commit(self, changes: Changes) -> None:
+        try:
+            self._disk.fault("sync", PATH / INDEX_NAME)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise CheckpointFull(str(error)) from error
+            raise
+        super().commit(changes)
 
 
 @dataclass(slots=True)
@@ -34,18 +54,43 @@ class Drive:
     rng: random.Random
     capacity_bytes: int
     disk: MemoryDisk = field(init=False)
-    checkpoint: MemoryCheckpoint = field(default_factory=MemoryCheckpoint)
+    checkpoint: DriveCheckpoint = field(init=False)
     sync_ns_max: int = 1 * MS
     bandwidth_bytes: int = 400 * MIB
 
+    vdev_id: bytes = b""
+    stuck: bool = False  # nothing that was begun ends; see stick()
+    _waiting: list[Callable[[], None]] = field(default_factory=list)
+
     def __post_init__(self) -> None:
         self.disk = MemoryDisk(self.capacity_bytes)
+        self.checkpoint = DriveCheckpoint(self.disk)
 
     def format(self, cluster_id: bytes) -> None:
-        """An empty VDEV."""
+        """An empty VDEV, on another disk than before."""
+        self.unstick()
         self.disk = MemoryDisk(self.capacity_bytes)
-        self.checkpoint = MemoryCheckpoint()
-        MemoryVdev.format(self.disk, cluster_id, self.rng)
+        self.checkpoint = DriveCheckpoint(self.disk)
+        self.vdev_id = format_vdev(self.disk, PATH, cluster_id, None, self.rng).vdev_id
+
+    def lose_index(self) -> None:
+        """The index is gone; the log rebuilds it at the next open."""
+        self.checkpoint = DriveCheckpoint(self.disk)
+
+    def stick(self) -> None:
+        """Flushes, reads and opens hang until unstick()."""
+        self.stuck = True
+
+    def unstick(self) -> None:
+        """What hung goes on."""
+        self.stuck = False
+        waiting, self._waiting = self._waiting, []
+        for go_on in waiting:
+            go_on()
+
+    def when_moving(self, go_on: Callable[[], None]) -> None:
+        """Call back at unstick()."""
+        self._waiting.append(go_on)
 
     def latency_ns(self, size_bytes: int) -> int:
         """Of a flush."""
@@ -98,13 +143,15 @@ class SimVdev(MemoryVdev):
         self._reads += 1
 
         def ended() -> None:
+            if self._drive.stuck:
+                return self._drive.when_moving(lambda: self._later(ended))
             self._reads -= 1
             result: bytes | ReadError
             try:
                 result = read()
             except ReadError as error:
                 result = error
-            done([(token, result)])
+            return done([(token, result)])
 
         self._loop.call_later(self._drive.read_ns(0) / 1e9, ended)
         return True
@@ -122,14 +169,31 @@ class SimVdev(MemoryVdev):
         self._timer_ns = due_ns
         self._timer = self._loop.call_at(due_ns / 1e9, self._step, due_ns)
 
+    def vouch(self, now_ns: int) -> bool:
+        if not self._drive.stuck:
+            return super().vouch(now_ns)
+        return self._core.writable and now_ns - self._durable_ns <= VOUCH_NS
+
+    def close(self) -> None:
+        if self._drive.stuck:
+            raise Blocked
+        super().close()
+
+    def _later(self, go_on: Callable[[], None]) -> None:
+        self._loop.call_soon(go_on)
+
     def _step(self, due_ns: int) -> None:
         self._timer = None
+        if self._drive.stuck:
+            return self._drive.when_moving(lambda: self._later(self._arm))
         self.step(max(due_ns, round(self._loop.time() * 1e9)))
-        self._arm()
+        return self._arm()
 
 
 def open_sim_vdev(drive: Drive, cluster_id: bytes, loop: asyncio.AbstractEventLoop) -> SimVdev:
-    """Lock, count the open, recover; raises VdevError."""
+    """Lock, count the open, recover; raises VdevError. Blocked while the drive is stuck."""
+    if drive.stuck:
+        raise Blocked
     engine, lock = open_engine(
         drive.disk, PATH, cluster_id, lambda _: drive.checkpoint, content_hash, drive.capacity_bytes
     )

@@ -7,20 +7,26 @@ does not learn is recorded as unknown: it may take effect later or never.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from replicast.embed import Cluster
 from replicast.errors import ConditionFailed, DataLost, NoSpace, NotFound, Unavailable
+from replicast.gateway.initiation import Source
 from replicast.sim.history import History
+from replicast.sim.models import REFUSED
 from replicast.sim.world import World
-from replicast.units import KIB
+from replicast.units import KIB, SECOND
 from replicast.wire.name_messages import VersionId
 
 LATER = (Unavailable, NoSpace)  # not now: a write may or may not have taken effect
 BUCKET = "sim"
+HEAD_BYTES = 12  # of a value: its name
+BLOCKS = 6
+Version: TypeAlias = tuple[int, int, int]
 
 
 @dataclass(slots=True)
@@ -32,17 +38,33 @@ class Ledger:
     values: dict[str, bytes] = field(default_factory=dict)
     by_content: dict[bytes, str] = field(default_factory=dict)
     by_etag: dict[str, str] = field(default_factory=dict)  # of values whose put was answered
+    versions: dict[str, dict[Version, None]] = field(default_factory=dict)  # of each key, as told
+    blocks: list[bytes] = field(default_factory=list)  # that many objects have in common
     done: int = 0
     failed: int = 0
     made: int = 0
 
     def value(self, rng: random.Random, sizes: tuple[int, ...]) -> str:
         """A new value: its name."""
+        return self.value_of(rng.randbytes(max(0, rng.choice(sizes) - HEAD_BYTES)))
+
+    def value_of(self, body: bytes, *, shared: bytes = b"") -> str:
+        """A new value: what other values have too, then its own name and `body`."""
         self.made += 1
         name = f"v{self.made}"
-        data = f"{name:<12}".encode() + rng.randbytes(max(0, rng.choice(sizes) - 12))
+        data = shared + f"{name:<{HEAD_BYTES}}".encode() + body
         self.values[name], self.by_content[data] = data, name
         return name
+
+    def block(self, rng: random.Random, size_bytes: int) -> bytes:
+        """One of few blocks: equal chunks in many objects, when it is a chunk long."""
+        while len(self.blocks) < BLOCKS:
+            self.blocks.append(rng.randbytes(size_bytes))
+        return rng.choice(self.blocks)
+
+    def learned(self, key: str, version: Version) -> None:
+        """A client was told of this version."""
+        self.versions.setdefault(key, {})[version] = None
 
     def begin(self, client: int, key: str, kind: str, argument: Any) -> int:
         """A client calls."""
@@ -71,6 +93,13 @@ class Ledger:
         self.world.note("client", "unknown", token=token, why=str(why))
         self.history.unknown(token)
 
+    def whole(self, part: bytes, first: int, last: int) -> bytes:
+        """The value of which these are the bytes from `first` to `last`, as far as it goes."""
+        for data in self.by_content:
+            if data.startswith(part, first) and len(part) == len(data[first : last + 1]):
+                return data
+        return part
+
     def read(self, key: str, data: bytes) -> str:
         """Which value these bytes are."""
         name = self.by_content.get(data)
@@ -88,31 +117,55 @@ class WorkloadPlan:
     names: int = 4
     sizes: tuple[int, ...] = (100, 5 * KIB, 20 * KIB, 150 * KIB)
     think_ms: float = 100.0  # pause between two operations of a client, at most
+    burst_seconds: float = 0.0  # all clients work at the same time, then pause; 0: no pauses
+    quiet_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """Where a program runs: one start of one client's process."""
+
+    number: int
+    client: Cluster
+    ledger: Ledger
+    rng: random.Random
+    chunk_size_bytes: int
+    admins: int  # clients with a lower number are administrators
+    stopped: Callable[[], bool]
+    kill: Callable[[], None]  # of the process that the program runs in; it is started again
 
 
 class Program:
-    """One client program: runs until told to stop."""
+    """One client program: runs until told to stop. Kinds of their own override step()."""
 
-    def __init__(
-        self,
-        number: int,
-        client: Cluster,
-        ledger: Ledger,
-        plan: WorkloadPlan,
-        rng: random.Random,
-        stopped: Callable[[], bool],
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
-        self._number, self._client, self._ledger, self._plan = number, client, ledger, plan
-        self._rng, self._stopped, self._sleep = rng, stopped, sleep
+    prefix = "n"  # of the names that it works on
+
+    def __init__(self, seat: Seat, plan: WorkloadPlan) -> None:
+        self._number, self._client, self._ledger = seat.number, seat.client, seat.ledger
+        self._rng, self._stopped = seat.rng, seat.stopped
+        self._seat, self._plan = seat, plan
 
     async def run(self) -> None:
         """The whole program."""
-        steps = STEPS[self._plan.kind]
         while not self._stopped():
-            step = self._rng.choices([s for s, _ in steps], [weight for _, weight in steps])[0]
-            await step(self)
-            await self._sleep(self._rng.random() * self._plan.think_ms / 1e3)
+            await self._quiet()
+            await self.step()
+            await asyncio.sleep(self._rng.random() * self._plan.think_ms / 1e3)
+
+    async def step(self) -> None:
+        """One operation, or a few that belong together."""
+        steps = STEPS[self._plan.kind]
+        step = self._rng.choices([s for s, _ in steps], [weight for _, weight in steps])[0]
+        await step(self)
+
+    async def _quiet(self) -> None:
+        """Wait for the next burst; bursts are at the same time in all clients."""
+        plan = self._plan
+        if plan.burst_seconds:
+            round_ns = int((plan.burst_seconds + plan.quiet_seconds) * SECOND)
+            into_ns = self._ledger.world.time_ns % round_ns
+            if into_ns >= int(plan.burst_seconds * SECOND):
+                await asyncio.sleep((round_ns - into_ns) / SECOND)
 
     # -- steps ------------------------------------------------------------------------
 
@@ -145,37 +198,43 @@ class Program:
 
     async def delete(self) -> None:
         """A delete marker."""
-        name = self._name()
-
-        async def delete() -> Any:
-            return _version((await self._client.delete(BUCKET, name)).version)
-
-        await self._write("delete", name, None, delete)
+        await self._delete(self._name())
 
     async def list_names(self) -> None:
         """All names of the bucket."""
-        ledger = self._ledger
-        token = ledger.begin(self._number, f"{BUCKET}/", "list", "")
-        try:
-            found = [info.name async for info in self._client.list(BUCKET)]  # type: ignore[union-attr]
-        except LATER as error:
-            ledger.fail(token, error)
-            return
-        ledger.ok(token, found)
+        await self._list("")
 
     # -- parts ------------------------------------------------------------------------
 
     def _name(self) -> str:
-        return f"n{self._rng.randrange(self._plan.names)}"
+        return f"{self.prefix}{self._rng.randrange(self._plan.names)}"
 
     def _value(self) -> str:
         return self._ledger.value(self._rng, self._plan.sizes)
 
-    async def _put(self, name: str, value: str, **condition: str) -> Any:
-        data = self._ledger.values[value]
+    async def _put(
+        self, name: str, value: str, source: Source | None = None, **condition: str
+    ) -> Version:
+        data = self._ledger.values[value] if source is None else source
         info = await self._client.put(BUCKET, name, data, **condition)  # type: ignore[arg-type]
         self._ledger.by_etag[info.etag] = value
-        return _version(info.version)
+        return version_of(info.version)
+
+    async def _delete(self, name: str) -> None:
+        async def delete() -> Version:
+            return version_of((await self._client.delete(BUCKET, name)).version)
+
+        await self._write("delete", name, None, delete)
+
+    async def _list(self, prefix: str) -> None:
+        ledger = self._ledger
+        token = ledger.begin(self._number, f"{BUCKET}/", "list", prefix)
+        try:
+            found = [info.name async for info in self._client.list(BUCKET, prefix)]  # type: ignore[union-attr]
+        except LATER as error:
+            ledger.fail(token, error)
+            return
+        ledger.ok(token, found)
 
     async def _write(
         self, kind: str, name: str, argument: Any, work: Callable[[], Awaitable[Any]]
@@ -183,25 +242,34 @@ class Program:
         ledger, key = self._ledger, f"{BUCKET}/{name}"
         token = ledger.begin(self._number, key, kind, argument)
         try:
-            ledger.ok(token, await work())
+            result = await work()
+            ledger.ok(token, result)
+            if isinstance(result, tuple):
+                ledger.learned(key, result)
         except (ConditionFailed, NotFound):  # NotFound: of a delete, when there is no object
-            ledger.ok(token, "refused")
+            ledger.ok(token, REFUSED)
         except LATER as error:
             ledger.unknown(token, error)
         except DataLost as error:
             ledger.world.fail(f"{kind} {key}: {error}")
 
     async def _read(self, name: str) -> None:
+        await self._ask("get", name, None, lambda: self._client.read(BUCKET, name))
+
+    async def _ask(
+        self, kind: str, name: str, argument: Any, work: Callable[[], Awaitable[bytes]]
+    ) -> None:
+        """A read of a whole object or version."""
         ledger, key = self._ledger, f"{BUCKET}/{name}"
-        token = ledger.begin(self._number, key, "get", None)
+        token = ledger.begin(self._number, key, kind, argument)
         try:
-            ledger.ok(token, ledger.read(key, await self._client.read(BUCKET, name)))
+            ledger.ok(token, ledger.read(key, await work()))
         except NotFound:
             ledger.ok(token, None)
         except LATER as error:
             ledger.fail(token, error)
         except DataLost as error:
-            ledger.world.fail(f"get {key}: {error}")
+            ledger.world.fail(f"{kind} {key}: {error}")
 
     async def _head(self, name: str) -> tuple[str, str] | None:
         """(ETag, value) of the newest version, when there is one that we know."""
@@ -223,8 +291,15 @@ class Program:
         return etag, value
 
 
-def _version(version: VersionId) -> tuple[int, int, int]:
+def version_of(version: VersionId) -> Version:
+    """As it stands in histories."""
     return version.time_ns, version.segment_id, version.sequence
+
+
+class Contended(Program):
+    """Many change few names at once: hardly an operation that does not meet another."""
+
+    prefix = "h"
 
 
 Step = Callable[[Program], Awaitable[None]]
@@ -238,5 +313,11 @@ STEPS: dict[str, list[tuple[Step, int]]] = {
         (Program.list_names, 1),
     ],
     "objects": [(Program.put, 3), (Program.get, 4), (Program.delete, 1)],
+    "contended": [
+        (Program.put_if_match, 6),
+        (Program.put_if_absent, 2),
+        (Program.get, 2),
+        (Program.delete, 1),
+    ],
     "listing": [(Program.put, 2), (Program.delete, 2), (Program.list_names, 3)],
 }

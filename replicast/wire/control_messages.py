@@ -351,7 +351,6 @@ class LeaseGrant(Message):
     floor: U64
     settings_floor: U64
     active: U64
-    wall_ns: U64
 
 
 @message(125)

@@ -57,7 +57,7 @@ class RowContext:
         self.table: Table | None = None
         self.prepared: Table | None = None
         self.open_counts: dict[int, int] = {}  # our VDEVs that are in use
-        self.clock_error_ns = 0  # our wall clock minus the Raft leader's
+        self.clock_error_ns = 0  # our wall clock minus the cluster's
         self._wall_offset_ns = 0
         self._wanted: dict[int, tuple[int, ...]] = {}  # of the adopted table
         self._add_wait: dict[int, tuple[int, int]] = {}
@@ -72,7 +72,7 @@ class RowContext:
 
     @property
     def clock_agrees(self) -> bool:
-        """Is our time of day near enough to the Raft leader's to lead rows?"""
+        """Is our time of day near enough to the cluster's to lead rows?"""
         return abs(self.clock_error_ns) <= self.limits.max_skew_ns
 
     def acting(self, row: int, vdev_index: int, now_ns: int) -> bool:

@@ -117,7 +117,7 @@ class NameService:
             self._dirty.pop(key, None)
 
     def set_clock(self, now_ns: int, wall_ns: int, error_ns: int = 0) -> None:
-        """Time of day, and how far it is off the Raft leader's (beyond max_skew: leads nothing)."""
+        """Time of day, and how far it is off the cluster's (beyond max_skew: leads nothing)."""
         self.context.set_wall(now_ns, wall_ns)
         self.context.clock_error_ns = error_ns
 

@@ -34,10 +34,10 @@ from replicast.target.store.overlay import (
     CheckpointFull,
     Overlay,
 )
+from replicast.target.store.probe import pack_probe, proven_flushes
 from replicast.target.store.record import HEADER_BYTES, ChunkDrop, Kind, padded, unpack_header
 from replicast.target.store.recovery import Recovered, Recovery
 from replicast.target.store.segment import (
-    BLOCK_BYTES,
     Identity,
     SegmentHeader,
     pack_segment_header,
@@ -121,7 +121,7 @@ class StoreEngine:
             return False
         try:
             file = self._disk.open(self.path / PROBE_NAME)
-            file.write(0, [self._identity.open_count.to_bytes(8, "little").ljust(BLOCK_BYTES)])
+            file.write(0, [pack_probe(self._identity, self.core.position.flush_number)])
             file.sync()
             file.close()
         except OSError as error:
@@ -304,7 +304,12 @@ class StoreEngine:
             if self.kv.get(index.VDEV) not in (None, self.header.vdev_id):
                 raise VdevError(f"{self.path}: its index belongs to another VDEV; remove index/")
             recovered = Recovery(
-                self._disk, self._log, self._identity, self.kv, writable=writable
+                self._disk,
+                self._log,
+                self._identity,
+                self.kv,
+                writable=writable,
+                proven=proven_flushes(self._disk, self.path, self._identity),
             ).run()
         except OSError as error:
             raise VdevError(f"{self.path}: the log cannot be read: {error.strerror}") from error

@@ -3,7 +3,8 @@
 From the checkpoint's position flushes must follow one another without a gap. Where
 one does not, a valid flush with a *later* number behind it (in this segment or a
 following one) means damage: acknowledged records are lost, the scan goes on with
-what is provable. Nothing behind it is a torn tail: never acknowledged, dropped.
+what is provable. Nothing behind it is a torn tail: never acknowledged, dropped;
+unless the probe block knows of more flushes than there are: damage too (probe.py).
 A valid flush with the *expected* number further on is where an earlier recovery
 carried on behind its torn tail. Payload checksums are read for the last flush
 only: each earlier one was complete before the next began.
@@ -59,17 +60,26 @@ class Recovered:
 class Recovery:
     """One pass over the tail of a log.
 
-    `writable`: this open is counted, and checkpoints can be committed.
+    `writable`: this open is counted, and checkpoints can be committed. `proven`: flushes
+    before this number were durable, as the probe block says.
     """
 
     def __init__(
-        self, disk: Disk, directory: Path, identity: Identity, kv: Overlay, *, writable: bool
+        self,
+        disk: Disk,
+        directory: Path,
+        identity: Identity,
+        kv: Overlay,
+        *,
+        writable: bool,
+        proven: int = 0,
     ) -> None:
         self._disk = disk
         self._directory = directory
         self._identity = identity
         self._kv = kv
         self._writable = writable
+        self._proven = proven
         self._commit_at = COMMIT_EVERY
         self._found = Recovered()
         self._open_count = 0  # of the last good flush
@@ -245,6 +255,10 @@ class Recovery:
             self._damaged(
                 f"the log is of open {self._open_count}, the header counts "
                 f"{self._identity.open_count}: restored from an old copy?"
+            )
+        if at.flush_number < self._proven:
+            self._damaged(
+                f"flushes {at.flush_number} to {self._proven - 1} are unreadable at the log's end"
             )
         # Bytes of a torn flush stay where they are: the next one begins behind them.
         end = max(at.offset, self._content_end.get(at.incarnation, 0))

@@ -115,7 +115,6 @@ class Room:
             floor=1,
             settings_floor=1,
             active=1,
-            wall_ns=0,
         )
         self.watch.sent(voter, host, pack_frame(grant))
         self.watch.arrived(voter, host, pack_frame(grant))

@@ -35,6 +35,7 @@ def test_client__is_open_when_its_first_operation_can_be_done() -> None:
     ("canary", "name", "seeds"),
     [
         ("acknowledge_before_fdatasync", "attrition", 3),
+        ("failed_sync_ignored", "disks", 5),
         ("take_over_without_asking", "attrition", 8),
         ("forgotten_answers", "clog", 8),
         ("listing_forgets_rows", "clog", 3),

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from pathlib import Path
 
 import pytest
 
+from replicast.daemon import START_ERRORS
 from replicast.disks import RealDisk
 from replicast.flexhash.raft import codec
-from replicast.flexhash.raft.journal import HEADER, RECORD, Entry, Journal, NotAVoter, Voter
+from replicast.flexhash.raft.journal import (
+    HEADER,
+    JOURNAL,
+    RECORD,
+    Entry,
+    Journal,
+    NotAVoter,
+    Voter,
+)
 from replicast.flexhash.raft.sealed import Damaged
 from replicast.flexhash.raft.snapshot import Snapshots
+from replicast.memory_disk import MemoryDisk, no_fault
 
 VOTER = Voter(bytes(range(16)), 1, "v0")
 DISK = RealDisk()
+FOLDER = Path("/raft")
 
 
 def create(path: Path, count: int = 0) -> Journal:
@@ -178,6 +190,47 @@ def test_journal__of_another_voter_or_cluster(tmp_path: Path) -> None:
     for voter in (Voter(bytes(16), 1, "v0"), Voter(VOTER.cluster_id, 2, "v0")):
         with pytest.raises(NotAVoter):
             Journal.open(DISK, tmp_path, voter, salt=1)
+
+
+def in_memory(count: int) -> tuple[MemoryDisk, Journal]:
+    disk = MemoryDisk()
+    disk.make_directory(FOLDER)
+    journal = Journal.create(disk, FOLDER, VOTER, salt=7)
+    for index in range(1, count + 1):
+        journal.add(b"command %d" % index, index, 1)
+    journal.sync()
+    return disk, journal
+
+
+def test_journal__what_a_failed_sync_left_in_the_page_cache_is_not_there() -> None:
+    """Linux shows it, and never writes it: a voter that counts it loses it with the power."""
+    disk, journal = in_memory(2)
+    journal.add(b"command 3", 3, 1)
+
+    def fail(operation: str, path: Path) -> None:
+        if operation == "sync":
+            raise OSError(errno.EIO, "sync")
+
+    disk.fault = fail
+    with pytest.raises(OSError, match="sync"):
+        journal.sync()
+    disk.fault = no_fault
+    assert Journal.open(disk, FOLDER, VOTER, salt=9).entries == entries(1, 2)
+
+
+def test_journal__what_a_killed_process_wrote_is_synced_before_it_counts() -> None:
+    disk, _ = in_memory(2)
+    longer, _ = in_memory(3)
+    path = FOLDER / JOURNAL
+    disk.open(path).write(0, [longer.files()[path]])
+    disk.process_death()
+    assert Journal.open(disk, FOLDER, VOTER, salt=9).entries == entries(1, 3)
+    disk.power_loss()
+    assert Journal.open(disk, FOLDER, VOTER, salt=9).entries == entries(1, 3)
+
+
+def test_unusable_state__ends_the_daemon_with_one_line() -> None:
+    assert issubclass(Damaged, START_ERRORS) and issubclass(NotAVoter, START_ERRORS)
 
 
 def snapshot_of(path: Path, journal: Journal) -> Snapshots:

@@ -352,3 +352,47 @@ def test_failed_checkpoint__is_due_again_only_after_more_changes(
     assert not engine.checkpoint_due()
     bench.vdev.view_put(b"more", bytes(2000))
     assert engine.checkpoint_due()
+
+
+# -- the last flush ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index_lost", [False, True])
+def test_last_flush__that_a_probe_saw_is_damaged_and_no_torn_tail(
+    bench: Bench, index_lost: bool
+) -> None:
+    """A replica that lost its newest entries without a word would answer for its row without them."""
+    bench.run(RowEntry(1, 1, 1, b"first"))
+    at = bench.vdev._core.position.offset
+    bench.run(RowEntry(1, 1, 2, b"second"))
+    assert bench.vdev.vouch(1)  # idle: it probes
+    bench.disk.flip_bit(FIRST, at + 120)
+    bench.reopen(index_lost=index_lost)
+    assert bench.status() == VdevStatus.DAMAGED and "at the log's end" in bench.vdev.damage
+    assert [location.index for location in bench.vdev.row_log(1)] == [1]
+    bench.vdev.clear_damage()
+    bench.run(RowEntry(1, 1, 2, b"other"))
+    assert bench.vdev.vouch(2)
+    bench.reopen()
+    assert bench.status() == VdevStatus.OK
+
+
+def test_last_flush__that_nothing_proves_is_a_torn_tail(bench: Bench) -> None:
+    bench.run(RowEntry(1, 1, 1, b"first"))
+    at = bench.vdev._core.position.offset
+    assert bench.vdev.vouch(1)
+    bench.run(RowEntry(1, 1, 2, b"second"))
+    bench.disk.flip_bit(FIRST, at + 120)
+    bench.reopen()
+    assert bench.status() == VdevStatus.OK
+
+
+def test_probe__that_is_damaged_or_of_an_older_release_says_nothing(bench: Bench) -> None:
+    bench.run(RowEntry(1, 1, 1, b"first"))
+    assert bench.vdev.vouch(1)
+    bench.disk.flip_bit(PATH / "probe", 17)
+    bench.reopen()
+    assert bench.status() == VdevStatus.OK
+    bench.disk.open(PATH / "probe").write(0, [(3).to_bytes(8, "little").ljust(BLOCK_BYTES)])
+    bench.reopen()
+    assert bench.status() == VdevStatus.OK

@@ -23,7 +23,9 @@ class World:
         self.full: set[int] = set()
         self.file_system: dict[int, bytes] = {}
         self.quorum = True
+        self.failed_voters: set[int] = set()
         self.down: set[int] = set()
+        self.out: set[int] = set()
         nodes = range(1, targets + 1)
         self.policy = SimpleNamespace(copies=copies, min_copies=min_copies, row_count=4)
         self.targets = {
@@ -40,6 +42,8 @@ class World:
                 vdev_id=bytes([n]) * 16,
                 state=VdevState.DOWN if n in self.down else VdevState.UP,
             )
+            if n not in self.out
+            else SimpleNamespace(target=n, vdev_id=b"gone", state=VdevState.OUT)
             for n in self.targets
         }
         return SimpleNamespace(
@@ -66,7 +70,14 @@ class World:
             file_system=self.file_system.get(node, bytes(16)),
             file_system_free_bytes=75,
         )
-        raft = RaftStatus(voter=True, state="follower", has_quorum=self.quorum, leader=1, term=3)
+        failed = node in self.failed_voters
+        raft = RaftStatus(
+            voter=True,
+            state="failed" if failed else "follower",
+            has_quorum=self.quorum or failed,  # what it saw last
+            leader=0 if failed else 1,
+            term=4 if failed else 3,
+        )
         return TargetStatus(
             implementation="cython",
             version="1",
@@ -144,6 +155,17 @@ def test_problems__each_is_named():
     assert report["verdict"] == "degraded"
 
 
+def test_vdev__that_was_given_up_is_no_problem():
+    """Its disk was replaced: nobody waits for it, and its host alone holds no copy any more."""
+    world = World()
+    world.out = {4}
+    report = world.report()
+    assert [v["state"] for v in report["vdevs"] if v["index"] == 4] == ["out"]
+    assert (report["verdict"], report["problems"]) == ("healthy", [])
+    world.out = {3, 4}
+    assert "2 hosts for 3 copies" in world.report()["notes"]
+
+
 def test_rows__leaderless_and_not_writable_are_at_risk():
     world = World()
     world.leaderless = {0}
@@ -171,6 +193,17 @@ def test_raft__without_a_quorum_is_at_risk():
     report = world.report()
     assert report["verdict"] == "at_risk"
     assert report["problems"] == ["the Raft group has no leader with a quorum"]
+
+
+def test_raft__a_voter_whose_disk_failed_is_named_and_not_believed():
+    world = World()
+    world.failed_voters = {2}
+    report = world.report()
+    assert report["raft"]["leader"] == "t1" and report["raft"]["quorum"]
+    (problem,) = report["problems"]
+    assert problem.startswith("the voter of t2 has stopped") and report["verdict"] == "degraded"
+    world.quorum = False
+    assert not world.report()["raft"]["quorum"]
 
 
 def test_short_chunks__repair_is_not_advised_where_it_cannot_help():

@@ -1,0 +1,39 @@
+"""Time of day that the cluster goes by: the median of what its voters' clocks show.
+
+One wrong clock, be it the Raft leader's, then misleads nobody: a target whose own clock is off
+the median leads no rows (DESIGN 5), and gateways, which need no clock of their own, stamp
+operations with it. A majority of wrong clocks would mislead everybody.
+
+Answers that took longer than ROUND_TRIP_NS_MAX say too little; a voter counts as long as it was
+heard within KEEP_NS. An even number of clocks has two in the middle: then that one counts which
+is nearer to what was believed before.
+"""
+
+from __future__ import annotations
+
+from replicast.units import SECOND
+
+ROUND_TRIP_NS_MAX = 2 * SECOND
+KEEP_NS = 10 * SECOND
+
+
+class ClusterClock:
+    """Kept by every follower of the control plane; offsets are to its own monotonic clock."""
+
+    def __init__(self) -> None:
+        self.offset_ns: int | None = None  # the cluster's time of day minus our monotonic time
+        self._heard: dict[int, tuple[int, int]] = {}  # by voter: when, offset
+
+    def heard(self, voter: int, sent_ns: int, now_ns: int, wall_ns: int) -> None:
+        """A voter answered at `now_ns` what was asked at `sent_ns`: its clock showed `wall_ns`."""
+        if now_ns - sent_ns > ROUND_TRIP_NS_MAX:
+            return
+        # It read its clock between our send and now; the middle is the best guess.
+        self._heard[voter] = now_ns, wall_ns - (sent_ns + now_ns) // 2
+        offsets = sorted(o for at_ns, o in self._heard.values() if now_ns - at_ns <= KEEP_NS)
+        middle = [offsets[(len(offsets) - 1) // 2], offsets[len(offsets) // 2]]
+        before_ns = self.offset_ns
+        if before_ns is None:
+            self.offset_ns = middle[0]
+        else:
+            self.offset_ns = min(middle, key=lambda offset_ns: abs(offset_ns - before_ns))

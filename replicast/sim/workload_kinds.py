@@ -1,0 +1,22 @@
+"""The kinds of workloads that test files name: one program each, in every client."""
+
+from __future__ import annotations
+
+from replicast.sim.workload_administer import Administer
+from replicast.sim.workload_crash import Crash
+from replicast.sim.workload_large import Large
+from replicast.sim.workload_tree import Tree
+from replicast.sim.workload_versions import Versions
+from replicast.sim.workloads import Contended, Program
+
+PROGRAMS: dict[str, type[Program]] = {
+    "register": Program,
+    "objects": Program,
+    "listing": Program,
+    "contended": Contended,
+    "tree": Tree,
+    "versions": Versions,
+    "large": Large,
+    "crash": Crash,
+    "administer": Administer,
+}

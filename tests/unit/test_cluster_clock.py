@@ -1,0 +1,51 @@
+"""The cluster's time of day is the median of its voters' clocks."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicast.flexhash.cluster_clock import KEEP_NS, ROUND_TRIP_NS_MAX, ClusterClock
+from replicast.units import SECOND
+
+HOUR = 3600 * SECOND
+
+
+def offset_after(*offsets_ns: int) -> int | None:
+    clock = ClusterClock()
+    for voter, offset_ns in enumerate(offsets_ns):
+        clock.heard(voter, 0, 2, 1 + offset_ns)
+    return clock.offset_ns
+
+
+def test_nothing_is_known_before_the_first_answer() -> None:
+    assert offset_after() is None
+
+
+@pytest.mark.parametrize("wrong", [HOUR, -HOUR])
+@pytest.mark.parametrize("place", range(3))
+def test_one_wrong_clock_of_three_misleads_nobody(place: int, wrong: int) -> None:
+    offsets = [SECOND, 2 * SECOND, 3 * SECOND]
+    offsets[place] = wrong
+    assert offset_after(*offsets) in (SECOND, 2 * SECOND, 3 * SECOND)
+
+
+@pytest.mark.parametrize("wrong", [HOUR, -HOUR])
+def test_of_two_the_one_that_was_believed_before(wrong: int) -> None:
+    clock = ClusterClock()
+    for voter in range(3):
+        clock.heard(voter, 0, 0, 0)
+    clock.heard(0, KEEP_NS, KEEP_NS, KEEP_NS)
+    clock.heard(1, KEEP_NS + 1, KEEP_NS + 1, KEEP_NS + 1 + wrong)  # the third was not heard again
+    assert clock.offset_ns == 0
+
+
+def test_a_late_answer_says_nothing() -> None:
+    clock = ClusterClock()
+    clock.heard(0, 0, ROUND_TRIP_NS_MAX + 1, HOUR)
+    assert clock.offset_ns is None
+
+
+def test_the_middle_of_the_round_trip_counts() -> None:
+    clock = ClusterClock()
+    clock.heard(0, 0, 2 * SECOND, 7 * SECOND)
+    assert clock.offset_ns == 6 * SECOND
