@@ -26,11 +26,12 @@ from replicast.embed import Cluster
 from replicast.errors import Unavailable
 from replicast.formation import ClusterFile, Formation, Member, Parameters, choose_voters
 from replicast.gateway.config import InitiatorConfig
-from replicast.gateway.open import Credentials, open_initiator
+from replicast.gateway.open import Credentials, OpenedInitiator, open_initiator
 from replicast.keys import ClusterKeys, KeyPair, Role
 from replicast.memory_disk import MemoryDisk
 from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
+from replicast.sim.cores import cores_of
 from replicast.sim.damage import Damage
 from replicast.sim.loop import Clock
 from replicast.sim.network import Network
@@ -46,6 +47,7 @@ from replicast.units import GIB, KIB, MIB, SECOND
 
 WALL_NS = 1_800_000_000 * SECOND
 DIRECTORY = Path("/member")
+CORES_NS = 2 * SECOND  # after its start a target has made what it serves with
 DRIFT_PPM_FAIR = 10_000  # of each clock: half of the lease margin between two
 
 
@@ -92,6 +94,7 @@ class Unit:
     process: Process
     drives: list[Drive] = field(default_factory=list)
     daemon: TargetDaemon | None = None
+    opened: OpenedInitiator | None = None
     program: Main | None = None  # of a client: what its process runs
 
     @property
@@ -224,6 +227,18 @@ class SimCluster:
             disk.process_death()  # the last one's locks end with it
         self.upkeep.started(unit)
         unit.process.start(main, lambda error: self.upkeep.refused(unit, error))
+        start = unit.process.starts
+
+        def note() -> None:
+            if unit.process.running and unit.process.starts == start:
+                self._note_cores(unit, unit.daemon)
+
+        self.world.after(CORES_NS, note)
+
+    def _note_cores(self, unit: Unit, root: object) -> None:
+        """So that a trace says which classes ran, and from which files."""
+        cores = [f"{name}: {file}" for name, file in cores_of(root).items()]
+        self.world.note(unit.process.name, "cores", cores=cores)
 
     def crash_target(self, unit: Unit) -> None:
         """As kill -9 of one process: what it wrote is in the page cache, synced or not."""
@@ -265,6 +280,7 @@ class SimCluster:
         credentials = Credentials(unit.key_pair, self._cluster_keys)
 
         async def main(runtime: SimRuntime) -> None:
+            unit.opened = None
             opened = None
             while opened is None:
                 with contextlib.suppress(Unavailable):  # started while no voter was there: again
@@ -276,6 +292,8 @@ class SimCluster:
                         runtime=runtime,
                         credentials=credentials,
                     )
+            unit.opened = opened
+            self._note_cores(unit, opened)
             async with Cluster(opened) as client:
                 await work(client)
 

@@ -70,10 +70,6 @@ class Generations:
         holder = self._holders.get(process)
         return holder.reported if holder is not None else 0
 
-    def forgot(self, process: str) -> None:
-        """The disk with its tables is lost or was damaged: it may begin anew."""
-        self._holders.setdefault(process, _Holder()).reported = 0
-
     def verdict(self) -> tuple[str, list[str]]:
         """Unknown when nothing was seen at all."""
         if self.problems:

@@ -53,6 +53,10 @@ class Clock:
         return -(-passed * 1_000_000 // (1_000_000 + self.rate_ppm))
 
 
+def _nothing() -> None:
+    """What a cancelled callback does."""
+
+
 class SimHandle:
     """A callback that waits for its turn. As asyncio.Handle, which costs more to make."""
 
@@ -68,8 +72,9 @@ class SimHandle:
         self._cancelled = False
 
     def cancel(self) -> None:
-        """It will not run."""
+        """It will not run, and lets go of what it held: a timer may stay in the heap for long."""
         self._cancelled = True
+        self.callback, self._args, self.context = _nothing, (), None
 
     def cancelled(self) -> bool:
         """Whether it will not run."""
@@ -119,6 +124,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._scheduled = self._paused = self._dead = False
         self._readers: dict[int, tuple[Callable[..., object], tuple[Any, ...]]] = {}
         self._tasks: list[asyncio.Task[Any]] = []  # see kill()
+        self._tasks_max = 16
 
     # -- life -------------------------------------------------------------------------
 
@@ -238,19 +244,27 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self, name=name or self.name, context=context)
         self._tasks.append(task)
-        if len(self._tasks) > 256:
-            self._tasks = [each for each in self._tasks if not each.done()]
+        if len(self._tasks) > self._tasks_max:
+            self.forget_done()
         return task
+
+    def forget_done(self) -> None:
+        """Let go of tasks that have ended, and of what they returned."""
+        self._tasks = [each for each in self._tasks if not each.done()]
+        self._tasks_max = 16 + 2 * len(self._tasks)
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
         """In the loop, later: the work of threads is pure or goes to simulated disks."""
         future = self.create_future()
-        self.call_later(self._rng.randrange(THREAD_NS_MAX) / 1e9, self._work, future, func, args)
+        delay = self._rng.randrange(THREAD_NS_MAX) / 1e9
+        self.call_later(delay, self._work, future, func, args)
         return future
 
-    def _work(self, future: asyncio.Future[Any], func: Callable[..., Any], args: Any) -> None:
+    def _work(
+        self, future: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]
+    ) -> None:
         # No closure that refers to itself: nothing collects cycles while a world lives.
         if future.cancelled():
             return

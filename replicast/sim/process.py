@@ -135,6 +135,11 @@ class SimRuntime(Runtime):
     def on_stop(self, callback: Callable[[], None]) -> None:
         self.stop = callback
 
+    def datagrams_sent(self) -> int:
+        """Of this start."""
+        stats = [net.stats() for net in self._nets]
+        return sum(each["sent_control"] + each["sent_payload"] for each in stats)
+
     def vanish(self) -> None:
         """The machine forgets the process's sockets and connections."""
         for net in self._nets:

@@ -30,8 +30,10 @@ from replicast.errors import Conflict, Unavailable
 from replicast.gateway.walk import ChunkFinding, CopyFinding, NameFinding, Walk, WalkError
 from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
+from replicast.sim.convergence import copies_of, differences
 from replicast.sim.faults import Faults
 from replicast.sim.final_reads import FinalReads
+from replicast.sim.meter import Meter
 from replicast.sim.swallowed import heard
 from replicast.sim.test_file import Test
 from replicast.sim.workload_kinds import PROGRAMS
@@ -42,6 +44,8 @@ from replicast.units import SECOND
 FORM_SECONDS = 120
 PEACE_SECONDS = 120
 POLL_SECONDS = 0.5
+CONVERGE_SECONDS = 10
+EMPTY_SECONDS = 20
 CLIENT_DOWN_NS_MAX = 2 * SECOND  # of one that killed itself
 
 
@@ -108,11 +112,13 @@ class _Run:
         drawn = draw_shape(shape_rng)
         self._shape = Shape(**{**_as_dict(drawn), **test.shape})
         self._cluster = SimCluster(world, self._shape)
+        self._meter = Meter(self._cluster, test.messages_per_operation)
         self._ledger = Ledger(world)
         self._result = Result(test.name, world.seed, shape=self._shape)
         self._stopped = False
         self._ready: set[int] = set()
         self._ended: set[int] = set()
+        self._measured = False
 
     def whole(self) -> Result:
         """All phases; a phase that does not end is a failure of liveness."""
@@ -127,6 +133,7 @@ class _Run:
             result.judge(*HISTORY_CHECKS[check](self._ledger.history))
         for verdict in self._cluster.watch.verdicts():
             result.judge(*verdict)
+        result.judge(*self._meter.verdict(self._ledger.done))
         result.fingerprint = world.trace.fingerprint()
         result.virtual_ns, result.events = world.time_ns, world.event_count
         result.operations, result.refused = self._ledger.done, self._ledger.failed
@@ -175,11 +182,14 @@ class _Run:
             programs = [PROGRAMS[plan.kind](seat, plan) for plan in self._test.workloads]
             await asyncio.gather(*(program.run() for program in programs))
             self._ended.add(number)
+            while not self._measured:  # with the program its memory would go
+                await asyncio.sleep(POLL_SECONDS)
 
         self._cluster.run_client(unit, work)
 
     def _trouble(self) -> bool:
         world = self._world
+        self._meter.start()
         faults = Faults(self._cluster, list(self._test.faults), self._faults_rng)
         world.run_until(
             world.time_ns + int(self._test.seconds * SECOND), lambda: bool(world.failures)
@@ -192,9 +202,23 @@ class _Run:
         self._stopped = True
         self._cluster.calm()
         wanted = len(self._cluster.clients)
-        return self._wait(
+        if not self._wait(
             PEACE_SECONDS, lambda: len(self._ended) == wanted, "operations under way end"
-        )
+        ):
+            return False
+        self._meter.stop()
+        self._until(EMPTY_SECONDS, self._meter.left, "memory is given back")
+        self._measured = True
+        return not self._world.failures
+
+    def _until(self, seconds: float, wrong: Callable[[], list[str]], what: str) -> None:
+        """Until nothing is wrong any more; looked at twice a second, as it may cost something."""
+        world = self._world
+        for _ in range(int(seconds / POLL_SECONDS)):
+            if not (found := wrong()):
+                return
+            world.run_until(world.time_ns + int(POLL_SECONDS * SECOND))
+        world.fail(f"not within {seconds:g} s: {what}: {found[:3]}")
 
     def _repair(self) -> None:
         done: list[bool] = []
@@ -208,7 +232,10 @@ class _Run:
         unit = self._cluster.clients[0]
         self._wait(5, lambda: not unit.process.running, "the client program ends")
         self._cluster.run_client(unit, work)
-        self._wait(2 * PEACE_SECONDS, lambda: bool(done), "healthy, repaired and verified")
+        if self._wait(2 * PEACE_SECONDS, lambda: bool(done), "healthy, repaired and verified"):
+            self._until(
+                CONVERGE_SECONDS, lambda: differences(copies_of(self._cluster)), "replicas converge"
+            )
 
     # -- the operator -----------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Tests of the simulator as TOML files: workloads, faults against them, and how long.
 
 seconds = 20                      virtual time with workloads and faults
+messages_per_operation = 200      optional: what the faults may cost (bounds.py)
 checks = ["writes"]               optional: what is checked of histories (checkers.HISTORY_CHECKS)
 [cluster]                         optional: fixes what the seed would draw (cluster.Shape)
 targets = 5
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from replicast.errors import InvalidRequest
+from replicast.sim.bounds import OPERATION_MESSAGES_MAX
 from replicast.sim.checkers import HISTORY_CHECKS
 from replicast.sim.cluster import Shape
 from replicast.sim.faults import KINDS, FaultPlan
@@ -40,6 +42,7 @@ class Test:
     workloads: tuple[WorkloadPlan, ...]
     faults: tuple[FaultPlan, ...]
     checks: tuple[str, ...] = ("linearizable",)
+    messages_per_operation: float = OPERATION_MESSAGES_MAX
 
 
 def load_test(path: Path) -> Test:
@@ -58,7 +61,14 @@ def load_test(path: Path) -> Test:
 
 def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
     """A test from parsed TOML; raises InvalidRequest."""
-    unknown = set(values) - {"seconds", "cluster", "workload", "fault", "checks"}
+    unknown = set(values) - {
+        "seconds",
+        "cluster",
+        "workload",
+        "fault",
+        "checks",
+        "messages_per_operation",
+    }
     if unknown:
         raise InvalidRequest(f"{where}: unknown key {sorted(unknown)[0]}")
     shape = values.get("cluster", {})
@@ -78,7 +88,15 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         raise InvalidRequest(f"{where}: checks: name at least one")
     if not workloads:
         raise InvalidRequest(f"{where}: no workload")
-    return Test(name, float(values.get("seconds", 20)), dict(shape), workloads, faults, checks)
+    return Test(
+        name,
+        float(values.get("seconds", 20)),
+        dict(shape),
+        workloads,
+        faults,
+        checks,
+        float(values.get("messages_per_operation", OPERATION_MESSAGES_MAX)),
+    )
 
 
 def _known(kind: str, kinds: dict[str, Any], where: str) -> None:

@@ -55,6 +55,7 @@ class Watch:
     def __init__(self, world: World, *, by_clocks: bool = True) -> None:
         self._world = world
         self.checkers = Checkers(Generations(), Leases(), Leaders(), Fences(), {}, by_clocks)
+        self.frames: dict[str, int] = {}  # sent so far, by host
         self._processes: dict[str, Watched] = {}  # by host
 
     def witness(self, process: Watched) -> Answers:
@@ -64,6 +65,7 @@ class Watch:
 
     def sent(self, source: str, target: str, frame: bytes) -> None:
         """A frame leaves a host."""
+        self.frames[source] = self.frames.get(source, 0) + 1
         if frame[0] not in LEASE_TYPES:
             return
         message = unpack_frame(frame)[0]
@@ -95,9 +97,10 @@ class Watch:
     def verdicts(self) -> list[tuple[str, list[str]]]:
         """Each checker's; what is bad was reported at once."""
         c = self.checkers
-        made = [c.generations.verdict(), c.fences.verdict()]
+        made = [c.generations.verdict()]
         if c.by_clocks:
             made += [c.leases.verdict(), c.leaders.verdict()]
+        made.append(c.fences.verdict())
         return [(verdict, [] if verdict == BAD else why) for verdict, why in made]
 
     def _breach(self, problem: str | None) -> None:

@@ -44,15 +44,6 @@ def test_lower_generation_after_a_restart__is_bad_once_the_higher_was_reported()
     assert "starts with generation 5" in str(checker.adopting("t1", 2, 5, A))
 
 
-def test_empty_disk__may_begin_anew() -> None:
-    checker = Generations()
-    checker.adopting("t1", 1, 6, B)
-    checker.reported("t1", 6)
-    checker.forgot("t1")
-    assert checker.adopting("t1", 2, 5, A) is None
-    assert checker.verdict()[0] == "ok"
-
-
 def test_report__of_less_than_before_or_of_a_table_that_nobody_has__is_bad() -> None:
     checker = Generations()
     checker.adopting("t1", 1, 6, B)

@@ -2,46 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-from replicast.curve import CurveHub
-from replicast.gateway.objects import Objects
-from replicast.native import PURE
-from replicast.sim.cluster import Shape, SimCluster
-from replicast.sim.run import one_world
-from replicast.sim.world import World
-from replicast.target.chunks import ChunkService
-from replicast.target.daemon import TargetDaemon
-from replicast.target.names.service import NameService
-from replicast.target.service import TargetService
-from replicast.target.store.engine import StoreEngine
-from replicast.transport.net import Reassembly
-from replicast.transport.shell import UdpShell
-from replicast.units import SECOND
-
 from .canaries import CANARIES
-from .whole import FOLDER, run
-
-
-def fingerprint(hash_seed: str, folder: str) -> str:
-    command = [sys.executable, "-m", "replicast.cli", "sim", "--test", FOLDER / "clog.toml"]
-    done = subprocess.run(
-        [*command, "--seed", "42"],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.split()[0]
-
-
-def test_same_seed_same_trace__whatever_process_hash_seed_and_folder(tmp_path) -> None:
-    assert fingerprint("1", str(tmp_path)) == fingerprint("77", "/")
+from .whole import run
 
 
 def test_another_seed_another_trace() -> None:
@@ -70,31 +34,3 @@ def test_canary__is_seen(
     """The same seeds are good without it: test_sweep.py."""
     CANARIES[canary](monkeypatch)
     assert any(run(name, seed).verdict == "bad" for seed in range(1, seeds + 1))
-
-
-def test_simulated_daemons_are_the_daemons() -> None:
-    """Only clock, network, disk, chance and process life are simulated."""
-    with one_world():
-        look_at_daemons()
-    assert Objects.__module__ == "replicast.gateway.objects"
-
-
-def look_at_daemons() -> None:
-    world = World(1)
-    cluster = SimCluster(world, Shape(targets=3))
-    cluster.start()
-    world.run_until(5 * SECOND)
-    for unit in cluster.targets:
-        daemon = unit.daemon
-        assert type(daemon) is TargetDaemon
-        assert type(daemon._service) is TargetService
-        assert type(daemon._service.names) is NameService
-        assert type(daemon._service.chunks) is ChunkService
-        assert type(daemon._udp) is UdpShell
-        assert type(daemon._hub) is CurveHub
-        assert type(daemon._buffers) is Reassembly
-        assert (type(daemon._buffers).__module__ != "replicast.native._reassembly") == PURE
-        for vdev in daemon._vdevs.by_id.values():
-            assert type(vdev._engine) is StoreEngine
-    assert world.failures == []
-    cluster.end()
