@@ -52,6 +52,7 @@ OTHERS = (
     "replicast.sim.loop.SimTimer",
     "replicast.sim.sockets.SimSocket",
     "replicast.sim.vdev.Drive",
+    "replicast.sim.vdev.DriveCheckpoint",  # of LMDB, on the drive
     "replicast.memory_disk.Inode",
 )
 STAND_IN_MODULES = ("replicast.sim.", "replicast.memory_disk.", "replicast.target.store.memory.")
