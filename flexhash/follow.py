@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from replicast.buggify import buggified, buggify
 from replicast.flexhash.commands import Code
 from replicast.flexhash.entries import TableError
 from replicast.flexhash.lease import LeaseHolder, LeaseReason
@@ -330,6 +331,8 @@ class Follower:
         if digest is None:
             return  # overtaken by a newer one
         try:
+            if buggify("control/table-refused"):
+                raise TableError("fault point")
             self._ready = unpack_table(m, digest)
         except TableError:
             self._counters.count("control_refused", "digest_mismatch")
@@ -380,6 +383,7 @@ class Follower:
         if holder.stopped or self.vouched is None:
             return
         period_ns = RENEW_NS if holder.valid(now_ns) else RENEW_EARLY_NS
+        period_ns = buggified("control/renew-often", period_ns, RENEW_EARLY_NS)
         if self._renew_ns is None or now_ns - self._renew_ns >= period_ns:
             self._renew_ns = now_ns
             renew = holder.request(now_ns, self.settings_version, self.vouched)
@@ -440,6 +444,8 @@ class Follower:
         submit = cm.CommandSubmit(
             client=self._client, sequence=self._sequence, kind=first.kind, body=first.body
         )
+        if buggify("control/command-twice"):
+            self._ask(self._leader, submit, None)
         self._command.operation_id = self._ask(self._leader, submit, now_ns)
         self._command.since_ns, self._command.voter = now_ns, self._leader
 

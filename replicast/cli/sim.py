@@ -8,6 +8,7 @@ replicast sim explain out.jsonl --object bucket/name
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import click
 from replicast.cli.run import run_plain
 from replicast.errors import InvalidRequest
 from replicast.sim.explain import explain as explain_trace
+from replicast.sim.fault_points import reached
 from replicast.sim.run import Result, run_test
 from replicast.sim.test_file import Test, load_test
 
@@ -46,6 +48,11 @@ def sim() -> None:
     "--seeds", type=click.IntRange(1), help="Runs with seeds 1 to N, spread over the tests."
 )
 @click.option("-j", "jobs", type=click.IntRange(1, 64), default=1, help="Processes side by side.")
+@click.option(
+    "--buggify/--no-buggify",
+    default=None,
+    help="Fault points in every run or in none, whatever test and seed say.",
+)
 @click.option("--trace", type=click.Path(path_type=Path), help="Write the run's trace (one seed).")
 def run_command(
     named: tuple[str, ...],
@@ -53,6 +60,7 @@ def run_command(
     seed: int | None,
     seeds: int | None,
     jobs: int,
+    buggify: bool | None,
     trace: Path | None,
 ) -> None:
     """Run tests. Exit 0: all ok; 1: a verdict was bad or unknown; 2: no such test."""
@@ -64,6 +72,8 @@ def run_command(
         if trace is not None and (seed is None or len(files) > 1):
             raise InvalidRequest("--trace needs one --test and one --seed")
         tests = {file: load_test(file) for file in files}
+        if buggify is not None:
+            tests = {f: dataclasses.replace(t, buggify=buggify) for f, t in tests.items()}
         if seed is not None or seeds is None:
             chosen = [(file, 1 if seed is None else seed) for file in files]
         else:
@@ -79,6 +89,7 @@ def sweep(
     """Run (file, seed) pairs; print what failed and how to replay it."""
     failed: list[tuple[Path, Result]] = []
     totals = [0, 0, 0, 0]
+    taken: dict[str, int] = {}
     for done, (file, result) in enumerate(_results(tests, chosen, jobs, trace), 1):
         totals = [
             a + b
@@ -88,6 +99,8 @@ def sweep(
                 strict=True,
             )
         ]
+        for name, count in result.points.items():
+            taken[name] = taken.get(name, 0) + count
         if result.verdict != "ok":
             failed.append((file, result))
             _tell_failure(file, result)
@@ -99,6 +112,8 @@ def sweep(
         f"{len(chosen)} runs, {len(failed)} failed: {virtual_ns / 1e9:.0f} virtual seconds, "
         f"{operations} operations, {refused} without an answer, {faults} faults"
     )
+    if taken and len(chosen) > 1:
+        _tell_points(taken)
     return 1 if failed else 0
 
 
@@ -128,6 +143,12 @@ def _tell_failure(file: Path, result: Result) -> None:
         click.echo(f"    {problem}")
     if len(result.problems) > PROBLEMS_SHOWN:
         click.echo(f"    and {len(result.problems) - PROBLEMS_SHOWN} more")
+
+
+def _tell_points(taken: dict[str, int]) -> None:
+    count, never = reached(taken)
+    text = f"fault points reached: {count} of {count + len(never)}"
+    click.echo(f"{text}; never: {', '.join(never)}" if never else text)
 
 
 def _tell_progress(done: int, total: int, failed: int) -> None:

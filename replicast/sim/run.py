@@ -23,11 +23,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
+from replicast.buggify import choosing
 from replicast.embed import Cluster
 from replicast.errors import Conflict, NotFound, ReplicastError
 from replicast.gateway.walk import ChunkFinding, NameFinding, Walk, WalkError
 from replicast.sim.checkers import BAD, OK, UNKNOWN, check_history
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
+from replicast.sim.fault_points import FaultPoints, fault_points
 from replicast.sim.faults import Faults
 from replicast.sim.test_file import Test
 from replicast.sim.workloads import BUCKET, Ledger, Program
@@ -56,6 +58,7 @@ class Result:
     operations: int = 0
     refused: int = 0
     faults: int = 0
+    points: dict[str, int] = field(default_factory=dict)  # fault points, how often each was taken
 
     def judge(self, verdict: str, problems: list[str]) -> None:
         """Take over what one checker says; bad beats unknown beats ok."""
@@ -88,15 +91,16 @@ def one_world() -> Iterator[None]:
 def run_test(test: Test, seed: int, trace_file: IO[str] | None = None) -> Result:
     """Run one seed of a test."""
     began = time.process_time()  # for the report only; nothing in the run depends on it
-    with one_world():
-        result = _Run(test, World(seed, Trace(trace_file))).whole()
+    points = fault_points(seed, test.buggify)
+    with one_world(), choosing(points):
+        result = _Run(test, World(seed, Trace(trace_file)), points).whole()
     result.cpu_seconds = time.process_time() - began
     return result
 
 
 class _Run:
-    def __init__(self, test: Test, world: World) -> None:
-        self._test, self._world = test, world
+    def __init__(self, test: Test, world: World, points: FaultPoints | None) -> None:
+        self._test, self._world, self._points = test, world, points
         shape_rng, self._faults_rng = world.fork_rng(), world.fork_rng()
         drawn = draw_shape(shape_rng)
         self._shape = Shape(**{**_as_dict(drawn), **test.shape})
@@ -111,6 +115,8 @@ class _Run:
         """All phases; a phase that does not end is a failure of liveness."""
         world = self._world
         world.note("world", "shape", **_as_dict(self._shape))
+        if self._points is not None:
+            world.note("world", "fault points", **self._points.on)
         if self._form() and self._trouble() and self._peace():
             self._repair()
         result = self._result
@@ -119,6 +125,8 @@ class _Run:
         result.fingerprint = world.trace.fingerprint()
         result.virtual_ns, result.events = world.time_ns, world.event_count
         result.operations, result.refused = self._ledger.done, self._ledger.failed
+        if self._points is not None:
+            result.points = self._points.taken
         self._cluster.end()
         return result
 

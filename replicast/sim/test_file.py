@@ -1,6 +1,7 @@
 """Tests of the simulator as TOML files: workloads, faults against them, and how long.
 
 seconds = 20                      virtual time with workloads and faults
+buggify = true                    optional: fault points in every run, or (false) in none
 [cluster]                         optional: fixes what the seed would draw (cluster.Shape)
 targets = 5
 [[workload]]                      all run at the same time, each in every client
@@ -36,6 +37,7 @@ class Test:
     shape: dict[str, Any]
     workloads: tuple[WorkloadPlan, ...]
     faults: tuple[FaultPlan, ...]
+    buggify: bool | None = None  # None: the seed decides
 
 
 def load_test(path: Path) -> Test:
@@ -54,7 +56,7 @@ def load_test(path: Path) -> Test:
 
 def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
     """A test from parsed TOML; raises InvalidRequest."""
-    unknown = set(values) - {"seconds", "cluster", "workload", "fault"}
+    unknown = set(values) - {"seconds", "buggify", "cluster", "workload", "fault"}
     if unknown:
         raise InvalidRequest(f"{where}: unknown key {sorted(unknown)[0]}")
     shape = values.get("cluster", {})
@@ -69,7 +71,11 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         _known(fault.kind, KINDS, f"{where}: fault")
     if not workloads:
         raise InvalidRequest(f"{where}: no workload")
-    return Test(name, float(values.get("seconds", 20)), dict(shape), workloads, faults)
+    buggify = values.get("buggify")
+    if buggify not in (None, True, False):
+        raise InvalidRequest(f"{where}: buggify is true or false")
+    seconds = float(values.get("seconds", 20))
+    return Test(name, seconds, dict(shape), workloads, faults, buggify)
 
 
 def _known(kind: str, kinds: dict[str, Any], where: str) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from replicast.buggify import buggified
 from replicast.flexhash.table import Table
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
@@ -40,6 +41,7 @@ from replicast.target.names.requests import (
 )
 from replicast.target.names.store import RowsChange, RowStore, StoreOutcome, View
 from replicast.target.names.verify import EntryBad, NameVerifier
+from replicast.units import MS
 from replicast.wire.name_messages import NameKey, NameList, NamePut, NameVerify
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
@@ -181,7 +183,8 @@ class NameService:
         """A named request from a gateway."""
         self._wake(now_ns)
         if isinstance(incoming.message, (*ROW_REQUESTS, NameList)):
-            self._try(incoming, now_ns + self.context.limits.park_ns)
+            park_ns = buggified("names/parked-short", self.context.limits.park_ns, MS)
+            self._try(incoming, now_ns + park_ns)
         elif isinstance(incoming.message, NameVerify):
             self._verifier.receive(incoming, incoming.message, now_ns)
 
@@ -453,7 +456,7 @@ class NameService:
                 self._on_item(item, self.context.node_id)
 
     def _touch_some(self) -> None:
-        room = self.context.limits.touch_batch
+        room = buggified("names/touch-one", self.context.limits.touch_batch, 1)
         while self._to_touch and room:
             row = self._to_touch.popleft()
             table = self.context.table
