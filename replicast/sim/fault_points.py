@@ -2,9 +2,9 @@
 
     with choosing(FaultPoints(rng)): ...
 
-Each point is on with ON_PERCENT for the whole run; one that is on is taken with a chance of its
-own each time it is reached. So runs differ in what is odd about them: with everything odd at
-once little would happen, and what needs two oddities for long would never be seen.
+The run draws how many points are on, ON_PERCENTS, and each point that is on a chance of its own
+to be taken when it is reached. So runs differ in what is odd about them: a bug that needs one
+oddity often, and all others away, is met as well as one that needs many at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from replicast.buggify import POINTS
 
 RUNS_PERCENT = 75  # of the runs whose test leaves it to the seed
-ON_PERCENT = 25
+ON_PERCENTS = (10, 25, 50, 100)
 TAKEN_PERCENTS = (1, 5, 10, 25)
 SALT = "buggify"
 
@@ -27,8 +27,9 @@ class FaultPoints:
         self._rng = rng
         self.on: dict[str, float] = {}
         self.taken: dict[str, int] = {}
+        on_percent = rng.choice(ON_PERCENTS)
         for point in POINTS:
-            if rng.randrange(100) < ON_PERCENT:
+            if rng.randrange(100) < on_percent:
                 percents = [p for p in TAKEN_PERCENTS if p <= point.percent_max]
                 self.on[point.name] = rng.choice(percents) / 100
 
