@@ -61,6 +61,18 @@ def test_run__keeps_the_contract(name: str, seed: int) -> None:
     assert result.operations > 100 and result.faults > 0
 
 
+def test_fault_points__change_what_happens_and_not_the_cluster() -> None:
+    odd, plain = run("clog", 42, 1, buggify=True), run("clog", 42, 1, buggify=False)
+    assert len(odd.points) > 5 and not plain.points
+    assert odd.fingerprint != plain.fingerprint and odd.shape == plain.shape
+
+
+def test_repair__puts_again_what_came_to_too_few_copies() -> None:
+    """Members that were late for a moment left chunks short after `repair`."""
+    result = run("attrition", 310, 4, buggify=True)
+    assert result.verdict == "ok", result.problems
+
+
 def test_client__is_open_when_its_first_operation_can_be_done() -> None:
     """A voter that had no grant yet gave it its table: everything was refused for a while."""
     assert run("clog", 202, 2, buggify=False).refused == 0
