@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from replicast.buggify import buggified, buggify
 from replicast.flexhash.cluster_clock import ClusterClock
 from replicast.flexhash.commands import Code
 from replicast.flexhash.entries import TableError
@@ -318,6 +319,8 @@ class Follower:
         if digest is None:
             return  # overtaken by a newer one
         try:
+            if buggify("control/table-refused"):
+                raise TableError("fault point")
             self._ready = unpack_table(m, digest)
         except TableError:
             self._counters.count("control_refused", "digest_mismatch")
@@ -374,7 +377,8 @@ class Follower:
 
     def _renew_period_ns(self, now_ns: int) -> int:
         assert self.holder is not None
-        return RENEW_NS if self.holder.valid(now_ns) else RENEW_EARLY_NS
+        period_ns = RENEW_NS if self.holder.valid(now_ns) else RENEW_EARLY_NS
+        return buggified("control/renew-often", period_ns, RENEW_EARLY_NS)
 
     def _on_lease_grant(
         self, voter: int, m: cm.LeaseGrant, _id: bytes, _sent: int | None,
@@ -431,6 +435,8 @@ class Follower:
         submit = cm.CommandSubmit(
             client=self._client, sequence=self._sequence, kind=first.kind, body=first.body
         )
+        if buggify("control/command-twice"):
+            self._ask(self._leader, submit, None)
         self._command.operation_id = self._ask(self._leader, submit, now_ns)
         self._command.since_ns, self._command.voter = now_ns, self._leader
 

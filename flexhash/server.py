@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from replicast.buggify import buggify
 from replicast.flexhash.commands import ALLOWED, Code, EditKind, Role, decode_result, encode_command
 from replicast.flexhash.state import ControlState
 from replicast.flexhash.steward import Steward
@@ -166,7 +167,7 @@ class ControlServer:
         for peer, watcher in list(self._watchers.items()):
             if now_ns - watcher.heard_ns > WATCH_NS:
                 del self._watchers[peer]
-            elif watcher.told != essence:
+            elif watcher.told != essence and not buggify("control/push-late"):
                 watcher.told = essence
                 self._replies.append(Reply(peer, notice, NO_OPERATION, self.state.active))
 
@@ -201,7 +202,7 @@ class ControlServer:
         self, sender: Sender, m: cm.TableGet, operation_id: bytes, now_ns: int, wall_ns: int
     ) -> None:
         reply = self.book.reply(m.generation or self.state.active)
-        if reply is None:
+        if reply is None or buggify("control/table-not-here"):
             self._refuse(sender, operation_id, Reason.NOT_READY, "table is not here")
         else:
             self._reply(sender, operation_id, reply)
@@ -273,7 +274,7 @@ class ControlServer:
     ) -> None:
         if sender.role not in (Role.TARGET, Role.VOTER):
             self._refuse(sender, operation_id, Reason.UNAUTHORIZED, "targets only")
-        elif not self.steward.started:
+        elif not self.steward.started or buggify("control/redirect"):
             self._redirect(sender, operation_id)
         else:
             reply = self.steward.renew(sender.node_id, m, now_ns, wall_ns)

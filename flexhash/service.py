@@ -17,6 +17,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
+from replicast.buggify import buggify
 from replicast.curve import Allow, ChannelClosed, CurveHub, Received
 from replicast.flexhash.commands import Role
 from replicast.flexhash.lease import LeaseHolder
@@ -136,6 +137,8 @@ class ControlService:
         if now_ns - self._looked_ns >= LOOK_NS:
             self._looked_ns = now_ns
             self._look(node)
+            if node.is_leader and buggify("raft/hand-over"):
+                node.transfer_leadership(now_ns)
         return Standing(
             leading_term=node.term if node.is_leader else None,
             leader=self._voter_ids.get(node.leader or "", 0),

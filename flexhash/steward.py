@@ -18,6 +18,7 @@ passed. Everything known of targets (leases, acknowledgements) dies with the ter
 
 from __future__ import annotations
 
+from replicast.buggify import buggified
 from replicast.flexhash.balance import Balancer
 from replicast.flexhash.commands import STEWARD_CLIENT, Code, decode_result, encode_command
 from replicast.flexhash.lease import LEASE_NS, MAX_SKEW_NS, LeaseGranter, LeaseReason
@@ -224,7 +225,8 @@ class Steward:
             return
         if self._pending_ns is None:
             self._pending_ns = now_ns
-        if now_ns < max(self._pending_ns + GATHER_NS, self._prepare_after_ns):
+        gather_ns = buggified("control/gather-none", GATHER_NS, 0)
+        if now_ns < max(self._pending_ns + gather_ns, self._prepare_after_ns):
             return
         settled = self.granter.settled(now_ns)
         if settled and self._buildable() and not self._busy("prepare", now_ns):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from replicast.buggify import buggified
 from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.context import ChunkContext
 from replicast.gateway.copies import LASTING, Copies, reason_of
@@ -78,7 +79,8 @@ class Ballot:
         usual_ns = self._context.stats.bid_wait_ns(self.asked, now_ns)
         # Nothing known yet: the longest, so that a fresh gateway meets earlier copies.
         high_ns = settings.bid_window_max_ms * MS
-        return min(high_ns, max(settings.bid_window_min_ms * MS, usual_ns or high_ns))
+        window_ns = min(high_ns, max(settings.bid_window_min_ms * MS, usual_ns or high_ns))
+        return buggified("gateway/window-none", window_ns, 0)
 
     def held_hosts(self) -> set[str]:
         """Hosts where the chunk is stored already."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from replicast.buggify import buggify
 from replicast.errors import Unavailable
 from replicast.flexhash.table import Table
 from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext
@@ -59,6 +60,7 @@ class ChunkExchange(Outbox):
     ) -> bytes:
         """Start a put; returns the operation that its events carry. `negotiate`: also if small."""
         size_bytes = memoryview(buffer).nbytes
+        negotiate = negotiate or buggify("gateway/negotiate-small")
         small = size_bytes <= self._context.settings.negotiate_above_bytes and not negotiate
         operation = self._new_operation()
         job = PutJob(chid, hash_algorithm, buffer, size_bytes, operation, deadline_ns)

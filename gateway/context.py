@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from replicast.buggify import buggified
 from replicast.config import Settings, option
 from replicast.gateway.select import Weights
 from replicast.gateway.stats import Stats
@@ -141,4 +142,5 @@ class Backoff:
         """The next wait, between half of it and all of it."""
         wait_ns = self._next_ns
         self._next_ns = min(self._max_ns, wait_ns * 2)
-        return wait_ns // 2 + self._rng.randrange(wait_ns // 2 + 1)
+        jittered_ns = wait_ns // 2 + self._rng.randrange(wait_ns // 2 + 1)
+        return buggified("gateway/no-backoff", jittered_ns, MS)

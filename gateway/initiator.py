@@ -21,6 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from replicast.buggify import buggify
 from replicast.errors import (
     InvalidRequest,
     ReplicastError,
@@ -364,6 +365,8 @@ class UdpInitiator:
             future.set_result(event)
 
     def _remember(self, chid: bytes, vdevs: tuple[int, ...]) -> None:
+        if buggify("gateway/remember-nothing"):
+            return
         self._remembered[chid] = vdevs
         self._remembered.move_to_end(chid)
         if len(self._remembered) > REMEMBERED_CHUNKS_MAX:
@@ -377,6 +380,8 @@ class UdpInitiator:
         for outgoing in (*self._chunks.take_outgoing(), *self._requests.take_outgoing()):
             try:
                 self._link.send(outgoing, now_ns)
+                if buggify("gateway/send-twice"):
+                    self._link.send(outgoing, now_ns)
             except WireError as error:
                 self._cannot_send(outgoing, error, now_ns)
         for event in (*self._chunks.take_events(), *self._requests.take_events()):

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
+from replicast.buggify import buggified
 from replicast.errors import InvalidRequest, NotFound, Unavailable
 from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
 from replicast.gateway.initiation import Block, BucketView, Initiator, Source
@@ -232,7 +233,8 @@ class Objects:
                 fetching.append(
                     (reference, asyncio.ensure_future(self._initiator.get_chunk(reference)))
                 )
-                if len(fetching) > self._limits.get_read_ahead:
+                ahead = buggified("gateway/read-ahead-none", self._limits.get_read_ahead, 0)
+                if len(fetching) > ahead:
                     yield await _clip(*fetching.popleft(), start, end)
             while fetching:
                 yield await _clip(*fetching.popleft(), start, end)
@@ -358,7 +360,7 @@ class Objects:
                 bucket_incarnation=record.incarnation,
                 prefix=prefix,
                 after=after,
-                limit=LIST_PAGE_ENTRIES,
+                limit=buggified("gateway/page-short", LIST_PAGE_ENTRIES, 2),
                 deleted=deleted,
             )
         )

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
+from replicast.buggify import buggify
 from replicast.flexhash.table import Table
 from replicast.gateway.ballot import Ballot, Plan
 from replicast.gateway.context import Backoff, ChunkContext, NeedTable, rendezvous_number
@@ -247,7 +248,7 @@ class PutChunk(Outbox):
     def _goal(self, now_ns: int) -> int:
         """Copies to go for: what the policy wants, or what can be had, never below min_copies."""
         policy = self._table.policy
-        if now_ns >= self._patience_ns:
+        if now_ns >= self._patience_ns or buggify("gateway/few-copies"):
             return policy.min_copies
         # A moment's silence excuses nobody before the window has closed.
         possible = self._ballot.reachable_hosts(now_ns, trust_silent=now_ns < self._window_ns)

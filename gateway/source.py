@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from replicast.buggify import buggified
 from replicast.gateway.context import ChunkSettings
 from replicast.machine import NodeId
 from replicast.transfer import BufferLike, Receiver
@@ -32,4 +33,5 @@ class Source:
 def patience_ns(settings: ChunkSettings, answer: VdevAnswer | None) -> int:
     """From asking a VDEV to looking for company; without an answer its promise is unknown."""
     promised_ns = answer.start_ns + answer.duration_ns if answer else PROMISE_UNKNOWN_NS
-    return settings.second_source_ms * MS + 2 * min(promised_ns, PROMISE_NS_MAX)
+    wait_ns = buggified("gateway/second-source", settings.second_source_ms * MS, MS)
+    return wait_ns + 2 * min(promised_ns, PROMISE_NS_MAX)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from replicast.buggify import buggify
 from replicast.machine import NodeId
 from replicast.units import KIB, MIB, MS, SECOND
 from replicast.wire.reasons import Reason
@@ -110,7 +111,8 @@ class Stats:
     def suspect(self, vdev_index: int, now_ns: int) -> bool:
         """Did it fail or stay silent a moment ago? Then nobody waits for it."""
         failed_ns = self.vdev(vdev_index).failed_ns
-        return failed_ns is not None and now_ns < failed_ns + SUSPECT_NS
+        failed = failed_ns is not None and now_ns < failed_ns + SUSPECT_NS
+        return failed or buggify("gateway/suspect")
 
     def full(self, vdev_index: int, now_ns: int) -> bool:
         """Did it refuse for lack of space a moment ago?"""
@@ -142,7 +144,8 @@ class SmallCredit:
 
     def take(self, size_bytes: int) -> bool:
         """Spend credit; False when the window is used up. One put is always let through."""
-        if self._used_bytes and self._used_bytes + size_bytes > self.window_bytes:
+        full = self._used_bytes + size_bytes > self.window_bytes or buggify("gateway/no-credit")
+        if self._used_bytes and full:
             return False
         self._used_bytes += size_bytes
         return True

@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 from replicast.errors import DataLost, NotFound, ReplicastError
 from replicast.flexhash.table import VdevState
 from replicast.gateway.in_order import in_order
-from replicast.gateway.initiation import Initiator
+from replicast.gateway.initiation import Block, ChunkPlaced, Initiator
 from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.survey import SurveyDone
 from replicast.machine import NodeId
@@ -41,6 +41,8 @@ from replicast.wire.schema import Message
 NAMES_AT_ONCE, CHUNKS_AT_ONCE = 8, 8
 NAME_LOOKS_MAX = 50
 NAME_LOOK_SECONDS = 0.1
+RESTORES_MAX = 10
+RESTORE_AGAIN_SECONDS = 0.1
 SEEN_KEY_BYTES = 16  # of the CHID: enough to tell chunks of one walk apart
 
 
@@ -357,13 +359,30 @@ class Walk:
     async def _restore(self, finding: ChunkFinding) -> RepairFinding:
         try:
             data = await self._initiator.get_chunk(finding.reference)
-            placed = await self._initiator.put_chunk(data, negotiate=True)
+            placed = await self._put_whole(data, finding)
         except DataLost as error:
             return RepairFinding(finding, "lost", 0, str(error))
         except ReplicastError as error:
             return RepairFinding(finding, "failed", finding.hosts, str(error))
         enough = placed.copies >= min(finding.wanted, self._hosts_available())
         return RepairFinding(finding, "restored" if enough else "short", placed.copies)
+
+    async def _put_whole(self, data: Block, finding: ChunkFinding) -> ChunkPlaced:
+        """Put it until all copies are there that can be: a put soon settles for min_copies when
+        members are busy or late, which is right for a writer who waits, and not for repair."""
+        wanted = min(finding.wanted, self._hosts_up(finding.reference.chid))
+        for _ in range(RESTORES_MAX - 1):
+            placed = await self._initiator.put_chunk(data, negotiate=True)
+            if placed.copies >= wanted:
+                return placed
+            await asyncio.sleep(RESTORE_AGAIN_SECONDS)
+        return await self._initiator.put_chunk(data, negotiate=True)
+
+    def _hosts_up(self, chid: bytes) -> int:
+        """Hosts that may take a copy of this chunk now."""
+        table = self._initiator.table
+        members = table.members(table.row_of_chunk(chid))
+        return len({table.host_of(v) for v in members if table.vdevs[v].state == VdevState.UP})
 
     def _hosts_available(self) -> int:
         table = self._initiator.table

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from replicast.buggify import buggified
 from replicast.gateway.ballot import Ballot
 from replicast.gateway.context import ChunkSettings
 from replicast.machine import Group, NodeId
@@ -53,7 +54,7 @@ class Wave:
             accept.datagram_bytes,
             authenticated=accept.authenticated,
         )
-        straggler_ns = settings.straggler_ms * MS
+        straggler_ns = buggified("gateway/straggler-early", settings.straggler_ms * MS, 0)
         self.winners = [
             _winner(ballot, v, v in accept.holders, straggler_ns, now_ns)
             for v in (*accept.holders, *accept.winners)

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from replicast.buggify import buggified
 from replicast.machine import Destination, Event, Group, NodeId
 from replicast.units import KIB, MS
 from replicast.wire.chunk_messages import RANGES_MAX, ByteRange, PayloadGaps
@@ -355,7 +356,7 @@ class CreditPool:
 
     def request(self, transfer_id: bytes, want_bytes: int) -> int:
         """Credit now, or 0: then the transfer appears in take_granted() later."""
-        want_bytes = min(want_bytes, self.total_bytes)
+        want_bytes = min(want_bytes, buggified("chunks/credit-small", self.total_bytes, 1))
         if self._waiting or self.granted_bytes + want_bytes > self.total_bytes:
             self._waiting[transfer_id] = want_bytes
             return 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from replicast.buggify import buggify
 from replicast.machine import NodeId
 from replicast.units import SECOND
 from replicast.wire.schema import Message
@@ -25,6 +26,8 @@ class Answers:
 
     def remember(self, key: TransferKey, messages: tuple[Message, ...], now_ns: int) -> None:
         """What was answered; the oldest makes room."""
+        if buggify("chunks/answer-forgotten"):
+            return
         self._answers[key] = (now_ns, messages)
         while len(self._answers) > ANSWERS_MAX:
             self._answers.popitem(last=False)

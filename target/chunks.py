@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from replicast.buggify import buggify
 from replicast.flexhash.table import Table
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
@@ -173,7 +174,7 @@ class ChunkService:
     def _park(self, incoming: Incoming, now_ns: int) -> None:
         weight = _weight(incoming)
         full = len(self._parked) >= PARKED_MAX or self._parked_bytes + weight > PARKED_BYTES_MAX
-        if full:
+        if full or buggify("chunks/parking-full"):
             if incoming.group is None:
                 self._admission.refuse(incoming, Reason.BUSY, retry_after_ns=RETRY_AFTER_NS)
             return

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from replicast.buggify import buggify
 from replicast.machine import Event, Incoming, NodeId
 from replicast.target.admission import Admission
 from replicast.transfer import BufferLike, Sender
@@ -130,6 +131,7 @@ class SendResponder:
     ) -> None:
         ahead = incoming.generation > self._admission.table.generation
         proved = not stale and not ahead and self._admission.lease.valid(now_ns)
+        proved = proved and not buggify("chunks/unsure")
         answers = tuple(self._answer(v, chid, proved) for v in vdevs)
         self._admission.reply(incoming, ChunkAnswer(answers=answers))
 
@@ -168,7 +170,7 @@ class SendResponder:
 
     def _has_room(self, size_bytes: int) -> bool:
         fits = self._open_bytes + size_bytes <= self._send_bytes_max or not self._sends
-        return fits and len(self._sends) < self._sends_max
+        return fits and len(self._sends) < self._sends_max and not buggify("chunks/send-busy")
 
     def _start(self, incoming: Incoming, m: ChunkSend, size_bytes: int, now_ns: int) -> None:
         send = _Send(
@@ -194,7 +196,7 @@ class SendResponder:
 
     def _on_payload_gaps(self, incoming: Incoming, m: PayloadGaps, now_ns: int) -> None:
         send = self._sends.get((incoming.sender, m.transfer_id))
-        if send is None:
+        if send is None or buggify("chunks/send-forgotten"):
             # Restarted or given up: the reader need not wait for its timer.
             self._admission.refuse(incoming, Reason.NOT_FOUND_HERE, detail="no such transfer")
             return

@@ -17,6 +17,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 
+from replicast.buggify import buggify
 from replicast.curve import Allow, ChannelClosed, CurveClient, CurveHub, CurveServer
 from replicast.flexhash.table import Table
 from replicast.keys import Identity, KeyPair, Role
@@ -85,7 +86,7 @@ class PeerChannel:
     def send(self, node_id: NodeId, message: Message) -> bool:
         """Hand a message over; False when there is no connection or its queue is full."""
         known = self._clients.get(node_id)
-        if known is None:
+        if known is None or buggify("names/message-lost"):
             return False
         return known[2].send(pack_frame(message))
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from replicast.buggify import buggified, buggify
 from replicast.machine import Event, Incoming, NodeId
 from replicast.target.admission import Admission
 from replicast.target.answers import Answers, TransferKey
@@ -163,7 +164,7 @@ class PutResponder:
         credit = max(0, self._credit.total_bytes - self._credit.granted_bytes)
         key = (incoming.sender, incoming.operation_id)
         self._reservations.release(key)
-        if len(self._puts) >= self._puts_max:
+        if len(self._puts) >= self._puts_max or buggify("chunks/bid-busy"):
             return [refused_bid(v, views[v], Reason.BUSY) for v in mine]
         bids = [
             make_bid(v, views[v], m.chid, m.size_bytes, self._backlog_bytes(v), credit)
@@ -270,6 +271,8 @@ class PutResponder:
     def _open(self, put: _Put, datagram_bytes: int, authenticated: bool) -> bool:
         """Make room for the payload; False: turned away."""
         try:
+            if buggify("chunks/no-buffer"):
+                raise Full
             self._buffers.open(put.transfer_id, put.size_bytes, datagram_bytes, authenticated)
         except (Full, KeyError):  # no room, or a transfer id that is taken
             self._turn_away(put, Reason.BUSY)
@@ -391,7 +394,7 @@ class PutResponder:
 
     def _join(self, number: int, now_ns: int) -> bool:
         """Is the group joined long enough to rely on? If not joined at all, ask for it."""
-        if number == NO_MULTICAST:
+        if number == NO_MULTICAST or buggify("chunks/not-joined"):
             return False
         self._events.append(JoinRendezvous(number))  # also refreshes its place in the LRU
         joined_ns = self._joined_ns.get(number)
@@ -436,7 +439,7 @@ class PutResponder:
         if receiver is None:
             return
         report = receiver.check(now_ns)
-        if now_ns >= receiver.moved_ns + self._idle_ns:
+        if now_ns >= receiver.moved_ns + buggified("chunks/idle-early", self._idle_ns, 50 * MS):
             self._buffers.close(put.transfer_id)
             self._close(put)
             self._turn_away(put, Reason.BUSY)

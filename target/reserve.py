@@ -9,6 +9,7 @@ Limits: RESERVATIONS_MAX open proposals; beyond that bids say BUSY.
 
 from __future__ import annotations
 
+from replicast.buggify import buggify
 from replicast.machine import NodeId
 from replicast.target.admission import VdevView
 from replicast.units import MIB, MS
@@ -36,6 +37,8 @@ class Reservations:
         self.release(key)
         if len(self._open) >= RESERVATIONS_MAX:
             return False
+        if buggify("chunks/reservation-lost"):
+            return True
         self._open[key] = (now_ns + RESERVATION_NS, vdevs, size_bytes)
         for v in vdevs:
             self._bytes[v] = self._bytes.get(v, 0) + size_bytes

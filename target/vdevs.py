@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from replicast.buggify import buggify
 from replicast.flexhash.table import Table
 from replicast.hashing import content_hash
 from replicast.target.names.store import AppendRecords
@@ -179,7 +180,7 @@ class Vdevs:
                 else:
                     self._loop.call_soon_threadsafe(done, each, _read_result(result))
 
-        if not vdev.submit_read(chid, token, read):
+        if buggify("store/reads-full") or not vdev.submit_read(chid, token, read):
             done(token, Reason.BUSY)
 
     def verify_chunk(

@@ -30,6 +30,7 @@ from typing import Any
 
 from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, replicated
 
+from replicast.buggify import buggify
 from replicast.disk import Disk
 from replicast.flexhash.raft import clock
 from replicast.flexhash.raft.journal import JOURNAL, VOTE, Journal, NotAVoter, Voter
@@ -259,7 +260,8 @@ class RaftNode:
     def _tick(self) -> None:
         self._links.applied_index = self.applied_index
         self._links.tick(self._here.now_ns)
-        if self._journal.size_bytes > self.settings.compact_bytes:
+        large = self._journal.size_bytes > self.settings.compact_bytes
+        if large or buggify("raft/compact-early"):
             self._raft.forceLogCompaction()
         self._raft.doTick(0.0)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from pysyncobj.config import SERIALIZER_STATE
 
+from replicast.buggify import buggified
 from replicast.disk import Disk
 from replicast.flexhash.raft import codec
 from replicast.flexhash.raft.journal import Entry, Journal
@@ -107,7 +108,7 @@ class Snapshots:
             started = (self.current, 0)
         snapshot, at = started
         state, index = _pack(snapshot), snapshot[0][1]
-        end = min(at + PIECE_BYTES, len(state))
+        end = min(at + buggified("raft/piece-small", PIECE_BYTES, 1024), len(state))
         if end == len(state):
             self._sending.pop(transmissionID.id, None)
         else:

@@ -22,6 +22,7 @@ from typing import Any
 
 from pysyncobj.transport import Transport
 
+from replicast.buggify import buggify
 from replicast.flexhash.raft import codec
 from replicast.flexhash.raft.journal import COMMAND_BYTES_MAX, Journal, Voter
 from replicast.flexhash.raft.seams import VoterNode
@@ -92,7 +93,7 @@ class Links(Transport):  # type: ignore[misc]
         return self._emit(self._links[node.id], codec.dumps(message))
 
     def _emit(self, link: _Link, payload: bytes) -> bool:
-        if len(self._outgoing) >= OUTGOING_MAX:
+        if len(self._outgoing) >= OUTGOING_MAX or buggify("raft/frame-lost"):
             self._count_drop("outgoing_full")
             return False
         link.sent_sequence += 1

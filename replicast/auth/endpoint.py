@@ -27,6 +27,7 @@ from typing import NamedTuple
 from replicast.auth.keyring import GROUP_KINDS, GROUP_NAMES, KeyRing, group_tag, node_tag
 from replicast.auth.recent import RecentMessages, Sent
 from replicast.auth.session import Sessions
+from replicast.buggify import buggify
 from replicast.machine import Address, Destination, Group, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
 from replicast.wire.codec import WireError, decode, encode
@@ -275,7 +276,8 @@ class Endpoint:
         self, gaps: FragmentGaps, sender: NodeId, source: Address, now_ns: int
     ) -> None:
         sent = self._recent.repair(gaps.counter, sender, now_ns)
-        if sent is None or gaps.session != self.session:
+        gone = gaps.session != self.session or buggify("auth/fragment-gone")
+        if sent is None or gone:
             raise WireError("fragment_gone")
         pieces = split(sent.body, self._room_bytes)
         to, tag = self.address_of(sender) or source, node_tag(sender)
@@ -298,7 +300,8 @@ class Endpoint:
         self, header: Header, source: Address, group: Group | None, now_ns: int
     ) -> None:
         peer = self._sessions.peer(header.sender)
-        if peer is None or peer.session != header.session:
+        known = peer is not None and not buggify("auth/challenge-again")
+        if peer is None or not known or peer.session != header.session:
             self._send_challenge(header, source, now_ns)
             raise WireError("unknown_session")
         if not peer.accept(group, header.counter):

@@ -19,6 +19,7 @@ import click
 from replicast.cli.run import run_plain
 from replicast.errors import InvalidRequest
 from replicast.sim.explain import explain as explain_trace
+from replicast.sim.fault_points import reached
 from replicast.sim.run import Result, run_test
 from replicast.sim.test_file import Test, load_test
 
@@ -49,6 +50,11 @@ def sim() -> None:
     "--seconds", type=click.FloatRange(0.1), help="Of workloads and faults, not the test's own."
 )
 @click.option("-j", "jobs", type=click.IntRange(1, 64), default=1, help="Processes side by side.")
+@click.option(
+    "--buggify/--no-buggify",
+    default=None,
+    help="Fault points in every run or in none, whatever test and seed say.",
+)
 @click.option("--trace", type=click.Path(path_type=Path), help="Write the run's trace (one seed).")
 def run_command(
     named: tuple[str, ...],
@@ -58,6 +64,7 @@ def run_command(
     first: int,
     seconds: float | None,
     jobs: int,
+    buggify: bool | None,
     trace: Path | None,
 ) -> None:
     """Run tests. Exit 0: all ok; 1: a verdict was bad or unknown; 2: no such test."""
@@ -71,6 +78,8 @@ def run_command(
         tests = {file: load_test(file) for file in files}
         if seconds is not None:
             tests = {file: replace(test, seconds=seconds) for file, test in tests.items()}
+        if buggify is not None:
+            tests = {f: replace(t, buggify=buggify) for f, t in tests.items()}
         if seed is not None or seeds is None:
             chosen = [(file, 1 if seed is None else seed) for file in files]
         else:
@@ -86,6 +95,7 @@ def sweep(
     """Run (file, seed) pairs; print what failed and how to replay it."""
     failed: list[tuple[Path, Result]] = []
     totals = [0.0] * 5
+    taken: dict[str, int] = {}
     for done, (file, result) in enumerate(_results(tests, chosen, jobs, trace), 1):
         totals = [
             a + b
@@ -95,6 +105,8 @@ def sweep(
                 strict=True,
             )
         ]
+        for name, count in result.points.items():
+            taken[name] = taken.get(name, 0) + count
         if result.verdict != "ok":
             failed.append((file, result))
             _tell_failure(file, result)
@@ -107,6 +119,8 @@ def sweep(
         f"{operations:.0f} operations, {refused:.0f} without an answer, {faults:.0f} faults; "
         f"{cpu_seconds:.0f} CPU seconds, {seconds / max(cpu_seconds, 0.001):.1f} times real time"
     )
+    if taken and len(chosen) > 1:
+        _tell_points(taken)
     return 1 if failed else 0
 
 
@@ -141,6 +155,12 @@ def _tell_failure(file: Path, result: Result) -> None:
         click.echo(f"    {problem}")
     if len(result.problems) > PROBLEMS_SHOWN:
         click.echo(f"    and {len(result.problems) - PROBLEMS_SHOWN} more")
+
+
+def _tell_points(taken: dict[str, int]) -> None:
+    count, never = reached(taken)
+    text = f"fault points reached: {count} of {count + len(never)}"
+    click.echo(f"{text}; never: {', '.join(never)}" if never else text)
 
 
 def _tell_progress(done: int, total: int, failed: int) -> None:

@@ -25,12 +25,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from replicast.buggify import choosing
 from replicast.embed import Cluster
 from replicast.errors import Conflict, Unavailable
 from replicast.gateway.walk import ChunkFinding, CopyFinding, NameFinding, Walk, WalkError
 from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
 from replicast.sim.convergence import copies_of, differences
+from replicast.sim.fault_points import FaultPoints, fault_points
 from replicast.sim.faults import Faults
 from replicast.sim.final_reads import FinalReads
 from replicast.sim.meter import Meter
@@ -44,6 +46,7 @@ from replicast.units import SECOND
 FORM_SECONDS = 120
 PEACE_SECONDS = 120
 POLL_SECONDS = 0.5
+POINTS_MESSAGES_FACTOR = 4  # fault points cut messages into small ones and repeat them
 CONVERGE_SECONDS = 10
 EMPTY_SECONDS = 20
 CLIENT_DOWN_NS_MAX = 2 * SECOND  # of one that killed itself
@@ -65,6 +68,7 @@ class Result:
     operations: int = 0
     refused: int = 0
     faults: int = 0
+    points: dict[str, int] = field(default_factory=dict)  # fault points, how often each was taken
 
     def judge(self, verdict: str, problems: list[str]) -> None:
         """Take over what one checker says; bad beats unknown beats ok."""
@@ -99,20 +103,22 @@ def one_world() -> Iterator[None]:
 def run_test(test: Test, seed: int, trace_file: IO[str] | None = None) -> Result:
     """Run one seed of a test."""
     began = time.process_time()  # for the report only; nothing in the run depends on it
-    with one_world():
-        result = _Run(test, World(seed, Trace(trace_file))).whole()
+    points = fault_points(seed, test.buggify)
+    with one_world(), choosing(points):
+        result = _Run(test, World(seed, Trace(trace_file)), points).whole()
     result.cpu_seconds = time.process_time() - began
     return result
 
 
 class _Run:
-    def __init__(self, test: Test, world: World) -> None:
-        self._test, self._world = test, world
+    def __init__(self, test: Test, world: World, points: FaultPoints | None) -> None:
+        self._test, self._world, self._points = test, world, points
         shape_rng, self._faults_rng = world.fork_rng(), world.fork_rng()
         drawn = draw_shape(shape_rng)
         self._shape = Shape(**{**_as_dict(drawn), **test.shape})
         self._cluster = SimCluster(world, self._shape)
-        self._meter = Meter(self._cluster, test.messages_per_operation)
+        dearer = 1 if points is None else POINTS_MESSAGES_FACTOR
+        self._meter = Meter(self._cluster, test.messages_per_operation * dearer)
         self._ledger = Ledger(world)
         self._result = Result(test.name, world.seed, shape=self._shape)
         self._stopped = False
@@ -124,6 +130,8 @@ class _Run:
         """All phases; a phase that does not end is a failure of liveness."""
         world = self._world
         world.note("world", "shape", **_as_dict(self._shape))
+        if self._points is not None:
+            world.note("world", "fault points", **self._points.on)
         with heard(world):
             if self._form() and self._trouble() and self._peace():
                 self._repair()
@@ -137,6 +145,8 @@ class _Run:
         result.fingerprint = world.trace.fingerprint()
         result.virtual_ns, result.events = world.time_ns, world.event_count
         result.operations, result.refused = self._ledger.done, self._ledger.failed
+        if self._points is not None:
+            result.points = self._points.taken
         self._cluster.end()
         return result
 
@@ -201,6 +211,8 @@ class _Run:
     def _peace(self) -> bool:
         self._stopped = True
         self._cluster.calm()
+        if self._points is not None:
+            self._points.stop()
         wanted = len(self._cluster.clients)
         if not self._wait(
             PEACE_SECONDS, lambda: len(self._ended) == wanted, "operations under way end"

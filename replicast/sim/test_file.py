@@ -3,6 +3,7 @@
 seconds = 20                      virtual time with workloads and faults
 messages_per_operation = 200      optional: what the faults may cost (bounds.py)
 checks = ["writes"]               optional: what is checked of histories (checkers.HISTORY_CHECKS)
+buggify = true                    optional: fault points in every run, or (false) in none
 [cluster]                         optional: fixes what the seed would draw (cluster.Shape)
 targets = 5
 [[workload]]                      all run at the same time, each in every client
@@ -43,6 +44,7 @@ class Test:
     faults: tuple[FaultPlan, ...]
     checks: tuple[str, ...] = ("linearizable",)
     messages_per_operation: float = OPERATION_MESSAGES_MAX
+    buggify: bool | None = None  # None: the seed decides
 
 
 def load_test(path: Path) -> Test:
@@ -63,6 +65,7 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
     """A test from parsed TOML; raises InvalidRequest."""
     unknown = set(values) - {
         "seconds",
+        "buggify",
         "cluster",
         "workload",
         "fault",
@@ -88,6 +91,9 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         raise InvalidRequest(f"{where}: checks: name at least one")
     if not workloads:
         raise InvalidRequest(f"{where}: no workload")
+    buggify = values.get("buggify")
+    if buggify not in (None, True, False):
+        raise InvalidRequest(f"{where}: buggify is true or false")
     return Test(
         name,
         float(values.get("seconds", 20)),
@@ -96,6 +102,7 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         faults,
         checks,
         float(values.get("messages_per_operation", OPERATION_MESSAGES_MAX)),
+        buggify,
     )
 
 

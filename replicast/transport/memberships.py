@@ -13,6 +13,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable
 
+from replicast.buggify import buggified
 from replicast.machine import Group
 from replicast.transport.multicast import RENDEZVOUS, MulticastPlan
 from replicast.transport.net import NetThread
@@ -62,7 +63,7 @@ class Memberships:
         if tag is None:
             return False
         self._recent[number] = tag
-        if len(self._recent) > self._rendezvous_max:
+        if len(self._recent) > buggified("transport/one-group", self._rendezvous_max, 1):
             oldest, oldest_tag = self._recent.popitem(last=False)
             self._close(oldest_tag)
             self._on_left(oldest)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from replicast.buggify import buggify
 from replicast.machine import Address
 from replicast.units import MS, SECOND
 from replicast.wire.codec_pure import WireError
@@ -152,6 +153,7 @@ class Assembler:
             len(self._partials) >= limits.messages_max
             or of_sender >= limits.messages_per_sender_max
             or meta[3] > limits.message_bytes_max
+            or buggify("auth/no-room")
         ):
             raise WireError("fragment_limit")
         ask_ns = now_ns + limits.gap_wait_ns

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from replicast.buggify import buggified
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.store import AppendRecords, EntryRecord, RowRecord, StoreOutcome
 from replicast.units import MIB, MS
@@ -88,7 +89,7 @@ class Appends:
         for replica in replicas:
             fresh, replica.log.records = replica.log.records, []
             for record in fresh:
-                if size_bytes >= FLIGHT_BYTES_MAX:
+                if records and size_bytes >= buggified("names/flight-small", FLIGHT_BYTES_MAX, 0):
                     yield self._hand_out(records, marks)
                     records, marks, size_bytes = [], [], 0
                 records.append(record)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
+from replicast.buggify import buggified, buggify
 from replicast.machine import Incoming
 from replicast.target.names.context import RowContext
 from replicast.target.names.follower import Follower, Role
@@ -29,6 +30,7 @@ from replicast.target.names.position import from_wire, tenure_number, to_wire
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.state import summary_of
 from replicast.target.names.undecided import Pending, Undecided
+from replicast.units import MS, SECOND
 from replicast.wire.name_messages import NameResult, VersionId
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
@@ -129,7 +131,8 @@ class Leadership:
         """No more undecided entries are taken."""
         limits = self._context.limits
         too_many = len(self.undecided.entries) >= limits.row_entries_max
-        return too_many or self.undecided.bytes >= limits.row_bytes_max
+        too_many = too_many or self.undecided.bytes >= limits.row_bytes_max
+        return too_many or buggify("names/row-full")
 
     @property
     def copies(self) -> int:
@@ -166,7 +169,8 @@ class Leadership:
         known = 0 if other_life else follower.committed_index
         follower.committed_index = max(known, item.committed_index)
         follower.open_count = item.open_count
-        if item.outcome != ACCEPTED or (other_life and follower.matched):
+        lost = follower.matched and (other_life or buggify("names/lose-track"))
+        if item.outcome != ACCEPTED or lost:
             self._release(follower, follower.lost(now_ns + POLL_NS, now_ns))
         elif follower.matched:
             self._release(follower, follower.acknowledge(item.acknowledged_index, now_ns))
@@ -224,6 +228,8 @@ class Leadership:
         """A table was adopted under which this VDEV still leads by the same epoch (or now does)."""
         for follower in self._members.on_table(now_ns):
             self._drop(follower)
+        if self.phase == Phase.LEADING and buggify("names/take-over-again"):
+            self._ask_again(now_ns)
         for follower in self.followers.values():
             known = self._context.open_count(follower.vdev_index)
             if follower.matched and follower.open_count < known:
@@ -301,7 +307,8 @@ class Leadership:
                 continue
             self._query(follower, now_ns)
             missing = missing or self._context.is_up(follower.vdev_index)
-        if not missing or waited_ns >= self._context.limits.silence_ns:
+        silence_ns = buggified("names/ask-short", self._context.limits.silence_ns, 100 * MS)
+        if not missing or waited_ns >= silence_ns:
             self._choose_history(now_ns)
 
     def _choose_history(self, now_ns: int) -> None:
@@ -413,7 +420,8 @@ class Leadership:
 
     def _take_unsent(self, follower: Follower, now_ns: int) -> list[LogEntry]:
         limits = self._context.limits
-        room = limits.replica_bytes_max - follower.flight_bytes
+        window_bytes = buggified("names/window-small", limits.replica_bytes_max, 1)
+        room = window_bytes - follower.flight_bytes
         if room <= 0 or not self._windows.room(follower.node_id):
             return []
         if follower.sent_index >= self.replica.log.last.index:
@@ -441,8 +449,10 @@ class Leadership:
         enough = self.copies >= self._context.table.policy.min_copies
         if enough and target > self.replica.committed_index:
             self.replica.commit(target)
+            wait_ns = self._context.limits.commit_notice_ns
             for follower in self.followers.values():
-                follower.notice_due_ns = now_ns + self._context.limits.commit_notice_ns
+                wait_ns = buggified("names/notice-late", wait_ns, SECOND)
+                follower.notice_due_ns = now_ns + wait_ns
         self._settle()
 
     def _settle(self) -> None:

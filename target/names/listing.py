@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 
+from replicast.buggify import buggified, buggify
 from replicast.target.names.context import Buckets
 from replicast.target.names.leader import Leadership
 from replicast.target.names.requests import BUCKET_ACTIVE
@@ -40,6 +41,7 @@ def list_page(
 ) -> NameEntries:
     """The page; `rows` are those that may be answered for."""
     batch = min(BATCH_MAX, max(BATCH_MIN, 2 * request.limit // max(1, len(rows))))
+    batch = buggified("names/scan-one", batch, 1)
     walks = [_newest(row, view, request, batch) for row, view in rows]
     entries: list[ListEntry] = []
     size, more = 0, False
@@ -49,7 +51,8 @@ def list_page(
         if version.summary.kind != OBJECT and not request.deleted:
             continue
         size += len(name) + ENTRY_BYTES
-        if len(entries) >= request.limit or (entries and size > page_bytes_max):
+        full = size > page_bytes_max or buggify("names/page-short")
+        if len(entries) >= request.limit or (entries and full):
             more = True
             break
         entries.append(ListEntry(name=name.decode(), summary=version.summary))

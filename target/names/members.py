@@ -8,6 +8,7 @@ known from a table, or when every submission was refused.
 
 from __future__ import annotations
 
+from replicast.buggify import buggified
 from replicast.target.names.context import RowContext
 from replicast.target.names.follower import Follower, Role
 from replicast.target.names.outbox import Outbox
@@ -110,7 +111,8 @@ class Members:
 
     def _silent(self, follower: Follower, now_ns: int) -> bool:
         since_ns = follower.waiting_since_ns
-        return since_ns is not None and now_ns - since_ns >= self._context.limits.silence_ns
+        silence_ns = buggified("names/silence-short", self._context.limits.silence_ns, 500 * MS)
+        return since_ns is not None and now_ns - since_ns >= silence_ns
 
     def _misplaced(self, wanted: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
         return any(v not in replicas and self._context.is_up(v) for v in wanted)

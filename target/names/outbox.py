@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from replicast.buggify import buggified, buggify
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
 from replicast.target.names.store import FetchTable, RowsChange, SendPeer
@@ -127,7 +128,8 @@ class Outbox:
             every = tuple(rows)
             for start in range(0, len(every), ROWS_PER_COMMAND_MAX):
                 part = every[start : start + ROWS_PER_COMMAND_MAX]
-                self._events.append(RowsChange(*key, part))
+                if not buggify("names/change-lost"):
+                    self._events.append(RowsChange(*key, part))
         self._changes.clear()
         wanted, self._fetch_generation = self._fetch_generation, 0
         if wanted > self._asked[0] or (wanted and now_ns >= self._asked[1] + FETCH_AGAIN_NS):
@@ -143,7 +145,8 @@ class Outbox:
             item_bytes = ITEM_BYTES
             if isinstance(item, (AppendItem, FetchedItem, GiveEntryItem)):
                 item_bytes += sum(len(e.data) + 24 for e in item.entries)
-            full = size + item_bytes > self._bytes_max or len(batch) >= ITEMS_PER_MESSAGE_MAX
+            count_max = buggified("names/one-item", ITEMS_PER_MESSAGE_MAX, 1)
+            full = size + item_bytes > self._bytes_max or len(batch) >= count_max
             if batch and full:
                 yield MESSAGE_OF[kind](items=tuple(batch))
                 batch, size = [], 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from replicast.buggify import buggify
 from replicast.machine import Incoming
 from replicast.wire.name_messages import NamePut
 
@@ -25,7 +26,8 @@ class Parking:
     def park(self, row: int, deadline_ns: int, incoming: Incoming) -> bool:
         """Keep a request; False when there is no room."""
         size = _body_bytes(incoming)
-        if self._count >= self._count_max or self._bytes + size > self._bytes_max:
+        full = self._count >= self._count_max or self._bytes + size > self._bytes_max
+        if full or buggify("names/parking-full"):
             return False
         self._rows.setdefault(row, []).append((deadline_ns, incoming))
         self._count += 1

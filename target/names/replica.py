@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from replicast.buggify import buggified, buggify
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.log import LogEntry, RowLog, read_entry
 from replicast.target.names.position import (
@@ -84,7 +85,7 @@ class RowReplica:
         """Keep the entries; returns what must be said at once (refusals and repeats)."""
         if not self._promise((item.epoch, item.tenure), item.leader, epoch_floor):
             return self._status(item, STALE, epoch_floor)
-        if item.open_count != self.open_count:
+        if item.open_count != self.open_count or buggify("names/refuse-append"):
             return self._status(item, MISMATCH, epoch_floor)
         before = self.log.last
         if not self.accept(from_wire(item.previous), item.entries):
@@ -183,7 +184,8 @@ class RowReplica:
         previous = self.log.position_at(item.after_index)
         if previous is None or (item.epoch, item.tenure) != self.promised:
             return None
-        found = list(self.entries_after(item.after_index, self._limits.message_bytes_max // 2))
+        bytes_max = buggified("names/fetch-short", self._limits.message_bytes_max // 2, 1)
+        found = list(self.entries_after(item.after_index, bytes_max))
         durable = tuple(e.wire() for e in found if e.position.index <= self.log.durable_index)
         return FetchedItem(
             row=self.row,

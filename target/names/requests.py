@@ -10,6 +10,7 @@ has come back from another replica.
 
 from __future__ import annotations
 
+from replicast.buggify import buggify
 from replicast.machine import Incoming
 from replicast.target.names.context import RowContext
 from replicast.target.names.heal import Healer
@@ -102,7 +103,7 @@ class Judge:
         body = b""
         if request.want_body:
             entry = lead.replica.log.get(found.index)
-            if entry is None:
+            if entry is None or buggify("names/entry-unreadable"):
                 self._healer.want(lead.replica, found.index, found.summary)
                 return Reason.FAULTED
             body = entry.operation.body

@@ -7,9 +7,8 @@
 
 The daemon (or the simulator) drives it: calls in, then take_outgoing() and take_events() once
 per wake-up; these gather everything, so each peer gets one message, each VDEV one append.
-adopt_table() gives up leaderships that the table takes away before it returns: call it
-before the adoption is reported. prepare_table() must be called before a prepared table is
-acknowledged. A row costs nothing here until somebody touches it.
+adopt_table() gives up lost leaderships before it returns: call it before the adoption is
+reported, and prepare_table() before a prepared table is acknowledged. Untouched rows cost nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from replicast.buggify import buggified
 from replicast.flexhash.table import Table
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
@@ -40,6 +40,7 @@ from replicast.target.names.requests import (
 )
 from replicast.target.names.store import RowsChange, RowStore, StoreOutcome, View
 from replicast.target.names.verify import EntryBad, NameVerifier
+from replicast.units import MS
 from replicast.wire.name_messages import NameKey, NameList, NamePut, NameVerify
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
@@ -182,7 +183,8 @@ class NameService:
         """A named request from a gateway."""
         self._wake(now_ns)
         if isinstance(incoming.message, (*ROW_REQUESTS, NameList)):
-            self._try(incoming, now_ns + self.context.limits.park_ns)
+            park_ns = buggified("names/parked-short", self.context.limits.park_ns, MS)
+            self._try(incoming, now_ns + park_ns)
         elif isinstance(incoming.message, NameVerify):
             self._verifier.receive(incoming, incoming.message, now_ns)
 
@@ -452,7 +454,7 @@ class NameService:
                 self._on_item(item, self.context.node_id)
 
     def _touch_some(self) -> None:
-        room = self.context.limits.touch_batch
+        room = buggified("names/touch-one", self.context.limits.touch_batch, 1)
         while self._to_touch and room:
             row = self._to_touch.popleft()
             table = self.context.table

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from replicast.buggify import buggified, buggify
 from replicast.target.store import index
 from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
 from replicast.target.store.overlay import Overlay
@@ -186,7 +187,8 @@ class StoreCore:
             for queue, share in ((self._names, 2), (self._chunks, 1)):
                 first = True  # of each queue something is taken: none starves the other
                 while queue and (first or size + queue[0].size_bytes <= FLUSH_BYTES // share):
-                    if count >= FLUSH_COUNT // share and not first:
+                    full = count >= FLUSH_COUNT // share or buggify("store/flush-one")
+                    if full and not first:
                         break
                     first = False
                     submission = queue.popleft()
@@ -268,7 +270,8 @@ class StoreCore:
             for r in records
         ):
             raise ValueError(f"submission of {size} bytes, or a chid of a wrong size")
-        if self.queue_bytes + size > QUEUE_BYTES_MAX or self.queue_count >= QUEUE_COUNT_MAX:
+        full = self.queue_bytes + size > QUEUE_BYTES_MAX or self.queue_count >= QUEUE_COUNT_MAX
+        if full or buggify("store/queue-full"):
             return Outcome.BUSY
         return None if self.space.fits(kind, self.promised_bytes + size) else Outcome.NO_SPACE
 
@@ -337,6 +340,7 @@ class StoreCore:
         # What is left of a nearly full disk is for flushes (deletes first of all), not to be
         # allocated ahead of them.
         wanted = min(max(wanted, self.segment_bytes_min), self.space.free_bytes // 2)
+        wanted = buggified("store/segment-tiny", wanted, 0)
         size = max(to_block(wanted), BLOCK_BYTES + flush_size)
         at = self.position
         return SegmentHeader(at.incarnation + 1, size, at.flush_number, at.sequence)

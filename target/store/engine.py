@@ -15,6 +15,7 @@ from pathlib import Path
 
 from xxhash import xxh3_64_intdigest
 
+from replicast.buggify import buggified, buggify
 from replicast.disk import File
 from replicast.disks import LockableDisk
 from replicast.target.store import index
@@ -135,7 +136,7 @@ class StoreEngine:
 
         After one that failed, when as many more have come.
         """
-        return self.kv.change_bytes >= self._checkpoint_at
+        return self.kv.change_bytes >= self._checkpoint_at or buggify("store/checkpoint-early")
 
     def checkpoint(self) -> bool:
         """Make all that was flushed part of the synced checkpoint; False when that failed."""
@@ -258,7 +259,7 @@ class StoreEngine:
             if file is None:
                 file = self._disk.open(self._log / segment_name(incarnation))
                 self._files[incarnation] = file
-                if len(self._files) > OPEN_FILES_MAX:
+                if len(self._files) > buggified("store/one-open-file", OPEN_FILES_MAX, 1):
                     self._files.popitem(last=False)  # closed when its last reader lets go
             else:
                 self._files.move_to_end(incarnation)

@@ -135,7 +135,9 @@ class MemoryVdev(VdevShell):
         self._plan = None
         outcomes = self._engine.finish(plan)
         self._measure(plan, self._begun_ns, now_ns)
-        if self._checkpoint_ns is None:
+        if self._engine.checkpoint_due():
+            self._checkpoint_ns = now_ns
+        elif self._checkpoint_ns is None:
             self._checkpoint_ns = now_ns + CHECKPOINT_NS
         for done, batch in self._batches(outcomes).items():
             done(batch)

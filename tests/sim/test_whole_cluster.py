@@ -12,9 +12,21 @@ def test_another_seed_another_trace() -> None:
     assert run("clog", 1, 2).fingerprint != run("clog", 2, 2).fingerprint
 
 
+def test_fault_points__change_what_happens_and_not_the_cluster() -> None:
+    odd, plain = run("clog", 42, 1, buggify=True), run("clog", 42, 1, buggify=False)
+    assert len(odd.points) > 5 and not plain.points
+    assert odd.fingerprint != plain.fingerprint and odd.shape == plain.shape
+
+
+def test_repair__puts_again_what_came_to_too_few_copies() -> None:
+    """Members that were late for a moment left chunks short after `repair`."""
+    result = run("attrition", 310, 4, buggify=True)
+    assert result.verdict == "ok", result.problems
+
+
 def test_client__is_open_when_its_first_operation_can_be_done() -> None:
     """A voter that had no grant yet gave it its table: everything was refused for a while."""
-    assert run("clog", 202, 2).refused == 0
+    assert run("clog", 202, 2, buggify=False).refused == 0
 
 
 @pytest.mark.slow
@@ -33,4 +45,4 @@ def test_canary__is_seen(
 ) -> None:
     """The same seeds are good without it: test_sweep.py."""
     CANARIES[canary](monkeypatch)
-    assert any(run(name, seed).verdict == "bad" for seed in range(1, seeds + 1))
+    assert any(run(name, seed, buggify=False).verdict == "bad" for seed in range(1, seeds + 1))

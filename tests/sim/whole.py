@@ -18,7 +18,11 @@ def named(name: str, seconds: float | None = None) -> Test:
     return test if seconds is None else replace(test, seconds=seconds)
 
 
-def run(name: str, seed: int, seconds: float | None = None) -> Result:
+def run(
+    name: str, seed: int, seconds: float | None = None, *, buggify: bool | None = None
+) -> Result:
     """One run; prints how to replay it."""
-    print(f"replay: replicast sim --test tests/sim/{name}.toml --seed {seed}")
-    return run_test(named(name, seconds), seed)
+    option = {None: "", True: " --buggify", False: " --no-buggify"}[buggify]
+    print(f"replay: replicast sim --test tests/sim/{name}.toml --seed {seed}{option}")
+    test = named(name, seconds)
+    return run_test(test if buggify is None else replace(test, buggify=buggify), seed)

@@ -53,7 +53,8 @@ class Targets:
         self.entries: dict[int, str] = {1: "ok", 2: "ok", 3: "ok"}
         self.heals_after = 0
         self.down: set[int] = set()
-        self.put_copies = 3
+        self.put_copies = [3]  # of each put, the last one for ever
+        self.puts = 0
         self.lost = False
         states = {v: SimpleNamespace(state=VdevState.UP, vdev_id=bytes(16)) for v in VDEVS}
         self.table: Any = SimpleNamespace(
@@ -97,7 +98,8 @@ class Targets:
     async def put_chunk(self, data: Any, *, negotiate: bool = False) -> Any:
         assert negotiate, "members that have a copy must be heard"
         self.chunks = dict.fromkeys((1, 2, 3), "ok")
-        return SimpleNamespace(copies=self.put_copies)
+        self.puts += 1
+        return SimpleNamespace(copies=self.put_copies[min(self.puts, len(self.put_copies)) - 1])
 
 
 class Names:
@@ -145,6 +147,7 @@ class Names:
 def targets(monkeypatch: Any) -> Targets:
     monkeypatch.setattr(module, "ObjectInfo", SimpleNamespace)
     monkeypatch.setattr(module, "NAME_LOOK_SECONDS", 0)
+    monkeypatch.setattr(module, "RESTORE_AGAIN_SECONDS", 0)
     return Targets()
 
 
@@ -223,10 +226,28 @@ def test_repair__puts_a_short_chunk_again_and_clears_its_version(targets, names)
     assert [type(f) for f in run(targets, names, "verify")[0]] == [ChunkFinding]
 
 
+def test_repair__puts_again_what_was_put_with_too_few_copies(targets, names):
+    names.count, targets.put_copies = 1, [2, 2, 3]
+    del targets.chunks[2]
+    findings, _ = run(targets, names, "repair")
+    assert [f.action for f in findings if isinstance(f, RepairFinding)] == ["restored"]
+    assert targets.puts == 3
+
+
+def test_repair__does_not_put_again_for_hosts_that_are_down(targets, names):
+    names.count, targets.put_copies = 1, [2]
+    del targets.chunks[2]
+    for vdev in (2, 4):
+        targets.table.vdevs[vdev].state = VdevState.DOWN
+    findings, _ = run(targets, names, "repair")
+    assert [f.action for f in findings if isinstance(f, RepairFinding)] == ["short"]
+    assert targets.puts == 1
+
+
 def test_repair__what_cannot_be_restored_stays_short(targets, names):
     names.count, names.info.short_chunks = 1, 1
     del targets.chunks[2]
-    targets.put_copies = 2
+    targets.put_copies = [2]
     findings, _ = run(targets, names, "repair")
     assert [f.action for f in findings if isinstance(f, RepairFinding)] == ["short"]
     assert names.cleared == []
@@ -239,7 +260,7 @@ def test_repair__a_version_that_shares_a_short_chunk_stays_short(targets, names)
     """The second version's chunk was seen with the first: it is as short as there."""
     names.count, names.info.short_chunks = 2, 1
     del targets.chunks[2]
-    targets.put_copies = 2
+    targets.put_copies = [2]
     run(targets, names, "repair")
     assert names.cleared == []
 
