@@ -448,6 +448,7 @@ class Follower:
             self._leader = voter
             code = Code(m.code) if m.code in list(Code) else Code.BAD_COMMAND
             self._finish(code, m.value)
+            self._run_commands(now_ns)
 
     def _on_control_refused(
         self, voter: int, m: cm.ControlRefused, operation_id: bytes, _sent: int | None,

@@ -19,7 +19,6 @@ from typing import Any, Protocol
 from replicast import __version__
 from replicast.disks import file_system
 from replicast.errors import ReplicastError
-from replicast.flexhash.commands import Code
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.table import Table
 from replicast.machine import Event, Incoming, NodeId, Outgoing
@@ -34,6 +33,7 @@ from replicast.target.names.store import AppendRecords, FetchTable, RowsChange, 
 from replicast.target.names.vdev_store import VdevRowStore, to_outcome
 from replicast.target.names.verify import EntryBad, VerifyEntry
 from replicast.target.put import JoinRendezvous, StoreChunk, StoreHold
+from replicast.target.row_changes import RowChanges
 from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
 from replicast.target.vdevs import REASONS, Vdevs
 from replicast.target.verify import VerifyChunk
@@ -121,6 +121,7 @@ class TargetService:
         self.table: Table | None = None
         self._rows_outcome: dict[int, Outcome] = {}  # by VDEV, the last one: changes are logged
         self._tasks: set[asyncio.Task[None]] = set()
+        self.row_changes = RowChanges(self._change_rows, self._change_refused)
         self._timer = WakeTimer(now_ns, self._expire)
         self._pumping = False
         self._chunks_told = False  # since the last pump
@@ -189,6 +190,7 @@ class TargetService:
         self.names.stop(self._now_ns())
         self._pump()
         self._timer.cancel()
+        self.row_changes.stop()
         for task in self._tasks:
             task.cancel()
 
@@ -280,7 +282,7 @@ class TargetService:
         elif isinstance(event, SendPeer):
             self._peers.send(event.node_id, event.message)  # lost: the rows ask again
         elif isinstance(event, RowsChange):
-            self._spawn(self._change_rows(event))
+            self.row_changes.ask(event)
         elif isinstance(event, FetchTable):
             self._spawn(self._fetch(event.generation))
 
@@ -375,23 +377,20 @@ class TargetService:
         except ReplicastError as error:
             log.warning("table %d: %s", generation, error)
 
-    async def _change_rows(self, event: RowsChange) -> None:
-        try:
-            result = await self._control.change_rows(
-                add=event.add,
-                vdev=event.vdev_index,
-                open_count=event.open_count,
-                by=event.by,
-                by_open_count=event.by_open_count,
-                seen=event.seen,
-                rows=event.rows,
-            )
-        except ReplicastError as error:
-            log.warning("rows of VDEV %d: outcome unknown: %s", event.vdev_index, error)
-            return
-        if result.code != Code.OK:
-            self.names.change_refused(event, self._now_ns())
-            self._pump_soon()
+    async def _change_rows(self, change: RowsChange) -> CommandResult:
+        return await self._control.change_rows(
+            add=change.add,
+            vdev=change.vdev_index,
+            open_count=change.open_count,
+            by=change.by,
+            by_open_count=change.by_open_count,
+            seen=change.seen,
+            rows=change.rows,
+        )
+
+    def _change_refused(self, change: RowsChange) -> None:
+        self.names.change_refused(change, self._now_ns())
+        self._pump_soon()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

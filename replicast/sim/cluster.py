@@ -213,10 +213,7 @@ class SimCluster:
             loop = asyncio.get_running_loop()
 
             def open_vdev(_disk: LockableDisk, place: VdevPlace, cluster_id: bytes) -> SimVdev:
-                vdev = open_sim_vdev(drives[place.path], cluster_id, loop)
-                if vdev.damage and not self.damage.hit(unit.member.host):
-                    self.world.fail(f"{unit.member.name}: nothing damaged it: {vdev.damage}")
-                return vdev
+                return open_sim_vdev(drives[place.path], cluster_id, loop)
 
             places = [VdevPlace(path) for path in paths]
             unit.daemon = TargetDaemon(config, places, membership, runtime, open_vdev)  # type: ignore[arg-type]
@@ -308,6 +305,14 @@ class SimCluster:
         """Start a killed client's program again, as a fresh process; harmless otherwise."""
         if unit.process.killed and unit.program is not None:
             unit.process.start(unit.program)
+
+    def check_drives(self) -> None:
+        """No open found damage on a drive that nothing damaged."""
+        for unit in self.targets:
+            for drive in unit.drives:
+                if drive.found_damage and not self.damage.hit(unit.member.host):
+                    found = drive.found_damage
+                    self.world.fail(f"{unit.member.name}: nothing damaged it: {found}")
 
     # -- peace ------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from replicast.target.daemon import TargetDaemon
 from replicast.target.names import heal
 from replicast.target.names import verify as name_verify
 from replicast.target.names.service import NameService
+from replicast.target.row_changes import ROWS_WAITING_MAX
 from replicast.target.store import core as store_core
 from replicast.transport.reassembly import PAGE_BYTES
 from replicast.transport.shell import UdpShell
@@ -57,6 +58,8 @@ def of_target(daemon: TargetDaemon) -> list[Gauge]:
     found += _tables(daemon._client)
     found += _voter(daemon)
     found.append(Gauge("service tasks", len(daemon._service._tasks), TASKS_MAX, True))
+    changes = daemon._service.row_changes
+    found.append(Gauge("row changes waiting", len(changes), ROWS_WAITING_MAX, True))
     for vdev in daemon._vdevs.by_id.values():
         queue = vdev._engine.core
         most = store_core.QUEUE_BYTES_MAX + store_core.SUBMISSION_BYTES_MAX

@@ -135,6 +135,7 @@ class _Run:
         with heard(world):
             if self._form() and self._trouble() and self._peace():
                 self._repair()
+            self._cluster.check_drives()
         result = self._result
         result.judge(BAD if world.failures else OK, world.failures)
         for check in self._test.checks:

@@ -60,6 +60,7 @@ class Drive:
     bandwidth_bytes: int = 400 * MIB
 
     vdev_id: bytes = b""
+    found_damage: str = ""  # by an open: the first
     stuck: bool = False  # nothing that was begun ends; see stick()
     _waiting: list[Callable[[], None]] = field(default_factory=list)
 
@@ -198,4 +199,6 @@ def open_sim_vdev(drive: Drive, cluster_id: bytes, loop: asyncio.AbstractEventLo
     engine, lock = open_engine(
         drive.disk, PATH, cluster_id, lambda _: drive.checkpoint, content_hash, drive.capacity_bytes
     )
-    return SimVdev(engine, drive, lock, loop)
+    vdev = SimVdev(engine, drive, lock, loop)
+    drive.found_damage = drive.found_damage or vdev.damage or ""
+    return vdev
