@@ -17,7 +17,7 @@ QUICK_SECONDS = 10
 
 
 def sweep(name: str, *options: object) -> str:
-    """What the sweep printed last; fails with all of it, the replaying commands among it."""
+    """What the sweep printed; fails with all of it, the replaying commands among it."""
     command = ["sim", "--test", FOLDER / f"{name}.toml", "-j", 2, *options]
     done = subprocess.run(
         [sys.executable, "-m", "replicast.cli", *map(str, command)],
@@ -26,19 +26,19 @@ def sweep(name: str, *options: object) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.splitlines()[-1]
+    return done.stdout
 
 
 @pytest.mark.parametrize("name", TESTS)
 def test_sweep__keeps_the_contract(name: str) -> None:
-    last = sweep(name, "--seeds", QUICK, "--seconds", QUICK_SECONDS)
-    assert f"{QUICK} runs, 0 failed" in last
-    print(f"{name}: {last}")
+    printed = sweep(name, "--seeds", QUICK, "--seconds", QUICK_SECONDS)
+    assert f"{QUICK} runs, 0 failed" in printed
+    print(f"{name}: {printed}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TESTS)
 def test_long_sweep__keeps_the_contract(name: str) -> None:
-    last = sweep(name, "--seeds", SLOW, "--first", QUICK + 1)
-    assert f"{SLOW} runs, 0 failed" in last
-    print(f"{name}: {last}")
+    printed = sweep(name, "--seeds", SLOW, "--first", QUICK + 1)
+    assert f"{SLOW} runs, 0 failed" in printed
+    print(f"{name}: {printed}")

@@ -13,7 +13,7 @@ def test_another_seed_another_trace() -> None:
 
 
 def test_fault_points__change_what_happens_and_not_the_cluster() -> None:
-    odd, plain = run("clog", 42, 1, buggify=True), run("clog", 42, 1, buggify=False)
+    odd, plain = (run("versions", 2, 2, buggify=on) for on in (True, False))
     assert len(odd.points) > 5 and not plain.points
     assert odd.fingerprint != plain.fingerprint and odd.shape == plain.shape
 
