@@ -70,16 +70,15 @@ def starts_by_an_older_table(patch: pytest.MonkeyPatch) -> None:
 
 
 def digest_not_compared(patch: pytest.MonkeyPatch) -> None:
-    """Every second table that is fetched differs a little from what was built, and nobody looks."""
-    fetched: list[int] = []
-    unpack = follow.unpack_table
+    """Every second table is adopted with a little difference to what was built, and nobody looks."""
+    adopted: list[int] = []
+    adopt = follow.AdoptTable
 
-    def forked(reply: cm.TableData, digest: bytes) -> Table:
-        table = unpack(reply, digest)
-        fetched.append(table.generation)
-        if len(fetched) % 2:
-            return table
+    def forked(table: Table) -> follow.AdoptTable:
+        adopted.append(table.generation)
+        if len(adopted) % 2:
+            return adopt(table)
         policy = replace(table.policy, group_size=table.policy.group_size + 1)
-        return Table(table.generation, policy, table.targets, table.vdevs, table.rows)
+        return adopt(Table(table.generation, policy, table.targets, table.vdevs, table.rows))
 
-    patch.setattr(follow, "unpack_table", forked)
+    patch.setattr(follow, "AdoptTable", forked)
