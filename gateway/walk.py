@@ -33,9 +33,11 @@ from replicast.wire.chunk_messages import (
     ChunkQuery,
     ChunkVerified,
     ChunkVerify,
+    Refused,
 )
 from replicast.wire.documents import Reference
 from replicast.wire.name_messages import NameVerified, NameVerify
+from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
 NAMES_AT_ONCE, CHUNKS_AT_ONCE = 8, 8
@@ -283,9 +285,20 @@ class Walk:
             self._note_error(version, error)
 
     async def _verify_name(self, info: ObjectInfo) -> NameFinding:
+        """Its entries on the row's replicas; again by a newer table when these were moved."""
+        for _ in range(NAME_LOOKS_MAX):
+            copies, moved = await self._look_at_name(info)
+            self.copies_read += len(copies)
+            if not moved:
+                break
+            await asyncio.sleep(NAME_LOOK_SECONDS)
+        return NameFinding(tuple(copies))
+
+    async def _look_at_name(self, info: ObjectInfo) -> tuple[list[CopyFinding], bool]:
         key = await self._objects.key(info.bucket, info.name)
         table, algorithm = self._initiator.table, int(self._initiator.algorithm)
         copies: list[CopyFinding] = []
+        moved = False
         # One that is down is no news to anybody who asks for the status.
         up = [v for v in table.name_replicas(key.row) if table.vdevs[v].state != VdevState.DOWN]
         for batch in self._one_per_target(up):
@@ -297,10 +310,11 @@ class Walk:
             }
             done = await self._initiator.survey(requests)
             for target, index in batch.items():
-                state, detail = _state(done.answers.get(target))
+                answer = done.answers.get(target)
+                moved = moved or _is_moved(answer)
+                state, detail = _state(answer)
                 copies.append(CopyFinding(info.bucket, info.name, b"", index, state, detail))
-        self.copies_read += len(copies)
-        return NameFinding(tuple(copies))
+        return copies, moved
 
     async def _await_name(self, info: ObjectInfo) -> NameFinding:
         """The replica that found damage fetches the entry: look again until it has."""
@@ -391,6 +405,11 @@ class Walk:
 
 def _seen_key(reference: Reference) -> bytes:
     return reference.chid[:SEEN_KEY_BYTES]
+
+
+def _is_moved(answer: Message | None) -> bool:
+    """It is no replica by its table, which is another one than ours."""
+    return isinstance(answer, Refused) and answer.reason == Reason.NOT_MEMBER
 
 
 def _state(answer: Message | None) -> tuple[str, str]:

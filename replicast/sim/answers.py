@@ -53,7 +53,7 @@ class Answers:
         life: int,
         clock: Clock,
         checkers: Checkers,
-        breach: Callable[[str | None], None],
+        breach: Callable[[str, str | None], None],
     ) -> None:
         self._process, self._life, self._clock = process, life, clock
         self._checkers, self._breach = checkers, breach
@@ -68,7 +68,10 @@ class Answers:
         checkers.tables.setdefault(table.generation, table)
         self._table = table
         self._breach(
-            checkers.generations.adopting(self._process, self._life, table.generation, table.digest)
+            "generations",
+            checkers.generations.adopting(
+                self._process, self._life, table.generation, table.digest
+            ),
         )
 
     def heard(self, incoming: Incoming) -> None:
@@ -158,23 +161,27 @@ class Answers:
         if not self._checkers.by_clocks:
             return
         now_ns = self._clock.now_ns()
-        self._breach(self._checkers.leases.answered(self._process, self._life, now_ns, what))
+        problem = self._checkers.leases.answered(self._process, self._life, now_ns, what)
+        self._breach("leases", problem)
 
     def _acted(self, row: int, generation: int) -> None:
         if not self._checkers.by_clocks:
             return
         table = self._checkers.tables.get(generation)
         if table is None:
-            self._breach(f"{self._process} acts by generation {generation}, which nobody adopted")
+            problem = f"{self._process} acts by generation {generation}, which nobody adopted"
+            self._breach("leaders", problem)
             return
         vdev = table.row_leader(row)
         leader = None if vdev is None else table.target_of(vdev).name
         self._breach(
-            self._checkers.leaders.acted(row, table.leader_since(row), self._process, leader)
+            "leaders",
+            self._checkers.leaders.acted(row, table.leader_since(row), self._process, leader),
         )
 
     def _fence(self, what: str, row: int, generation: int, since: int) -> None:
-        self._breach(self._checkers.fences.answered(self._process, what, row, generation, since))
+        problem = self._checkers.fences.answered(self._process, what, row, generation, since)
+        self._breach("fences", problem)
 
 
 def _names_since(table: Table | None, row: int) -> int:

@@ -312,7 +312,9 @@ class SimCluster:
             for drive in unit.drives:
                 if drive.found_damage and not self.damage.hit(unit.member.host):
                     found = drive.found_damage
-                    self.world.fail(f"{unit.member.name}: nothing damaged it: {found}")
+                    self.world.fail(
+                        f"{unit.member.name}: nothing damaged it: {found}", checker="durability"
+                    )
 
     # -- peace ------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from replicast.sim.cluster import SimCluster, Unit
 from replicast.sim.disk_faults import DISK_KINDS
+from replicast.sim.leader_faults import LEADER_KINDS
 from replicast.sim.network import Weather
 from replicast.sim.reconfigure import resize, rolling
 from replicast.sim.vdev import Drive
@@ -254,4 +255,5 @@ KINDS: dict[str, Harm] = {
     "slow_disk": Faults.slow_disk,
     "wall_jump": Faults.wall_jump,
     **DISK_KINDS,
+    **LEADER_KINDS,
 }

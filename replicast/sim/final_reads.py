@@ -56,7 +56,9 @@ class FinalReads:
         name = key.partition("/")[2]
         await self._ask(key, "get", None, lambda: self._client.read(BUCKET, name))
         if not await list_versions(self._ledger, OPERATOR, self._client, name):
-            self._ledger.world.fail(f"{key}: its versions cannot be listed in the end")
+            self._ledger.world.fail(
+                f"{key}: its versions cannot be listed in the end", checker="durability"
+            )
         for version in self._chosen(key):
             await self._ask(
                 key,
@@ -84,4 +86,7 @@ class FinalReads:
         except NotFound:
             ledger.ok(token, None)
         except ReplicastError as error:
-            ledger.world.fail(f"{key} cannot be read in the end: {kind} {argument}: {error!r}")
+            ledger.world.fail(
+                f"{key} cannot be read in the end: {kind} {argument}: {error!r}",
+                checker="durability",
+            )

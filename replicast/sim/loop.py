@@ -309,4 +309,4 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if not self._dead:
-            self._world.fail(f"{self.name}: {context.get('message')}: {error!r}")
+            self._world.fail(f"{self.name}: {context.get('message')}: {error!r}", checker="errors")

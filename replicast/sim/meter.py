@@ -65,7 +65,7 @@ class Meter:
         for unit in self._running():
             problem = self.bounds.looked(unit.process.name, gauges_of(unit), self._sent(unit))
             if problem is not None:
-                self._world.fail(problem)
+                self._world.fail(problem, checker="bounds")
 
     def _running(self) -> Iterator[Unit]:
         for unit in (*self._cluster.targets, *self._cluster.clients):

@@ -203,7 +203,7 @@ class Process:
         if error is not None:
             self.kill()  # the operating system closes what it had open
             if not excuse(error):
-                self.world.fail(f"{self.name} ended: {error!r}")
+                self.world.fail(f"{self.name} ended: {error!r}", checker="errors")
         self.world.note(self.name, "end")
 
     def kill(self) -> None:

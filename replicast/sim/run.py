@@ -59,7 +59,7 @@ class Result:
     test: str
     seed: int
     verdict: str = OK
-    problems: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # each begins with its checker's name
     fingerprint: str = ""
     shape: Shape | None = None
     virtual_ns: int = 0
@@ -70,11 +70,16 @@ class Result:
     faults: int = 0
     points: dict[str, int] = field(default_factory=dict)  # fault points, how often each was taken
 
-    def judge(self, verdict: str, problems: list[str]) -> None:
+    def judge(self, checker: str, verdict: str, problems: list[str]) -> None:
         """Take over what one checker says; bad beats unknown beats ok."""
-        self.problems += problems
+        self.problems += [f"{checker}: {problem}" for problem in problems]
         if verdict == BAD or (verdict == UNKNOWN and self.verdict == OK):
             self.verdict = verdict
+
+    @property
+    def checkers(self) -> list[str]:
+        """Those that reported something."""
+        return sorted({problem.partition(":")[0] for problem in self.problems})
 
 
 @contextlib.contextmanager
@@ -137,12 +142,12 @@ class _Run:
                 self._repair()
             self._cluster.check_drives()
         result = self._result
-        result.judge(BAD if world.failures else OK, world.failures)
+        result.verdict, result.problems = BAD if world.failures else OK, list(world.failures)
         for check in self._test.checks:
-            result.judge(*HISTORY_CHECKS[check](self._ledger.history))
+            result.judge(check, *HISTORY_CHECKS[check](self._ledger.history))
         for verdict in self._cluster.watch.verdicts():
             result.judge(*verdict)
-        result.judge(*self._meter.verdict(self._ledger.done))
+        result.judge("bounds", *self._meter.verdict(self._ledger.done))
         result.fingerprint = world.trace.fingerprint()
         result.virtual_ns, result.events = world.time_ns, world.event_count
         result.operations, result.refused = self._ledger.done, self._ledger.failed
@@ -157,7 +162,7 @@ class _Run:
             world.time_ns + int(seconds * SECOND), lambda: done() or bool(world.failures)
         ):
             return not world.failures
-        world.fail(f"not within {seconds:g} s: {what}")
+        world.fail(f"not within {seconds:g} s: {what}", checker="liveness")
         return False
 
     # -- phases -----------------------------------------------------------------------
@@ -220,18 +225,20 @@ class _Run:
         ):
             return False
         self._meter.stop()
-        self._until(EMPTY_SECONDS, self._meter.left, "memory is given back")
+        self._until(EMPTY_SECONDS, self._meter.left, "memory is given back", "bounds")
         self._measured = True
         return not self._world.failures
 
-    def _until(self, seconds: float, wrong: Callable[[], list[str]], what: str) -> None:
+    def _until(
+        self, seconds: float, wrong: Callable[[], list[str]], what: str, checker: str
+    ) -> None:
         """Until nothing is wrong any more; looked at twice a second, as it may cost something."""
         world = self._world
         for _ in range(int(seconds / POLL_SECONDS)):
             if not (found := wrong()):
                 return
             world.run_until(world.time_ns + int(POLL_SECONDS * SECOND))
-        world.fail(f"not within {seconds:g} s: {what}: {found[:3]}")
+        world.fail(f"not within {seconds:g} s: {what}: {found[:3]}", checker=checker)
 
     def _repair(self) -> None:
         done: list[bool] = []
@@ -247,7 +254,10 @@ class _Run:
         self._cluster.run_client(unit, work)
         if self._wait(2 * PEACE_SECONDS, lambda: bool(done), "healthy, repaired and verified"):
             self._until(
-                CONVERGE_SECONDS, lambda: differences(copies_of(self._cluster)), "replicas converge"
+                CONVERGE_SECONDS,
+                lambda: differences(copies_of(self._cluster)),
+                "replicas converge",
+                "convergence",
             )
 
     # -- the operator -----------------------------------------------------------------
@@ -260,7 +270,9 @@ class _Run:
             if not problems:
                 return
             await asyncio.sleep(POLL_SECONDS)
-        self._world.fail(f"not healthy {PEACE_SECONDS} s after the last fault: {problems}")
+        self._world.fail(
+            f"not healthy {PEACE_SECONDS} s after the last fault: {problems}", checker="liveness"
+        )
 
     async def _walks(self, client: Cluster) -> None:
         opened = client._opened
@@ -274,14 +286,19 @@ class _Run:
             elif isinstance(found, ChunkFinding):
                 self._check_bad(found.copies, ("corrupt", "missing"), damaged)
             elif isinstance(found, WalkError) or found.action != "restored":
-                self._world.fail(f"repair: {found}")
+                self._not_durable(f"repair: {found}")
         async for finding in Walk(opened.initiator, opened.objects).verify(BUCKET):
             if isinstance(finding, ChunkFinding):
                 self._check_bad(finding.copies, ("corrupt", "missing"), lambda index: False)
                 if finding.hosts < finding.wanted:
-                    self._world.fail(f"after repair {finding.hosts} of {finding.wanted}: {finding}")
+                    self._not_durable(
+                        f"after repair {finding.hosts} of {finding.wanted}: {finding}"
+                    )
             elif isinstance(finding, WalkError) or not finding.whole:
-                self._world.fail(f"after repair: {finding}")
+                self._not_durable(f"after repair: {finding}")
+
+    def _not_durable(self, what: str) -> None:
+        self._world.fail(what, checker="durability")
 
     def _check_bad(
         self, copies: Sequence[CopyFinding], bad: tuple[str, ...], may: Callable[[int], bool]
@@ -289,7 +306,7 @@ class _Run:
         """Only VDEVs whose disks were damaged may hold what is bad."""
         for copy in copies:
             if copy.state in bad and not may(copy.vdev_index):
-                self._world.fail(f"nothing damaged it: {copy}")
+                self._not_durable(f"nothing damaged it: {copy}")
 
 
 async def _make_bucket(client: Cluster) -> None:

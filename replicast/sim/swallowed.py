@@ -27,7 +27,7 @@ class Swallowed(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not isinstance(error, OSError):
-            self._world.fail(f"{record.name}: {record.getMessage()}: {error!r}")
+            self._world.fail(f"{record.name}: {record.getMessage()}: {error!r}", checker="errors")
 
 
 @contextlib.contextmanager

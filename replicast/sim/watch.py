@@ -71,7 +71,8 @@ class Watch:
         message = unpack_frame(frame)[0]
         here = self._processes[source]
         if isinstance(message, cm.LeaseRenew):
-            self._breach(self.checkers.generations.reported(here.name, message.adopted))
+            problem = self.checkers.generations.reported(here.name, message.adopted)
+            self._breach("generations", problem)
             self.checkers.leases.asked(
                 here.name,
                 here.starts,
@@ -94,15 +95,15 @@ class Watch:
             here.name, here.starts, message.sequence, message.duration_ns, counted
         )
 
-    def verdicts(self) -> list[tuple[str, list[str]]]:
-        """Each checker's; what is bad was reported at once."""
+    def verdicts(self) -> list[tuple[str, str, list[str]]]:
+        """(checker, verdict, why) of each; what is bad was reported at once."""
         c = self.checkers
-        made = [c.generations.verdict()]
+        made = [("generations", c.generations.verdict())]
         if c.by_clocks:
-            made += [c.leases.verdict(), c.leaders.verdict()]
-        made.append(c.fences.verdict())
-        return [(verdict, [] if verdict == BAD else why) for verdict, why in made]
+            made += [("leases", c.leases.verdict()), ("leaders", c.leaders.verdict())]
+        made.append(("fences", c.fences.verdict()))
+        return [(name, verdict, [] if verdict == BAD else why) for name, (verdict, why) in made]
 
-    def _breach(self, problem: str | None) -> None:
+    def _breach(self, checker: str, problem: str | None) -> None:
         if problem is not None:
-            self._world.fail(problem)
+            self._world.fail(problem, checker=checker)

@@ -13,24 +13,30 @@ import contextlib
 from replicast.errors import Unavailable
 from replicast.flexhash.entries import VdevState
 from replicast.flexhash.table import Table
-from replicast.sim.workloads import Program
+from replicast.sim.workloads import Program, Seat, WorkloadPlan
 from replicast.units import SECOND
 from replicast.wire import control_messages as cm
 
 FREEZE_NS_MAX = 5 * SECOND
 FREEZE_CHANCE = 0.2
 POLL_SECONDS = 0.5
+BEHIND_POLLS = 16  # our table may be behind the cluster's by a freeze, and a little more
 
 
 class Administer(Program):
     """See the module header."""
 
+    def __init__(self, seat: Seat, plan: WorkloadPlan) -> None:
+        super().__init__(seat, plan)
+        self._asked: dict[int, None] = {}  # VDEVs to be drained, whatever became of it
+
     async def run(self) -> None:
         if self._number >= self._seat.admins:
             return
         await super().run()
-        while any(v.state == VdevState.DRAINING for v in self._table.vdevs.values()):
-            await self._take_back(self._drained())
+        # Our table need not show yet what we asked for, nor how often a VDEV was opened since.
+        for _ in range(BEHIND_POLLS if self._asked else 0):
+            await self._change(list(self._asked), VdevState.UP)
             await asyncio.sleep(POLL_SECONDS)
 
     async def step(self) -> None:
@@ -41,9 +47,11 @@ class Administer(Program):
             until_ns = now_ns + rng.randrange(FREEZE_NS_MAX)
             await self._command(cm.Freeze(now_wall_ns=now_ns, until_wall_ns=until_ns))
         elif may and (not drained or rng.random() < 0.5):
-            await self._change([rng.choice(may)], VdevState.DRAINING)
+            index = rng.choice(may)
+            self._asked[index] = None
+            await self._change([index], VdevState.DRAINING)
         elif drained:
-            await self._take_back([rng.choice(drained)])
+            await self._change([rng.choice(drained)], VdevState.UP)
 
     @property
     def _table(self) -> Table:
@@ -65,9 +73,6 @@ class Administer(Program):
             if len({table.host_of(other) for other in left if other != index})
             >= table.policy.copies
         ]
-
-    async def _take_back(self, indexes: list[int]) -> None:
-        await self._change(indexes, VdevState.UP)
 
     async def _change(self, indexes: list[int], state: VdevState) -> None:
         vdevs = self._table.vdevs

@@ -104,7 +104,10 @@ class Ledger:
         """Which value these bytes are."""
         name = self.by_content.get(data)
         if name is None:
-            self.world.fail(f"{key}: a read of {len(data)} bytes that nobody wrote: {data[:12]!r}")
+            self.world.fail(
+                f"{key}: a read of {len(data)} bytes that nobody wrote: {data[:12]!r}",
+                checker="bytes",
+            )
             return "nothing"
         return name
 
@@ -244,7 +247,7 @@ class Program:
         except LATER as error:
             ledger.unknown(token, error)
         except DataLost as error:
-            ledger.world.fail(f"{kind} {key}: {error}")
+            ledger.world.fail(f"{kind} {key}: {error}", checker="bytes")
 
     async def _read(self, name: str) -> None:
         await self._ask("get", name, None, lambda: self._client.read(BUCKET, name))
@@ -262,7 +265,7 @@ class Program:
         except LATER as error:
             ledger.fail(token, error)
         except DataLost as error:
-            ledger.world.fail(f"{kind} {key}: {error}")
+            ledger.world.fail(f"{kind} {key}: {error}", checker="bytes")
 
     async def _head(self, name: str) -> tuple[str, str] | None:
         """(ETag, value) of the newest version, when there is one that we know."""

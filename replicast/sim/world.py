@@ -92,7 +92,10 @@ class World:
             self.event_count += 1
             action()
             if self._in_this_instant > INSTANT_EVENTS_MAX:
-                self.fail(f"time stands still: {INSTANT_EVENTS_MAX} events in one instant")
+                self.fail(
+                    f"time stands still: {INSTANT_EVENTS_MAX} events in one instant",
+                    checker="liveness",
+                )
                 return False
             if done is not None and done():
                 return True
@@ -103,7 +106,7 @@ class World:
         """One line of the trace."""
         self.trace.add(self.time_ns, process, what, **more)
 
-    def fail(self, what: str) -> None:
-        """Something that must never happen did; the run goes on, its verdict is bad."""
-        self.failures.append(f"{self.time_ns / 1e9:.6f} {what}")
+    def fail(self, what: str, *, checker: str) -> None:
+        """Something that must never happen did, says `checker`; the verdict is bad."""
+        self.failures.append(f"{checker}: {self.time_ns / 1e9:.6f} {what}")
         self.note("world", "failure", text=what)

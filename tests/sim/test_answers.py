@@ -137,7 +137,7 @@ class Room:
     @property
     def bad(self) -> list[bool]:
         """Generations, leases, leaders, fences: which are bad."""
-        return [verdict == "bad" for verdict, _ in self.watch.verdicts()]
+        return [verdict == "bad" for _, verdict, _ in self.watch.verdicts()]
 
 
 @pytest.fixture
@@ -292,4 +292,4 @@ def test_generation_that_forks__is_bad(room: Room) -> None:
 
 
 def test_nothing_shown__is_unknown() -> None:
-    assert [verdict for verdict, _ in Watch(World(1)).verdicts()] == ["unknown"] * 4
+    assert [verdict for _, verdict, _ in Watch(World(1)).verdicts()] == ["unknown"] * 4

@@ -22,7 +22,7 @@ def test_heard__an_error_that_was_caught_and_logged_fails_the_run() -> None:
     with heard(world):
         log_of(TypeError("'<' not supported"))
     assert world.failures == [
-        """0.000000 replicast.target: a flush failed: TypeError("'<' not supported")"""
+        """errors: 0.000000 replicast.target: a flush failed: TypeError("'<' not supported")"""
     ]
 
 

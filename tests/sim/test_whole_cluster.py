@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from .canaries import CANARIES
 from .whole import run
 
 
@@ -27,22 +24,3 @@ def test_repair__puts_again_what_came_to_too_few_copies() -> None:
 def test_client__is_open_when_its_first_operation_can_be_done() -> None:
     """A voter that had no grant yet gave it its table: everything was refused for a while."""
     assert run("clog", 202, 2, buggify=False).refused == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("canary", "name", "seeds"),
-    [
-        ("acknowledge_before_fdatasync", "attrition", 3),
-        ("failed_sync_ignored", "disks", 2),
-        ("take_over_without_asking", "attrition", 8),
-        ("forgotten_answers", "clog", 8),
-        ("listing_forgets_rows", "clog", 3),
-    ],
-)
-def test_canary__is_seen(
-    canary: str, name: str, seeds: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same seeds are good without it: test_sweep.py."""
-    CANARIES[canary](monkeypatch)
-    assert any(run(name, seed, buggify=False).verdict == "bad" for seed in range(1, seeds + 1))

@@ -30,9 +30,11 @@ from replicast.wire.chunk_messages import (
     ChunkQuery,
     ChunkVerified,
     ChunkVerify,
+    Refused,
     VdevAnswer,
 )
 from replicast.wire.name_messages import NameKey, NameVerified, NameVerify, VersionId
+from replicast.wire.reasons import Reason
 
 CHID = b"c" * 32
 VERSION = VersionId(time_ns=1, segment_id=1, sequence=0)
@@ -83,6 +85,14 @@ class Targets:
                 vdev_index=node, result=VERIFIED if good else VERIFY_CORRUPT, detail=""
             )
         assert isinstance(request, NameVerify)
+        if node not in self.entries:
+            return Refused(
+                reason=Reason.NOT_MEMBER,
+                current_generation=2,
+                vdevs=(),
+                retry_after_ns=0,
+                detail="",
+            )
         good = self.entries[node] == "ok"
         if not good:
             self.heals_after -= 1
@@ -195,6 +205,18 @@ def test_verify__a_replica_that_is_down_is_not_waited_for(targets, names):
     targets.table.vdevs[3].state = VdevState.UP  # silent, and nobody knows why
     findings, _ = run(targets, names, "verify")
     assert [c.state for f in findings for c in f.copies].count("silent") == 2
+
+
+@pytest.mark.parametrize(("reads", "state"), [(3, "ok"), (1_000, "error")])
+def test_verify__looks_again_when_the_row_has_moved(targets, names, reads, state):
+    """VDEV 3 is no replica any more; our table says so after a few looks, or never."""
+    names.count = 1
+    del targets.entries[3]
+    looked = iter(range(10_000))
+    targets.table.name_replicas = lambda row: (1, 2, 3) if next(looked) < reads else (1, 2)
+    findings, _ = run(targets, names, "verify")
+    bad = [c.state for f in findings if isinstance(f, NameFinding) for c in f.copies]
+    assert bad == ([] if state == "ok" else ["ok", "ok", "error"])
 
 
 def test_verify__a_version_that_nobody_can_read_is_an_error_and_the_walk_goes_on(targets, names):

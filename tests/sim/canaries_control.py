@@ -1,0 +1,84 @@
+"""Planted bugs in leases, fences and tables: what C6 and the generations rest on (canaries.py)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from replicast.flexhash import follow
+from replicast.flexhash.lease import LeaseHolder
+from replicast.flexhash.table import Table
+from replicast.flexhash.tables import TableFiles
+from replicast.machine import Incoming
+from replicast.target.admission import Admission
+from replicast.target.names.context import RowContext
+from replicast.wire import control_messages as cm
+
+NEVER_STALE = 1 << 62
+
+
+def no_lease_check(patch: pytest.MonkeyPatch) -> None:
+    """C6: a target acts whether its lease is valid or not."""
+    patch.setattr(LeaseHolder, "valid", lambda self, now_ns: True)
+
+
+def lease_counted_from_receipt(patch: pytest.MonkeyPatch) -> None:
+    """A lease runs from the arrival of its grant, not from the sending of the renewal."""
+    granted = follow.Follower._on_lease_grant
+
+    def late(
+        self: follow.Follower, voter: int, m: cm.LeaseGrant, asked: bytes, sent: Any, now_ns: int
+    ) -> None:
+        if self.holder is not None and m.sequence in self.holder._sent_ns:
+            self.holder._sent_ns[m.sequence] = now_ns
+        granted(self, voter, m, asked, sent, now_ns)
+
+    patch.setitem(follow.HANDLERS, cm.LeaseGrant, late)
+
+
+def stale_name_request_answered(patch: pytest.MonkeyPatch) -> None:
+    """C6: requests about names are answered whatever generation they were made under."""
+    refusal = RowContext.refusal
+    patch.setattr(
+        RowContext,
+        "refusal",
+        lambda self, row, generation, now_ns: refusal(self, row, NEVER_STALE, now_ns),
+    )
+
+
+def stale_store_accepted(patch: pytest.MonkeyPatch) -> None:
+    """C6: chunks are stored whatever generation the put was made under."""
+    members = Admission.members_for_store
+
+    def careless(self: Admission, incoming: Incoming, *more: Any) -> tuple[int, ...]:
+        return members(self, replace(incoming, generation=NEVER_STALE), *more)
+
+    patch.setattr(Admission, "members_for_store", careless)
+
+
+def starts_by_an_older_table(patch: pytest.MonkeyPatch) -> None:
+    """A target that is started again takes the last table but one that it had adopted."""
+    load = TableFiles.load
+
+    def older(self: TableFiles) -> list[Table]:
+        found = sorted(load(self), key=lambda table: table.generation)
+        return found[:-1] or found
+
+    patch.setattr(TableFiles, "load", older)
+
+
+def digest_not_compared(patch: pytest.MonkeyPatch) -> None:
+    """Every second table is adopted with a little difference to what was built, and nobody looks."""
+    adopted: list[int] = []
+    adopt = follow.AdoptTable
+
+    def forked(table: Table) -> follow.AdoptTable:
+        adopted.append(table.generation)
+        if len(adopted) % 2:
+            return adopt(table)
+        policy = replace(table.policy, group_size=table.policy.group_size + 1)
+        return adopt(Table(table.generation, policy, table.targets, table.vdevs, table.rows))
+
+    patch.setattr(follow, "AdoptTable", forked)

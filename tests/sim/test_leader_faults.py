@@ -1,0 +1,73 @@
+"""Faults that are aimed at leaders hit leaders."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from replicast.sim.cluster import Shape, SimCluster
+from replicast.sim.faults import Faults
+from replicast.sim.leader_faults import LEADER_KINDS, leader
+from replicast.sim.run import one_world
+from replicast.sim.world import World
+from replicast.units import SECOND
+
+
+def started() -> SimCluster:
+    cluster = SimCluster(World(1), Shape(targets=3, rows=4))
+    cluster.start()
+    cluster.world.run_until(5 * SECOND)
+    return cluster
+
+
+async def put(client) -> None:
+    await client.create_bucket("bucket")
+    await client.put("bucket", "name", b"value")
+
+
+def test_leader__is_who_leads_a_row_with_names() -> None:
+    with one_world():
+        look_for_the_leader()
+
+
+def look_for_the_leader() -> None:
+    cluster = started()
+    faults = Faults(cluster, [], random.Random(1))
+    assert leader(faults) is None  # no row has a name
+    cluster.run_client(cluster.clients[0], put)
+    cluster.world.run_until(10 * SECOND)
+    unit = leader(faults)
+    assert unit is not None
+    led = unit.daemon._service.names._leaders.values()
+    assert any(leadership.replica.log.last.index == 1 for leadership in led)
+    cluster.end()
+
+
+@pytest.mark.parametrize("kind", LEADER_KINDS)
+def test_kind__harms_the_leader_and_the_cluster_stays_whole(kind: str) -> None:
+    with one_world():
+        harm_the_leader(kind)
+
+
+def harm_the_leader(kind: str) -> None:
+    cluster = started()
+    faults = Faults(cluster, [], random.Random(1))
+    cluster.run_client(cluster.clients[0], put)
+    cluster.world.run_until(10 * SECOND)
+    victim = leader(faults)
+    LEADER_KINDS[kind](faults, 30 * SECOND)
+    assert _harmed(cluster, victim)
+    cluster.world.run_until(12 * SECOND)
+    assert cluster.world.failures == []
+    assert kind != "leader_alone" or not victim.process.running
+    cluster.end()
+
+
+def _harmed(cluster: SimCluster, victim) -> bool:
+    others = [unit for unit in cluster.targets if unit is not victim]
+    cut = [
+        cluster.wires.network.weather(victim.process.host, other.process.host).cut
+        for other in others
+    ]
+    return any(cut) or victim.process.loop._paused or not victim.process.running
