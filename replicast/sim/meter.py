@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from replicast.sim.bounds import Bounds
+from replicast.sim.bounds import PROCESS_MESSAGES_MAX, Bounds
 from replicast.sim.cluster import SimCluster, Unit
 from replicast.sim.gauges import Gauge, of_initiator, of_target
 from replicast.sim.process import SimRuntime
@@ -20,9 +20,9 @@ from replicast.units import SECOND
 class Meter:
     """One per run."""
 
-    def __init__(self, cluster: SimCluster, factor: float) -> None:
+    def __init__(self, cluster: SimCluster, factor: float, dearer: int = 1) -> None:
         self._cluster, self._world = cluster, cluster.world
-        self.bounds = Bounds(factor)
+        self.bounds = Bounds(factor * dearer, PROCESS_MESSAGES_MAX * dearer)
         self._counted: dict[str, tuple[SimRuntime, int]] = {}
         self._frames: dict[str, int] = {}
         self._stopped = False
@@ -30,7 +30,9 @@ class Meter:
     def start(self) -> None:
         """From now on."""
         self._look()
-        self.bounds = Bounds(self.bounds.factor)  # what came before is not of the operations
+        self.bounds = Bounds(
+            self.bounds.factor, self.bounds.process_messages_max
+        )  # what came before is not of the operations
         self._again()
 
     def stop(self) -> None:

@@ -123,7 +123,7 @@ class _Run:
         self._shape = Shape(**{**_as_dict(drawn), **test.shape})
         self._cluster = SimCluster(world, self._shape)
         dearer = 1 if points is None else POINTS_MESSAGES_FACTOR
-        self._meter = Meter(self._cluster, test.messages_per_operation * dearer)
+        self._meter = Meter(self._cluster, test.messages_per_operation, dearer)
         self._ledger = Ledger(world)
         self._result = Result(test.name, world.seed, shape=self._shape)
         self._stopped = False
