@@ -123,7 +123,7 @@ class TableClient:
         self._channels: list[CurveClient] = [
             hub.client("control", v.address, v.public_key, key_pair) for v in voters
         ]
-        self._recent: dict[int, Table] = {t.generation: t for t in stored}
+        self._recent = {t.generation: t for t in stored[-TABLES_KEEP:]}
         self._tasks: list[asyncio.Task[None]] = []
         self._adoption: asyncio.Task[None] | None = None
         self._commands: dict[int, asyncio.Future[tuple[Code | None, int]]] = {}

@@ -130,9 +130,9 @@ class ChunkService:
         """Answer to SendPayload; `node` is its only receiver."""
         self.get.payload_sent(node, transfer_id, token, now_ns)
 
-    def verified(self, token: int, result: int, detail: str) -> None:
+    def verified(self, token: int, result: int, detail: str, now_ns: int) -> None:
         """Answer to VerifyChunk."""
-        self.verify.verified(token, result, detail)
+        self.verify.verified(token, result, detail, now_ns)
 
     def expire(self, now_ns: int) -> None:
         """Timers of all three, and requests that waited too long for a table."""

@@ -358,7 +358,7 @@ class TargetService:
 
     def _verified(self, token: object, verdict: int, detail: str) -> None:
         assert isinstance(token, int)
-        self._tell_chunks().verified(token, verdict, detail)
+        self._tell_chunks().verified(token, verdict, detail, self._now_ns())
         self._pump_soon()
 
     def _join(self, number: int) -> None:

@@ -53,6 +53,7 @@ REASONS: dict[Outcome, Reason | None] = {
 }
 
 VERIFY_READS = 2
+DROP_RETRY_SECONDS = 0.05
 
 StoredDone = Callable[[object, Outcome], None]
 ReadChunkDone = Callable[[object, BufferLike | Reason], None]
@@ -243,12 +244,18 @@ class Vdevs:
         log.error("%s: bad copy set aside", where)
 
         def dropped(outcomes: Outcomes) -> None:
-            for _, outcome in outcomes:
-                if outcome is not Outcome.STORED:
-                    log.warning("%s: cannot set aside: %s", where, outcome.name)
+            ((_, outcome),) = outcomes
+            if outcome is Outcome.BUSY:
+                self._loop.call_soon_threadsafe(self._loop.call_later, DROP_RETRY_SECONDS, submit)
+                return
+            if outcome is not Outcome.STORED:  # its VDEV answers for nothing any more
+                log.warning("%s: cannot set aside: %s", where, outcome.name)
             self._loop.call_soon_threadsafe(done, *found)
 
-        vdev.submit([drop], None, dropped, RecordClass.FREEING)
+        def submit() -> None:
+            vdev.submit([drop], None, dropped, RecordClass.FREEING)
+
+        submit()
 
 
 def _read_result(result: bytes | ReadError) -> BufferLike | Reason:

@@ -15,7 +15,13 @@ from replicast.hashing import fits_algorithm
 from replicast.machine import Event, Incoming, NodeId
 from replicast.target.admission import Admission
 from replicast.units import MS
-from replicast.wire.chunk_messages import VERIFY_CORRUPT, ChunkVerified, ChunkVerify
+from replicast.wire.chunk_messages import (
+    VERIFY_CORRUPT,
+    VERIFY_ERROR,
+    VERIFY_MISSING,
+    ChunkVerified,
+    ChunkVerify,
+)
 from replicast.wire.reasons import Reason
 
 VERIFIES_MAX = 64
@@ -74,12 +80,14 @@ class VerifyResponder:
             return Reason.NO_LEASE
         return Reason.BUSY if len(self._open) >= VERIFIES_MAX else None
 
-    def verified(self, token: int, result: int, detail: str) -> None:
+    def verified(self, token: int, result: int, detail: str, now_ns: int) -> None:
         """The shell's finding; a bad copy is set aside by now."""
         verify = self._by_token.pop(token, None)
         if verify is None:
             return
         del self._open[(verify.sender, verify.operation_id)]
+        if result == VERIFY_MISSING and not self._admission.lease.valid(now_ns):
+            result, detail = VERIFY_ERROR, "the lease ended meanwhile"  # it may be here again (C6)
         if result == VERIFY_CORRUPT:
             self._admission.counters.count("hash_mismatches", "verify")
         reply = ChunkVerified(vdev_index=verify.vdev_index, result=result, detail=detail[:500])

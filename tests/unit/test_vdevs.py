@@ -38,6 +38,9 @@ class Loop:
         self.wakeups += 1
         self.calls.append((call, args))
 
+    def call_later(self, _seconds: float, call: Callable[..., None], *args: object) -> None:
+        self.calls.append((call, args))
+
     def run(self) -> None:
         while self.calls:
             call, args = self.calls.pop(0)
@@ -96,6 +99,27 @@ def test_verify__answers_when_the_bad_copy_is_durably_set_aside(bench: Bench) ->
     assert bench.answers == []  # the drop is not durable: a put would find the bad copy here
     assert bench.settle() == [("bad", VERIFY_CORRUPT, "wrong hash")]
     assert not bench.vdev.has(CHID)
+
+
+def test_verify__sets_aside_again_what_a_full_queue_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answered without, a put that follows would count the bad copy."""
+    bench.rot()
+    submit, refusals = bench.vdev.submit, [Outcome.BUSY, Outcome.BUSY]
+
+    def full(records: Any, token: object, done: Any, kind: Any = None) -> None:
+        if refusals:
+            done([(token, refusals.pop())])
+        else:
+            submit(records, token, done, kind)
+
+    monkeypatch.setattr(bench.vdev, "submit", full)
+    bench.vdevs.verify_chunk(3, CHID, 1, "bad", bench.answer)
+    bench.vdev.run_all()
+    bench.loop.run()
+    assert bench.settle() == [("bad", VERIFY_CORRUPT, "wrong hash")]
+    assert not refusals and not bench.vdev.has(CHID)
 
 
 @pytest.mark.parametrize("where", ["header", "payload"])

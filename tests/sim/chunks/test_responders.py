@@ -11,11 +11,15 @@ from replicast.hashing import content_hash
 from replicast.machine import Group, Incoming
 from replicast.target.get import ReadChunk
 from replicast.target.put import StoreChunk, StoreHold
+from replicast.target.verify import VerifyChunk
 from replicast.units import KIB, MS
 from replicast.wire.chunk_messages import (
     NO_MULTICAST,
+    VERIFY_ERROR,
+    VERIFY_MISSING,
     ChunkQuery,
     ChunkSend,
+    ChunkVerify,
     PutAccept,
     PutAccepted,
     PutPropose,
@@ -146,3 +150,18 @@ def test_malformed__is_answered_on_unicast_only(cluster: Cluster, data: bytes) -
         assert ask(cluster, message, OTHER_GROUP) == [], "every target hears the group"
         (refused,) = ask(cluster, message)
         assert isinstance(refused, Refused) and refused.reason == Reason.BAD_REQUEST
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_verify__proves_no_miss_once_the_lease_has_ended(cluster: Cluster, held: bool) -> None:
+    """The chunk may have come back meanwhile under somebody else's lease (C6)."""
+    target = cluster.targets[NODE]
+    chid = content_hash(ALGORITHM, b"never stored")
+    message = ChunkVerify(chid=chid, hash_algorithm=ALGORITHM, vdev_index=min(target.vdevs))
+    assert ask(cluster, message) == []
+    (event,) = [e for e in target.core.take_events() if isinstance(e, VerifyChunk)]
+    if not held:
+        target.lease.until_ns = cluster.now
+    target.core.verified(event.token, VERIFY_MISSING, "", cluster.now)
+    (answer,) = replies(cluster)
+    assert answer.result == (VERIFY_MISSING if held else VERIFY_ERROR)

@@ -298,7 +298,7 @@ class Cluster:
         elif isinstance(event, FetchTable):
             later(2 * MS, lambda: target.adopt(self.table))
         elif isinstance(event, VerifyChunk):
-            later(MS, lambda: core.verified(event.token, self._check_copy(event), ""))
+            later(MS, lambda: core.verified(event.token, self._check_copy(event), "", self.now))
 
     def _check_copy(self, event: VerifyChunk) -> int:
         durable = self.vdevs[event.vdev_index].durable
