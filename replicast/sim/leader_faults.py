@@ -7,16 +7,21 @@ to anybody, so it is as fair; only chance would need many more runs to hit the s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from replicast.formation import Member
 from replicast.sim.cluster import Unit
-from replicast.units import MS
+from replicast.sim.network import SILENCE_NS
+from replicast.units import MS, SECOND, US
 
 if TYPE_CHECKING:
     from replicast.sim.faults import Faults
 
 ALONE_NS_MAX = 400 * MS  # far less than a lease
+WATCH_NS, LOOK_NS = 2 * SECOND, 200 * US
+ACKNOWLEDGE_NS = 600 * US  # until its acknowledgement is with the Raft leader, by good luck
+LATE_NS_MIN, LATE_NS_MAX = 100 * MS, 300 * MS  # until what had waited is through (network.RETRY_NS)
 
 
 def leader(faults: Faults) -> Unit | None:
@@ -38,7 +43,7 @@ def leader_kill(faults: Faults, most_ns: int) -> None:
     unit = leader(faults)
     if unit is not None:
         faults.cluster.kill_target(unit)
-        faults._lasting(most_ns, lambda: faults.revive(unit))
+        _lasting(faults, most_ns, lambda: faults.revive(unit))
 
 
 def leader_pause(faults: Faults, most_ns: int) -> None:
@@ -46,7 +51,7 @@ def leader_pause(faults: Faults, most_ns: int) -> None:
     unit = leader(faults)
     if unit is not None:
         unit.process.pause()
-        faults._lasting(most_ns, unit.process.resume)
+        _lasting(faults, most_ns, unit.process.resume)
 
 
 def leader_cut(faults: Faults, most_ns: int) -> None:
@@ -84,10 +89,77 @@ def leader_alone(faults: Faults, most_ns: int) -> None:
             return
         if unit.process.running:
             faults.cluster.kill_target(unit)
-            faults._lasting(most_ns, lambda: faults.revive(unit))
+            _lasting(faults, most_ns, lambda: faults.revive(unit))
         _set_cut(faults, ways, cut=False)
 
     faults.cluster.world.after(alone_ns, die)
+
+
+def leader_island(faults: Faults, most_ns: int) -> None:
+    """It and one client hear nobody else and are heard by nobody else."""
+    unit = leader(faults)
+    if unit is not None:
+        _island(faults, unit, most_ns)
+
+
+def _island(faults: Faults, unit: Unit, most_ns: int) -> None:
+    client = faults.rng.choice(faults.cluster.clients).process.host
+    island = (unit.process.host, client)
+    rest = [host for host in faults._hosts() if host not in island]
+    ways = [way for here in island for there in rest for way in ((here, there), (there, here))]
+    _set_cut(faults, ways, cut=True)
+    _lasting(faults, most_ns, lambda: _set_cut(faults, ways, cut=False))
+
+
+def leader_deaf(faults: Faults, most_ns: int) -> None:
+    """Who is about to lose a row's leadership to a table that it has acknowledged becomes an
+    island with one client before that table is current: only the floor knows of it then."""
+    world, until_ns = faults.cluster.world, faults.cluster.world.time_ns + WATCH_NS
+
+    def look() -> None:
+        if faults.stopped or world.time_ns > until_ns:
+            return
+        for unit in faults.cluster.targets:
+            if unit.process.running and _loses_rows(unit):
+                wait_ns = faults.rng.randrange(ACKNOWLEDGE_NS)
+                world.after(wait_ns, lambda unit=unit: _island(faults, unit, most_ns))  # type: ignore[misc]
+                return
+        world.after(LOOK_NS, look)
+
+    look()
+
+
+def _loses_rows(unit: Unit) -> bool:
+    service = getattr(unit.daemon, "_service", None)
+    if service is None or service.names.context.prepared is None:
+        return False
+    coming, led = service.names.context.prepared, service.names._leaders
+    return any(coming.row_leader(row) != led[row].vdev_index for row in led)
+
+
+def leader_late(faults: Faults, most_ns: int) -> None:
+    """What other targets and it say to each other waits for a while, comes all at once, and then
+    nothing comes any more: the answers to its renewals are old when they arrive."""
+    unit = leader(faults)
+    if unit is None:
+        return
+    world, network = faults.cluster.world, faults.cluster.wires.network
+    until_ns = world.time_ns + faults.rng.randrange(SILENCE_NS)
+    others = _others(faults, unit)
+    for way in _ways(unit, others):
+        network.change(*way).clogged_until_ns = until_ns
+
+    def cut() -> None:
+        if not faults.stopped:
+            _cut(faults, unit, others, most_ns)
+
+    world.at(until_ns + faults.rng.randrange(LATE_NS_MIN, LATE_NS_MAX), cut)
+
+
+def _lasting(faults: Faults, most_ns: int, mend: Callable[[], None]) -> None:
+    """Mostly longer than a lease, when `most_ns` is: short troubles are not what these are for."""
+    lasts_ns = faults.rng.randrange(most_ns // 4, most_ns)
+    faults.cluster.world.after(lasts_ns, lambda: None if faults.stopped else mend())
 
 
 def _host(member: Member) -> str:
@@ -106,7 +178,7 @@ def _ways(unit: Unit, others: list[str]) -> list[tuple[str, str]]:
 def _cut(faults: Faults, unit: Unit, others: list[str], most_ns: int) -> None:
     ways = _ways(unit, others)
     _set_cut(faults, ways, cut=True)
-    faults._lasting(most_ns, lambda: _set_cut(faults, ways, cut=False))
+    _lasting(faults, most_ns, lambda: _set_cut(faults, ways, cut=False))
 
 
 def _set_cut(faults: Faults, ways: list[tuple[str, str]], *, cut: bool) -> None:
@@ -122,4 +194,7 @@ LEADER_KINDS = {
     "leader_cut": leader_cut,
     "cut_from_raft": cut_from_raft,
     "leader_alone": leader_alone,
+    "leader_island": leader_island,
+    "leader_deaf": leader_deaf,
+    "leader_late": leader_late,
 }

@@ -47,7 +47,7 @@ class Administer(Program):
             until_ns = now_ns + rng.randrange(FREEZE_NS_MAX)
             await self._command(cm.Freeze(now_wall_ns=now_ns, until_wall_ns=until_ns))
         elif may and (not drained or rng.random() < 0.5):
-            index = rng.choice(may)
+            index = rng.choice([each for each in may if self._leads(each)] or may)
             self._asked[index] = None
             await self._change([index], VdevState.DRAINING)
         elif drained:
@@ -58,6 +58,10 @@ class Administer(Program):
         table = self._client._opened.client.table
         assert table is not None
         return table
+
+    def _leads(self, index: int) -> bool:
+        table = self._table
+        return any(table.row_leader(row) == index for row in range(table.policy.row_count))
 
     def _drained(self) -> list[int]:
         vdevs = self._table.vdevs

@@ -12,6 +12,7 @@ from replicast.sim.workloads import Contended, Program
 PROGRAMS: dict[str, type[Program]] = {
     "register": Program,
     "objects": Program,
+    "reading": Program,
     "listing": Program,
     "contended": Contended,
     "tree": Tree,

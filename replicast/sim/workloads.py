@@ -319,6 +319,7 @@ STEPS: dict[str, list[tuple[Step, int]]] = {
         (Program.delete, 1),
         (Program.list_names, 1),
     ],
+    "reading": [(Program.get, 1)],
     "objects": [(Program.put, 3), (Program.get, 4), (Program.delete, 1)],
     "contended": [
         (Program.put_if_match, 6),
