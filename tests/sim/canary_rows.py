@@ -15,6 +15,7 @@ from . import canaries_chunks as chunks
 from . import canaries_control as control
 from . import canaries_names as names
 from . import canaries_review as review
+from . import canaries_workloads as workloads
 from .canaries import CANARIES
 from .whole import run
 
@@ -23,7 +24,7 @@ Canary = Callable[[pytest.MonkeyPatch], None]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`seed` shows it; its checker is the one whose clause the bug breaks."""
+    """Seeds from `seed` on show it; its checker is the one whose clause the bug breaks."""
 
     canary: Canary
     checker: str
@@ -65,6 +66,9 @@ ROWS = [
     Row(chunks.repair_does_nothing, "durability", "empty_disk", 1, None),
     Row(chunks.reservations_never_released, "bounds", "clog", 1, 5),
     Row(chunks.no_backoff, "bounds", "clog", 1, 5),
+    Row(workloads.removal_takes_two, "linearizable", "versions", 1),
+    Row(workloads.version_list_ends_early, "linearizable", "versions", 1),
+    Row(workloads.reclaim_without_counting, "bytes", "tree", 1),
 ]
 
 # Not seen yet from seed 1 on: only measure_canaries.py runs these.

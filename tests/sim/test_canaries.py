@@ -9,6 +9,9 @@ import pytest
 from .canary_rows import ROWS, Row, seen
 from .whole import run
 
+# A change of the product changes what a seed does: the bug must show soon, not in one given run.
+SEEDS_TRIED = 8
+
 
 @functools.cache
 def problems(test: str, seed: int, seconds: float | None) -> list[str]:
@@ -19,5 +22,8 @@ def problems(test: str, seed: int, seconds: float | None) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_canary__is_seen_by_its_checker(row: Row) -> None:
-    assert problems(row.test, row.seed, row.seconds) == []
-    assert row.checker in seen(row, row.seed)
+    for seed in range(row.seed, row.seed + SEEDS_TRIED):
+        assert problems(row.test, seed, row.seconds) == []
+        if row.checker in seen(row, seed):
+            return
+    pytest.fail(f"{row.checker} sees nothing in {SEEDS_TRIED} seeds")

@@ -1,9 +1,9 @@
-"""Bugs planted in what the workloads with versions and trees are there for: each must be seen."""
+"""Planted bugs in what the workloads with versions and trees are there for (canaries.py)."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,6 @@ from replicast.target.names.state import RowState, name_prefix
 from replicast.target.store.errors import RecordClass
 from replicast.target.store.record import ChunkDrop
 from replicast.wire.name_messages import NO_VERSION, VersionId
-
-from .canaries import CANARIES
-from .whole import run
 
 
 def removal_takes_two(patch: pytest.MonkeyPatch) -> None:
@@ -78,26 +75,3 @@ def reclaim_without_counting(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SimCluster, "start", started)
     patch.setattr(SimCluster, "end", ended)
     patch.setattr(Objects, "delete", reclaim)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("canary", "name", "seeds", "words"),
-    [
-        (removal_takes_two, "versions", 2, "no removal explains it"),
-        (version_list_ends_early, "versions", 2, "no removal explains it"),
-        (reclaim_without_counting, "tree", 2, "cannot be read"),
-        (CANARIES["forgotten_answers"], "versions", 2, "unknown outcomes"),
-    ],
-)
-def test_canary__is_seen_by_what_looks_for_it(
-    canary: Callable[[pytest.MonkeyPatch], None],
-    name: str,
-    seeds: int,
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The same seeds are good without it: test_run__keeps_the_contract."""
-    canary(monkeypatch)
-    results = (run(name, seed, 10) for seed in range(1, seeds + 1))
-    assert any(words in problem for result in results for problem in result.problems)
