@@ -13,7 +13,7 @@ from replicast.sim.run import one_world
 from replicast.sim.world import World
 from replicast.units import SECOND
 
-LATER = ("leader_late", "leader_deaf")  # they wait for their moment
+LATER = ("leader_late", "leader_deaf", "leader_lag")  # they wait for their moment
 
 
 def started() -> SimCluster:
