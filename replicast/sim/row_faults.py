@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicast.sim.disk_faults import rot_near_the_end
 from replicast.sim.leader_faults import leader, others, set_cut, ways_of
-from replicast.units import MS
+from replicast.units import MS, SECOND
 
 if TYPE_CHECKING:
     from replicast.sim.cluster import Unit
     from replicast.sim.faults import Faults
 
 APART_NS_MIN, APART_NS_MAX = 100 * MS, 600 * MS  # less than a removal from the set takes
+BACK_NS_MAX = 2 * SECOND  # a restart that nobody is declared down for
 
 
 def one_left(faults: Faults, most_ns: int) -> None:
@@ -35,6 +37,22 @@ def one_left(faults: Faults, most_ns: int) -> None:
             set_cut(faults, ways, cut=False)
 
     faults.cluster.world.after(faults.rng.randrange(APART_NS_MIN, APART_NS_MAX), die)
+
+
+def rotten_left(faults: Faults, most_ns: int) -> None:
+    """All replicas of a row lose their power; one follower is back first, and finds its log
+    damaged near its end. While it is alone there is nobody to fill the hole."""
+    replicas, followers = _row(faults)
+    followers = [each for each in followers if faults.cluster.damage.may_hit(each.member.host)]
+    if not followers:
+        return
+    left = faults.rng.choice(followers)
+    faults.cluster.damage.claim(left.member.host, "rotten_left")
+    faults.cluster.kill_target(left)
+    for drive in left.drives:
+        rot_near_the_end(faults, drive.disk)
+    faults.cluster.world.after(faults.rng.randrange(BACK_NS_MAX), lambda: _revive(faults, left))
+    _kill([each for each in replicas if each is not left], faults, most_ns)
 
 
 def _kill(units: list[Unit], faults: Faults, most_ns: int) -> None:
@@ -65,4 +83,4 @@ def _row(faults: Faults) -> tuple[list[Unit], list[Unit]]:
     return replicas, [each for each in replicas if each is not unit]
 
 
-ROW_KINDS = {"one_left": one_left}
+ROW_KINDS = {"one_left": one_left, "rotten_left": rotten_left}

@@ -60,6 +60,7 @@ ROWS = [
     Row(review.grant_without_proof, "leaders", "lag", 1, None),
     Row(review.short_and_unasked, "linearizable", "leaders", 1, None),
     Row(review.no_fence_and_no_wait, "leaders", "moves", 1, None),
+    Row(review.damage_passes_for_a_torn_tail, "linearizable", "rotten", 1, None),
     Row(names.catch_up_skips_an_entry, "durability", "contended", 1),
     Row(names.conditions_ignored, "linearizable", "contended", 1),
     Row(names.repeat_carried_out_again, "linearizable", "contended", 2),
@@ -80,7 +81,6 @@ UNSEEN = [
     Row(names.promises_forgotten, "linearizable", "leaders", 1, None),
     Row(names.no_fence_for_new_leaders, "leaders", "moves", 1, None),
     Row(review.restarted_replica_keeps_its_place, "linearizable", "leaders", 1, None),
-    Row(review.damage_passes_for_a_torn_tail, "durability", "disks", 1, None),
 ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from replicast.sim.cluster import Shape, SimCluster
 from replicast.sim.faults import Faults
 from replicast.sim.leader_faults import LEADER_KINDS, leader
-from replicast.sim.row_faults import one_left
+from replicast.sim.row_faults import one_left, rotten_left
 from replicast.sim.run import one_world
 from replicast.sim.world import World
 from replicast.units import SECOND
@@ -86,6 +86,31 @@ def leave_one() -> None:
     cluster.world.run_until(40 * SECOND)
     assert all(unit.process.running for unit in cluster.targets)
     assert cluster.world.failures == []
+    cluster.end()
+
+
+async def put_often(client) -> None:
+    await put(client)
+    for _ in range(20):
+        await client.put("bucket", "name", b"value")
+
+
+def test_rotten_left__one_is_back_first_with_its_log_damaged() -> None:
+    with one_world():
+        leave_one_damaged()
+
+
+def leave_one_damaged() -> None:
+    cluster = started()
+    faults = Faults(cluster, [], random.Random(1))
+    cluster.run_client(cluster.clients[0], put_often)
+    cluster.world.run_until(10 * SECOND)
+    rotten_left(faults, 30 * SECOND)
+    assert not any(unit.process.running for unit in cluster.targets)
+    cluster.world.run_until(13 * SECOND)
+    (left,) = (unit for unit in cluster.targets if unit.process.running)
+    assert cluster.damage.hit(left.member.host)
+    assert any(drive.found_damage for drive in left.drives)
     cluster.end()
 
 
