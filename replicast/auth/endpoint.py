@@ -26,13 +26,14 @@ from typing import NamedTuple
 
 from replicast.auth.keyring import GROUP_KINDS, GROUP_NAMES, KeyRing, group_tag, node_tag
 from replicast.auth.recent import RecentMessages, Sent
+from replicast.auth.seal import seal, unseal
 from replicast.auth.session import Sessions
 from replicast.buggify import buggify
 from replicast.machine import Address, Destination, Group, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
 from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.fragment import Assembler, FragmentLimits, Gaps, split
-from replicast.wire.header import HEADER_BYTES, MACED_BYTES, Header, pack_header, parse_header
+from replicast.wire.header import COPY, HEADER_BYTES, KIND_MASK, Header
 from replicast.wire.messages import MESSAGES
 from replicast.wire.session_messages import (
     GAP_RUNS_MAX,
@@ -46,7 +47,6 @@ from replicast.wire.session_messages import (
 )
 
 UDP_TYPE_MAX = 59  # sessions, chunks, names; the rest runs on CURVE channels
-KIND_MASK, COPY = 0b011, 0b100
 COPIED_GROUP = 0xFFFF  # Group.number of a unicast copy: the group's kind is known, not its number
 DATAGRAM_BYTES_MIN = 512
 # All fragments but the last fill their datagram: so the pieces that are kept cannot be tiny.
@@ -182,11 +182,13 @@ class Endpoint:
     def _emit(
         self, to: Address | Group, tag: bytes, sent: Sent, index: int = 0, piece: bytes = b""
     ) -> None:
-        epoch = self._keys.current
-        head = pack_header(
+        keys = self._keys
+        payload = seal(
+            keys.keyed[keys.current],
+            tag,
             sent.type,
             sent.flags,
-            epoch,
+            keys.current,
             sent.generation,
             sent.operation_id,
             self.node_id,
@@ -194,10 +196,9 @@ class Endpoint:
             sent.counter + index,
             index,
             sent.count,
-            len(piece),
+            piece,
         )
-        mac = self._keys.mac(epoch, head, tag, piece)
-        self._datagrams.append(Datagram(to, head + mac + piece))
+        self._datagrams.append(Datagram(to, payload))
 
     # -- in ------------------------------------------------------------------------
 
@@ -214,15 +215,18 @@ class Endpoint:
     def _receive(
         self, datagram: bytes, source: Address, group: Group | None, now_ns: int
     ) -> Incoming | None:
-        header = parse_header(datagram)
-        body = memoryview(datagram)[HEADER_BYTES:]
-        self._authenticate(header, datagram, body, group)
+        if group is None:
+            kind, tag = 0, self._tag
+        else:
+            kind, tag = GROUP_KINDS[group.kind], group_tag(group)
+        header = unseal(self._keys.keyed, kind, tag, datagram)
         if header.type in SESSION_TYPES:
             self._on_session_message(header, source, now_ns)
             return None
         self._check_session(header, source, group, now_ns)
         if header.type > UDP_TYPE_MAX or header.type not in MESSAGES:
             raise WireError("unknown_type")
+        body = memoryview(datagram)[HEADER_BYTES:]
         if header.fragment_count == 1:
             return self._deliver(header, body, source, group, now_ns)
         whole = self._assemble(header, body, source, now_ns)
@@ -246,19 +250,6 @@ class Endpoint:
         return Incoming(
             message, header.sender, header.operation_id, header.generation, source, group
         )
-
-    def _authenticate(
-        self, header: Header, datagram: bytes, body: memoryview, group: Group | None
-    ) -> None:
-        kind = 0 if header.flags & COPY else header.flags & KIND_MASK
-        if kind != (0 if group is None else GROUP_KINDS[group.kind]):
-            raise WireError("receiver")
-        if not self._keys.has(header.key_epoch):
-            raise WireError("key_epoch")
-        tag = self._tag if group is None else group_tag(group)
-        head, mac = datagram[:MACED_BYTES], datagram[MACED_BYTES:HEADER_BYTES]
-        if not self._keys.verify(header.key_epoch, head, tag, body, mac):
-            raise WireError("mac")
 
     def _assemble(
         self, header: Header, piece: memoryview, source: Address, now_ns: int
