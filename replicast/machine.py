@@ -9,16 +9,16 @@ too, stands in front: bytes in, datagrams out).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from replicast.frozen import frozen
 from replicast.wire.schema import Message
 
 Address = tuple[str, int]
 NodeId = int  # u64: a target's id from the table, or a gateway's own random one
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """A multicast group: kind "negotiating" (number from the row) or "rendezvous"."""
 
@@ -29,7 +29,7 @@ class Group:
 Destination = NodeId | Group
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Incoming:
     """One authenticated message. `group` is set when it came on a group's address."""
 
@@ -41,7 +41,7 @@ class Incoming:
     group: Group | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outgoing:
     """One message to a node or a group; the endpoint splits, numbers and MACs it."""
 
