@@ -51,6 +51,15 @@ class Outgoing:
     generation: int
 
 
+def earliest(*times_ns: int | None) -> int | None:
+    """The first of several deadlines; None when none of them is set."""
+    first_ns: int | None = None
+    for time_ns in times_ns:
+        if time_ns is not None and (first_ns is None or time_ns < first_ns):
+            first_ns = time_ns
+    return first_ns
+
+
 class Event:
     """Something a core tells its owner. Subclass as frozen slotted dataclasses."""
 

@@ -29,7 +29,15 @@ from replicast.auth.recent import RecentMessages, Sent
 from replicast.auth.seal import seal, unseal
 from replicast.auth.session import Sessions
 from replicast.buggify import buggify
-from replicast.machine import Address, Destination, Group, Incoming, NodeId, Outgoing
+from replicast.machine import (
+    Address,
+    Destination,
+    Group,
+    Incoming,
+    NodeId,
+    Outgoing,
+    earliest,
+)
 from replicast.metrics import Counters
 from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.fragment import Assembler, FragmentLimits, Gaps, split
@@ -386,7 +394,4 @@ class Endpoint:
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
-        fragments_ns, sessions_ns = self._assembler.deadline_ns(), self._sessions.deadline_ns()
-        if fragments_ns is None or sessions_ns is None:
-            return sessions_ns if fragments_ns is None else fragments_ns
-        return min(fragments_ns, sessions_ns)
+        return earliest(self._assembler.deadline_ns(), self._sessions.deadline_ns())

@@ -64,10 +64,11 @@ class Appends:
         for flight in islice(self._flights, place, None):
             flight.token, flight.done, flight.again_ns = 0, False, again_ns
 
-    def deadlines(self) -> Iterator[int]:
+    def deadline_ns(self) -> int | None:
         """When something is to be handed out again."""
         if self._flights and not self._flights[0].token:
-            yield self._flights[0].again_ns
+            return self._flights[0].again_ns
+        return None
 
     def blocked(self) -> bool:
         """Does something wait that has to go first?"""
