@@ -28,7 +28,10 @@ class WakeTimer:
 
     def arm(self, *times_ns: int | None) -> None:
         """Wake at the earliest of these in place of any other time; all None: not at all."""
-        due_ns = self._due_ns = earliest(*times_ns)
+        due_ns = earliest(*times_ns)
+        if due_ns == self._due_ns:
+            return  # nothing is to be done for that again
+        self._due_ns = due_ns
         if due_ns is not None and (self._handle is None or due_ns < self._fires_ns):
             self._set(due_ns, self._now_ns())
 
