@@ -87,10 +87,11 @@ class Appends:
         records: list[RowRecord] = []
         marks: list[tuple[RowReplica, int, int]] = []
         size_bytes = 0
+        bytes_max = buggified("names/flight-small", FLIGHT_BYTES_MAX, 0)
         for replica in replicas:
             fresh, replica.log.records = replica.log.records, []
             for record in fresh:
-                if records and size_bytes >= buggified("names/flight-small", FLIGHT_BYTES_MAX, 0):
+                if records and size_bytes >= bytes_max:
                     yield self._hand_out(records, marks)
                     records, marks, size_bytes = [], [], 0
                 records.append(record)

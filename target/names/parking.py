@@ -50,6 +50,8 @@ class Parking:
         """Those to try again: (request, deadline)."""
         woken, self._woken = self._woken, False
         taken: list[tuple[Incoming, int]] = []
+        if not self._rows:
+            return taken
         for row, waiting in list(self._rows.items()):
             expired = any(deadline_ns <= now_ns for deadline_ns, _ in waiting)
             if woken or expired or row == ANY_ROW or ready(row):

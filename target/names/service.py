@@ -314,8 +314,8 @@ class NameService:
         if not ready:
             self._refuse(incoming, reason or Reason.NOT_READY)
             return None
-        limits = self.context.limits
-        self._outbox.reply(incoming, list_page(request, ready, limits.page_bytes_max))
+        page = list_page(request, ready, self.context.limits.page_bytes_max)
+        self._outbox.reply(incoming, page)
         return None
 
     def _refuse(self, incoming: Incoming, reason: Reason) -> None:
