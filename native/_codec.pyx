@@ -235,10 +235,12 @@ cdef struct Cursor:
     Py_ssize_t end
 
 
-def decode(int number, body):
+def decode(int number, body, Py_ssize_t start=0):
     """The message `number` in `body`; raises WireError (unknown_type, truncated, trailing, range)."""
     cdef Py_buffer view
     cdef Cursor cursor
+    if start < 0:
+        raise ValueError("a body does not begin before its buffer")
     found = programs_by_number.get(number)
     if found is None:
         cls = MESSAGES.get(number)
@@ -248,7 +250,7 @@ def decode(int number, body):
     PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
     try:
         cursor.data = <const uint8_t *>view.buf
-        cursor.at = 0
+        cursor.at = start
         cursor.end = view.len
         value = decode_struct(<Program>found, &cursor)
         if cursor.at != cursor.end:

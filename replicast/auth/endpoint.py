@@ -43,6 +43,7 @@ from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.fragment import Assembler, FragmentLimits, Gaps, split
 from replicast.wire.header import COPY, HEADER_BYTES, KIND_MASK, Header
 from replicast.wire.messages import MESSAGES
+from replicast.wire.schema import Message
 from replicast.wire.session_messages import (
     GAP_RUNS_MAX,
     SESSION_TYPES,
@@ -234,21 +235,23 @@ class Endpoint:
         self._check_session(header, source, group, now_ns)
         if header.type > UDP_TYPE_MAX or header.type not in MESSAGES:
             raise WireError("unknown_type")
-        body = memoryview(datagram)[HEADER_BYTES:]
         if header.fragment_count == 1:
-            return self._deliver(header, body, source, group, now_ns)
-        whole = self._assemble(header, body, source, now_ns)
-        return None if whole is None else self._deliver(header, whole, source, group, now_ns)
+            message = decode(header.type, datagram, HEADER_BYTES)
+        else:
+            whole = self._assemble(header, datagram[HEADER_BYTES:], source, now_ns)
+            if whole is None:
+                return None
+            message = decode(header.type, whole)
+        return self._deliver(header, message, source, group, now_ns)
 
     def _deliver(
         self,
         header: Header,
-        body: bytes | memoryview,
+        message: Message,
         source: Address,
         group: Group | None,
         now_ns: int,
     ) -> Incoming | None:
-        message = decode(header.type, body)
         if isinstance(message, FragmentGaps):
             self._on_fragment_gaps(message, header.sender, source, now_ns)
             return None
@@ -259,9 +262,7 @@ class Endpoint:
             message, header.sender, header.operation_id, header.generation, source, group
         )
 
-    def _assemble(
-        self, header: Header, piece: memoryview, source: Address, now_ns: int
-    ) -> bytes | None:
+    def _assemble(self, header: Header, piece: bytes, source: Address, now_ns: int) -> bytes | None:
         whole = header.fragment_index == header.fragment_count - 1 or len(piece) >= ROOM_BYTES_MIN
         if header.fragment_count > self._message_bytes_max or not piece or not whole:
             raise WireError("fragment")
@@ -269,7 +270,7 @@ class Endpoint:
             raise WireError("fragment")  # fragment 0 would have no counter
         key = (header.sender, header.session, header.counter - header.fragment_index)
         meta = (header.type, header.operation_id, header.generation, header.fragment_count)
-        return self._assembler.add(key, header.fragment_index, meta, bytes(piece), source, now_ns)
+        return self._assembler.add(key, header.fragment_index, meta, piece, source, now_ns)
 
     def _on_fragment_gaps(
         self, gaps: FragmentGaps, sender: NodeId, source: Address, now_ns: int
