@@ -21,12 +21,12 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import zmq
 from zmq.utils import z85
 
+from replicast.frozen import frozen
 from replicast.keys import Identity, KeyPair
 from replicast.machine import Address
 from replicast.metrics import Counters
@@ -46,7 +46,7 @@ Allow = Callable[[str], Identity | None]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Received:
     """One frame at a server. `peer` is the way back over this connection, for send()."""
 

@@ -10,7 +10,8 @@ import pytest
 
 # Compiled module -> who chooses between it and its definition.
 CHOOSERS = {
-    "_codec": ["replicast.wire.codec", "replicast.wire.header"],
+    "_codec": ["replicast.wire.codec"],
+    "_header": ["replicast.wire.header", "replicast.auth.seal"],
     "_net": ["replicast.transport.net"],
     "_reassembly": ["replicast.transport.net"],
     "_flexhash": ["replicast.flexhash.build"],
