@@ -233,9 +233,13 @@ class SimCluster:
         self.world.after(CORES_NS, note)
 
     def _note_cores(self, unit: Unit, root: object) -> None:
-        """So that a trace says which classes ran, and from which files."""
+        """So that a trace says which classes ran, and from which files. Compiled or not, it is the
+        same run, so this is not part of its fingerprint."""
+        world = self.world
+        if not world.trace.kept:
+            return
         cores = [f"{name}: {file}" for name, file in cores_of(root).items()]
-        self.world.note(unit.process.name, "cores", cores=cores)
+        world.trace.describe(world.time_ns, unit.process.name, "cores", cores=cores)
 
     def crash_target(self, unit: Unit) -> None:
         """As kill -9 of one process: what it wrote is in the page cache, synced or not."""

@@ -48,6 +48,19 @@ class Trace:
                 line["bytes"] = len(data)
             if 0 < len(data) <= SHOWN_BYTES_MAX:
                 line["data"] = data.hex()
+            self._write(line)
+
+    @property
+    def kept(self) -> bool:
+        """Whether anybody will read it."""
+        return self._file is not None
+
+    def describe(self, time_ns: int, process: str, what: str, **more: Any) -> None:
+        """A line for the reader only: about the run, nothing that happened in it."""
+        self._write({"t": time_ns, "process": process, "what": what, **more})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._file is not None:
             self._file.write(json.dumps(line, default=str) + "\n")
 
 
