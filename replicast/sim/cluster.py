@@ -33,9 +33,9 @@ from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
 from replicast.sim.cores import cores_of
 from replicast.sim.damage import Damage
-from replicast.sim.loop import Clock
 from replicast.sim.network import Network
 from replicast.sim.process import Main, Process, SimRuntime, Wires
+from replicast.sim.turns import Clock
 from replicast.sim.upkeep import Upkeep, cure
 from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
 from replicast.sim.watch import Watch

@@ -23,9 +23,10 @@ from replicast.memory_disk import MemoryDisk
 from replicast.metrics import Counters
 from replicast.runtime import Runtime
 from replicast.sim.channels import Exchange, SimContext
-from replicast.sim.loop import Clock, SimLoop
+from replicast.sim.loop import SimLoop
 from replicast.sim.network import Network
 from replicast.sim.sockets import SimNet, SimSocket
+from replicast.sim.turns import Clock
 from replicast.sim.watch import Watch
 from replicast.sim.world import World
 from replicast.transport.net import Reassembly

@@ -49,7 +49,8 @@ OTHERS = (
     "replicast.sim.channels.SimContext",
     "replicast.sim.channels.SimZmqSocket",
     "replicast.sim.loop.SimLoop",
-    "replicast.sim.loop.SimTimer",
+    "replicast.native._simworld.SimTimer",
+    "replicast.sim.turns_pure.SimTimer",
     "replicast.sim.sockets.SimSocket",
     "replicast.sim.vdev.Drive",
     "replicast.sim.vdev.DriveCheckpoint",  # of LMDB, on the drive

@@ -14,6 +14,7 @@ CHOOSERS = {
     "_net": ["replicast.transport.net"],
     "_reassembly": ["replicast.transport.net"],
     "_flexhash": ["replicast.flexhash.build"],
+    "_simworld": ["replicast.sim.turns"],
 }
 PAIRS = [(module, chooser) for module, choosers in CHOOSERS.items() for chooser in choosers]
 
