@@ -20,11 +20,6 @@ cdef int64_t MILLION = 1_000_000
 # Nanoseconds that may be multiplied by a million, the rest is left to Python's integers: 2.5 hours.
 cdef int64_t SHORT_NS = 9_000_000_000_000
 
-cdef struct Entry:
-    int64_t at_ns
-    int64_t made
-    Py_ssize_t place
-
 
 cdef inline bint earlier(Entry *one, Entry *other) noexcept:
     return one.at_ns < other.at_ns or (one.at_ns == other.at_ns and one.made < other.made)
@@ -39,14 +34,6 @@ cdef class Event:
 
 cdef class Events:
     """A binary heap; entries behind its end keep the free places of `_actions`."""
-
-    cdef readonly int64_t time_ns
-    cdef readonly int64_t event_count
-    cdef Entry *_heap
-    cdef Py_ssize_t _count, _room
-    cdef list _actions
-    cdef int64_t _made, _in_this_instant
-    cdef object _running
 
     def __cinit__(self, *args, **more):
         self._actions = []
@@ -289,6 +276,10 @@ cdef class Turns(Event):
     @property
     def dead(self):
         return self._dead
+
+    @property
+    def paused(self):
+        return self._paused
 
     def alive(self):
         return not self._dead

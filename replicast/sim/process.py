@@ -93,7 +93,7 @@ class SimRuntime(Runtime):
             self._process.host,
             self._number,
             self._loop.readable,
-            self.alive,
+            self._loop.alive,
         )
         self._contexts.append(context)
         return CurveHub(counters, context)  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ class SimRuntime(Runtime):
             self._sockets,
             self._number(),
             self._loop.readable,
-            self.alive,
+            self._loop.alive,
         )
         self._nets.append(net)
         return net

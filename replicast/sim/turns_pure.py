@@ -215,6 +215,11 @@ class Turns:
         """Whether it was killed."""
         return self._dead
 
+    @property
+    def paused(self) -> bool:
+        """Whether it is stopped for now."""
+        return self._paused
+
     def alive(self) -> bool:
         """Whether it was not."""
         return not self._dead

@@ -94,7 +94,9 @@ class Play:
                 reached = repr(error)
             self.log.append((reached, self.events.time_ns, self.events.event_count))
             assert asyncio._get_running_loop() is None
-        self.log += [(each.dead, each.alive(), each.is_closed()) for each in self.loops]
+        self.log += [
+            (each.dead, each.paused, each.alive(), each.is_closed()) for each in self.loops
+        ]
         return self.log
 
 

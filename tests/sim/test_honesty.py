@@ -55,6 +55,7 @@ OTHERS = (
     "replicast.sim.vdev.Drive",
     "replicast.sim.vdev.DriveCheckpoint",  # of LMDB, on the drive
     "replicast.memory_disk.Inode",
+    "replicast.memory_disk.Content",
 )
 STAND_IN_MODULES = ("replicast.sim.", "replicast.memory_disk.", "replicast.target.store.memory.")
 
