@@ -15,6 +15,8 @@ CHOOSERS = {
     "_net": ["replicast.transport.net"],
     "_reassembly": ["replicast.transport.net"],
     "_flexhash": ["replicast.flexhash.build"],
+    "_simworld": ["replicast.sim.turns"],
+    "_simwire": ["replicast.sim.network"],
 }
 PAIRS = [(module, chooser) for module, choosers in CHOOSERS.items() for chooser in choosers]
 
