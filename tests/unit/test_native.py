@@ -14,6 +14,7 @@ CHOOSERS = {
     "_net": ["replicast.transport.net"],
     "_reassembly": ["replicast.transport.net"],
     "_flexhash": ["replicast.flexhash.build"],
+    "_raft_codec": ["replicast.flexhash.raft.codec"],
 }
 PAIRS = [(module, chooser) for module, choosers in CHOOSERS.items() for chooser in choosers]
 
