@@ -14,12 +14,11 @@ Tables are built in a worker thread, one at a time: a build must not stop heartb
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from replicast.buggify import buggify
-from replicast.curve import Allow, ChannelClosed, CurveHub, Received
+from replicast.curve import Allow, CurveHub, Received
 from replicast.flexhash.commands import Role
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.raft.node import Outcome, RaftNode
@@ -38,7 +37,6 @@ from replicast.wire.frame import pack_frame, unpack_frame
 
 log = logging.getLogger(__name__)
 
-FRAMES_PER_TURN = 200
 LOOK_NS = SECOND
 TURN_NS = 100 * MS  # between turns of a leader: leases end, VDEVs are judged
 HURRY_NS = 50 * MS  # while changes are gathered or a table is prepared
@@ -80,7 +78,6 @@ class ControlService:
         self._has_quorum = False
         self._voters: tuple[cm.VoterStatus, ...] = ()
         self._building: asyncio.Task[None] | None = None
-        self._reader: asyncio.Task[None] | None = None
         for table in tables:
             self.book.put(table)
         self.server = hub.server("control", bind, key_pair, self.allow)
@@ -99,14 +96,13 @@ class ControlService:
     ) -> None:
         """Serve from now on; `voter_ids` are node ids by voter name."""
         self._node, self._wake, self._voter_ids = node, wake, dict(voter_ids)
-        self._reader = asyncio.get_running_loop().create_task(self._read())
+        self.server.hand_to(self._read)
 
     async def stop(self) -> None:
         """Close the socket; the Raft shell is stopped by its owner."""
-        tasks = [t for t in (self._reader, self._building) if t is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._building is not None:
+            self._building.cancel()
+            await asyncio.gather(self._building, return_exceptions=True)
         self.server.close()
         self._node = None
 
@@ -211,20 +207,18 @@ class ControlService:
 
     # -- reading -----------------------------------------------------------------------------
 
-    async def _read(self) -> None:
-        with contextlib.suppress(ChannelClosed):
-            while True:
-                some = await self.server.recv_some(FRAMES_PER_TURN)
-                now_ns = self._clock_ns()
-                if self._node is not None:
-                    self.core.standing = self._standing(now_ns)  # no turn may have been for long
-                told = self.core.steward.told
-                for received in some:
-                    self._receive(received, now_ns)
-                self._flush(now_ns)
-                if self.core.steward.told != told:
-                    self._dirty = True
-                    self._wake()
+    def _read(self, some: list[Received]) -> None:
+        if self._node is None:
+            return
+        now_ns = self._clock_ns()
+        self.core.standing = self._standing(now_ns)  # no turn may have been for long
+        told = self.core.steward.told
+        for received in some:
+            self._receive(received, now_ns)
+        self._flush(now_ns)
+        if self.core.steward.told != told:
+            self._dirty = True
+            self._wake()
 
     def _receive(self, received: Received, now_ns: int) -> None:
         try:

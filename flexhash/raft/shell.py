@@ -10,12 +10,11 @@ whose key the channel proved. fdatasync runs inside the loop: a few ms, in a con
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from replicast.curve import ChannelClosed, CurveHub, CurveServer, Received
+from replicast.curve import CurveHub, CurveServer, Received
 from replicast.flexhash.raft.node import Outcome, RaftNode
 from replicast.keys import AllowList, Identity, KeyPair, Role
 from replicast.machine import Address, NodeId
@@ -24,7 +23,6 @@ from replicast.wire.raft_messages import PAYLOAD_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
-FRAMES_PER_TURN = 200
 ENVELOPE_BYTES_MAX = 256
 
 
@@ -68,7 +66,6 @@ class RaftShell:
             name: hub.client("raft", v.address, v.public_key, key_pair, message_bytes_max=limit)
             for name, v in peers.items()
         }
-        self._reader: asyncio.Task[None] | None = None
         self._timer = WakeTimer(clock_ns, self._turn)
         self._wanted_ns: int | None = None  # by the owner
         self._woken: asyncio.Handle | None = None
@@ -76,14 +73,11 @@ class RaftShell:
 
     def start(self) -> None:
         """Read and tick from now on."""
-        self._reader = asyncio.get_running_loop().create_task(self._read())
+        self.server.hand_to(self._read)
         self.wake()
 
     async def stop(self) -> None:
         """Close node and sockets; outstanding commands are UNKNOWN."""
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
         self._stopped = True
         self._timer.cancel()
         if self._woken is not None:
@@ -115,14 +109,11 @@ class RaftShell:
         self.wake()
         return await future
 
-    async def _read(self) -> None:
-        with contextlib.suppress(ChannelClosed):
-            while True:
-                some = await self.server.recv_some(FRAMES_PER_TURN)
-                now_ns = self._clock_ns()
-                for received in some:
-                    self._receive(received, now_ns)
-                self._turn(now_ns, self.node.needs_tick())
+    def _read(self, some: list[Received]) -> None:
+        now_ns = self._clock_ns()
+        for received in some:
+            self._receive(received, now_ns)
+        self._turn(now_ns, self.node.needs_tick())
 
     def _receive(self, received: Received, now_ns: int) -> None:
         try:
