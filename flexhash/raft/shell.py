@@ -69,6 +69,7 @@ class RaftShell:
         self._timer = WakeTimer(clock_ns, self._turn)
         self._wanted_ns: int | None = None  # by the owner
         self._woken: asyncio.Handle | None = None
+        self._loop = asyncio.get_running_loop()
         self._stopped = False
 
     def start(self) -> None:
@@ -88,9 +89,9 @@ class RaftShell:
             client.close()
 
     def wake(self) -> None:
-        """Take a turn soon; after submits made directly at the node."""
+        """Take a turn soon, after submits made at the node; from outside of the running loop, too."""
         if self._woken is None and not self._stopped:
-            self._woken = asyncio.get_running_loop().call_soon(self._wake)
+            self._woken = self._loop.call_soon(self._wake)
 
     async def submit(
         self, command: bytes, *, timeout_ns: int | None = None
