@@ -105,7 +105,7 @@ class ControlServer:
     # -- driving ----------------------------------------------------------------------
 
     def tick(self, now_ns: int, wall_ns: int, standing: Standing) -> None:
-        """Every 50 ms or so, and after each event."""
+        """Twice a second at least, of a leader every 100 ms, and after each event."""
         self.standing = standing
         for generation in (self.state.prepared, self.state.active):
             if not self.book.check(generation):
