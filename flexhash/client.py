@@ -114,7 +114,7 @@ class TableClient:
         )
         self.buckets: dict[tuple[str, str], BucketRecord] = {}
         self.settings: dict[str, str] = {}
-        self._own_wall_ns = wall_ns
+        self._own_wall_ns, self._rng = wall_ns, rng
         self._clock_ns, self._counters = clock_ns, counters
         self._files = files
         self._give_up, self._on_prepared = give_up, on_prepared
@@ -254,7 +254,7 @@ class TableClient:
         )
 
     async def _ask_status(self, number: int, timeout_seconds: float) -> cm.StatusData | None:
-        operation_id = random.randbytes(16)
+        operation_id = self._rng.randbytes(16)
         frame = pack_frame(cm.StatusGet(detail=True), operation_id, self.core.generation)
         try:
             channel = self._channels[number]

@@ -32,6 +32,7 @@ from replicast.flexhash.lease import LeaseHolder, LeaseReason
 from replicast.flexhash.server import AGE_UNKNOWN_NS
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import unpack_table
+from replicast.frozen import frozen
 from replicast.machine import Event
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
@@ -51,7 +52,7 @@ COMMANDS_MAX = 256
 ASKED_MAX = 256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ask:
     """One message for voter number `voter`."""
 

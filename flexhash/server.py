@@ -24,6 +24,7 @@ from replicast.flexhash.commands import ALLOWED, Code, EditKind, Role, decode_re
 from replicast.flexhash.state import ControlState
 from replicast.flexhash.steward import Steward
 from replicast.flexhash.tables import TableBook
+from replicast.frozen import frozen
 from replicast.metrics import Counters
 from replicast.units import SECOND
 from replicast.wire import control_messages as cm
@@ -39,7 +40,7 @@ WATCH_NS = 5 * SECOND
 AGE_UNKNOWN_NS = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sender:
     """Where a request came from: the way back, and what the key says."""
 
@@ -48,7 +49,7 @@ class Sender:
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """One message for a peer."""
 
@@ -66,7 +67,7 @@ class Watcher:
     told: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Standing:
     """What this voter knows of Raft now: hints, except that a led term is this node's own."""
 
@@ -104,7 +105,7 @@ class ControlServer:
     # -- driving ----------------------------------------------------------------------
 
     def tick(self, now_ns: int, wall_ns: int, standing: Standing) -> None:
-        """Every 50 ms or so, and after each event."""
+        """Twice a second at least, of a leader every 100 ms, and after each event."""
         self.standing = standing
         for generation in (self.state.prepared, self.state.active):
             if not self.book.check(generation):

@@ -6,19 +6,19 @@
     shell = RaftShell(node, ..., after_turn=service.turn)
     service.start(node, shell.wake, node_ids_by_voter_name)
 
-Driven by RaftShell's turns (every 50 ms and after each message) and by its own reader.
+Driven by RaftShell's turns (after each change, and as often as turn() asks for) and by its own
+reader, which wakes the shell for what the leader has to act on.
 Tables are built in a worker thread, one at a time: a build must not stop heartbeats.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from replicast.buggify import buggify
-from replicast.curve import Allow, ChannelClosed, CurveHub, Received
+from replicast.curve import Allow, CurveHub, Received
 from replicast.flexhash.commands import Role
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.raft.node import Outcome, RaftNode
@@ -37,9 +37,9 @@ from replicast.wire.frame import pack_frame, unpack_frame
 
 log = logging.getLogger(__name__)
 
-FRAMES_PER_TURN = 200
 LOOK_NS = SECOND
-TURN_NS = 50 * MS  # how long a turn may be left out when nothing changed
+TURN_NS = 100 * MS  # between turns of a leader: leases end, VDEVs are judged
+HURRY_NS = 50 * MS  # while changes are gathered or a table is prepared
 
 
 class ControlService:
@@ -78,7 +78,6 @@ class ControlService:
         self._has_quorum = False
         self._voters: tuple[cm.VoterStatus, ...] = ()
         self._building: asyncio.Task[None] | None = None
-        self._reader: asyncio.Task[None] | None = None
         for table in tables:
             self.book.put(table)
         self.server = hub.server("control", bind, key_pair, self.allow)
@@ -97,14 +96,13 @@ class ControlService:
     ) -> None:
         """Serve from now on; `voter_ids` are node ids by voter name."""
         self._node, self._wake, self._voter_ids = node, wake, dict(voter_ids)
-        self._reader = asyncio.get_running_loop().create_task(self._read())
+        self.server.hand_to(self._read)
 
     async def stop(self) -> None:
         """Close the socket; the Raft shell is stopped by its owner."""
-        tasks = [t for t in (self._reader, self._building) if t is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._building is not None:
+            self._building.cancel()
+            await asyncio.gather(self._building, return_exceptions=True)
         self.server.close()
         self._node = None
 
@@ -115,14 +113,20 @@ class ControlService:
 
     # -- turns -------------------------------------------------------------------------
 
-    def turn(self, now_ns: int) -> None:
-        """After each turn of the Raft shell; most messages of Raft change nothing here."""
+    def turn(self, now_ns: int) -> int | None:
+        """After each turn of the Raft shell; when the next one is wanted at the latest."""
         node = self._node
         if node is None:
-            return
+            return None
         seen = (node.term, node.applied_index, node.is_leader, node.leader)
-        if not self._dirty and seen == self._seen and now_ns - self._turned_ns < TURN_NS:
-            return
+        if self._dirty or seen != self._seen or now_ns - self._turned_ns >= HURRY_NS:
+            self._turn(now_ns, seen)
+        if not node.is_leader:
+            return None
+        hurry = self.state.pending or self.state.prepared
+        return self._turned_ns + (HURRY_NS if hurry else TURN_NS)
+
+    def _turn(self, now_ns: int, seen: tuple[int, int, bool, str | None]) -> None:
         self._dirty, self._seen, self._turned_ns = False, seen, now_ns
         self.core.tick(now_ns, self._wall_ns(), self._standing(now_ns))
         if self.book.mismatch and self._holder is not None and not self._holder.fenced:
@@ -203,15 +207,18 @@ class ControlService:
 
     # -- reading -----------------------------------------------------------------------------
 
-    async def _read(self) -> None:
-        with contextlib.suppress(ChannelClosed):
-            while True:
-                some = await self.server.recv_some(FRAMES_PER_TURN)
-                now_ns = self._clock_ns()
-                for received in some:
-                    self._receive(received, now_ns)
-                self._dirty = True
-                self._flush(now_ns)
+    def _read(self, some: list[Received]) -> None:
+        if self._node is None:
+            return
+        now_ns = self._clock_ns()
+        self.core.standing = self._standing(now_ns)  # no turn may have been for long
+        told = self.core.steward.told
+        for received in some:
+            self._receive(received, now_ns)
+        self._flush(now_ns)
+        if self.core.steward.told != told:
+            self._dirty = True
+            self._wake()
 
     def _receive(self, received: Received, now_ns: int) -> None:
         try:

@@ -7,7 +7,7 @@
     lease surely ended     VdevStates down; up again when vouched for under a lease
     nothing else to do     RowsChange LEAD: rows back to who should lead them (balance.py)
 
-A voter's shell calls tick() about every 50 ms and after each event, hands the commands
+A voter's shell calls tick() every 50 or 100 ms and after each event, hands the commands
 to Raft and their outcomes back. Outcomes may stay unknown: every command is
 compare-and-set against the state, so a repetition is harmless.
 
@@ -55,6 +55,7 @@ class Steward:
         self.term: int | None = None
         self._reset(None)
         self._token = 0
+        self.told = 0  # renewals and acknowledgements so far: each may give tick() something to do
 
     def _reset(self, term: int | None) -> None:
         self.term = term
@@ -132,6 +133,7 @@ class Steward:
         self, node_id: int, m: cm.LeaseRenew, now_ns: int, wall_ns: int
     ) -> cm.LeaseGrant | cm.LeaseRefused:
         """Answer a target's renewal."""
+        self.told += 1
         state = self._state
         # As applied now, not as of the last tick: else a new leader, or one that has just applied
         # an activation, would renew whoever lags and take a floor back.
@@ -145,6 +147,7 @@ class Steward:
 
     def acked(self, node_id: int, m: cm.PrepareAck) -> None:
         """A target holds the prepared table, or another one that it takes for it."""
+        self.told += 1
         inputs = self._state.history.get(m.generation)
         if inputs is None or not inputs.digest:
             return

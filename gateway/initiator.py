@@ -299,9 +299,9 @@ class UdpInitiator:
         """A payload job has left."""
         self._chunks.payload_sent(event.transfer_id, event.token, now_ns)
 
-    def on_delivered(self) -> None:
-        """That was all for now."""
-        self._pump()
+    def on_delivered(self, now_ns: int) -> None:
+        """That was all of one wake-up of the network, which flushes by itself."""
+        self._carry_out(now_ns)
 
     def on_table(self, table: Table) -> None:
         """A newer table was adopted."""
@@ -373,10 +373,14 @@ class UdpInitiator:
             self._remembered.popitem(last=False)
 
     def _pump(self) -> None:
-        """Carry out what the cores want; re-arm the timer."""
+        self._carry_out(self._now_ns())
+        if not self._closed:
+            self._link.flush()
+
+    def _carry_out(self, now_ns: int) -> None:
+        """What the cores want; and re-arm the timer."""
         if self._closed:
             return  # the link may be gone
-        now_ns = self._now_ns()
         for outgoing in (*self._chunks.take_outgoing(), *self._requests.take_outgoing()):
             try:
                 self._link.send(outgoing, now_ns)
@@ -386,7 +390,6 @@ class UdpInitiator:
                 self._cannot_send(outgoing, error, now_ns)
         for event in (*self._chunks.take_events(), *self._requests.take_events()):
             self._on_event(event)
-        self._link.flush()
         self._arm()
 
     def _cannot_send(self, outgoing: Outgoing, error: WireError, now_ns: int) -> None:

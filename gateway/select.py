@@ -13,14 +13,14 @@ in one zone when another zone offers.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
+from replicast.frozen import frozen
 from replicast.units import MS, PPM
 
 MASK64 = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Offer:
     """One VDEV that would take the chunk. `excess_ns`: how late it was, compared with others."""
 
@@ -33,7 +33,7 @@ class Offer:
     excess_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Weights:
     """Both weights in percent; differences far below `equal_ns` are noise, not a preference."""
 

@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False
-"""Twin of replicast/wire/codec_pure.py and header_pure.py: same results, same errors.
+"""Twin of replicast/wire/codec_pure.py: same results, same errors.
 
 Each class's PLAN is compiled once into a Program: C arrays of operations with
 the field names beside them. Decoded messages are made without __init__ (the
@@ -10,12 +10,11 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from replicast.wire.codec_pure import WireError
-from replicast.wire.header_pure import Header
 from replicast.wire.schema import MESSAGES, Kind
 
 cdef extern from "Python.h":
@@ -236,10 +235,12 @@ cdef struct Cursor:
     Py_ssize_t end
 
 
-def decode(int number, body):
+def decode(int number, body, Py_ssize_t start=0):
     """The message `number` in `body`; raises WireError (unknown_type, truncated, trailing, range)."""
     cdef Py_buffer view
     cdef Cursor cursor
+    if start < 0:
+        raise ValueError("a body does not begin before its buffer")
     found = programs_by_number.get(number)
     if found is None:
         cls = MESSAGES.get(number)
@@ -249,7 +250,7 @@ def decode(int number, body):
     PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
     try:
         cursor.data = <const uint8_t *>view.buf
-        cursor.at = 0
+        cursor.at = start
         cursor.end = view.len
         value = decode_struct(<Program>found, &cursor)
         if cursor.at != cursor.end:
@@ -349,94 +350,3 @@ cdef object skip_list(Field field, Cursor *cursor, Py_ssize_t count):
     for index in range(count):
         decode_field(field.item, cursor)
     raise WireError("truncated")
-
-
-# -- header -----------------------------------------------------------------------
-
-cdef packed struct Layout:
-    uint32_t magic
-    uint8_t version
-    uint8_t type
-    uint8_t flags
-    uint8_t key_epoch
-    uint64_t generation
-    uint8_t operation_id[16]
-    uint64_t sender
-    uint64_t session
-    uint64_t counter
-    uint16_t fragment_index
-    uint16_t fragment_count
-    uint32_t body_bytes
-
-cdef uint32_t MAGIC = 0x31754352
-cdef uint8_t VERSION = 1
-cdef Py_ssize_t HEADER_BYTES = 80
-
-
-cdef uint64_t fit(object value, int bits) except? 0xFFFFFFFFFFFFFFFF:
-    cdef uint64_t number
-    try:
-        number = PyLong_AsUnsignedLongLong(value)
-    except (OverflowError, TypeError):
-        raise WireError("range") from None
-    if bits < 64 and number >> bits:
-        raise WireError("range")
-    return number
-
-
-def pack_header(
-    type, flags, key_epoch, generation, bytes operation_id not None, sender, session, counter,
-    fragment_index, fragment_count, body_bytes,
-):
-    """The first 64 bytes, all but the MAC. A value that does not fit raises WireError("range")."""
-    cdef Layout header
-    if len(operation_id) != 16:
-        raise WireError("range")
-    header.magic = MAGIC
-    header.version = VERSION
-    header.type = <uint8_t>fit(type, 8)
-    header.flags = <uint8_t>fit(flags, 8)
-    header.key_epoch = <uint8_t>fit(key_epoch, 8)
-    header.generation = fit(generation, 64)
-    memcpy(header.operation_id, <const char *>operation_id, 16)
-    header.sender = fit(sender, 64)
-    header.session = fit(session, 64)
-    header.counter = fit(counter, 64)
-    header.fragment_index = <uint16_t>fit(fragment_index, 16)
-    header.fragment_count = <uint16_t>fit(fragment_count, 16)
-    header.body_bytes = <uint32_t>fit(body_bytes, 32)
-    return PyBytes_FromStringAndSize(<const char *>&header, sizeof(Layout))
-
-
-def parse_header(datagram):
-    """Raises WireError: short, magic, bad_version, flags, truncated, trailing or fragment."""
-    cdef Py_buffer view
-    cdef Layout header
-    PyObject_GetBuffer(datagram, &view, PyBUF_SIMPLE)
-    try:
-        if view.len < HEADER_BYTES:
-            raise WireError("short")
-        memcpy(&header, view.buf, sizeof(Layout))
-        check_header(&header, view.len - HEADER_BYTES)
-    finally:
-        PyBuffer_Release(&view)
-    return Header(
-        header.type, header.flags, header.key_epoch, header.generation,
-        PyBytes_FromStringAndSize(<const char *>header.operation_id, 16),
-        header.sender, header.session, header.counter,
-        header.fragment_index, header.fragment_count, header.body_bytes,
-    )
-
-
-cdef int check_header(Layout *header, Py_ssize_t body_bytes) except -1:
-    if header.magic != MAGIC:
-        raise WireError("magic")
-    if header.version != VERSION:
-        raise WireError("bad_version")
-    if header.flags > 7 or header.flags & 3 == 3 or header.flags == 4:
-        raise WireError("flags")
-    if header.body_bytes != body_bytes:
-        raise WireError("truncated" if header.body_bytes > body_bytes else "trailing")
-    if header.fragment_index >= header.fragment_count:
-        raise WireError("fragment")
-    return 0

@@ -21,12 +21,12 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import zmq
 from zmq.utils import z85
 
+from replicast.frozen import frozen
 from replicast.keys import Identity, KeyPair
 from replicast.machine import Address
 from replicast.metrics import Counters
@@ -46,7 +46,7 @@ Allow = Callable[[str], Identity | None]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Received:
     """One frame at a server. `peer` is the way back over this connection, for send()."""
 
@@ -156,6 +156,7 @@ class _Port(Generic[T]):
         self._queue: deque[tuple[T, int]] = deque()
         self._queued_bytes = 0
         self._stopped = False
+        self._take_all: Callable[[list[T]], None] | None = None
         self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
@@ -165,6 +166,14 @@ class _Port(Generic[T]):
         """Read from now on."""
         self._loop.add_reader(self._descriptor(), self._drain)
         self._schedule()
+
+    def hand_to(self, take_all: Callable[[list[T]], None]) -> None:
+        """Call this with the items of each batch as they are read; nothing is left for recv().
+
+        It must not raise. For an owner that waits for nothing else: no task has to wake up.
+        """
+        self._take_all = take_all
+        self._schedule()  # some may be here already
 
     async def recv(self) -> T:
         """The next item; raises ChannelClosed when the channel ends meanwhile."""
@@ -222,6 +231,17 @@ class _Port(Generic[T]):
 
     def _drain(self) -> None:
         self._scheduled = False
+        self._read_batch()
+        if self._take_all is not None and self._queue and not self.closed:
+            some = [item for item, _ in self._queue]
+            self._queue.clear()
+            self._queued_bytes = 0
+            if self._stopped:
+                self._stopped = False
+                self._schedule()
+            self._take_all(some)
+
+    def _read_batch(self) -> None:
         for _ in range(READ_BATCH_FRAMES):
             self._stopped = not self.closed and self._full()
             if self.closed or self._stopped:

@@ -9,16 +9,16 @@ too, stands in front: bytes in, datagrams out).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from replicast.frozen import frozen
 from replicast.wire.schema import Message
 
 Address = tuple[str, int]
 NodeId = int  # u64: a target's id from the table, or a gateway's own random one
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """A multicast group: kind "negotiating" (number from the row) or "rendezvous"."""
 
@@ -29,7 +29,7 @@ class Group:
 Destination = NodeId | Group
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Incoming:
     """One authenticated message. `group` is set when it came on a group's address."""
 
@@ -41,7 +41,7 @@ class Incoming:
     group: Group | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outgoing:
     """One message to a node or a group; the endpoint splits, numbers and MACs it."""
 
@@ -49,6 +49,15 @@ class Outgoing:
     to: Destination
     operation_id: bytes
     generation: int
+
+
+def earliest(*times_ns: int | None) -> int | None:
+    """The first of several deadlines; None when none of them is set."""
+    first_ns: int | None = None
+    for time_ns in times_ns:
+        if time_ns is not None and (first_ns is None or time_ns < first_ns):
+            first_ns = time_ns
+    return first_ns
 
 
 class Event:

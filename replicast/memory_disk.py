@@ -36,21 +36,62 @@ def as_it_is(data: bytes) -> bytes:
     return data
 
 
+class Content:
+    """Bytes of a file. Zeros behind all that was written take no memory: extents are allocated
+    whole, and most of each is never used."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._data = bytearray()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """From `offset` on, at most to the end."""
+        end = min(offset + size, self.size)
+        found = bytes(memoryview(self._data)[offset:end])
+        return found if len(found) >= end - offset else found + bytes(end - offset - len(found))
+
+    def put(self, offset: int, data: bytes | bytearray) -> None:
+        """Write, zeros between the end and `offset`."""
+        if len(self._data) < offset:
+            self._data.extend(bytes(offset - len(self._data)))
+        self._data[offset : offset + len(data)] = data
+        self.size = max(self.size, offset + len(data))
+
+    def resize(self, size: int) -> None:
+        """Cut off or grow with zeros."""
+        del self._data[size:]
+        self.size = size
+
+    def flip_bit(self, offset: int, bit: int) -> None:
+        """One bit changes; IndexError behind the end."""
+        self.put(offset, bytes([self.read(offset, 1)[0] ^ 1 << bit]))
+
+    def copy(self) -> Content:
+        """Another one with the same bytes."""
+        made = Content()
+        made.size, made._data = self.size, bytearray(self._data)
+        return made
+
+    def whole(self) -> bytes:
+        """All of it."""
+        return self.read(0, self.size)
+
+
 class Inode:
     """Synced content, live content, and what was done since the sync."""
 
     def __init__(self) -> None:
-        self.durable = bytearray()
-        self.live = bytearray()
+        self.durable = Content()
+        self.live = Content()
         self.writes: list[tuple[int, bytes | None]] = []  # None: truncated or grown to offset
         self._gave_up = False  # a sync failed: `live` shows what is not on its way to `durable`
 
     def write(self, offset: int, data: bytes) -> None:
-        put(self.live, offset, data)
+        self.live.put(offset, data)
         self.writes.append((offset, data))
 
     def resize(self, size: int) -> None:
-        resize(self.live, size)
+        self.live.resize(size)
         self.writes.append((size, None))
 
     def sync(self) -> None:
@@ -67,22 +108,22 @@ class Inode:
 
     def read_device(self, offset: int, size: int) -> bytes:
         content = self.device() if self._gave_up else self.live
-        return bytes(content[offset : offset + size])
+        return content.read(offset, size)
 
-    def device(self) -> bytearray:
+    def device(self) -> Content:
         """What the disk holds once it has written what is on its way."""
         if not self._gave_up:
-            return bytearray(self.live)
-        content = bytearray(self.durable)
+            return self.live.copy()
+        content = self.durable.copy()
         self._write_back(content)
         return content
 
-    def _write_back(self, content: bytearray) -> None:
+    def _write_back(self, content: Content) -> None:
         for offset, data in self.writes:
             if data is None:
-                resize(content, offset)
+                content.resize(offset)
             else:
-                put(content, offset, data)
+                content.put(offset, data)
 
     def lose(self, rng: random.Random | None) -> None:
         """Power was lost: some of what was not synced may have arrived."""
@@ -90,32 +131,19 @@ class Inode:
             assert rng is not None
             if data is None:
                 if rng.random() < 0.5:
-                    resize(self.durable, offset)
+                    self.durable.resize(offset)
                 continue
             for at, block in blocks_of(offset, data):
                 fate = rng.random()
                 if fate < 0.4:
-                    put(self.durable, at, block)
+                    self.durable.put(at, block)
                 elif fate < 0.5:
                     for within in range(0, len(block), SECTOR_BYTES):
                         if rng.random() < 0.5:
-                            put(self.durable, at + within, block[within : within + SECTOR_BYTES])
-        self.live = bytearray(self.durable)
+                            self.durable.put(at + within, block[within : within + SECTOR_BYTES])
+        self.live = self.durable.copy()
         self.writes.clear()
         self._gave_up = False
-
-
-def put(content: bytearray, offset: int, data: bytes) -> None:
-    """Write into `content`, zeros between its end and `offset`."""
-    if len(content) < offset:
-        content.extend(bytes(offset - len(content)))
-    content[offset : offset + len(data)] = data
-
-
-def resize(content: bytearray, size: int) -> None:
-    """Cut off or grow with zeros."""
-    del content[size:]
-    content.extend(bytes(size - len(content)))
 
 
 def blocks_of(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -138,7 +166,7 @@ class MemoryFile:
 
     def read(self, offset: int, size: int) -> bytes:
         self._check("read")
-        return self._disk.spoil(bytes(self._inode.live[offset : offset + size]))
+        return self._disk.spoil(self._inode.live.read(offset, size))
 
     def read_device(self, offset: int, size: int) -> bytes:
         self._check("read")
@@ -147,7 +175,7 @@ class MemoryFile:
     def write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
         self._check("write")
         data = b"".join(pieces)
-        self._disk.need(offset + len(data) - len(self._inode.live))
+        self._disk.need(offset + len(data) - self._inode.live.size)
         self._inode.write(offset, data)
 
     def sync(self) -> None:
@@ -160,12 +188,12 @@ class MemoryFile:
         self._inode.sync()
 
     def size(self) -> int:
-        return len(self._inode.live)
+        return self._inode.live.size
 
     def allocate(self, size: int) -> None:
         self._check("allocate")
-        self._disk.need(size - len(self._inode.live))
-        if size > len(self._inode.live):
+        self._disk.need(size - self._inode.live.size)
+        if size > self._inode.live.size:
             self._inode.resize(size)
 
     def truncate(self, size: int) -> None:
@@ -283,18 +311,18 @@ class MemoryDisk:
 
     def used_bytes(self) -> int:
         """Of all files."""
-        return sum(len(inode.live) for inode in self._live.values())
+        return sum(inode.live.size for inode in self._live.values())
 
     def files(self) -> dict[Path, bytes]:
         """All files as a reader finds them, for whoever wants to harm one."""
-        return {path: bytes(inode.live) for path, inode in self._live.items()}
+        return {path: inode.live.whole() for path, inode in self._live.items()}
 
     def flip_bit(self, path: Path, offset: int, bit: int = 0) -> None:
         """Rot: one bit of a file changes, synced or not."""
         inode = self._live[path]
-        inode.live[offset] ^= 1 << bit
-        if offset < len(inode.durable):
-            inode.durable[offset] ^= 1 << bit
+        inode.live.flip_bit(offset, bit)
+        if offset < inode.durable.size:
+            inode.durable.flip_bit(offset, bit)
 
     def _apply(self, change: tuple[Path, Path | None, Inode]) -> None:
         source, target, inode = change

@@ -27,13 +27,14 @@ lives for seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hmac import compare_digest
 from struct import Struct
 
 import xxhash
 
 from replicast.auth.keyring import KeyRing
+from replicast.frozen import frozen
 
 PAYLOAD_MAGIC = 0x59415052  # the bytes "RPAY"
 _MAGIC_BYTES = PAYLOAD_MAGIC.to_bytes(4, "little")
@@ -53,7 +54,7 @@ _RECEIVER_TAG = b"PAYLOAD\0"
 NO_MAC = bytes(MAC_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PayloadHeader:
     """A parsed header; `mac` is zeros unless FLAG_MAC is set."""
 

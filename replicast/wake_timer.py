@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from replicast.machine import earliest
+
 
 class WakeTimer:
     """Calls expire(now_ns) when what arm() asked for has come; the owner then arms it again."""
@@ -26,10 +28,9 @@ class WakeTimer:
 
     def arm(self, *times_ns: int | None) -> None:
         """Wake at the earliest of these in place of any other time; all None: not at all."""
-        due_ns: int | None = None
-        for time_ns in times_ns:
-            if time_ns is not None and (due_ns is None or time_ns < due_ns):
-                due_ns = time_ns
+        due_ns = earliest(*times_ns)
+        if due_ns == self._due_ns:
+            return  # nothing is to be done for that again
         self._due_ns = due_ns
         if due_ns is not None and (self._handle is None or due_ns < self._fires_ns):
             self._set(due_ns, self._now_ns())

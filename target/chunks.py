@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from replicast.buggify import buggify
 from replicast.flexhash.table import Table
-from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.machine import Event, Incoming, NodeId, Outgoing, earliest
 from replicast.metrics import Counters
 from replicast.target.admission import Admission, Lease, VdevView
 from replicast.target.get import SendResponder
@@ -150,9 +150,8 @@ class ChunkService:
 
     def deadline_ns(self) -> int | None:
         """The earliest of all timers."""
-        times = [self.put.deadline_ns(), self.get.deadline_ns()]
-        times += [since_ns + PARKED_NS for since_ns, _ in self._parked[:1]]
-        return min((t for t in times if t is not None), default=None)
+        parked_ns = self._parked[0][0] + PARKED_NS if self._parked else None
+        return earliest(self.put.deadline_ns(), self.get.deadline_ns(), parked_ns)
 
     def take_outgoing(self) -> list[Outgoing]:
         return self._admission.take_outgoing()

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from replicast.buggify import buggify
-from replicast.machine import Event, Incoming, NodeId
+from replicast.machine import Event, Incoming, NodeId, earliest
 from replicast.target.admission import Admission
 from replicast.transfer import BufferLike, Sender
 from replicast.transport.reassembly import check_shape
@@ -266,8 +266,10 @@ class SendResponder:
 
     def deadline_ns(self) -> int | None:
         """When the first silent reader is given up."""
-        times = (send.active_ns + self._idle_ns for send in self._sends.values())
-        return min(times, default=None)
+        due_ns: int | None = None
+        for send in self._sends.values():
+            due_ns = earliest(due_ns, send.active_ns + self._idle_ns)
+        return due_ns
 
     def take_events(self) -> list[Event]:
         """ReadChunk and SendPayload, in order."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from replicast.buggify import buggified, buggify
-from replicast.machine import Event, Incoming, NodeId
+from replicast.machine import Event, Incoming, NodeId, earliest
 from replicast.target.admission import Admission
 from replicast.target.answers import Answers, TransferKey
 from replicast.target.reserve import Reservations, make_bid, refused_bid
@@ -449,11 +449,11 @@ class PutResponder:
 
     def deadline_ns(self) -> int | None:
         """The next gap report or reservation; old answers are forgotten when time passes anyway."""
-        times = [p.receiver.deadline_ns() for p in self._by_transfer.values() if p.receiver]
-        reservation_ns = self._reservations.deadline_ns()
-        if reservation_ns is not None:
-            times.append(reservation_ns)
-        return min(times, default=None)
+        due_ns = self._reservations.deadline_ns()
+        for put in self._by_transfer.values():
+            if put.receiver is not None:
+                due_ns = earliest(due_ns, put.receiver.deadline_ns())
+        return due_ns
 
     def take_events(self) -> list[Event]:
         """StoreChunk, StoreHold and JoinRendezvous, in order."""

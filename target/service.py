@@ -229,9 +229,9 @@ class TargetService:
         assert isinstance(event.to, tuple)
         self._tell_chunks().payload_sent(event.to[0], event.transfer_id, event.token, now_ns)
 
-    def on_delivered(self) -> None:
-        """That was all of one wake-up of the network."""
-        self._pump()
+    def on_delivered(self, now_ns: int) -> None:
+        """That was all of one wake-up of the network, which flushes by itself."""
+        self._carry_out(now_ns)
 
     # -- carrying out -----------------------------------------------------------------
 
@@ -247,14 +247,16 @@ class TargetService:
         return self.chunks
 
     def _pump(self) -> None:
+        self._carry_out(self._now_ns())
+        self._link.flush()
+
+    def _carry_out(self, now_ns: int) -> None:
         """A core that was told nothing since the last pump wants nothing new."""
         self._pumping = False
-        now_ns = self._now_ns()
         if self.names.told:
             self._pump_names(now_ns)
         if self._chunks_told:
             self._pump_chunks(self._tell_chunks(), now_ns)
-        self._link.flush()
         self._timer.arm(self._names_due_ns, self._chunks_due_ns)
 
     def _pump_names(self, now_ns: int) -> None:
@@ -398,8 +400,10 @@ class TargetService:
         task.add_done_callback(self._tasks.discard)
 
     def _expire(self, now_ns: int) -> None:
-        self.names.expire(now_ns)
-        if self.chunks is not None:
+        """The timer is one for both cores: the one whose time has come is told."""
+        if self._names_due_ns is not None and now_ns >= self._names_due_ns:
+            self.names.expire(now_ns)
+        if self._chunks_due_ns is not None and now_ns >= self._chunks_due_ns:
             self._tell_chunks().expire(now_ns)
         self._pump()
 

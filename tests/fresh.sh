@@ -16,6 +16,9 @@ cleanup() {
     if [ -x "$root/srv/replicast/.venv/bin/replicast" ]; then
         chroot "$root" sh -c 'cd /srv/replicast && make down' >/dev/null 2>&1 || true
     fi
+    for process in /proc/[0-9]*; do # what an interrupted run has left in there
+        [ "$(readlink "$process/root")" != "$root" ] || kill -9 "${process#/proc/}" || true
+    done
     # Deepest first; -R takes along what the host has mounted below /sys.
     awk -v root="$root/" 'index($2, root) == 1 {print $2}' /proc/mounts | sort -r |
         while read -r mount; do

@@ -1,8 +1,9 @@
 """RaftNode: one voter, a core: frames, commands and time in; frames, results and state out.
 
 One replicated method, apply(command) -> result, on bytes. Production (shell.py) and the
-simulator drive it alike: tick() at least every 50 ms and after messages, receive() per frame,
-then take_outgoing(), which syncs the journal before anything leaves.
+simulator drive it alike: receive() per frame; tick() by deadline_ns() and whenever needs_tick()
+says so after frames or submits; then take_outgoing(), which syncs the journal before anything
+leaves. More ticks do no harm.
 
     submit(command, callback, now_ns)
     callback(result, outcome)        APPLIED: result is apply's; else result is None
@@ -35,7 +36,7 @@ from replicast.disk import Disk
 from replicast.flexhash.raft import clock
 from replicast.flexhash.raft.journal import JOURNAL, VOTE, Journal, NotAVoter, Voter
 from replicast.flexhash.raft.sealed import Damaged
-from replicast.flexhash.raft.seams import VoterNode
+from replicast.flexhash.raft.seams import APPEND_TIME, ELECTION_DEADLINE, VoterNode
 from replicast.flexhash.raft.snapshot import Snapshots
 from replicast.flexhash.raft.transport import Links
 from replicast.metrics import Counters
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 COMMANDS_MAX = 1000
 COMMAND_BYTES_MAX = 256 << 10
 TIMEOUT_NS = 5_000_000_000
+IDLE_NS = 500_000_000  # between ticks at most: an owner looks around then
 APPLY_FAILED = b"\xff"  # the result of a command whose application raised
 STATES = ("follower", "candidate", "leader")
 
@@ -80,7 +82,7 @@ class RaftSettings:
     new_voter: bool = False  # an empty directory is expected, once, at formation
     election_min_ns: int = 600_000_000
     election_max_ns: int = 1_200_000_000
-    append_period_ns: int = 100_000_000
+    append_period_ns: int = 150_000_000
     leader_fallback_ns: int = 1_000_000_000
     compact_entries: int = 1000
     compact_bytes: int = 16 << 20
@@ -127,6 +129,8 @@ class RaftNode:
         self._apply_command = apply
         self._submitted: dict[int, _Submitted] = {}
         self._submitted_count = 0
+        self._ticked: tuple[object, ...] = ()  # what the last tick saw
+        self._ticked_ns = now_ns
         self._answers: list[tuple[Callback, bytes | None, Outcome]] = []
         voter = Voter(settings.cluster_id, settings.voter_epoch, settings.name)
         self._journal = _open_journal(settings, disk, voter, rng.getrandbits(64))
@@ -153,15 +157,47 @@ class RaftNode:
     # -- driving --------------------------------------------------------------------
 
     def tick(self, now_ns: int) -> None:
-        """Elections, heartbeats, commits, time-outs. At least every 100 ms, and after receive()."""
+        """Elections, heartbeats, commits, time-outs."""
         self._run(now_ns, self._tick)
         self._expire(now_ns)
+        self._ticked, self._ticked_ns = self._seen(), now_ns
         self._show()
         self._hand_out_answers()
 
     def receive(self, peer: str, frame: bytes, now_ns: int) -> None:
         """One frame that came from the voter `peer`, as its key proves."""
         self._run(now_ns, lambda: self._receive(peer, frame))
+
+    def needs_tick(self) -> bool:
+        """Whether tick() has something to do that was not there at the last one.
+
+        Most heartbeats and most answers to them are done with when receive() returns.
+        """
+        raft = self._raft
+        commit_index = int(raft.raftCommitIndex)
+        return (
+            self._links.pressing
+            or bool(self._answers)
+            or commit_index > self.applied_index
+            or (self._journal.last_index > commit_index and self.is_leader)
+            or self._seen() != self._ticked
+        )
+
+    def deadline_ns(self) -> int:
+        """When tick() has something to do again, if needs_tick() says nothing before."""
+        due_ns = self._ticked_ns + IDLE_NS
+        if self.failed:
+            return due_ns
+        links_ns = self._links.deadline_ns()
+        if links_ns is not None:
+            due_ns = min(due_ns, links_ns)
+        if self._submitted:
+            due_ns = min(due_ns, min(s.deadline_ns for s in self._submitted.values()))
+        if self.is_leader:
+            return min(due_ns, int(getattr(self._raft, APPEND_TIME) * 1e9))
+        if self._links.alone():  # nobody to elect; the first frame of a peer needs a tick
+            return due_ns
+        return min(due_ns, int(getattr(self._raft, ELECTION_DEADLINE) * 1e9))
 
     def take_outgoing(self) -> list[tuple[str, bytes]]:
         """(peer, frame) pairs to send; what they tell of is durable."""
@@ -260,10 +296,19 @@ class RaftNode:
     def _tick(self) -> None:
         self._links.applied_index = self.applied_index
         self._links.tick(self._here.now_ns)
+        self._links.pressing = False
         large = self._journal.size_bytes > self.settings.compact_bytes
         if large or buggify("raft/compact-early"):
             self._raft.forceLogCompaction()
         self._raft.doTick(0.0)
+
+    def _seen(self) -> tuple[object, ...]:
+        """What an owner acts on after a tick, however it came about."""
+        raft = self._raft
+        return (
+            *(self.failed, raft.raftCurrentTerm, raft.raftLastApplied),
+            *(raft._isLeader(), raft._getLeader(), raft.isReady()),
+        )
 
     def _receive(self, peer: str, frame: bytes) -> None:
         self._links.applied_index = self.applied_index

@@ -36,6 +36,9 @@ REPLACED = {
     ),
 }
 REACHED = ("_SyncObj__loadDumpFile", "_isLeader", "_getLeader", "_applyCommand")
+ELECTION_DEADLINE = "_SyncObj__raftElectionDeadline"
+APPEND_TIME = "_SyncObj__newAppendEntriesTime"
+READ = (ELECTION_DEADLINE, APPEND_TIME)  # attributes, set by the constructor
 STOOD_IN_FOR = ((pysyncobj.journal.Journal, Journal), (pysyncobj.serializer.Serializer, Snapshots))
 
 
@@ -71,6 +74,9 @@ def check() -> None:
     for name in REACHED:
         if not hasattr(pysyncobj.syncobj.SyncObj, name):
             raise SeamError(f"SyncObj has no {name}")
+    for name in READ:
+        if name not in pysyncobj.syncobj.SyncObj.__init__.__code__.co_names:
+            raise SeamError(f"SyncObj sets no {name}")
     for theirs, ours in STOOD_IN_FOR:
         for name in vars(theirs):
             if not hasattr(ours, name) and f"_{theirs.__name__}__" not in name:

@@ -1,5 +1,8 @@
 """asyncio and CURVE around a RaftNode: reads frames, ticks, sends what the node gives out.
 
+A turn is a tick of the node and a look by the owner. It is taken when the node needs it after
+frames, when somebody wakes the shell, and when the node or the owner said that something is due.
+
 One server socket for all peers, one client socket per peer; the sender of a frame is the voter
 whose key the channel proved. fdatasync runs inside the loop: a few ms, in a control process.
 """
@@ -7,22 +10,19 @@ whose key the channel proved. fdatasync runs inside the loop: a few ms, in a con
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from replicast.curve import ChannelClosed, CurveHub, CurveServer, Received
+from replicast.curve import CurveHub, CurveServer, Received
 from replicast.flexhash.raft.node import Outcome, RaftNode
 from replicast.keys import AllowList, Identity, KeyPair, Role
 from replicast.machine import Address, NodeId
+from replicast.wake_timer import WakeTimer
 from replicast.wire.raft_messages import PAYLOAD_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.05  # of a leader; followers only watch their leader's silence
-FOLLOWER_TICK_SECONDS = 0.1
-FRAMES_PER_TURN = 200
 ENVELOPE_BYTES_MAX = 256
 
 
@@ -36,7 +36,10 @@ class VoterAddress:
 
 
 class RaftShell:
-    """Runs a node. `voters` lists all voters by name, this one included."""
+    """Runs a node. `voters` lists all voters by name, this one included.
+
+    `after_turn(now_ns)` returns when its owner wants another turn at the latest, or None.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class RaftShell:
         key_pair: KeyPair,
         voters: Mapping[str, VoterAddress],
         clock_ns: Callable[[], int],
-        after_turn: Callable[[int], None] | None = None,
+        after_turn: Callable[[int], int | None] | None = None,
     ) -> None:
         self.node = node
         self._hub = hub
@@ -63,27 +66,32 @@ class RaftShell:
             name: hub.client("raft", v.address, v.public_key, key_pair, message_bytes_max=limit)
             for name, v in peers.items()
         }
-        self._tasks: list[asyncio.Task[None]] = []
-        self._woken = asyncio.Event()
+        self._timer = WakeTimer(clock_ns, self._turn)
+        self._wanted_ns: int | None = None  # by the owner
+        self._woken: asyncio.Handle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._stopped = False
 
     def start(self) -> None:
         """Read and tick from now on."""
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._read()), loop.create_task(self._tick())]
+        self.server.hand_to(self._read)
+        self.wake()
 
     async def stop(self) -> None:
         """Close node and sockets; outstanding commands are UNKNOWN."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stopped = True
+        self._timer.cancel()
+        if self._woken is not None:
+            self._woken.cancel()
         self.node.close()
         self.server.close()
         for client in self._clients.values():
             client.close()
 
     def wake(self) -> None:
-        """Take a turn at once; after submits made directly at the node."""
-        self._woken.set()
+        """Take a turn soon, after submits made at the node; from outside of the running loop, too."""
+        if self._woken is None and not self._stopped:
+            self._woken = self._loop.call_soon(self._wake)
 
     async def submit(
         self, command: bytes, *, timeout_ns: int | None = None
@@ -102,14 +110,11 @@ class RaftShell:
         self.wake()
         return await future
 
-    async def _read(self) -> None:
-        with contextlib.suppress(ChannelClosed):
-            while True:
-                some = await self.server.recv_some(FRAMES_PER_TURN)
-                now_ns = self._clock_ns()
-                for received in some:
-                    self._receive(received, now_ns)
-                self._turn()
+    def _read(self, some: list[Received]) -> None:
+        now_ns = self._clock_ns()
+        for received in some:
+            self._receive(received, now_ns)
+        self._turn(now_ns, self.node.needs_tick())
 
     def _receive(self, received: Received, now_ns: int) -> None:
         try:
@@ -118,23 +123,20 @@ class RaftShell:
             log.exception("a Raft message failed")
             self.node.counters.count("raft_turn_failures")
 
-    async def _tick(self) -> None:
-        while True:
-            self._woken.clear()  # before the turn: what it submits goes out in another one
-            self._turn()
-            with contextlib.suppress(TimeoutError):
-                leads = self.node.is_leader
-                async with asyncio.timeout(TICK_SECONDS if leads else FOLLOWER_TICK_SECONDS):
-                    await self._woken.wait()
+    def _wake(self) -> None:
+        self._woken = None  # before the turn: what it submits goes out in another one
+        self._turn(self._clock_ns())
 
-    def _turn(self) -> None:
-        now_ns = self._clock_ns()
+    def _turn(self, now_ns: int, tick: bool = True) -> None:
+        """Without a tick there are only answers to send."""
         try:
-            self.node.tick(now_ns)
+            if tick:
+                self.node.tick(now_ns)
             for name, frame in self.node.take_outgoing():
                 self._clients[name].send(frame)
-            if self._after_turn is not None:
-                self._after_turn(now_ns)
+            if tick and self._after_turn is not None:
+                self._wanted_ns = self._after_turn(now_ns)
         except Exception:  # the last resort of a shell: the next turn may well succeed
             log.exception("a Raft turn failed")
             self.node.counters.count("raft_turn_failures")
+        self._timer.arm(self.node.deadline_ns(), self._wanted_ns)

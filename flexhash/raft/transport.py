@@ -47,6 +47,8 @@ FIELDS: dict[str, dict[str, type[int | bytes]]] = {
     "apply_command_response": {"request_id": int},
     "timeout_now": {"term": int},
 }
+# What these change, pysyncobj changes as they come; a commit that follows shows in its indexes.
+CARRIED_ON_AT_ONCE = ("append_entries", "next_node_idx")
 
 
 class _Dropped(Exception):
@@ -85,6 +87,7 @@ class Links(Transport):  # type: ignore[misc]
         self._outgoing: list[tuple[str, bytes]] = []
         self._now_ns = 0
         self.applied_index = 0  # kept up to date by RaftNode
+        self.pressing = False  # something came that only pysyncobj's tick carries on
 
     # -- outwards -------------------------------------------------------------------
 
@@ -124,6 +127,17 @@ class Links(Transport):  # type: ignore[misc]
             if now_ns - link.sent_ns >= SIGN_OF_LIFE_NS:
                 self._emit(link, b"")
 
+    def deadline_ns(self) -> int | None:
+        """When tick() has a sign of life to give, or a silence to notice; None without peers."""
+        links = self._links.values()
+        times_ns = [link.sent_ns + SIGN_OF_LIFE_NS for link in links]
+        times_ns += [link.heard_ns + SILENCE_NS + 1 for link in links if link.connected]
+        return min(times_ns, default=None)
+
+    def alone(self) -> bool:
+        """There are peers, and none was heard of lately: pysyncobj starts no election then."""
+        return bool(self._links) and not any(link.connected for link in self._links.values())
+
     def connected(self) -> dict[str, bool]:
         """Which peers were heard of lately."""
         return {name: link.connected for name, link in self._links.items()}
@@ -150,7 +164,7 @@ class Links(Transport):  # type: ignore[misc]
         self._refuse_repeated(link, envelope)
         link.heard_ns = now_ns
         if not link.connected:
-            link.connected = True
+            link.connected = self.pressing = True
             self._onNodeConnected(link.node)
         if envelope.payload:
             self._deliver(link, envelope)
@@ -178,6 +192,8 @@ class Links(Transport):  # type: ignore[misc]
         message = parse(envelope.payload)
         kind = message["type"]
         term = self._journal.getCurrentTerm()
+        if kind not in CARRIED_ON_AT_ONCE:
+            self.pressing = True
         if kind == "next_node_idx" and envelope.term != term:
             raise _Dropped("other_term")
         if kind == "next_node_idx" and message["next_node_idx"] > self._journal.last_index + 1:

@@ -26,14 +26,24 @@ from typing import NamedTuple
 
 from replicast.auth.keyring import GROUP_KINDS, GROUP_NAMES, KeyRing, group_tag, node_tag
 from replicast.auth.recent import RecentMessages, Sent
+from replicast.auth.seal import seal, unseal
 from replicast.auth.session import Sessions
 from replicast.buggify import buggify
-from replicast.machine import Address, Destination, Group, Incoming, NodeId, Outgoing
+from replicast.machine import (
+    Address,
+    Destination,
+    Group,
+    Incoming,
+    NodeId,
+    Outgoing,
+    earliest,
+)
 from replicast.metrics import Counters
 from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.fragment import Assembler, FragmentLimits, Gaps, split
-from replicast.wire.header import HEADER_BYTES, MACED_BYTES, Header, pack_header, parse_header
+from replicast.wire.header import COPY, HEADER_BYTES, KIND_MASK, Header
 from replicast.wire.messages import MESSAGES
+from replicast.wire.schema import Message
 from replicast.wire.session_messages import (
     GAP_RUNS_MAX,
     SESSION_TYPES,
@@ -46,7 +56,6 @@ from replicast.wire.session_messages import (
 )
 
 UDP_TYPE_MAX = 59  # sessions, chunks, names; the rest runs on CURVE channels
-KIND_MASK, COPY = 0b011, 0b100
 COPIED_GROUP = 0xFFFF  # Group.number of a unicast copy: the group's kind is known, not its number
 DATAGRAM_BYTES_MIN = 512
 # All fragments but the last fill their datagram: so the pieces that are kept cannot be tiny.
@@ -182,11 +191,13 @@ class Endpoint:
     def _emit(
         self, to: Address | Group, tag: bytes, sent: Sent, index: int = 0, piece: bytes = b""
     ) -> None:
-        epoch = self._keys.current
-        head = pack_header(
+        keys = self._keys
+        payload = seal(
+            keys.keyed[keys.current],
+            tag,
             sent.type,
             sent.flags,
-            epoch,
+            keys.current,
             sent.generation,
             sent.operation_id,
             self.node_id,
@@ -194,10 +205,9 @@ class Endpoint:
             sent.counter + index,
             index,
             sent.count,
-            len(piece),
+            piece,
         )
-        mac = self._keys.mac(epoch, head, tag, piece)
-        self._datagrams.append(Datagram(to, head + mac + piece))
+        self._datagrams.append(Datagram(to, payload))
 
     # -- in ------------------------------------------------------------------------
 
@@ -214,9 +224,11 @@ class Endpoint:
     def _receive(
         self, datagram: bytes, source: Address, group: Group | None, now_ns: int
     ) -> Incoming | None:
-        header = parse_header(datagram)
-        body = memoryview(datagram)[HEADER_BYTES:]
-        self._authenticate(header, datagram, body, group)
+        if group is None:
+            kind, tag = 0, self._tag
+        else:
+            kind, tag = GROUP_KINDS[group.kind], group_tag(group)
+        header = unseal(self._keys.keyed, kind, tag, datagram)
         if header.type in SESSION_TYPES:
             self._on_session_message(header, source, now_ns)
             return None
@@ -224,19 +236,22 @@ class Endpoint:
         if header.type > UDP_TYPE_MAX or header.type not in MESSAGES:
             raise WireError("unknown_type")
         if header.fragment_count == 1:
-            return self._deliver(header, body, source, group, now_ns)
-        whole = self._assemble(header, body, source, now_ns)
-        return None if whole is None else self._deliver(header, whole, source, group, now_ns)
+            message = decode(header.type, datagram, HEADER_BYTES)
+        else:
+            whole = self._assemble(header, datagram[HEADER_BYTES:], source, now_ns)
+            if whole is None:
+                return None
+            message = decode(header.type, whole)
+        return self._deliver(header, message, source, group, now_ns)
 
     def _deliver(
         self,
         header: Header,
-        body: bytes | memoryview,
+        message: Message,
         source: Address,
         group: Group | None,
         now_ns: int,
     ) -> Incoming | None:
-        message = decode(header.type, body)
         if isinstance(message, FragmentGaps):
             self._on_fragment_gaps(message, header.sender, source, now_ns)
             return None
@@ -247,22 +262,7 @@ class Endpoint:
             message, header.sender, header.operation_id, header.generation, source, group
         )
 
-    def _authenticate(
-        self, header: Header, datagram: bytes, body: memoryview, group: Group | None
-    ) -> None:
-        kind = 0 if header.flags & COPY else header.flags & KIND_MASK
-        if kind != (0 if group is None else GROUP_KINDS[group.kind]):
-            raise WireError("receiver")
-        if not self._keys.has(header.key_epoch):
-            raise WireError("key_epoch")
-        tag = self._tag if group is None else group_tag(group)
-        head, mac = datagram[:MACED_BYTES], datagram[MACED_BYTES:HEADER_BYTES]
-        if not self._keys.verify(header.key_epoch, head, tag, body, mac):
-            raise WireError("mac")
-
-    def _assemble(
-        self, header: Header, piece: memoryview, source: Address, now_ns: int
-    ) -> bytes | None:
+    def _assemble(self, header: Header, piece: bytes, source: Address, now_ns: int) -> bytes | None:
         whole = header.fragment_index == header.fragment_count - 1 or len(piece) >= ROOM_BYTES_MIN
         if header.fragment_count > self._message_bytes_max or not piece or not whole:
             raise WireError("fragment")
@@ -270,7 +270,7 @@ class Endpoint:
             raise WireError("fragment")  # fragment 0 would have no counter
         key = (header.sender, header.session, header.counter - header.fragment_index)
         meta = (header.type, header.operation_id, header.generation, header.fragment_count)
-        return self._assembler.add(key, header.fragment_index, meta, bytes(piece), source, now_ns)
+        return self._assembler.add(key, header.fragment_index, meta, piece, source, now_ns)
 
     def _on_fragment_gaps(
         self, gaps: FragmentGaps, sender: NodeId, source: Address, now_ns: int
@@ -395,7 +395,4 @@ class Endpoint:
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
-        fragments_ns, sessions_ns = self._assembler.deadline_ns(), self._sessions.deadline_ns()
-        if fragments_ns is None or sessions_ns is None:
-            return sessions_ns if fragments_ns is None else fragments_ns
-        return min(fragments_ns, sessions_ns)
+        return earliest(self._assembler.deadline_ns(), self._sessions.deadline_ns())

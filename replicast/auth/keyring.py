@@ -18,13 +18,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from hashlib import blake2b
-from hmac import compare_digest
 
 from replicast.machine import Group, NodeId
 from replicast.wire.codec_pure import Buffer
 from replicast.wire.header import MAC_BYTES
 
 KEY_BYTES = 32
+TAG_BYTES = 8
 EPOCHS_MAX = 2
 GROUP_KINDS = {"negotiating": 1, "rendezvous": 2}
 GROUP_NAMES = {number: name for name, number in GROUP_KINDS.items()}
@@ -40,10 +40,18 @@ def group_tag(group: Group) -> bytes:
     return struct.pack("<II", GROUP_KINDS[group.kind], group.number)
 
 
-class KeyRing:
-    """At most two key epochs; `current` is the one that sends."""
+def mac_of(keyed: blake2b, head: bytes, tag: bytes, body: Buffer) -> bytes:
+    """The MAC; `keyed` is the state that has taken in the mac key and nothing else."""
+    state = keyed.copy()
+    state.update(head + tag)
+    state.update(body)
+    return state.digest()
 
-    __slots__ = ("_cluster_id", "_keys", "_macs", "current")
+
+class KeyRing:
+    """At most two key epochs; `current` is the one that sends. `keyed`: a MAC's beginning of each."""
+
+    __slots__ = ("_cluster_id", "_keys", "current", "keyed")
 
     def __init__(self, cluster_id: bytes, current: int, keys: Mapping[int, bytes]) -> None:
         if current not in keys or len(keys) > EPOCHS_MAX:
@@ -53,22 +61,15 @@ class KeyRing:
         self._cluster_id = cluster_id
         self.current = current
         self._keys = dict(keys)
-        self._macs = {epoch: _keyed(cluster_id, key) for epoch, key in keys.items()}
+        self.keyed = {epoch: _keyed(cluster_id, key) for epoch, key in keys.items()}
 
     def has(self, epoch: int) -> bool:
         """Is this epoch valid?"""
-        return epoch in self._macs
+        return epoch in self.keyed
 
     def mac(self, epoch: int, head: bytes, tag: bytes, body: Buffer) -> bytes:
         """The 16-byte MAC under `epoch`, which must be valid."""
-        state = self._macs[epoch].copy()
-        state.update(head + tag)
-        state.update(body)
-        return state.digest()
-
-    def verify(self, epoch: int, head: bytes, tag: bytes, body: Buffer, mac: bytes) -> bool:
-        """Is `mac` right? False for an epoch that is not valid."""
-        return epoch in self._macs and compare_digest(self.mac(epoch, head, tag, body), mac)
+        return mac_of(self.keyed[epoch], head, tag, body)
 
     def rotated(self, epoch: int, key: bytes) -> KeyRing:
         """Both this ring's current key and the new one are valid; the new one sends."""

@@ -11,7 +11,7 @@ REPAIRS_MAX rounds.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from dataclasses import dataclass
 
 from replicast.machine import Destination, NodeId
@@ -41,21 +41,22 @@ class Sent:
 
 
 class RecentMessages:
-    """A ring of Sent, oldest first."""
+    """A ring of Sent, oldest first. Adding is what happens with every message; that one is
+    asked for is rare, so there is no index."""
 
     def __init__(self, count_max: int, bytes_max: int) -> None:
         self._count_max = count_max
         self._bytes_max = bytes_max
-        self._ring: OrderedDict[int, Sent] = OrderedDict()
+        self._ring: deque[Sent] = deque()
         self._bytes = 0
 
     def add(self, sent: Sent) -> None:
         """Remember; the oldest make room."""
         ring = self._ring
-        ring[sent.counter] = sent
+        ring.append(sent)
         self._bytes += len(sent.body)
         while len(ring) > self._count_max or self._bytes > self._bytes_max:
-            self._bytes -= len(ring.popitem(last=False)[1].body)
+            self._bytes -= len(ring.popleft().body)
 
     def claim(self, counter: int, node_id: NodeId, now_ns: int) -> Sent | None:
         """The message that used `counter`, if it may go to this node again; marks it as gone."""
@@ -71,17 +72,16 @@ class RecentMessages:
 
     def repair(self, counter: int, node_id: NodeId, now_ns: int) -> Sent | None:
         """The message to this node whose fragment 0 had `counter`; counts the round."""
-        sent = self._ring.get(counter)
-        if sent is None or sent.to != node_id or now_ns - sent.sent_ns > AGE_MAX_NS:
+        sent = self._find(counter)
+        if sent is None or sent.counter != counter or sent.to != node_id:
+            return None
+        if now_ns - sent.sent_ns > AGE_MAX_NS:
             return None
         sent.repairs += 1
         return sent if sent.repairs <= REPAIRS_MAX else None
 
     def _find(self, counter: int) -> Sent | None:
-        found = self._ring.get(counter)
-        if found is not None:
-            return found
-        for sent in reversed(self._ring.values()):  # a later fragment; counters only grow
+        for sent in reversed(self._ring):  # counters only grow
             if sent.counter <= counter:
                 return sent if counter < sent.counter + sent.count else None
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from replicast.sim.run import Result, run_test
 from replicast.sim.test_file import Test, load_test
 
 PROBLEMS_SHOWN = 5
+INTERRUPTED = 130  # exit status
 
 
 class _Sim(click.Group):
@@ -92,36 +94,37 @@ def run_command(
 def sweep(
     tests: dict[Path, Test], chosen: list[tuple[Path, int]], jobs: int, trace: Path | None
 ) -> int:
-    """Run (file, seed) pairs; print what failed and how to replay it."""
-    failed: list[tuple[Path, Result]] = []
+    """Run (file, seed) pairs; print what failed and how to replay it. Ctrl-C ends it early: what
+    ran until then is summed up."""
+    done = failed = 0
     totals = [0.0] * 5
     taken: dict[str, int] = {}
-    for done, (file, result) in enumerate(_results(tests, chosen, jobs, trace), 1):
-        totals = [
-            a + b
-            for a, b in zip(
-                totals,
-                _figures(result),
-                strict=True,
-            )
-        ]
-        for name, count in result.points.items():
-            taken[name] = taken.get(name, 0) + count
-        if result.verdict != "ok":
-            failed.append((file, result))
-            _tell_failure(file, result)
-        elif len(chosen) == 1:
-            click.echo(f"{result.fingerprint}  {result.shape}")
-        _tell_progress(done, len(chosen), len(failed))
+    interrupted = False
+    try:
+        for done, (file, result) in enumerate(_results(tests, chosen, jobs, trace), 1):
+            totals = [a + b for a, b in zip(totals, _figures(result), strict=True)]
+            for name, count in result.points.items():
+                taken[name] = taken.get(name, 0) + count
+            if result.verdict != "ok":
+                failed += 1
+                _tell_failure(file, result)
+            elif len(chosen) == 1:
+                click.echo(f"{result.fingerprint}  {result.shape}")
+            _tell_progress(done, len(chosen), failed)
+    except KeyboardInterrupt:
+        if not done:
+            raise
+        interrupted = True
     seconds, operations, refused, faults, cpu_seconds = totals
     click.echo(
-        f"{len(chosen)} runs, {len(failed)} failed: {seconds:.0f} virtual seconds, "
+        f"{done} runs{f' of {len(chosen)}' if interrupted else ''}, {failed} failed: "
+        f"{seconds:.0f} virtual seconds, "
         f"{operations:.0f} operations, {refused:.0f} without an answer, {faults:.0f} faults; "
         f"{cpu_seconds:.0f} CPU seconds, {seconds / max(cpu_seconds, 0.001):.1f} times real time"
     )
     if taken and len(chosen) > 1:
         _tell_points(taken)
-    return 1 if failed else 0
+    return 1 if failed else INTERRUPTED if interrupted else 0
 
 
 def _figures(result: Result) -> tuple[float, ...]:
@@ -132,14 +135,16 @@ def _figures(result: Result) -> tuple[float, ...]:
 def _results(
     tests: dict[Path, Test], chosen: list[tuple[Path, int]], jobs: int, trace: Path | None
 ) -> Iterator[tuple[Path, Result]]:
-    if jobs == 1 or len(chosen) == 1:
+    if len(chosen) == 1:
+        [(path, seed)] = chosen
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(trace.open("w")) if trace is not None else None
-            for path, seed in chosen:
-                yield path, run_test(tests[path], seed, file)
+            yield path, run_test(tests[path], seed, file)
         return
     # Fresh processes now and then: what a run leaves behind is not all given back.
-    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=20) as pool:
+    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who gave the work out
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(jobs, signal.signal, ignore, maxtasksperchild=20) as pool:
         wanted = [(path, tests[path], seed) for path, seed in chosen]
         yield from pool.imap_unordered(_one, wanted)
 

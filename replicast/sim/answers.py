@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicast.flexhash.table import Table
 from replicast.machine import Incoming, Outgoing
-from replicast.sim.loop import Clock
+from replicast.sim.turns import Clock
 from replicast.wire import chunk_messages as chunks
 from replicast.wire import name_messages as names
 from replicast.wire.reasons import Reason

@@ -31,6 +31,8 @@ FRAMES_MAX = 1000
 class SimFrame:
     """A message part; the last one knows whose key its connection has proved."""
 
+    __slots__ = ("_user", "bytes")
+
     def __init__(self, data: bytes, user: str = "") -> None:
         self.bytes = data
         self._user = user
@@ -241,7 +243,7 @@ class Connection:
         server.admit(self)
 
     def _at_server(self, parts: list[bytes]) -> None:
-        frames = [SimFrame(self.peer), *(SimFrame(part, self._user) for part in parts)]
+        frames = [SimFrame(self.peer), *[SimFrame(part, self._user) for part in parts]]
         self._server.arrive(frames)
 
     def _at_client(self, parts: list[bytes]) -> None:
@@ -295,7 +297,7 @@ class Pipe:
         if self._moving or not self._queue:
             return
         now_ns = self._world.time_ns
-        size_bytes = sum(len(part) for part in self._queue[0])
+        size_bytes = sum(map(len, self._queue[0]))
         delay_ns = self._network.connection_delay(self._source, self._target, size_bytes)
         self._moving = True
         if delay_ns is None:

@@ -33,9 +33,9 @@ from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
 from replicast.sim.cores import cores_of
 from replicast.sim.damage import Damage
-from replicast.sim.loop import Clock
 from replicast.sim.network import Network
 from replicast.sim.process import Main, Process, SimRuntime, Wires
+from replicast.sim.turns import Clock
 from replicast.sim.upkeep import Upkeep, cure
 from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
 from replicast.sim.watch import Watch
@@ -233,9 +233,13 @@ class SimCluster:
         self.world.after(CORES_NS, note)
 
     def _note_cores(self, unit: Unit, root: object) -> None:
-        """So that a trace says which classes ran, and from which files."""
+        """So that a trace says which classes ran, and from which files. Compiled or not, it is the
+        same run, so this is not part of its fingerprint."""
+        world = self.world
+        if not world.trace.kept:
+            return
         cores = [f"{name}: {file}" for name, file in cores_of(root).items()]
-        self.world.note(unit.process.name, "cores", cores=cores)
+        world.trace.describe(world.time_ns, unit.process.name, "cores", cores=cores)
 
     def crash_target(self, unit: Unit) -> None:
         """As kill -9 of one process: what it wrote is in the page cache, synced or not."""

@@ -21,7 +21,8 @@ from replicast.gateway import chunks as gateway_chunks
 from replicast.gateway import initiator as gateway_initiator
 from replicast.gateway import requests as gateway_requests
 from replicast.gateway.open import OpenedInitiator
-from replicast.sim.sockets import CONTROL_COUNT_MAX, JOBS_MAX
+from replicast.sim.inbox_pure import CONTROL_COUNT_MAX
+from replicast.sim.sockets import JOBS_MAX
 from replicast.target import answers, chunks, get, put, reserve, verify
 from replicast.target.admission import CHUNK_BYTES_MAX
 from replicast.target.daemon import TargetDaemon

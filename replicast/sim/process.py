@@ -23,9 +23,10 @@ from replicast.memory_disk import MemoryDisk
 from replicast.metrics import Counters
 from replicast.runtime import Runtime
 from replicast.sim.channels import Exchange, SimContext
-from replicast.sim.loop import Clock, SimLoop
+from replicast.sim.loop import SimLoop
 from replicast.sim.network import Network
 from replicast.sim.sockets import SimNet, SimSocket
+from replicast.sim.turns import Clock
 from replicast.sim.watch import Watch
 from replicast.sim.world import World
 from replicast.transport.net import Reassembly
@@ -92,7 +93,7 @@ class SimRuntime(Runtime):
             self._process.host,
             self._number,
             self._loop.readable,
-            self.alive,
+            self._loop.alive,
         )
         self._contexts.append(context)
         return CurveHub(counters, context)  # type: ignore[arg-type]
@@ -105,7 +106,7 @@ class SimRuntime(Runtime):
             self._sockets,
             self._number(),
             self._loop.readable,
-            self.alive,
+            self._loop.alive,
         )
         self._nets.append(net)
         return net

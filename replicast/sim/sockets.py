@@ -1,8 +1,7 @@
 """The UDP side of a simulated process: sockets that are only names, and a NetThread without one.
 
-SimNet does what replicast/transport/net_pure.py defines, on the simulated network: payload goes
-into the process's own Reassembly, everything else is queued for take(). A datagram that arrives
-at a paused process waits in its socket buffer, which has a size.
+SimNet does what replicast/transport/net_pure.py defines, on the simulated network. A datagram
+that arrives at a paused process waits in its inbox, which has a size.
 """
 
 from __future__ import annotations
@@ -11,14 +10,13 @@ import itertools
 from collections.abc import Callable
 
 from replicast.machine import Address
-from replicast.sim.network import Network
+from replicast.sim.network import Inbox, Network
 from replicast.sim.world import World
-from replicast.transfer_header import header_for, index_runs, is_payload
-from replicast.transport.net import FeedCode, Reassembly
-from replicast.transport.net_pure import COUNTERS, Control, check_job
+from replicast.transfer_header import header_for, index_runs
+from replicast.transport.net import Reassembly
+from replicast.transport.net_pure import check_job
 
 SOCKET_BYTES = 4 << 20
-CONTROL_COUNT_MAX, CONTROL_BYTES_MAX = 8192, 16 << 20
 JOBS_MAX, JOB_BYTES_MAX = 1024, 256 << 20
 
 
@@ -43,7 +41,7 @@ class SimSocket:
         """SimNet lets go of it."""
 
 
-class SimNet:
+class SimNet(Inbox):
     """See the module header; `readable` tells the process's loop."""
 
     def __init__(
@@ -56,106 +54,38 @@ class SimNet:
         readable: Callable[[int], None],
         alive: Callable[[], bool],
     ) -> None:
-        self.reassembly = buffers
-        self._world, self._network = world, network
-        self._sockets, self._number = sockets, number
-        self._readable, self._alive = readable, alive
+        super().__init__(network, buffers, number, readable, alive)
+        self._world, self._wire, self._sockets = world, network, sockets
         self._tags: dict[int, SimSocket] = {}
-        self._controls: list[Control] = []
-        self._control_bytes = 0
-        self._done: list[int] = []
-        self._jobs: dict[int, int] = {}
-        self._notified = self._stopped = False
-        self._counters = dict.fromkeys(COUNTERS, 0)
 
     # -- sockets and life -------------------------------------------------------------
 
     def add_socket(self, fd: int, tag: int) -> None:
         place = self._sockets[fd]
-        self._tags[tag] = place
-
-        def deliver(datagram: bytes, source: Address) -> None:
-            self._deliver(tag, datagram, source)
-
+        self._tags[tag], self.addresses[tag] = place, place.address
         if place.group is None:
-            self._network.ports[place.address] = deliver
+            self._wire.ports[place.address] = self.port(tag)
         else:
-            self._network.groups.setdefault(place.group, {})[place.address[0]] = deliver
+            members = self._wire.groups.setdefault(place.group, {})
+            members[place.address[0]] = self.port(tag)
 
     def remove_socket(self, tag: int) -> None:
         place = self._tags.pop(tag)
+        del self.addresses[tag]
         if place.group is None:
-            self._network.ports.pop(place.address, None)
+            self._wire.ports.pop(place.address, None)
         else:
-            self._network.groups.get(place.group, {}).pop(place.address[0], None)
+            self._wire.groups.get(place.group, {}).pop(place.address[0], None)
 
     def start(self) -> None:
         """Nothing to start."""
 
     def stop(self) -> None:
-        self._stopped = True
+        self.shut()
         for tag in list(self._tags):
             self.remove_socket(tag)
 
-    def fileno(self) -> int:
-        return self._number
-
-    # -- in ---------------------------------------------------------------------------
-
-    def _deliver(self, tag: int, datagram: bytes, source: Address) -> None:
-        if self._stopped or not self._alive():
-            return
-        self._counters["received_bytes"] += len(datagram)
-        if not is_payload(datagram):
-            self._counters["received_control"] += 1
-            news = self._queue(tag, datagram, source)
-        else:
-            self._counters["received_payload"] += 1
-            code = self.reassembly.feed(datagram)
-            if code == FeedCode.DELIVER:
-                news = self._queue(tag, datagram, source)
-            else:
-                news = code == FeedCode.COMPLETED
-        if news:
-            self._notify()
-
-    def _queue(self, tag: int, datagram: bytes, source: Address) -> bool:
-        full = len(self._controls) >= CONTROL_COUNT_MAX
-        if full or self._control_bytes + len(datagram) > CONTROL_BYTES_MAX:
-            self._counters["dropped_queue_full"] += 1
-            return False
-        self._controls.append((tag, datagram, source))
-        self._control_bytes += len(datagram)
-        return True
-
-    def _notify(self) -> None:
-        if not self._notified:
-            self._notified = True
-            self._counters["wake_ups"] += 1
-            self._readable(self._number)
-
-    def take(self) -> tuple[list[Control], list[bytes], list[int]]:
-        self._notified = False
-        controls, self._controls = self._controls, []
-        self._control_bytes = 0
-        done, self._done = self._done, []
-        for job in done:
-            del self._jobs[job]
-        return controls, self.reassembly.take_completed(), done
-
     # -- out --------------------------------------------------------------------------
-
-    def send_control(self, datagrams: list[Control]) -> int:
-        if self._stopped or not self._alive():
-            return 0
-        for tag, payload, address in datagrams:
-            self._send(tag, payload, address)
-        self._counters["sent_control"] += len(datagrams)
-        return len(datagrams)
-
-    def _send(self, tag: int, datagram: bytes, address: Address) -> int:
-        self._counters["sent_bytes"] += len(datagram)
-        return self._network.send(self._tags[tag].address, address, datagram)
 
     def submit_payload(
         self,
@@ -170,11 +100,11 @@ class SimNet:
         addresses: list[Address],
     ) -> bool:
         check_job(transfer_id, buffer, datagram_bytes, size_bytes, addresses, sender)
-        if self._stopped or not self._alive():
+        if not self.is_open():
             return False
-        if len(self._jobs) >= JOBS_MAX or sum(self._jobs.values()) + size_bytes > JOB_BYTES_MAX:
+        if len(self.jobs) >= JOBS_MAX or sum(self.jobs.values()) + size_bytes > JOB_BYTES_MAX:
             return False
-        self._jobs[job_id] = size_bytes
+        self.jobs[job_id] = size_bytes
         view = memoryview(buffer).cast("B")
         left_ns = self._world.time_ns
         runs = index_runs(ranges, size_bytes, datagram_bytes)
@@ -183,16 +113,6 @@ class SimNet:
             start = index * datagram_bytes
             datagram = header.pack() + bytes(view[start : start + header.length])
             for address in addresses:
-                left_ns = self._send(tag, datagram, address)
-                self._counters["sent_payload"] += 1
-
-        def left() -> None:
-            if not self._stopped and self._alive():
-                self._done.append(job_id)
-                self._notify()
-
-        self._world.at(left_ns, left)
+                left_ns = self.send_payload(tag, datagram, address)
+        self._world.at(left_ns, lambda: self.finish(job_id))
         return True
-
-    def stats(self) -> dict[str, int]:
-        return dict(self._counters)

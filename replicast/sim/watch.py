@@ -20,7 +20,7 @@ from replicast.sim.fences import Fences
 from replicast.sim.generations import Generations
 from replicast.sim.leaders import Leaders
 from replicast.sim.leases import Leases
-from replicast.sim.loop import Clock
+from replicast.sim.turns import Clock
 from replicast.sim.world import World
 from replicast.wire import control_messages as cm
 from replicast.wire.frame import unpack_frame

@@ -11,15 +11,14 @@ or global randomness, so a seed is a run. The fingerprint covers every traced ev
 
 from __future__ import annotations
 
-import heapq
 import json
 import random
-from collections.abc import Callable
-from hashlib import blake2b
 from typing import IO, Any
 
-INSTANT_EVENTS_MAX = 50_000
-Action = Callable[[], None]
+import xxhash
+
+from replicast.sim.turns import INSTANT_EVENTS_MAX, Events
+
 SHOWN_BYTES_MAX = 16 << 10  # of a message; longer ones show their size
 
 
@@ -28,7 +27,7 @@ class Trace:
 
     def __init__(self, file: IO[str] | None = None) -> None:
         self._file = file
-        self._hash = blake2b(digest_size=16)
+        self._hash = xxhash.xxh3_128()  # nobody forges a trace, and it sees 20 MB a run
         self.count = 0
 
     def fingerprint(self) -> str:
@@ -41,66 +40,48 @@ class Trace:
         text = f"{time_ns} {process} {what} {len(data)} "
         if more:
             text += " ".join([f"{key}={value!r}" for key, value in more.items()])
-        self._hash.update(text.encode() + data)
+        self._hash.update(text.encode())
+        self._hash.update(data)
         if self._file is not None:
             line = {"t": time_ns, "process": process, "what": what, **more}
             if data:
                 line["bytes"] = len(data)
             if 0 < len(data) <= SHOWN_BYTES_MAX:
                 line["data"] = data.hex()
+            self._write(line)
+
+    @property
+    def kept(self) -> bool:
+        """Whether anybody will read it."""
+        return self._file is not None
+
+    def describe(self, time_ns: int, process: str, what: str, **more: Any) -> None:
+        """A line for the reader only: about the run, nothing that happened in it."""
+        self._write({"t": time_ns, "process": process, "what": what, **more})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._file is not None:
             self._file.write(json.dumps(line, default=str) + "\n")
 
 
-class World:
+class World(Events):
     """Everything that happens, in one thread."""
 
     def __init__(self, seed: int, trace: Trace | None = None) -> None:
+        super().__init__()
         self.seed = seed
         self.rng = random.Random(seed)
-        self.time_ns = 0
         self.trace = trace or Trace()
-        self.event_count = 0
         self.failures: list[str] = []
-        self._heap: list[tuple[int, int, Action]] = []
-        self._made = self._in_this_instant = 0
 
     def fork_rng(self) -> random.Random:
         """A generator of its own for one part, so that parts do not disturb each other."""
         return random.Random(self.rng.getrandbits(64))
 
-    def at(self, time_ns: int, action: Action) -> None:
-        """Do `action` at `time_ns`, or now when that has passed."""
-        self._made += 1
-        at_ns = time_ns if time_ns > self.time_ns else self.time_ns
-        heapq.heappush(self._heap, (at_ns, self._made, action))
-
-    def after(self, delay_ns: int, action: Action) -> None:
-        """Do `action` after `delay_ns`."""
-        self.at(self.time_ns + delay_ns, action)
-
-    def busy(self) -> bool:
-        """Whether something else is to happen in this very instant."""
-        return bool(self._heap) and self._heap[0][0] <= self.time_ns
-
-    def run_until(self, time_ns: int, done: Callable[[], bool] | None = None) -> bool:
-        """Run to `time_ns`; earlier when `done()` holds after an event. Whether it did."""
-        heap = self._heap
-        while heap and heap[0][0] <= time_ns:
-            at_ns, _, action = heapq.heappop(heap)
-            self._in_this_instant = self._in_this_instant + 1 if at_ns == self.time_ns else 0
-            self.time_ns = at_ns
-            self.event_count += 1
-            action()
-            if self._in_this_instant > INSTANT_EVENTS_MAX:
-                self.fail(
-                    f"time stands still: {INSTANT_EVENTS_MAX} events in one instant",
-                    checker="liveness",
-                )
-                return False
-            if done is not None and done():
-                return True
-        self.time_ns = max(self.time_ns, time_ns)
-        return False
+    def stands_still(self) -> None:
+        """Something goes on for ever in no time."""
+        what = f"time stands still: {INSTANT_EVENTS_MAX} events in one instant"
+        self.fail(what, checker="liveness")
 
     def note(self, process: str, what: str, **more: Any) -> None:
         """One line of the trace."""

@@ -50,7 +50,7 @@ class UdpCallbacks:
     on_incoming: Callable[[Incoming, int], None]
     on_completed: Callable[[list[bytes], int], None]
     on_sent: Callable[[SendPayload, int], None]
-    on_delivered: Callable[[], None]
+    on_delivered: Callable[[int], None]
 
 
 def payload_bytes(bind: Address, runtime: Runtime = SYSTEM) -> int:

@@ -4,7 +4,7 @@
               -- transfers complete -----------------------> on_completed
               -- payload jobs that have left --------------> on_sent
               -- that was all of one wake-up --------------> on_delivered
-    send(Outgoing), send_payload(SendPayload) <-- the daemon; then flush()
+    send(Outgoing), send_payload(SendPayload) <-- the daemon; then flush(), but in callbacks
 
 Owns the unicast socket, the thread, the memberships and the endpoint's timer; it
 knows no protocol. Without a multicast plan a message to a Group goes by unicast to
@@ -54,7 +54,7 @@ class UdpShell:
         on_incoming: Callable[[Incoming, int], None],
         on_completed: Callable[[list[bytes], int], None],
         on_sent: Callable[[SendPayload, int], None],
-        on_delivered: Callable[[], None],
+        on_delivered: Callable[[int], None],
         fan_out: Callable[[Outgoing], Iterable[NodeId]],
         plan: MulticastPlan | None = None,
         memberships: Memberships | None = None,
@@ -185,8 +185,9 @@ class UdpShell:
 
     def _report_ended(self) -> None:
         ended, self._ended = self._ended, []
-        self._report(ended, self._now_ns())
-        self._guard(self._on_delivered)
+        now_ns = self._now_ns()
+        self._report(ended, now_ns)
+        self._guard(self._on_delivered, now_ns)
         self.flush()
 
     def _report(self, events: list[SendPayload], now_ns: int) -> None:
@@ -207,7 +208,7 @@ class UdpShell:
             self._guard(self._on_completed, completed, now_ns)
         self._report([self._jobs.pop(job) for job in sent], now_ns)
         self._submit_waiting()
-        self._guard(self._on_delivered)
+        self._guard(self._on_delivered, now_ns)
         self.flush()
         self._timer.arm(self.endpoint.deadline_ns())  # only what arrives moves its deadline
 

@@ -1,6 +1,7 @@
 """The body codec: the definition in Python. native/_codec.pyx is its faster twin.
 
-encode(message) -> body; decode(number, body) -> message. A body that is short,
+encode(message) -> body; decode(number, body) -> message (or a buffer in which the body
+begins at `start`, behind a header, and goes to the end). A body that is short,
 long, over a declared maximum, not canonical or of an unknown type raises
 WireError with a reason that callers count; nothing else ever escapes decode().
 encode() raises WireError("range") for a value that does not fit its field and
@@ -35,12 +36,14 @@ def encode(message: Message) -> bytes:
     return bytes(out)
 
 
-def decode(number: int, body: Buffer) -> Message:
+def decode(number: int, body: Buffer, start: int = 0) -> Message:
     """The message `number` in `body`; raises WireError (unknown_type, truncated, trailing, range)."""
+    if start < 0:
+        raise ValueError("a body does not begin before its buffer")
     cls = MESSAGES.get(number)
     if cls is None:
         raise WireError("unknown_type")
-    value, end = _decode_struct(cls, bytes(body), 0)
+    value, end = _decode_struct(cls, bytes(body), start)
     if end != len(body):
         raise WireError("trailing")
     return value  # type: ignore[no-any-return]

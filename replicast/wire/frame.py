@@ -30,4 +30,4 @@ def unpack_frame(frame: bytes | memoryview) -> tuple[Message, bytes, int]:
     if len(frame) < HEADER.size:
         raise WireError("truncated")
     number, operation_id, generation = HEADER.unpack_from(frame)
-    return decode(number, memoryview(frame)[HEADER.size :]), operation_id, generation
+    return decode(number, frame, HEADER.size), operation_id, generation

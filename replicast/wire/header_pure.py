@@ -1,4 +1,4 @@
-"""The 80-byte header of control datagrams: the definition (native/_codec.pyx has the twin).
+"""The 80-byte header of control datagrams: the definition (native/_header.pyx has the twin).
 
     offset size
          0    4  magic "RCu1"
@@ -34,6 +34,7 @@ HEADER_BYTES = 80
 MAC_BYTES = 16
 MACED_BYTES = HEADER_BYTES - MAC_BYTES
 FLAGS_MAX = 0b111
+KIND_MASK, COPY = 0b011, 0b100
 _LAYOUT = struct.Struct("<IBBBBQ16sQQQHHI")
 
 

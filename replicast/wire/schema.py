@@ -79,10 +79,10 @@ def _plan(cls: type) -> tuple[tuple[str, Kind], ...]:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def struct(cls: S) -> S:
-    """Declare a nested record (kw-only frozen dataclass with a codec plan)."""
+    """Declare a nested record: a kw-only dataclass with a codec plan, immutable as frozen.py says."""
     if hasattr(cls, "__post_init__"):
         raise TypeError(f"{cls.__name__}: a decoder makes structs without __post_init__")
-    made: Any = dataclass(frozen=True, slots=True, kw_only=True)(cls)
+    made: Any = dataclass(unsafe_hash=True, slots=True, kw_only=True)(cls)
     made.PLAN = _plan(made)
     return made  # type: ignore[no-any-return]
 

@@ -64,10 +64,11 @@ class Appends:
         for flight in islice(self._flights, place, None):
             flight.token, flight.done, flight.again_ns = 0, False, again_ns
 
-    def deadlines(self) -> Iterator[int]:
+    def deadline_ns(self) -> int | None:
         """When something is to be handed out again."""
         if self._flights and not self._flights[0].token:
-            yield self._flights[0].again_ns
+            return self._flights[0].again_ns
+        return None
 
     def blocked(self) -> bool:
         """Does something wait that has to go first?"""
@@ -86,10 +87,11 @@ class Appends:
         records: list[RowRecord] = []
         marks: list[tuple[RowReplica, int, int]] = []
         size_bytes = 0
+        bytes_max = buggified("names/flight-small", FLIGHT_BYTES_MAX, 0)
         for replica in replicas:
             fresh, replica.log.records = replica.log.records, []
             for record in fresh:
-                if records and size_bytes >= buggified("names/flight-small", FLIGHT_BYTES_MAX, 0):
+                if records and size_bytes >= bytes_max:
                     yield self._hand_out(records, marks)
                     records, marks, size_bytes = [], [], 0
                 records.append(record)

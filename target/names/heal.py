@@ -81,7 +81,9 @@ class Healer:
 
     def deadline_ns(self) -> int | None:
         """When step() has something to do."""
-        return min((wanted.due_ns for wanted in self._wanted.values()), default=None)
+        if not self._wanted:
+            return None
+        return min(wanted.due_ns for wanted in self._wanted.values())
 
     def on_item(self, item: AskEntryItem | GiveEntryItem, sender: NodeId) -> None:
         """A question or an answer of a peer."""

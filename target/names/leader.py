@@ -276,8 +276,9 @@ class Leadership:
             behind = follower.committed_index < self.replica.committed_index
             busy = busy or not follower.matched or bool(follower.flight) or behind
             busy = busy or follower.role != Role.IN_SYNC
-        busy = busy or self._members.unsettled
-        return now_ns + POLL_NS if busy else None
+        if busy:
+            return now_ns + POLL_NS
+        return self._members.due_ns if self._members.unsettled else None
 
     def _ask_again(self, now_ns: int) -> None:
         """(Re)start taking over; not in a tight loop when it leads nowhere."""

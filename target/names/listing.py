@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 
-from replicast.buggify import buggified, buggify
+from replicast.buggify import buggified
 from replicast.target.names.context import Buckets
 from replicast.target.names.leader import Leadership
 from replicast.target.names.requests import BUCKET_ACTIVE
@@ -42,6 +42,7 @@ def list_page(
     """The page; `rows` are those that may be answered for."""
     batch = min(BATCH_MAX, max(BATCH_MIN, 2 * request.limit // max(1, len(rows))))
     batch = buggified("names/scan-one", batch, 1)
+    page_bytes_max = buggified("names/page-short", page_bytes_max, 0)
     walks = [_newest(row, view, request, batch) for row, view in rows]
     entries: list[ListEntry] = []
     size, more = 0, False
@@ -51,8 +52,7 @@ def list_page(
         if version.summary.kind != OBJECT and not request.deleted:
             continue
         size += len(name) + ENTRY_BYTES
-        full = size > page_bytes_max or buggify("names/page-short")
-        if len(entries) >= request.limit or (entries and full):
+        if len(entries) >= request.limit or (entries and size > page_bytes_max):
             more = True
             break
         entries.append(ListEntry(name=name.decode(), summary=version.summary))

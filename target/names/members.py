@@ -19,13 +19,14 @@ POLL_NS = 25 * MS
 
 
 class Members:
-    """The followers of one leadership. `unsettled`: the set is not what it should be."""
+    """The followers of one leadership. `unsettled`: the set is not what it should be; then there
+    is something to tend() at `due_ns`."""
 
     def __init__(self, replica: RowReplica, context: RowContext, outbox: Outbox) -> None:
         self.followers: dict[int, Follower] = {}
         self.unsettled = True
         self._replica, self._context, self._outbox = replica, context, outbox
-        self._due_ns = 0
+        self.due_ns = 0
 
     def follow(self, vdev: int, role: Role, now_ns: int) -> Follower | None:
         """Begin to talk to a VDEV; None when nobody owns it."""
@@ -41,7 +42,7 @@ class Members:
         row = self._replica.row
         replicas = self._context.name_replicas(row)
         settled = self._context.table.names_since(row)
-        self.unsettled, self._due_ns = True, now_ns
+        self.unsettled, self.due_ns = True, now_ns
         for vdev in replicas:
             if vdev == self._replica.vdev_index:
                 continue
@@ -72,18 +73,20 @@ class Members:
 
     def tend(self, now_ns: int) -> list[Follower]:
         """Do what is due; returns followers to drop."""
-        if now_ns < self._due_ns:
+        if now_ns < self.due_ns:
             return []
-        if now_ns - self._due_ns > self._context.limits.resend_ns:
+        if now_ns - self.due_ns > self._context.limits.resend_ns:
             self._begin_to_wait_anew(now_ns)
         row = self._replica.row
         wanted, replicas = self._context.wanted(row), self._context.name_replicas(row)
         self.unsettled = self._misplaced(wanted, replicas)
-        self._due_ns = now_ns + (POLL_NS if self.unsettled else 4 * POLL_NS)
         for vdev in wanted:
             missing = vdev not in replicas and vdev not in self.followers
             if missing and self._context.is_up(vdev) and self._context.may_add(vdev, now_ns):
                 self.follow(vdev, Role.CATCHING_UP, now_ns)
+        candidates = any(f.role != Role.IN_SYNC for f in self.followers.values())
+        # Whom nobody follows yet may not be added now: that ends in seconds (may_add).
+        self.due_ns = now_ns + (POLL_NS if self.unsettled and candidates else 4 * POLL_NS)
         dropped: list[Follower] = []
         for follower in self.followers.values():
             if follower.role == Role.IN_SYNC:

@@ -63,7 +63,6 @@ class Outbox:
         self._bytes_max = message_bytes_max
         self._counters = counters
         self._items: dict[tuple[NodeId, type[Any]], list[Item]] = {}
-        self._local: list[Message] = []
         self._replies: list[Outgoing] = []
         self._events: list[Event] = []
         self._changes: dict[ChangeKey, dict[int, None]] = {}
@@ -107,14 +106,14 @@ class Outbox:
 
     def take_local(self) -> list[Message]:
         """Pack what waits; returns the messages of this target to itself."""
+        local: list[Message] = []
         for (node_id, kind), items in self._items.items():
             for message in self._pack(kind, items):
                 if node_id == self._node_id:
-                    self._local.append(message)
+                    local.append(message)
                 else:
                     self._events.append(SendPeer(node_id, message))
         self._items.clear()
-        local, self._local = self._local, []
         return local
 
     def take_outgoing(self) -> list[Outgoing]:
@@ -141,11 +140,11 @@ class Outbox:
     def _pack(self, kind: type[Any], items: list[Item]) -> Iterable[Message]:
         batch: list[Item] = []
         size = 0
+        count_max = buggified("names/one-item", ITEMS_PER_MESSAGE_MAX, 1)
         for item in items:
             item_bytes = ITEM_BYTES
             if isinstance(item, (AppendItem, FetchedItem, GiveEntryItem)):
                 item_bytes += sum(len(e.data) + 24 for e in item.entries)
-            count_max = buggified("names/one-item", ITEMS_PER_MESSAGE_MAX, 1)
             full = size + item_bytes > self._bytes_max or len(batch) >= count_max
             if batch and full:
                 yield MESSAGE_OF[kind](items=tuple(batch))

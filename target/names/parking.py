@@ -5,10 +5,10 @@ Bounded in count and in bytes of bodies; each has a deadline at which it is trie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from replicast.buggify import buggify
-from replicast.machine import Incoming
+from replicast.machine import Incoming, earliest
 from replicast.wire.name_messages import NamePut
 
 ANY_ROW = -1  # waits for a table
@@ -38,15 +38,20 @@ class Parking:
         """Something concerns all that wait."""
         self._woken = True
 
-    def deadlines(self) -> Iterator[int]:
-        """The earliest deadline of each row."""
+    def deadline_ns(self) -> int | None:
+        """The earliest deadline of all."""
+        due_ns: int | None = None
         for waiting in self._rows.values():
-            yield min(deadline_ns for deadline_ns, _ in waiting)
+            for deadline_ns, _ in waiting:
+                due_ns = earliest(due_ns, deadline_ns)
+        return due_ns
 
     def take(self, now_ns: int, ready: Callable[[int], bool]) -> list[tuple[Incoming, int]]:
         """Those to try again: (request, deadline)."""
         woken, self._woken = self._woken, False
         taken: list[tuple[Incoming, int]] = []
+        if not self._rows:
+            return taken
         for row, waiting in list(self._rows.items()):
             expired = any(deadline_ns <= now_ns for deadline_ns, _ in waiting)
             if woken or expired or row == ANY_ROW or ready(row):

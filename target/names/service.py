@@ -18,7 +18,7 @@ from typing import Any
 
 from replicast.buggify import buggified
 from replicast.flexhash.table import Table
-from replicast.machine import Event, Incoming, NodeId, Outgoing
+from replicast.machine import Event, Incoming, NodeId, Outgoing, earliest
 from replicast.metrics import Counters
 from replicast.target.names.appends import Appends
 from replicast.target.names.context import Buckets, Lease, RowContext
@@ -205,12 +205,11 @@ class NameService:
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
-        due = [*self._due.values(), *self._parking.deadlines()]
-        due += [again_ns for a in self._appends.values() for again_ns in a.deadlines()]
-        if self._to_touch:
-            due.append(self._now_ns + RETRY_NS)
-        others = (self._removals.deadline_ns(), self._healer.deadline_ns())
-        return min((*due, *(ns for ns in others if ns is not None)), default=None)
+        step_ns = min(self._due.values(), default=None)
+        touch_ns = self._now_ns + RETRY_NS if self._to_touch else None
+        again_ns = [appends.deadline_ns() for appends in self._appends.values()]
+        others_ns = (self._removals.deadline_ns(), self._healer.deadline_ns(), *again_ns)
+        return earliest(step_ns, touch_ns, self._parking.deadline_ns(), *others_ns)
 
     def take_outgoing(self) -> list[Outgoing]:
         """Replies to gateways."""
@@ -315,8 +314,8 @@ class NameService:
         if not ready:
             self._refuse(incoming, reason or Reason.NOT_READY)
             return None
-        limits = self.context.limits
-        self._outbox.reply(incoming, list_page(request, ready, limits.page_bytes_max))
+        page = list_page(request, ready, self.context.limits.page_bytes_max)
+        self._outbox.reply(incoming, page)
         return None
 
     def _refuse(self, incoming: Incoming, reason: Reason) -> None:
@@ -496,5 +495,6 @@ class NameService:
             if replica.log.records:
                 fresh.setdefault(vdev, []).append(replica)
         for vdev, appends in self._appends.items():
-            for event in appends.take(fresh.get(vdev, []), self._now_ns):
-                self._outbox.event(event)
+            if vdev in fresh or appends.blocked():
+                for event in appends.take(fresh.get(vdev, ()), self._now_ns):
+                    self._outbox.event(event)

@@ -6,9 +6,9 @@ All of it may be called from any thread.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
+from replicast.frozen import frozen
 from replicast.target.store import index
 from replicast.target.store.engine import StoreEngine
 from replicast.target.store.errors import RecordClass, VdevStatus
@@ -16,7 +16,7 @@ from replicast.target.store.index import ChunkInfo, EntryLocation
 from replicast.target.store.views import Views
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VdevStat:
     """Figures for bids, metrics and status. total_bytes is the capacity in effect."""
 

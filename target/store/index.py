@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from replicast.frozen import frozen
 from replicast.target.store.overlay import Overlay
 from replicast.target.store.record import Header, Kind
 from replicast.target.store.segment import Placed
@@ -35,7 +35,7 @@ _ROW_INDEX = struct.Struct(">IQ")
 _ENTRY = struct.Struct("<QQQQI")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChunkInfo:
     """A stored chunk and its place."""
 
@@ -49,7 +49,7 @@ class ChunkInfo:
     checksum: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryLocation:
     """A row log entry and its place; hand it to read_entry()."""
 

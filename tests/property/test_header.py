@@ -15,7 +15,7 @@ from replicast.wire import header_pure
 from replicast.wire.codec import WireError
 from replicast.wire.header import HEADER_BYTES, Header
 
-FAST: Any = header_pure if PURE else importlib.import_module("replicast.native._codec")
+FAST: Any = header_pure if PURE else importlib.import_module("replicast.native._header")
 FUZZ_COUNT = int(os.environ.get("REPLICAST_FUZZ_COUNT", "20000"))
 REASONS = {"short", "magic", "bad_version", "flags", "truncated", "trailing", "fragment"}
 WIDTHS = {

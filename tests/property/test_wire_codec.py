@@ -31,10 +31,10 @@ each_message = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__nam
 Outcome = tuple[str, object]
 
 
-def outcome(codec: Any, number: int, body: bytes) -> Outcome:
+def outcome(codec: Any, number: int, body: bytes, start: int = 0) -> Outcome:
     """The value, or the reason; anything else is a failure of the test."""
     try:
-        return ("value", codec.decode(number, body))
+        return ("value", codec.decode(number, body, start))
     except WireError as error:
         return ("error", error.reason)
 
@@ -80,6 +80,13 @@ def test_round_trip__both_twins(cls: type[Message]) -> None:
         assert encode(message) == body
         assert decode(cls.TYPE, body) == message == codec_pure.decode(cls.TYPE, body)
         assert decode(cls.TYPE, memoryview(b"xx" + body)[2:]) == message
+        assert decode(cls.TYPE, b"xx" + body, 2) == message
+        for start in (1, len(body) // 2, len(body), len(body) + 1):
+            found = outcome(FAST, cls.TYPE, body, start)
+            assert found == outcome(codec_pure, cls.TYPE, body, start)
+        for codec in (FAST, codec_pure):
+            with pytest.raises(ValueError, match="begin"):
+                codec.decode(cls.TYPE, body, -1)
 
     check()
 

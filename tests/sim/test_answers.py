@@ -15,7 +15,7 @@ from replicast.flexhash.entries import Policy, TargetEntry, VdevEntry, VdevState
 from replicast.flexhash.table import Rows, Table
 from replicast.machine import Incoming, Outgoing
 from replicast.sim.answers import Answers
-from replicast.sim.loop import Clock
+from replicast.sim.turns import Clock
 from replicast.sim.watch import Watch
 from replicast.sim.world import World
 from replicast.units import SECOND

@@ -49,11 +49,13 @@ OTHERS = (
     "replicast.sim.channels.SimContext",
     "replicast.sim.channels.SimZmqSocket",
     "replicast.sim.loop.SimLoop",
-    "replicast.sim.loop.SimTimer",
+    "replicast.native._simworld.SimTimer",
+    "replicast.sim.turns_pure.SimTimer",
     "replicast.sim.sockets.SimSocket",
     "replicast.sim.vdev.Drive",
     "replicast.sim.vdev.DriveCheckpoint",  # of LMDB, on the drive
     "replicast.memory_disk.Inode",
+    "replicast.memory_disk.Content",
 )
 STAND_IN_MODULES = ("replicast.sim.", "replicast.memory_disk.", "replicast.target.store.memory.")
 

@@ -120,4 +120,4 @@ def _harmed(cluster: SimCluster, victim) -> bool:
         cluster.wires.network.weather(victim.process.host, other.process.host).cut
         for other in others
     ]
-    return any(cut) or victim.process.loop._paused or not victim.process.running
+    return any(cut) or victim.process.loop.paused or not victim.process.running

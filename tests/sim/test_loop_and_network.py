@@ -16,8 +16,9 @@ from zmq.utils import z85
 from replicast.curve import CurveHub
 from replicast.keys import Identity, KeyPair, Role
 from replicast.sim.channels import Exchange, SimContext
-from replicast.sim.loop import Blocked, Clock, SimLoop
+from replicast.sim.loop import Blocked, SimLoop
 from replicast.sim.network import Network
+from replicast.sim.turns import Clock
 from replicast.sim.world import INSTANT_EVENTS_MAX, World
 from replicast.units import MS, SECOND
 

@@ -83,6 +83,21 @@ def test_recv__frames_that_answer_nothing() -> None:
     run(test)
 
 
+def test_hand_to__all_frames_in_order_those_before_it_too() -> None:
+    async def test() -> None:
+        async with channel(allowed()) as (server, client, _):
+            await until(lambda: client.send(frame(0)))
+            await until(lambda: len(server._queue) == 1)
+            got: list[bytes] = []
+            server.hand_to(lambda some: got.extend(received.frame for received in some))
+            for number in range(1, 300):
+                await until(lambda number=number: client.send(frame(number)))  # type: ignore[misc]
+            await until(lambda: len(got) == 300)
+            assert got == [frame(number) for number in range(300)]
+
+    run(test)
+
+
 def test_stranger__is_refused_and_counted() -> None:
     async def test() -> None:
         async with channel(allowed(), make_key_pair()) as (server, client, counters):

@@ -124,6 +124,16 @@ def test_poll__an_unsettled_row_is_looked_at_again_soon(desk: Desk) -> None:
     assert follower.role == Role.JOINING
 
 
+def test_poll__who_may_not_be_added_yet_is_looked_for_less_often(desk: Desk) -> None:
+    desk.context.note_removal(desk.candidate, desk.now_ns)
+    desk.members.tend(desk.now_ns)
+    assert desk.members.unsettled and desk.candidate not in desk.members.followers
+    assert desk.members.due_ns == desk.now_ns + 4 * POLL_NS
+    desk.tend()
+    assert desk.candidate in desk.members.followers
+    assert desk.members.due_ns == desk.now_ns + POLL_NS
+
+
 def test_silence__what_may_lie_unread_while_we_were_away_is_none(desk: Desk) -> None:
     desk.tend()
     other = next(v for v in desk.table.name_replicas(desk.row) if v != 1)

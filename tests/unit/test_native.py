@@ -10,10 +10,14 @@ import pytest
 
 # Compiled module -> who chooses between it and its definition.
 CHOOSERS = {
-    "_codec": ["replicast.wire.codec", "replicast.wire.header"],
+    "_codec": ["replicast.wire.codec"],
+    "_header": ["replicast.wire.header", "replicast.auth.seal"],
     "_net": ["replicast.transport.net"],
     "_reassembly": ["replicast.transport.net"],
     "_flexhash": ["replicast.flexhash.build"],
+    "_simworld": ["replicast.sim.turns"],
+    "_simwire": ["replicast.sim.network"],
+    "_raft_codec": ["replicast.flexhash.raft.codec"],
 }
 PAIRS = [(module, chooser) for module, choosers in CHOOSERS.items() for chooser in choosers]
 

@@ -131,7 +131,8 @@ class Cluster:
         self.cut: dict[tuple[str, str], bool] = {}
         self.in_flight: list[tuple[int, int, str, str, bytes]] = []
         self.last_arrival: dict[tuple[str, str], int] = {}
-        self.sent = 0
+        self.sent = self.ticks = 0
+        self.woken: set[str] = set()  # where something was submitted since the last tick
         self.duplicate = 0.0
         self.trace = hashlib.sha256()
         self.leaders: dict[int, str] = {}
@@ -178,11 +179,19 @@ class Cluster:
                 self.trace.update(f"{self.now_ns} {sender} {receiver}".encode() + frame)
                 self.nodes[receiver].receive(sender, frame, self.now_ns)
         for name in list(self.nodes):
-            self.nodes[name].tick(self.now_ns)
+            self._turn(name)
             self._watch(name)
             for receiver, frame in self.nodes[name].take_outgoing():
                 for _ in range(2 if self.rng.random() < self.duplicate else 1):
                     self._post(name, receiver, frame)
+
+    def _turn(self, name: str) -> None:
+        """As seldom as the node allows."""
+        node = self.nodes[name]
+        if name in self.woken or node.needs_tick() or node.deadline_ns() <= self.now_ns:
+            self.woken.discard(name)
+            self.ticks += 1
+            node.tick(self.now_ns)
 
     def _post(self, sender: str, receiver: str, frame: bytes) -> None:
         self.sent += 1
@@ -225,6 +234,7 @@ class Cluster:
                 self.acked.append(command)
 
         self.nodes[name].submit(command, answered, self.now_ns)
+        self.woken.add(name)
         return answers
 
     def commit(self, name: str, command: bytes) -> None:

@@ -29,6 +29,12 @@ def test_check__a_missing_seam_is_named(name: str, monkeypatch: pytest.MonkeyPat
         seams.check()
 
 
+def test_check__a_missing_attribute_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seams, "READ", ("_SyncObj__gone",))
+    with pytest.raises(seams.SeamError, match="_SyncObj__gone"):
+        seams.check()
+
+
 def test_check__another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seams, "VERSION", "0.3.18")
     with pytest.raises(seams.SeamError, match=r"0\.3\.18"):

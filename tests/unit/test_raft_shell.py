@@ -10,12 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from replicast.cli.ports import free_ports
 from replicast.curve import CurveHub
 from replicast.disks import ForgetfulDisk, RealDisk
-from replicast.flexhash.raft import shell as shell_module
 from replicast.flexhash.raft.node import Outcome, RaftNode, RaftSettings
 from replicast.flexhash.raft.shell import RaftShell, VoterAddress
 from replicast.keys import KeyPair, make_key_pair
@@ -164,8 +161,7 @@ def test_one_voter__power_loss_takes_nothing_that_was_answered(tmp_path: Path) -
     assert len(answered) > 100
 
 
-def test_wake__from_inside_a_turn_brings_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shell_module, "TICK_SECONDS", 1000)
+def test_wake__from_inside_a_turn_brings_another_one() -> None:
     turns = 0
 
     def after_turn(_now_ns: int) -> None:
@@ -182,9 +178,9 @@ def test_wake__from_inside_a_turn_brings_another_one(monkeypatch: pytest.MonkeyP
         hub = CurveHub()
         node: Any = SimpleNamespace(
             settings=SimpleNamespace(name="a"),
-            is_leader=True,
             tick=lambda now_ns: None,
             take_outgoing=list,
+            deadline_ns=lambda: now_ns() + 1_000_000 * MS,
             close=lambda: None,
             counters=hub.counters,
         )

@@ -58,7 +58,7 @@ class Daemon:
             on_incoming=self.on_incoming,
             on_completed=lambda ids, now_ns: self.note(self.completed.extend, ids),
             on_sent=lambda e, now_ns: self.note(self.sent.append, (e.transfer_id, e.token)),
-            on_delivered=lambda: self.on_delivered(),
+            on_delivered=lambda now_ns: self.on_delivered(),
             fan_out=lambda outgoing: self.peers,
             plan=plan,
             memberships=self.memberships,

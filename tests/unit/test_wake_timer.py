@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from replicast.sim.loop import Clock, SimLoop
+from replicast.sim.loop import SimLoop
+from replicast.sim.turns import Clock
 from replicast.sim.world import World
 from replicast.units import MS, SECOND
 from replicast.wake_timer import WakeTimer

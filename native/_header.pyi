@@ -1,0 +1,36 @@
+from collections.abc import Mapping
+from hashlib import blake2b
+
+from replicast.wire.codec_pure import Buffer
+from replicast.wire.header_pure import Header
+
+def pack_header(
+    type: int,
+    flags: int,
+    key_epoch: int,
+    generation: int,
+    operation_id: bytes,
+    sender: int,
+    session: int,
+    counter: int,
+    fragment_index: int,
+    fragment_count: int,
+    body_bytes: int,
+) -> bytes: ...
+def parse_header(datagram: Buffer) -> Header: ...
+def seal(
+    keyed: blake2b,
+    tag: bytes,
+    type: int,
+    flags: int,
+    key_epoch: int,
+    generation: int,
+    operation_id: bytes,
+    sender: int,
+    session: int,
+    counter: int,
+    fragment_index: int,
+    fragment_count: int,
+    body: bytes,
+) -> bytes: ...
+def unseal(keyed: Mapping[int, blake2b], kind: int, tag: bytes, datagram: Buffer) -> Header: ...

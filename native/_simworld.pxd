@@ -1,0 +1,29 @@
+"""What native/_simwire.pyx needs of the events."""
+
+from libc.stdint cimport int64_t
+
+ctypedef struct Entry:
+    int64_t at_ns
+    int64_t made
+    Py_ssize_t place
+
+
+cdef class Event:
+    cdef int happen(self) except -1
+
+
+cdef class Events:
+    cdef readonly int64_t time_ns
+    cdef readonly int64_t event_count
+    cdef Entry *_heap
+    cdef Py_ssize_t _count, _room
+    cdef list _actions
+    cdef int64_t _made, _in_this_instant
+    cdef object _running
+
+    cdef bint is_busy(self) noexcept
+    cdef int enter(self, turns) except -1
+    cdef int put(self, int64_t time_ns, action) except -1
+    cdef int _grow(self) except -1
+    cdef object _pop(self)
+    cdef bint _run(self, int64_t time_ns, done) except -1
