@@ -279,7 +279,7 @@ class Pipe:
         self._source, self._target = source, target
         self._watch = exchange.watch
         self._queue: deque[list[bytes]] = deque()
-        self._free_ns = 0
+        self._free_ns = self._held_ns = 0
         self._stuck_ns: int | None = None
         self._moving = False
 
@@ -320,14 +320,23 @@ class Pipe:
     def _arrive(self) -> None:
         self._moving = False
         if self._connection.check() and self._queue:
-            parts = self._queue.popleft()
+            parts, now_ns = self._queue.popleft(), self._world.time_ns
+            held_ns = self._network.weather(self._source, self._target).held_ns
+            if held_ns or self._held_ns > now_ns:
+                self._held_ns = max(self._held_ns + 1, now_ns + held_ns)
+                self._world.at(self._held_ns, lambda: self._hand_over(parts))
+            else:
+                self._hand_over(parts)
+            self._move()
+
+    def _hand_over(self, parts: list[bytes]) -> None:
+        if self._connection.check():
             self._world.trace.add(
                 self._world.time_ns, self._target, f"on {self._source}'s channel", parts[-1]
             )
             if self._watch is not None:
                 self._watch.arrived(self._source, self._target, parts[-1])
             self._deliver(parts)
-            self._move()
 
 
 def _address(endpoint: str) -> Address:

@@ -26,11 +26,15 @@ class Damage:
 
     def claim(self, host: str, what: str) -> None:
         """Synced data of `host` is about to be destroyed; raises Unfair for a second host."""
-        if self.host not in (None, host):
+        if not self.may_hit(host):
             raise Unfair(f"{what} on {host}: {self.host} has lost data already")
         self.host = host
         self.count += 1
         self._world.note(host, "damage", kind=what)
+
+    def may_hit(self, host: str) -> bool:
+        """Would claim() be fair?"""
+        return self.host in (None, host)
 
     def hit(self, host: str) -> bool:
         """May data of this host be missing or wrong until repair ran?"""

@@ -27,6 +27,7 @@ SHARES = (0.02, 0.3, 1.0)  # of the operations that fail
 READ_FLIP_SHARES = (0.005, 0.05)
 FLIPS_MAX = 8
 LOOKS_MAX = 50
+NEWEST_FLUSHES = 8
 META_SHARE, META_BYTES = 0.5, 600
 
 Infect = Callable[["Faults", Ailing], Illness]
@@ -137,6 +138,19 @@ def _written_byte(faults: Faults, disk: MemoryDisk) -> tuple[Path, int]:
         if files[path][offset]:
             return path, offset
     return path, 0
+
+
+def rot_near_the_end(faults: Faults, disk: MemoryDisk) -> None:
+    """One of the newest flushes of a drive is unreadable. The very last may be torn, as power was
+    lost; the one before it is whole, and proves that what stood in front of it was."""
+    flushes = [
+        (path, found.start())
+        for path, data in sorted(disk.files().items())
+        for found in re.finditer(FLUSH_MAGIC, data)
+    ]
+    if len(flushes) > 2:
+        path, offset = faults._rng.choice(flushes[:-2][-NEWEST_FLUSHES:])
+        disk.flip_bit(path, offset + faults._rng.randrange(len(FLUSH_MAGIC)), 0)
 
 
 def read_flips(faults: Faults, most_ns: int) -> None:

@@ -16,6 +16,7 @@ from replicast.sim.disk_faults import DISK_KINDS
 from replicast.sim.leader_faults import LEADER_KINDS
 from replicast.sim.network import Weather
 from replicast.sim.reconfigure import resize, rolling
+from replicast.sim.row_faults import ROW_KINDS
 from replicast.sim.vdev import Drive
 from replicast.units import MS, SECOND, US
 
@@ -256,4 +257,5 @@ KINDS: dict[str, Harm] = {
     "wall_jump": Faults.wall_jump,
     **DISK_KINDS,
     **LEADER_KINDS,
+    **ROW_KINDS,
 }

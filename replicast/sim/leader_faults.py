@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ALONE_NS_MAX = 400 * MS  # far less than a lease
 WATCH_NS, LOOK_NS = 2 * SECOND, 200 * US
 ACKNOWLEDGE_NS = 600 * US  # until its acknowledgement is with the Raft leader, by good luck
+HELD_NS_MAX, HELD_NS_STEP = 3 * SECOND, 50 * MS  # at half of the speed of time
 LATE_NS_MIN, LATE_NS_MAX = 100 * MS, 300 * MS  # until what had waited is through (network.RETRY_NS)
 
 
@@ -36,6 +37,15 @@ def leader(faults: Faults) -> Unit | None:
     if not weights:
         return None
     return faults.cluster.targets[faults.rng.choices(list(weights), list(weights.values()))[0]]
+
+
+def raft_leader(faults: Faults) -> Unit | None:
+    """The target whose voter leads Raft and has proved it; None while nobody does."""
+    for unit in faults.cluster.targets:
+        control = getattr(unit.daemon, "_control", None)
+        if unit.process.running and control is not None and control.core.steward.started:
+            return unit
+    return None
 
 
 def leader_kill(faults: Faults, most_ns: int) -> None:
@@ -58,7 +68,7 @@ def leader_cut(faults: Faults, most_ns: int) -> None:
     """No other target hears it or is heard; clients are."""
     unit = leader(faults)
     if unit is not None:
-        _cut(faults, unit, _others(faults, unit), most_ns)
+        _cut(faults, unit, others(faults, unit), most_ns)
 
 
 def cut_from_raft(faults: Faults, most_ns: int) -> None:
@@ -81,8 +91,8 @@ def leader_alone(faults: Faults, most_ns: int) -> None:
     if unit is None:
         return
     alone_ns = faults.rng.randrange(50 * MS, ALONE_NS_MAX)
-    ways = _ways(unit, _others(faults, unit))
-    _set_cut(faults, ways, cut=True)
+    ways = ways_of(unit, others(faults, unit))
+    set_cut(faults, ways, cut=True)
 
     def die() -> None:
         if faults.stopped:
@@ -90,7 +100,7 @@ def leader_alone(faults: Faults, most_ns: int) -> None:
         if unit.process.running:
             faults.cluster.kill_target(unit)
             _lasting(faults, most_ns, lambda: faults.revive(unit))
-        _set_cut(faults, ways, cut=False)
+        set_cut(faults, ways, cut=False)
 
     faults.cluster.world.after(alone_ns, die)
 
@@ -107,8 +117,8 @@ def _island(faults: Faults, unit: Unit, most_ns: int) -> None:
     island = (unit.process.host, client)
     rest = [host for host in faults._hosts() if host not in island]
     ways = [way for here in island for there in rest for way in ((here, there), (there, here))]
-    _set_cut(faults, ways, cut=True)
-    _lasting(faults, most_ns, lambda: _set_cut(faults, ways, cut=False))
+    set_cut(faults, ways, cut=True)
+    _lasting(faults, most_ns, lambda: set_cut(faults, ways, cut=False))
 
 
 def leader_deaf(faults: Faults, most_ns: int) -> None:
@@ -139,21 +149,58 @@ def _loses_rows(unit: Unit) -> bool:
 
 def leader_late(faults: Faults, most_ns: int) -> None:
     """What other targets and it say to each other waits for a while, comes all at once, and then
-    nothing comes any more: the answers to its renewals are old when they arrive."""
+    nothing comes any more."""
     unit = leader(faults)
     if unit is None:
         return
     world, network = faults.cluster.world, faults.cluster.wires.network
     until_ns = world.time_ns + faults.rng.randrange(SILENCE_NS)
-    others = _others(faults, unit)
-    for way in _ways(unit, others):
+    there = others(faults, unit)
+    for way in ways_of(unit, there):
         network.change(*way).clogged_until_ns = until_ns
 
     def cut() -> None:
         if not faults.stopped:
-            _cut(faults, unit, others, most_ns)
+            _cut(faults, unit, there, most_ns)
 
     world.at(until_ns + faults.rng.randrange(LATE_NS_MIN, LATE_NS_MAX), cut)
+
+
+def leader_lag(faults: Faults, most_ns: int) -> None:
+    """What others say to it stays longer and longer in a queue on its way; then it and one
+    client become an island, and it still hears what they said before. It leads a row, or Raft."""
+    unit = (faults.rng.random() < 0.5 and raft_leader(faults)) or leader(faults)
+    if unit is None or not _whole(faults):
+        return
+    world, network, host = faults.cluster.world, faults.cluster.wires.network, unit.process.host
+    incoming = [network.change(other, host) for other in others(faults, unit)]
+    most_held_ns = faults.rng.randrange(HELD_NS_MAX // 2, HELD_NS_MAX)
+    cut_ns = faults.rng.randrange(SECOND)
+
+    def grow() -> None:
+        if faults.stopped:
+            return
+        for weather in incoming:
+            weather.held_ns += HELD_NS_STEP
+        if incoming[0].held_ns < most_held_ns:
+            world.after(2 * HELD_NS_STEP, grow)
+        else:
+            world.after(most_held_ns + cut_ns, cut)
+
+    def cut() -> None:
+        for weather in incoming:
+            weather.held_ns = 0
+        if not faults.stopped:
+            _island(faults, unit, most_ns)
+
+    grow()
+
+
+def _whole(faults: Faults) -> bool:
+    """No target is cut from another, nor about to be."""
+    hosts, network = [unit.process.host for unit in faults.cluster.targets], faults.cluster.wires
+    ways = [network.network.weather(a, b) for a in hosts for b in hosts]
+    return not any(weather.cut or weather.held_ns for weather in ways)
 
 
 def _lasting(faults: Faults, most_ns: int, mend: Callable[[], None]) -> None:
@@ -166,22 +213,22 @@ def _host(member: Member) -> str:
     return member.udp[0]
 
 
-def _others(faults: Faults, unit: Unit) -> list[str]:
+def others(faults: Faults, unit: Unit) -> list[str]:
     return [other.process.host for other in faults.cluster.targets if other is not unit]
 
 
-def _ways(unit: Unit, others: list[str]) -> list[tuple[str, str]]:
+def ways_of(unit: Unit, others: list[str]) -> list[tuple[str, str]]:
     host = unit.process.host
     return [way for other in others for way in ((host, other), (other, host))]
 
 
 def _cut(faults: Faults, unit: Unit, others: list[str], most_ns: int) -> None:
-    ways = _ways(unit, others)
-    _set_cut(faults, ways, cut=True)
-    _lasting(faults, most_ns, lambda: _set_cut(faults, ways, cut=False))
+    ways = ways_of(unit, others)
+    set_cut(faults, ways, cut=True)
+    _lasting(faults, most_ns, lambda: set_cut(faults, ways, cut=False))
 
 
-def _set_cut(faults: Faults, ways: list[tuple[str, str]], *, cut: bool) -> None:
+def set_cut(faults: Faults, ways: list[tuple[str, str]], *, cut: bool) -> None:
     for way in ways:
         faults.cluster.wires.network.change(*way).cut = cut
     if cut:
@@ -197,4 +244,5 @@ LEADER_KINDS = {
     "leader_island": leader_island,
     "leader_deaf": leader_deaf,
     "leader_late": leader_late,
+    "leader_lag": leader_lag,
 }

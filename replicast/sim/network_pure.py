@@ -37,6 +37,7 @@ class Weather:
     duplicate_ppm: int = 0
     cut: bool = False
     clogged_until_ns: int = 0
+    held_ns: int = 0  # of connections: in a queue on the way, behind which a cut comes too late
 
 
 Deliver = Callable[[bytes, Address], None]

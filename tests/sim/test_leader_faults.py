@@ -9,11 +9,12 @@ import pytest
 from replicast.sim.cluster import Shape, SimCluster
 from replicast.sim.faults import Faults
 from replicast.sim.leader_faults import LEADER_KINDS, leader
+from replicast.sim.row_faults import one_left, rotten_left
 from replicast.sim.run import one_world
 from replicast.sim.world import World
 from replicast.units import SECOND
 
-LATER = ("leader_late", "leader_deaf")  # they wait for their moment
+LATER = ("leader_late", "leader_deaf", "leader_lag")  # they wait for their moment
 
 
 def started() -> SimCluster:
@@ -63,6 +64,53 @@ def harm_the_leader(kind: str) -> None:
     cluster.world.run_until(12 * SECOND)
     assert cluster.world.failures == []
     assert kind != "leader_alone" or not victim.process.running
+    cluster.end()
+
+
+def test_one_left__all_other_replicas_of_the_row_lose_their_power() -> None:
+    with one_world():
+        leave_one()
+
+
+def leave_one() -> None:
+    cluster = started()
+    faults = Faults(cluster, [], random.Random(1))
+    cluster.run_client(cluster.clients[0], put)
+    cluster.world.run_until(10 * SECOND)
+    one_left(faults, 30 * SECOND)
+    cluster.world.run_until(12 * SECOND)
+    left = [unit for unit in cluster.targets if unit.process.running]
+    assert len(left) == 1 and not _harmed(cluster, left[0])
+    faults.stop()
+    cluster.calm()
+    cluster.world.run_until(40 * SECOND)
+    assert all(unit.process.running for unit in cluster.targets)
+    assert cluster.world.failures == []
+    cluster.end()
+
+
+async def put_often(client) -> None:
+    await put(client)
+    for _ in range(20):
+        await client.put("bucket", "name", b"value")
+
+
+def test_rotten_left__one_is_back_first_with_its_log_damaged() -> None:
+    with one_world():
+        leave_one_damaged()
+
+
+def leave_one_damaged() -> None:
+    cluster = started()
+    faults = Faults(cluster, [], random.Random(1))
+    cluster.run_client(cluster.clients[0], put_often)
+    cluster.world.run_until(10 * SECOND)
+    rotten_left(faults, 30 * SECOND)
+    assert not any(unit.process.running for unit in cluster.targets)
+    cluster.world.run_until(13 * SECOND)
+    (left,) = (unit for unit in cluster.targets if unit.process.running)
+    assert cluster.damage.hit(left.member.host)
+    assert any(drive.found_damage for drive in left.drives)
     cluster.end()
 
 

@@ -272,6 +272,22 @@ def test_channel__waits_over_a_short_cut_and_breaks_over_a_long_one() -> None:
     assert pair.answers[-1] == b"\0" + b"\4" * 16  # and there is a new one
 
 
+def test_channel__what_is_held_on_its_way_comes_later_in_order_and_over_a_cut() -> None:
+    pair = Pair()
+    way = pair.network.change("h1", "h0")
+    way.held_ns = 2 * SECOND
+    pair.ask(1, seconds=30)
+    pair.world.run_until(2 * SECOND)
+    way.held_ns, way.cut = 0, True
+    pair.world.run_until(2900 * MS)
+    assert pair.got == []
+    pair.world.run_until(3500 * MS)
+    assert [frame[1] for frame in pair.got] == [1] and pair.answers == []
+    way.cut = False
+    pair.world.run_until(4 * SECOND)
+    assert pair.answers == [b"\0" + b"\1" * 16]
+
+
 def test_channel__a_taken_address_is_refused() -> None:
     pair = Pair()
     with pytest.raises(zmq.ZMQError):

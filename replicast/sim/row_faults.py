@@ -1,0 +1,86 @@
+"""Faults aimed at the replicas of one busy row, all of them together (leader_faults.py: one leader).
+
+What is done is power loss and a cut network, as `attrition` and `partition` do them; that it
+hits just these hosts at one moment is what only chance would need many runs for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicast.sim.disk_faults import rot_near_the_end
+from replicast.sim.leader_faults import leader, others, set_cut, ways_of
+from replicast.units import MS, SECOND
+
+if TYPE_CHECKING:
+    from replicast.sim.cluster import Unit
+    from replicast.sim.faults import Faults
+
+APART_NS_MIN, APART_NS_MAX = 100 * MS, 600 * MS  # less than a removal from the set takes
+BACK_NS_MAX = 2 * SECOND  # a restart that nobody is declared down for
+
+
+def one_left(faults: Faults, most_ns: int) -> None:
+    """One follower of a row hears no other target for a moment, then the power of all others of
+    that row goes: what had been acknowledged must be on the one that is left. They come back,
+    mostly when it leads already."""
+    replicas, followers = _row(faults)
+    if not followers:
+        return
+    left = faults.rng.choice(followers)
+    ways = ways_of(left, others(faults, left))
+    set_cut(faults, ways, cut=True)
+
+    def die() -> None:
+        if not faults.stopped:
+            _kill([each for each in replicas if each is not left], faults, most_ns)
+            set_cut(faults, ways, cut=False)
+
+    faults.cluster.world.after(faults.rng.randrange(APART_NS_MIN, APART_NS_MAX), die)
+
+
+def rotten_left(faults: Faults, most_ns: int) -> None:
+    """All replicas of a row lose their power; one follower is back first, and finds its log
+    damaged near its end. While it is alone there is nobody to fill the hole."""
+    replicas, followers = _row(faults)
+    followers = [each for each in followers if faults.cluster.damage.may_hit(each.member.host)]
+    if not followers:
+        return
+    left = faults.rng.choice(followers)
+    faults.cluster.damage.claim(left.member.host, "rotten_left")
+    faults.cluster.kill_target(left)
+    for drive in left.drives:
+        rot_near_the_end(faults, drive.disk)
+    faults.cluster.world.after(faults.rng.randrange(BACK_NS_MAX), lambda: _revive(faults, left))
+    _kill([each for each in replicas if each is not left], faults, most_ns)
+
+
+def _kill(units: list[Unit], faults: Faults, most_ns: int) -> None:
+    """All at once; they are back at once, too."""
+    lasts_ns = faults.rng.randrange(most_ns // 2, most_ns)
+    for unit in units:
+        if unit.process.running:
+            faults.cluster.kill_target(unit)
+            faults.cluster.world.after(lasts_ns, lambda unit=unit: _revive(faults, unit))  # type: ignore[misc]
+
+
+def _revive(faults: Faults, unit: Unit) -> None:
+    if not faults.stopped:
+        faults.revive(unit)
+
+
+def _row(faults: Faults) -> tuple[list[Unit], list[Unit]]:
+    """Who is in sync for a busy row, and those of them that do not lead it. None while a host is
+    down: these are stories that end when the one that is left leads, and told one at a time."""
+    unit = leader(faults)
+    running = all(each.process.running for each in faults.cluster.targets)
+    if unit is None or unit.daemon is None or not running:
+        return [], []
+    names = unit.daemon._service.names
+    led = max(names._leaders.values(), key=lambda each: each.replica.log.last.index)
+    nodes = dict.fromkeys(map(names.context.node_of, names.context.name_replicas(led.row)))
+    replicas = [each for each in faults.cluster.targets if each.member.node_id in nodes]
+    return replicas, [each for each in replicas if each is not unit]
+
+
+ROW_KINDS = {"one_left": one_left, "rotten_left": rotten_left}
