@@ -18,12 +18,14 @@ from replicast.curve import CurveHub, CurveServer, Received
 from replicast.flexhash.raft.node import Outcome, RaftNode
 from replicast.keys import AllowList, Identity, KeyPair, Role
 from replicast.machine import Address, NodeId
+from replicast.units import MS
 from replicast.wake_timer import WakeTimer
 from replicast.wire.raft_messages import PAYLOAD_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
 ENVELOPE_BYTES_MAX = 256
+FAILED_NS = 50 * MS  # until a turn that failed is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +141,6 @@ class RaftShell:
         except Exception:  # the last resort of a shell: the next turn may well succeed
             log.exception("a Raft turn failed")
             self.node.counters.count("raft_turn_failures")
+            self._timer.arm(now_ns + FAILED_NS)  # what was due is due still: not again at once
+            return
         self._timer.arm(self.node.deadline_ns(), self._wanted_ns)

@@ -16,6 +16,10 @@ from replicast.disks import ForgetfulDisk, RealDisk
 from replicast.flexhash.raft.node import Outcome, RaftNode, RaftSettings
 from replicast.flexhash.raft.shell import RaftShell, VoterAddress
 from replicast.keys import KeyPair, make_key_pair
+from replicast.metrics import Counters
+from replicast.sim.loop import SimLoop
+from replicast.sim.turns import Clock
+from replicast.sim.world import World
 
 MS = 1_000_000
 NAMES = ("a", "b", "c")
@@ -196,3 +200,33 @@ def test_wake__from_inside_a_turn_brings_another_one() -> None:
     shell: RaftShell
     third: asyncio.Event
     asyncio.run(test())
+
+
+def test_failing_turn__is_tried_again_and_not_at_once() -> None:
+    world = World(1)
+    clock = Clock(world, 0, 0, 0)
+    loop = SimLoop(world, clock, "a", random.Random(1))  # type: ignore[abstract]
+    ticks: list[int] = []
+
+    def tick(at_ns: int) -> None:
+        ticks.append(at_ns)
+        raise ValueError("a bug")
+
+    server = SimpleNamespace(hand_to=lambda take_all: None)
+    hub: Any = SimpleNamespace(server=lambda *_, **more: server)
+    node: Any = SimpleNamespace(
+        settings=SimpleNamespace(name="a"),
+        tick=tick,
+        deadline_ns=lambda: 0,  # long due
+        counters=Counters(),
+    )
+    voters = {"a": VoterAddress(0, ("127.0.0.1", 1), KEYS["a"].public)}
+
+    def start() -> None:
+        RaftShell(node, hub, KEYS["a"], voters, clock.now_ns).start()
+
+    loop.call_soon(start)
+    world.run_until(1000 * MS)
+    assert ticks == [n * 50 * MS for n in range(21)]
+    assert node.counters.total("raft_turn_failures") == 21
+    assert world.failures == []
