@@ -71,13 +71,15 @@ class Voter:
 
 @dataclass(frozen=True, slots=True)
 class VdevOpen:
-    """One opened VDEV: `opener` is random per open, `damaged` when its row logs lost records."""
+    """One opened VDEV: `opener` is random per open, `damaged` when its row logs lost records,
+    `counted` unless its disk took no writes."""
 
     vdev_id: bytes
     weight: int
     open_count: int
     opener: int
     damaged: bool = False
+    counted: bool = True
 
 
 class TableClient:
@@ -283,6 +285,7 @@ class TableClient:
                 open_count=o.open_count,
                 opener=o.opener,
                 damaged=o.damaged,
+                uncounted=not o.counted,
             )
             for o in opens
         ]
@@ -296,7 +299,7 @@ class TableClient:
         await self._until(
             lambda: self.core.generation >= covering, timeout_seconds, "the table with this target"
         )
-        self.vouch(tuple(o.vdev_id for o in opens))
+        self.vouch(tuple(o.vdev_id for o in opens if o.counted))
 
     def vouch(self, vdev_ids: tuple[bytes, ...]) -> None:
         """The VDEVs with a flush completed lately; call at every change. One left out must

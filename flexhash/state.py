@@ -240,7 +240,9 @@ class ControlState:
         known = self.vdevs[index]
         if (m.open_count, m.opener) == (known.open_count, known.opener):
             return Code.OK, self._covering_generation()  # a repeated report of the same open
-        if m.damaged or m.open_count <= known.open_count or known.state == OUT:
+        # An uncounted open has written nothing since the one that it continues.
+        newer = m.open_count + m.uncounted > known.open_count
+        if m.damaged or not newer or known.state == OUT:
             self._lost(index)
         for edit in [e for e in self.edits if e.by == index]:
             del self.edits[edit]  # its submitter has forgotten it
@@ -250,7 +252,7 @@ class ControlState:
             weight=m.weight,
             open_count=m.open_count,
             opener=m.opener,
-            state=DRAINING if known.state == DRAINING else UP,
+            state=DRAINING if known.state == DRAINING else _state_opened(m),
         )
         self.change_count += 1
         return Code.OK, self.next_generation
@@ -277,7 +279,7 @@ class ControlState:
             vdev_id=m.vdev_id,
             target=m.target,
             weight=m.weight,
-            state=UP,
+            state=_state_opened(m),
             open_count=m.open_count,
             opener=m.opener,
         )
@@ -446,6 +448,11 @@ class ControlState:
         """Become what `data` says; raises WireError when it is no snapshot of this version."""
         vars(self).update(unpack(data))
         self.index_of = {v.vdev_id: i for i, v in self.vdevs.items()}
+
+
+def _state_opened(m: cm.VdevJoin) -> int:
+    """Nobody vouches for a VDEV that takes no writes: it is up when an open was counted."""
+    return DOWN if m.uncounted else UP
 
 
 HANDLERS: dict[type[Message], Callable[[ControlState, Any], Result]] = {

@@ -275,6 +275,7 @@ class TargetDaemon:
                 open_count=vdev.open_count,
                 opener=self._rng.getrandbits(63) + 1,
                 damaged=bool(vdev.damage),
+                counted=vdev.counted,
             )
             for vdev in self._vdevs.by_id.values()
         ]

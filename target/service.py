@@ -169,7 +169,9 @@ class TargetService:
 
     def _map(self, table: Table, now_ns: int) -> None:
         for index in self._vdevs.map_indexes(table):
-            self.names.add_vdev(index, VdevRowStore(self._vdevs.by_index[index]), now_ns)
+            vdev = self._vdevs.by_index[index]
+            if vdev.counted:  # else nothing tells its answers from those of its former life
+                self.names.add_vdev(index, VdevRowStore(vdev), now_ns)
 
     def on_settings(self) -> None:
         """Buckets have changed."""

@@ -75,6 +75,7 @@ def vdev_join(node: int, open_count: int = 1, opener: int = 0) -> cm.VdevJoin:
         open_count=open_count,
         opener=opener or open_count,
         damaged=False,
+        uncounted=False,
     )
 
 

@@ -136,7 +136,8 @@ class TargetJoin(Message):
 
 @message(92)
 class VdevJoin(Message):
-    """A VDEV was opened: `opener` is random per open, `damaged` when its log lost records."""
+    """A VDEV was opened: `opener` is random per open, `damaged` when its log lost records,
+    `uncounted` when its disk took no writes: `open_count` is that of the open before."""
 
     vdev_id: Bytes16
     target: U64
@@ -144,6 +145,7 @@ class VdevJoin(Message):
     open_count: U64
     opener: U64
     damaged: Flag
+    uncounted: Flag
 
 
 @message(93)

@@ -76,6 +76,7 @@ class StoreEngine:
         self._error: OSError | None = None  # of the flush under way
         self._wrote = False
         self._checkpoint_at = CHECKPOINT_BYTES
+        self.counted = writable
         self.recovered = self._recover(writable)
         self.core = self._make_core(content_hash, capacity_bytes or header.capacity_bytes)
         if not writable:

@@ -58,6 +58,11 @@ class VdevFacts(Views):
         return self._engine.header.open_count
 
     @property
+    def counted(self) -> bool:
+        """Whether this open was: False when its disk took no writes, then it may only be read."""
+        return self._engine.counted
+
+    @property
     def path(self) -> Path:
         """Its directory."""
         return self._engine.path

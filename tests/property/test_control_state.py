@@ -36,7 +36,9 @@ def target(node: int, zone: int) -> cm.TargetJoin:
     )
 
 
-def vdev(number: int, node: int, opens: int, opener: int, damaged: bool) -> cm.VdevJoin:
+def vdev(
+    number: int, node: int, opens: int, opener: int, damaged: bool, uncounted: bool
+) -> cm.VdevJoin:
     return cm.VdevJoin(
         vdev_id=bytes([number]) * 16,
         target=node,
@@ -44,6 +46,7 @@ def vdev(number: int, node: int, opens: int, opener: int, damaged: bool) -> cm.V
         open_count=opens,
         opener=opener,
         damaged=damaged,
+        uncounted=uncounted,
     )
 
 
@@ -65,7 +68,7 @@ def bucket(number: int) -> cm.BucketCreate:
 
 COMMANDS: st.SearchStrategy[Message] = st.one_of(
     st.builds(target, SMALL, SMALL),
-    st.builds(vdev, SMALL, SMALL, SMALL, SMALL, FLAGS),
+    st.builds(vdev, SMALL, SMALL, SMALL, SMALL, FLAGS, FLAGS),
     st.builds(change, SMALL, SMALL, SMALL, SMALL, SMALL, st.integers(0, 9)),
     st.builds(state_of, SMALL, SMALL, st.integers(0, 5)),
     st.builds(bucket, SMALL),

@@ -24,3 +24,9 @@ def test_repair__puts_again_what_came_to_too_few_copies() -> None:
 def test_client__is_open_when_its_first_operation_can_be_done() -> None:
     """A voter that had no grant yet gave it its table: everything was refused for a while."""
     assert run("clog", 202, 2, buggify=False).refused == 0
+
+
+def test_vdev_on_a_disk_that_takes_no_writes__stays_in_sync() -> None:
+    """Such opens were taken for rolled back disks, and the last replicas of a row left it."""
+    result = run("disks", 40072)
+    assert result.verdict == "ok", result.problems

@@ -121,7 +121,13 @@ def test_prepare__waits_for_all_expected_vdevs() -> None:
     do(state, vdev_join(2))
     assert do(state, cm.Prepare(generation=state.next_generation)) == Code.NOT_FORMED
     second = cm.VdevJoin(
-        vdev_id=b"z" * 16, target=2, weight=1, open_count=1, opener=1, damaged=False
+        vdev_id=b"z" * 16,
+        target=2,
+        weight=1,
+        open_count=1,
+        opener=1,
+        damaged=False,
+        uncounted=False,
     )
     do(state, second)
     assert do(state, cm.Prepare(generation=state.next_generation)) == Code.OK
@@ -173,8 +179,13 @@ def test_vdev_join__value_is_the_generation_that_knows() -> None:
 
 @pytest.mark.parametrize(
     "join",
-    [vdev_join(2, 1, opener=99), replace(vdev_join(2, 5), damaged=True)],
-    ids=["rolled back", "damaged"],
+    [
+        vdev_join(2, 1, opener=99),
+        replace(vdev_join(2, 0, opener=99), uncounted=True),
+        replace(vdev_join(2, 5), damaged=True),
+        replace(vdev_join(2, 1, opener=99), damaged=True, uncounted=True),
+    ],
+    ids=["rolled back", "rolled back, not counted", "damaged", "damaged, not counted"],
 )
 def test_vdev_join__lost_ones_leave_every_set(join: cm.VdevJoin) -> None:
     state = formed()
@@ -193,6 +204,23 @@ def test_vdev_join__known_higher_open_stays_in_sync() -> None:
     do(state, cm.VdevStates(changes=(change,)))
     assert do(state, vdev_join(2, 4)) == Code.OK
     assert state.vdevs[2].state == UP and not state.damaged
+
+
+def test_vdev_join__one_that_takes_no_writes_stays_in_sync_and_is_down() -> None:
+    state = formed()
+    assert do(state, add(3, index=2)) == Code.OK
+    reopened = replace(vdev_join(2, 1, opener=99), uncounted=True)
+    assert do(state, reopened) == Code.OK
+    assert state.vdevs[2].state == DOWN and not state.damaged and state.edits
+    assert do(state, vdev_join(2, 2)) == Code.OK  # its disk is well again
+    assert state.vdevs[2].state == UP and not state.damaged
+
+
+def test_vdev_join__a_new_one_that_takes_no_writes_is_down() -> None:
+    state = formed()
+    join = replace(vdev_join(2, 0), vdev_id=b"n" * 16, opener=7, uncounted=True)
+    assert do(state, join) == Code.OK
+    assert state.vdevs[state.index_of[b"n" * 16]].state == DOWN
 
 
 def test_vdev_states__only_of_the_same_open() -> None:

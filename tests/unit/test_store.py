@@ -333,8 +333,13 @@ def test_read_only_file_system__opens_for_reading(bench: Bench) -> None:
     bench.disk.fault = fail("write", errno.EROFS)
     bench.open()
     assert bench.vdev.status == VdevStatus.READ_ONLY
+    assert bench.vdev.open_count == 1 and not bench.vdev.counted
     assert bench.vdev.read_chunk(chunk.chid) == chunk.payload
     assert bench.run(bench.chunk()) == Outcome.READ_ONLY
+    bench.vdev.close()
+    bench.disk.fault = lambda operation, path: None
+    bench.open()
+    assert bench.vdev.open_count == 2 and bench.vdev.counted
 
 
 def test_remount_read_only_while_open(bench: Bench) -> None:
