@@ -71,7 +71,7 @@ class Voter:
 
 @dataclass(frozen=True, slots=True)
 class VdevOpen:
-    """One opened VDEV: `opener` is random per open, `damaged` when its row logs lost records,
+    """One opened VDEV: `opener` is the session of this start, `damaged` when its row logs lost records,
     `counted` unless its disk took no writes."""
 
     vdev_id: bytes

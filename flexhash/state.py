@@ -240,6 +240,8 @@ class ControlState:
         known = self.vdevs[index]
         if (m.open_count, m.opener) == (known.open_count, known.opener):
             return Code.OK, self._covering_generation()  # a repeated report of the same open
+        if m.target == known.target and m.opener < known.opener:
+            return Code.CONFLICT, 0  # of a process that has ended, long on its way
         # An uncounted open has written nothing since the one that it continues.
         newer = m.open_count + m.uncounted > known.open_count
         if m.damaged or not newer or known.state == OUT:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from replicast.auth.boot import next_boot_number
+from replicast.auth.session import make_session
 from replicast.daemon import Heartbeat, Work, run_daemon
 from replicast.disks import LockableDisk
 from replicast.flexhash.client import TableClient, VdevOpen, Voter
@@ -88,14 +89,14 @@ class TargetDaemon:
     async def run(self) -> None:
         """Start, serve, stop."""
         self._runtime.on_stop(self._stopping.set)
-        boot = next_boot_number(self._disk, self._directory / "boot", self._runtime.wall_ns())
-        self._lease = LeaseHolder(boot)
+        self._boot = next_boot_number(self._disk, self._directory / "boot", self._runtime.wall_ns())
+        self._lease = LeaseHolder(self._boot)
         self._vdevs = Vdevs(await self._open_vdevs(), asyncio.get_running_loop())
         self._hub = self._runtime.hub(self.counters)
         self._door = Doorkeeper(self._membership.formation)
         self._start_raft()
         self._make_service()
-        self._open_network(boot)
+        self._open_network()
         self._observatory = self._observe()
         await self._client.start()
         ticking = asyncio.ensure_future(self._tick())
@@ -209,7 +210,7 @@ class TargetDaemon:
             raft_status=self._raft_status,
         )
 
-    def _open_network(self, boot: int) -> None:
+    def _open_network(self) -> None:
         m = self._membership
         parameters = m.formation.parameters
         plan = None
@@ -224,7 +225,7 @@ class TargetDaemon:
             UdpPlan(
                 node_id=m.me.node_id,
                 bind=m.me.udp,
-                boot_number=boot,
+                boot_number=self._boot,
                 keys=m.keys,
                 buffer_bytes=self._config.buffer_bytes,
                 plan=plan,
@@ -273,7 +274,7 @@ class TargetDaemon:
                 vdev_id=vdev.vdev_id,
                 weight=max(1, vdev.stat().total_bytes // GIB),
                 open_count=vdev.open_count,
-                opener=self._rng.getrandbits(63) + 1,
+                opener=make_session(self._boot, self._rng.getrandbits(32)),
                 damaged=bool(vdev.damage),
                 counted=vdev.counted,
             )

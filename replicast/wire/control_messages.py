@@ -136,8 +136,9 @@ class TargetJoin(Message):
 
 @message(92)
 class VdevJoin(Message):
-    """A VDEV was opened: `opener` is random per open, `damaged` when its log lost records,
-    `uncounted` when its disk took no writes: `open_count` is that of the open before."""
+    """A VDEV was opened: `opener` names the open and grows with each start of its target,
+    `damaged` when its log lost records, `uncounted` when its disk took no writes: `open_count`
+    is that of the open before."""
 
     vdev_id: Bytes16
     target: U64

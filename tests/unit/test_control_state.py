@@ -206,13 +206,29 @@ def test_vdev_join__known_higher_open_stays_in_sync() -> None:
     assert state.vdevs[2].state == UP and not state.damaged
 
 
+def test_vdev_join__of_an_ended_process_changes_nothing() -> None:
+    """It lay in a paused voter's queue while its target was started again."""
+    state = formed()
+    assert do(state, vdev_join(2, 5, opener=50)) == Code.OK
+    known = state.vdevs[2]
+    assert do(state, vdev_join(2, 4, opener=40)) == Code.CONFLICT
+    assert state.vdevs[2] == known and not state.damaged
+
+
+def test_vdev_join__in_another_target_is_judged_by_its_open_count() -> None:
+    state = formed()
+    assert do(state, vdev_join(2, 5, opener=50)) == Code.OK
+    assert do(state, replace(vdev_join(2, 6, opener=40), target=1)) == Code.OK
+    assert state.vdevs[2].target == 1 and not state.damaged
+
+
 def test_vdev_join__one_that_takes_no_writes_stays_in_sync_and_is_down() -> None:
     state = formed()
     assert do(state, add(3, index=2)) == Code.OK
     reopened = replace(vdev_join(2, 1, opener=99), uncounted=True)
     assert do(state, reopened) == Code.OK
     assert state.vdevs[2].state == DOWN and not state.damaged and state.edits
-    assert do(state, vdev_join(2, 2)) == Code.OK  # its disk is well again
+    assert do(state, vdev_join(2, 2, opener=100)) == Code.OK  # its disk is well again
     assert state.vdevs[2].state == UP and not state.damaged
 
 
