@@ -40,7 +40,7 @@ class Row:
 
 ROWS = [
     Row(CANARIES["acknowledge_before_fdatasync"], "durability", "crash", 1, None),
-    Row(CANARIES["failed_sync_ignored"], "durability", "disks", 1, None),
+    Row(CANARIES["failed_sync_ignored"], "durability", "sync", 1),
     Row(CANARIES["forgotten_answers"], "linearizable", "clog", 3, None),
     Row(CANARIES["listing_forgets_rows"], "linearizable", "everything", 1),
     Row(control.no_lease_check, "leases", "standstill", 1, None),
