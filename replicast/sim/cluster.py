@@ -68,6 +68,7 @@ class Shape:
     negotiate_above_bytes: int = 8 * KIB
     drift_ppm_max: int = 5_000
     drive_bytes: int = 2 * GIB
+    mtu_bytes: int = 9000
 
 
 def draw_shape(rng: random.Random) -> Shape:
@@ -82,6 +83,7 @@ def draw_shape(rng: random.Random) -> Shape:
         transport=rng.choice(["unicast", "unicast", "multicast"]),
         negotiate_above_bytes=rng.choice([0, 8 * KIB, 64 * KIB]),
         drift_ppm_max=rng.choice([0, 100, 5_000, 9_000]),
+        mtu_bytes=rng.choice([1500, 9000, 65536]),
     )
 
 
@@ -110,7 +112,9 @@ class SimCluster:
         self.world, self.shape = world, shape
         network = Network(world)
         self.watch = Watch(world, by_clocks=shape.drift_ppm_max < DRIFT_PPM_FAIR)
-        self.wires = Wires(network, Exchange(world, network, self.watch), self.watch)
+        self.wires = Wires(
+            network, Exchange(world, network, self.watch), self.watch, shape.mtu_bytes
+        )
         self._rng = world.fork_rng()
         self._cluster_keys = ClusterKeys(1, {1: self._rng.randbytes(32)})
         self.targets = [self._target(number) for number in range(1, shape.targets + 1)]

@@ -33,7 +33,6 @@ from replicast.transport.net import Reassembly
 from replicast.transport.sockets import PortTaken
 
 EPHEMERAL_PORT = 40_000
-MTU = 9000
 
 
 @dataclass(slots=True)
@@ -43,6 +42,7 @@ class Wires:
     network: Network
     exchange: Exchange
     watch: Watch
+    mtu_bytes: int = 9000
 
 
 class NoObservatory:
@@ -124,7 +124,7 @@ class SimRuntime(Runtime):
         return self._socket((interface, port), (address, port))
 
     def interface_mtu(self, host: str) -> int:
-        return MTU
+        return self._process.wires.mtu_bytes
 
     def route_to(self, address: Address) -> str:
         return self._process.host
