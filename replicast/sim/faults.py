@@ -17,7 +17,7 @@ from replicast.sim.leader_faults import LEADER_KINDS
 from replicast.sim.network import Weather
 from replicast.sim.reconfigure import resize, rolling
 from replicast.sim.row_faults import ROW_KINDS
-from replicast.sim.vdev import Drive
+from replicast.sim.vdev import SYNC_NS_MAX, Drive
 from replicast.units import MS, SECOND, US
 
 SLOW_FACTOR = 50
@@ -209,12 +209,14 @@ class Faults:
     # -- disks and clocks -------------------------------------------------------------
 
     def slow_disk(self, most_ns: int) -> None:
-        """A drive takes fifty times as long."""
+        """A drive takes fifty times as long, no longer when it is hit again."""
         drive = self._drive()
-        drive.sync_ns_max *= SLOW_FACTOR
+        if drive.sync_ns_max > SYNC_NS_MAX:
+            return
+        drive.sync_ns_max = SLOW_FACTOR * SYNC_NS_MAX
 
         def mend() -> None:
-            drive.sync_ns_max //= SLOW_FACTOR
+            drive.sync_ns_max = SYNC_NS_MAX
 
         self._world.after(self._rng.randrange(1, most_ns), mend)
 

@@ -47,6 +47,8 @@ FORM_SECONDS = 120
 PEACE_SECONDS = 120
 POLL_SECONDS = 0.5
 POINTS_MESSAGES_FACTOR = 4  # fault points cut messages into small ones and repeat them
+SMALL_DATAGRAMS_FACTOR = 3  # six times as many for a chunk as at the MTU that the bounds are for
+BOUNDS_MTU_BYTES = 9000
 CONVERGE_SECONDS = 10
 EMPTY_SECONDS = 20
 CLIENT_DOWN_NS_MAX = 2 * SECOND  # of one that killed itself
@@ -126,6 +128,8 @@ class _Run:
         self._shape = Shape(**{**_as_dict(drawn), **test.shape})
         self._cluster = SimCluster(world, self._shape)
         dearer = 1 if points is None else POINTS_MESSAGES_FACTOR
+        if self._shape.mtu_bytes < BOUNDS_MTU_BYTES:
+            dearer *= SMALL_DATAGRAMS_FACTOR
         self._meter = Meter(self._cluster, test.messages_per_operation, dearer)
         self._ledger = Ledger(world)
         self._result = Result(test.name, world.seed, shape=self._shape)

@@ -29,6 +29,7 @@ from replicast.target.store.shell import VOUCH_NS, Done, ReadDone, open_engine
 from replicast.units import MIB, MS, SECOND, US
 
 READS_MAX = 4096
+SYNC_NS_MAX = 1 * MS
 
 
 class DriveCheckpoint(MemoryCheckpoint):
@@ -56,7 +57,7 @@ class Drive:
     capacity_bytes: int
     disk: MemoryDisk = field(init=False)
     checkpoint: DriveCheckpoint = field(init=False)
-    sync_ns_max: int = 1 * MS
+    sync_ns_max: int = SYNC_NS_MAX
     bandwidth_bytes: int = 400 * MIB
 
     vdev_id: bytes = b""
