@@ -39,6 +39,24 @@ def one_left(faults: Faults, most_ns: int) -> None:
     faults.cluster.world.after(faults.rng.randrange(APART_NS_MIN, APART_NS_MAX), die)
 
 
+def one_behind(faults: Faults, most_ns: int) -> None:
+    """One follower of a row and its leader do not hear each other for a moment, then the leader
+    loses its power: when that follower leads next, others have entries that it has not."""
+    replicas, followers = _row(faults)
+    if not followers:
+        return
+    (first,) = (each for each in replicas if each not in followers)
+    ways = ways_of(first, [faults.rng.choice(followers).process.host])
+    set_cut(faults, ways, cut=True)
+
+    def die() -> None:
+        if not faults.stopped:
+            _kill([first], faults, most_ns)
+            set_cut(faults, ways, cut=False)
+
+    faults.cluster.world.after(faults.rng.randrange(APART_NS_MIN, APART_NS_MAX), die)
+
+
 def rotten_left(faults: Faults, most_ns: int) -> None:
     """All replicas of a row lose their power; one follower is back first, and finds its log
     damaged near its end. While it is alone there is nobody to fill the hole."""
@@ -83,4 +101,4 @@ def _row(faults: Faults) -> tuple[list[Unit], list[Unit]]:
     return replicas, [each for each in replicas if each is not unit]
 
 
-ROW_KINDS = {"one_left": one_left, "rotten_left": rotten_left}
+ROW_KINDS = {"one_left": one_left, "one_behind": one_behind, "rotten_left": rotten_left}
