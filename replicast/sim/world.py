@@ -41,7 +41,8 @@ class Trace:
         if more:
             text += " ".join([f"{key}={value!r}" for key, value in more.items()])
         self._hash.update(text.encode())
-        self._hash.update(data)
+        if data:
+            self._hash.update(data)
         if self._file is not None:
             line = {"t": time_ns, "process": process, "what": what, **more}
             if data:
