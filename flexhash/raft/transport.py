@@ -140,7 +140,10 @@ class Links(Transport):  # type: ignore[misc]
 
     def alone(self) -> bool:
         """There are peers, and none was heard of lately: pysyncobj starts no election then."""
-        return bool(self._links) and not any(link.connected for link in self._links.values())
+        for link in self._links.values():
+            if link.connected:
+                return False
+        return bool(self._links)
 
     def connected(self) -> dict[str, bool]:
         """Which peers were heard of lately."""

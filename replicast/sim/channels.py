@@ -296,14 +296,15 @@ class Pipe:
         self._queue.append(parts)
         if self._watch is not None:
             self._watch.sent(self._source, self._target, parts[-1])
-        self._move()
+        if not self._moving:
+            self._move()
         return True
 
     def _move(self) -> None:
         if self._moving or not self._queue:
             return
-        now_ns = self._world.time_ns
-        size_bytes = sum(map(len, self._queue[0]))
+        now_ns, parts = self._world.time_ns, self._queue[0]
+        size_bytes = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         delay_ns = self._network.connection_delay(self._source, self._target, size_bytes)
         self._moving = True
         if delay_ns is None:
@@ -333,7 +334,8 @@ class Pipe:
                 self._world.at(self._held_ns, lambda: self._hand_over_late(parts))
             else:
                 self._hand_over(parts)
-            self._move()
+            if self._queue:
+                self._move()
 
     def _hand_over_late(self, parts: list[bytes]) -> None:
         if self._connection.check():
