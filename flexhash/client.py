@@ -130,6 +130,7 @@ class TableClient:
         self._adoption: asyncio.Task[None] | None = None
         self._commands: dict[int, asyncio.Future[tuple[Code | None, int]]] = {}
         self._changed = asyncio.Condition()
+        self._watchers = 0  # of it
         self._woken = asyncio.Event()
         self._due_ns = 0  # when the core wants its next tick
 
@@ -342,11 +343,14 @@ class TableClient:
     # -- inside ---------------------------------------------------------------------------------------------
 
     async def _until(self, reached: Callable[[], bool], timeout_seconds: float, what: str) -> None:
+        self._watchers += 1
         try:
             async with asyncio.timeout(timeout_seconds), self._changed:
                 await self._changed.wait_for(reached)
         except TimeoutError:
             raise Unavailable(f"no voter gave {what} in time") from None
+        finally:
+            self._watchers -= 1
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -411,8 +415,9 @@ class TableClient:
                 log.exception("a table or settings could not be taken over")
                 self._counters.count("control_refused", "internal")
         self._send()
-        async with self._changed:
-            self._changed.notify_all()
+        if self._watchers:
+            async with self._changed:
+                self._changed.notify_all()
 
     def _send(self) -> None:
         for ask in self.core.take_asks():

@@ -12,10 +12,13 @@ Integers only. Ties go to the earlier node, so the order of the input decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 
 LEVEL_BITS = 32  # fraction bits of a level; weights have at most 32 bits
+ANSWERS_MAX = 12  # a table asks three times
 
 
 @dataclass(slots=True)
@@ -33,17 +36,29 @@ class Node:
         if self.index >= 0:
             wanted = level * self.weight >> LEVEL_BITS
         else:
-            wanted = sum(child.demand(level) for child in self.children)
-        return min(max(wanted, self.lower), self.upper)
+            wanted = 0
+            for child in self.children:
+                wanted += child.demand(level)
+        if wanted < self.lower:  # plain: the search for a level asks each node fifty times
+            return self.lower
+        return self.upper if wanted > self.upper else wanted
 
 
 def cell_quotas(
     vdevs: Iterable[tuple[int, int, int, int]], row_count: int, size: int
-) -> dict[int, int]:
+) -> Mapping[int, int]:
     """Cells per VDEV index, summing to row_count * min(size, VDEVs).
 
-    `vdevs` are (index, weight, host number, zone number) of those that may hold cells.
+    `vdevs` are (index, weight, host number, zone number) of those that may hold cells. Most
+    tables are built of the same VDEVs as the last one, so the last answers are kept.
     """
+    return _quotas(tuple(vdevs), row_count, size)
+
+
+@lru_cache(maxsize=ANSWERS_MAX)
+def _quotas(
+    vdevs: tuple[tuple[int, int, int, int], ...], row_count: int, size: int
+) -> Mapping[int, int]:
     by_zone: dict[int, dict[int, list[Node]]] = {}
     for index, weight, host, zone in vdevs:
         leaf = Node(0, row_count, weight, index)
@@ -52,7 +67,7 @@ def cell_quotas(
     vdev_count = sum(len(host.children) for zone in root.children for host in zone.children)
     quotas: dict[int, int] = {}
     _share(root, row_count * min(size, vdev_count), 0, quotas)
-    return quotas
+    return MappingProxyType(quotas)
 
 
 def _tree(by_zone: dict[int, dict[int, list[Node]]], row_count: int, size: int) -> Node:
@@ -98,7 +113,10 @@ def _level(node: Node, amount: int, hint: int) -> int:
     """The highest level at which the children together take at most `amount`."""
 
     def fits(level: int) -> bool:
-        return sum(child.demand(level) for child in node.children) <= amount
+        taken = 0
+        for child in node.children:
+            taken += child.demand(level)
+        return taken <= amount
 
     low, high = 0, amount + 1 << LEVEL_BITS
     if fits(hint):

@@ -143,10 +143,11 @@ class ControlService:
             self._look(node)
             if node.is_leader and buggify("raft/hand-over"):
                 node.transfer_leadership(now_ns)
+        term = node.term
         return Standing(
-            leading_term=node.term if node.is_leader else None,
+            leading_term=term if node.is_leader else None,
             leader=self._voter_ids.get(node.leader or "", 0),
-            term=node.term,
+            term=term,
             has_quorum=self._has_quorum,
             age_ns=self._holder.age_ns(now_ns) if self._holder else None,
             voters=self._voters,

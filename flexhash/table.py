@@ -142,7 +142,7 @@ class Table:
 
     def members_since(self, row: int) -> int:
         """The generation that last changed members or draining of the row."""
-        return int(self.rows.members_since[row])
+        return self._members_since_list[row]
 
     def names_since(self, row: int) -> int:
         """The generation that last changed the in-sync set or the leader of the row."""
@@ -157,6 +157,11 @@ class Table:
     @cached_property
     def _leader_list(self) -> list[int | None]:
         return [None if leader < 0 else leader for leader in self._leaders.tolist()]
+
+    @cached_property
+    def _members_since_list(self) -> list[int]:
+        found: list[int] = self.rows.members_since.tolist()
+        return found
 
     @cached_property
     def _names_since_list(self) -> list[int]:

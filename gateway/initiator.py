@@ -403,7 +403,7 @@ class UdpInitiator:
             future.set_exception(InvalidRequest(text))
 
     def _on_event(self, wrapped: Event) -> None:
-        assert isinstance(wrapped, ChunkEvent | RequestEvent)
+        assert isinstance(wrapped, (ChunkEvent, RequestEvent))
         event = wrapped.event
         if isinstance(event, SendPayload):
             self._link.send_payload(event)

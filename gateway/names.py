@@ -97,7 +97,7 @@ class NamedOperation(Outbox):
         if self._next_ns is None or incoming.operation_id != self._operation_id:
             return
         message = incoming.message
-        if isinstance(message, NameResult | NameVersionList):
+        if isinstance(message, (NameResult, NameVersionList)):
             self._finish(NameDone(message))
         elif isinstance(message, Refused):
             self._on_refused(message, incoming, now_ns)
@@ -130,7 +130,7 @@ class NamedOperation(Outbox):
 
     def _why_late(self) -> str:
         text = f"deadline passed: {self._last_heard}"
-        writes = isinstance(self._request, NamePut | NameDelete)
+        writes = isinstance(self._request, (NamePut, NameDelete))
         return f"{text}; it may yet take effect" if writes and self._uncertain else text
 
     def _leader(self) -> int | None:

@@ -243,10 +243,11 @@ class _Port(Generic[T]):
 
     def _read_batch(self) -> None:
         for _ in range(READ_BATCH_FRAMES):
-            self._stopped = not self.closed and self._full()
-            if self.closed or self._stopped:
+            if self.closed:
+                self._stopped = False
                 return
-            if not self._readable():
+            self._stopped = self._full()
+            if self._stopped or not self._readable():
                 return
             self._on_parts(self.socket.recv_multipart(zmq.DONTWAIT, copy=False))
         self._schedule()  # more may wait; let others run first
@@ -267,7 +268,7 @@ class _Port(Generic[T]):
         return True
 
     def _readable(self) -> bool:
-        return bool(int(self.socket.getsockopt(EVENTS)) & POLLIN)
+        return self.socket.getsockopt(EVENTS) & POLLIN != 0  # type: ignore[operator]
 
 
 class _Gate(_Port[bytes]):
@@ -385,7 +386,7 @@ class CurveClient(_Port[bytes]):
             future.set_result(frame)
             return
         self._put(frame, len(frame))
-        while self._full() and len(self._queue) > 1:
+        while len(self._queue) > 1 and self._full():
             self._take()
             self.hub.counters.count("curve_dropped", self.channel)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,29 +38,44 @@ def as_it_is(data: bytes) -> bytes:
 
 
 class Content:
-    """Bytes of a file. Zeros behind all that was written take no memory: extents are allocated
-    whole, and most of each is never used."""
+    """Bytes of a file: the pieces that were written, in order, none over another, zeros between.
+
+    A piece is the very object that was handed in, so a write costs no copy, however large the
+    file is, and what is synced shares it with what is live.
+    """
 
     def __init__(self) -> None:
         self.size = 0
-        self._data = bytearray()
+        self._starts: list[int] = []
+        self._pieces: list[bytes] = []
 
     def read(self, offset: int, size: int) -> bytes:
         """From `offset` on, at most to the end."""
         end = min(offset + size, self.size)
-        found = bytes(memoryview(self._data)[offset:end])
-        return found if len(found) >= end - offset else found + bytes(end - offset - len(found))
+        found, at = [], offset
+        for index in range(max(bisect_right(self._starts, offset) - 1, 0), len(self._starts)):
+            start, piece = self._starts[index], self._pieces[index]
+            if start >= end:
+                break
+            if start + len(piece) > at:
+                found += [bytes(max(start - at, 0)), piece[max(at - start, 0) : end - start]]
+                at = min(start + len(piece), end)
+        return b"".join([*found, bytes(max(end - at, 0))])
 
     def put(self, offset: int, data: bytes | bytearray) -> None:
         """Write, zeros between the end and `offset`."""
-        if len(self._data) < offset:
-            self._data.extend(bytes(offset - len(self._data)))
-        self._data[offset : offset + len(data)] = data
-        self.size = max(self.size, offset + len(data))
+        end = offset + len(data)
+        self.size = max(self.size, end)
+        if self._starts and offset < self._starts[-1] + len(self._pieces[-1]):
+            self._clear(offset, end)
+        if data:
+            index = bisect_right(self._starts, offset)
+            self._starts.insert(index, offset)
+            self._pieces.insert(index, bytes(data))
 
     def resize(self, size: int) -> None:
         """Cut off or grow with zeros."""
-        del self._data[size:]
+        self._clear(size, max(size, self.size))
         self.size = size
 
     def flip_bit(self, offset: int, bit: int) -> None:
@@ -69,12 +85,27 @@ class Content:
     def copy(self) -> Content:
         """Another one with the same bytes."""
         made = Content()
-        made.size, made._data = self.size, bytearray(self._data)
+        made.size, made._starts, made._pieces = self.size, self._starts[:], self._pieces[:]
         return made
 
     def whole(self) -> bytes:
         """All of it."""
         return self.read(0, self.size)
+
+    def _clear(self, start: int, end: int) -> None:
+        """No piece from `start` to `end`; of one that reaches over a border the rest stays."""
+        if start == end:
+            return
+        first = max(bisect_right(self._starts, start) - 1, 0)
+        last = bisect_left(self._starts, end)
+        kept: list[tuple[int, bytes]] = []
+        for at, piece in zip(self._starts[first:last], self._pieces[first:last], strict=True):
+            if at < start:
+                kept.append((at, piece[: start - at]))
+            if at + len(piece) > end:
+                kept.append((end, piece[end - at :]))
+        self._starts[first:last] = [at for at, _ in kept]
+        self._pieces[first:last] = [piece for _, piece in kept]
 
 
 class Inode:
@@ -290,7 +321,7 @@ class MemoryDisk:
 
     def need(self, more_bytes: int) -> None:
         """Raise ENOSPC when the disk has not so much left."""
-        if more_bytes > 0 and more_bytes > self.free_bytes(Path("/")):
+        if more_bytes > 0 and more_bytes > self.capacity_bytes - self.used_bytes():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def power_loss(self, rng: random.Random | None = None) -> None:
@@ -311,7 +342,7 @@ class MemoryDisk:
 
     def used_bytes(self) -> int:
         """Of all files."""
-        return sum(inode.live.size for inode in self._live.values())
+        return sum([inode.live.size for inode in self._live.values()])
 
     def files(self) -> dict[Path, bytes]:
         """All files as a reader finds them, for whoever wants to harm one."""

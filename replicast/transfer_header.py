@@ -125,6 +125,27 @@ def header_for(
     )
 
 
+def plain_head(
+    transfer_id: bytes, index: int, size_bytes: int, datagram_bytes: int, sender: int
+) -> bytes:
+    """header_for(...).pack(), in one go."""
+    head = _FIELDS.pack(
+        PAYLOAD_MAGIC,
+        PAYLOAD_VERSION,
+        PAYLOAD_TYPE,
+        0,
+        0,
+        transfer_id,
+        index,
+        datagram_count(size_bytes, datagram_bytes),
+        size_bytes,
+        datagram_bytes,
+        datagram_length(index, size_bytes, datagram_bytes),
+        sender,
+    )
+    return head + _TRAILER.pack(NO_MAC, xxhash.xxh3_64_intdigest(head + NO_MAC))
+
+
 def is_payload(datagram: bytes | memoryview) -> bool:
     """Whether a datagram starts with the payload magic."""
     return datagram[:4] == _MAGIC_BYTES

@@ -28,7 +28,7 @@ class WakeTimer:
 
     def arm(self, *times_ns: int | None) -> None:
         """Wake at the earliest of these in place of any other time; all None: not at all."""
-        due_ns = earliest(*times_ns)
+        due_ns = times_ns[0] if len(times_ns) == 1 else earliest(*times_ns)
         if due_ns == self._due_ns:
             return  # nothing is to be done for that again
         self._due_ns = due_ns

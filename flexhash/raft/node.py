@@ -306,8 +306,12 @@ class RaftNode:
         """What an owner acts on after a tick, however it came about."""
         raft = self._raft
         return (
-            *(self.failed, raft.raftCurrentTerm, raft.raftLastApplied),
-            *(raft._isLeader(), raft._getLeader(), raft.isReady()),
+            self.failed,
+            raft.raftCurrentTerm,
+            raft.raftLastApplied,
+            raft._isLeader(),
+            raft._getLeader(),
+            raft.isReady(),
         )
 
     def _receive(self, peer: str, frame: bytes) -> None:

@@ -49,11 +49,15 @@ class SeamError(Exception):
 class VoterNode(Node):  # type: ignore[misc]
     """A voter. pysyncobj keeps these in sets: a fixed hash makes their order repeatable."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._fixed = zlib.crc32(name.encode("utf-8"))  # asked some ten times a message
+
     def __hash__(self) -> int:
-        return zlib.crc32(self.id.encode("utf-8"))
+        return self._fixed
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, VoterNode) and self.id == other.id
+        return self is other or (isinstance(other, VoterNode) and self.id == other.id)
 
 
 class _NoPoller:

@@ -129,14 +129,21 @@ class Links(Transport):  # type: ignore[misc]
 
     def deadline_ns(self) -> int | None:
         """When tick() has a sign of life to give, or a silence to notice; None without peers."""
-        links = self._links.values()
-        times_ns = [link.sent_ns + SIGN_OF_LIFE_NS for link in links]
-        times_ns += [link.heard_ns + SILENCE_NS + 1 for link in links if link.connected]
-        return min(times_ns, default=None)
+        first_ns: int | None = None
+        for link in self._links.values():
+            due_ns = link.sent_ns + SIGN_OF_LIFE_NS
+            if link.connected and link.heard_ns + SILENCE_NS < due_ns:
+                due_ns = link.heard_ns + SILENCE_NS + 1
+            if first_ns is None or due_ns < first_ns:
+                first_ns = due_ns
+        return first_ns
 
     def alone(self) -> bool:
         """There are peers, and none was heard of lately: pysyncobj starts no election then."""
-        return bool(self._links) and not any(link.connected for link in self._links.values())
+        for link in self._links.values():
+            if link.connected:
+                return False
+        return bool(self._links)
 
     def connected(self) -> dict[str, bool]:
         """Which peers were heard of lately."""

@@ -162,13 +162,13 @@ class Endpoint:
     @staticmethod
     def _outgoing(outgoing: Outgoing, to: Destination, body: bytes, now_ns: int) -> Sent:
         return Sent(
-            to=to,
-            flags=GROUP_KINDS[to.kind] if isinstance(to, Group) else 0,
-            type=outgoing.message.TYPE,
-            operation_id=outgoing.operation_id,
-            generation=outgoing.generation,
-            body=body,
-            sent_ns=now_ns,
+            to,
+            GROUP_KINDS[to.kind] if isinstance(to, Group) else 0,
+            outgoing.message.TYPE,
+            outgoing.operation_id,
+            outgoing.generation,
+            body,
+            now_ns,
         )
 
     def _transmit(self, sent: Sent, source: Address | None = None) -> None:
@@ -181,11 +181,17 @@ class Endpoint:
         if to is None:
             self._counters.count("datagrams_dropped", "no_address")
             return
-        pieces = split(sent.body, self._room_bytes)
-        sent.counter, sent.count = self._counter + 1, len(pieces)
-        self._counter += len(pieces)
-        for index, piece in enumerate(pieces):
-            self._emit(to, tag, sent, index, piece)
+        body = sent.body
+        sent.counter = self._counter + 1
+        if len(body) <= self._room_bytes:  # nearly all
+            self._counter += 1
+            self._emit(to, tag, sent, 0, body)
+        else:
+            pieces = split(body, self._room_bytes)
+            sent.count = len(pieces)
+            self._counter += len(pieces)
+            for index, piece in enumerate(pieces):
+                self._emit(to, tag, sent, index, piece)
         self._recent.add(sent)
 
     def _emit(

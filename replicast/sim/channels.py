@@ -17,7 +17,7 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
-from replicast.curve import POLLIN
+from replicast.curve import EVENTS, POLLIN
 from replicast.machine import Address
 from replicast.sim.network import RETRY_NS, SILENCE_NS, Network
 from replicast.sim.watch import Watch
@@ -112,7 +112,7 @@ class SimZmqSocket:
         self.options[option] = value
 
     def getsockopt(self, option: int) -> Any:
-        if option == zmq.EVENTS:
+        if option == EVENTS:
             return POLLIN if self._inbox else 0
         assert option == zmq.FD
         return self.fd
@@ -238,20 +238,25 @@ class Connection:
         here, there = client.socket.context.host, server.context.host
         self.to_server = Pipe(exchange, self, here, there, self._at_server)
         self.to_client = Pipe(exchange, self, there, here, self._at_client)
-        self._user = user
+        self._user, self._peer_frame = user, SimFrame(self.peer)
         self.ended = False
         server.admit(self)
 
     def _at_server(self, parts: list[bytes]) -> None:
-        frames = [SimFrame(self.peer), *[SimFrame(part, self._user) for part in parts]]
-        self._server.arrive(frames)
+        user = self._user
+        self._server.arrive([self._peer_frame, *[SimFrame(part, user) for part in parts]])
 
     def _at_client(self, parts: list[bytes]) -> None:
         self._client.socket.arrive([SimFrame(part) for part in parts])
 
     def check(self) -> bool:
         """Whether both ends still live; ends the connection otherwise."""
-        if not (self._server.alive and self._client.socket.alive):
+        server, client = self._server, self._client.socket
+        if (
+            server.closed
+            or client.closed
+            or not (server.context.alive() and client.context.alive())
+        ):
             self.end()
         return not self.ended
 
@@ -277,6 +282,7 @@ class Pipe:
         self._world, self._network = exchange.world, exchange.network
         self._connection, self._deliver = connection, deliver
         self._source, self._target = source, target
+        self._what = f"on {source}'s channel"
         self._watch = exchange.watch
         self._queue: deque[list[bytes]] = deque()
         self._free_ns = self._held_ns = 0
@@ -290,14 +296,15 @@ class Pipe:
         self._queue.append(parts)
         if self._watch is not None:
             self._watch.sent(self._source, self._target, parts[-1])
-        self._move()
+        if not self._moving:
+            self._move()
         return True
 
     def _move(self) -> None:
         if self._moving or not self._queue:
             return
-        now_ns = self._world.time_ns
-        size_bytes = sum(map(len, self._queue[0]))
+        now_ns, parts = self._world.time_ns, self._queue[0]
+        size_bytes = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
         delay_ns = self._network.connection_delay(self._source, self._target, size_bytes)
         self._moving = True
         if delay_ns is None:
@@ -324,19 +331,22 @@ class Pipe:
             held_ns = self._network.weather(self._source, self._target).held_ns
             if held_ns or self._held_ns > now_ns:
                 self._held_ns = max(self._held_ns + 1, now_ns + held_ns)
-                self._world.at(self._held_ns, lambda: self._hand_over(parts))
+                self._world.at(self._held_ns, lambda: self._hand_over_late(parts))
             else:
                 self._hand_over(parts)
-            self._move()
+            if self._queue:
+                self._move()
+
+    def _hand_over_late(self, parts: list[bytes]) -> None:
+        if self._connection.check():
+            self._hand_over(parts)
 
     def _hand_over(self, parts: list[bytes]) -> None:
-        if self._connection.check():
-            self._world.trace.add(
-                self._world.time_ns, self._target, f"on {self._source}'s channel", parts[-1]
-            )
-            if self._watch is not None:
-                self._watch.arrived(self._source, self._target, parts[-1])
-            self._deliver(parts)
+        frame = parts[-1]
+        self._world.trace.add(self._world.time_ns, self._target, self._what, frame)
+        if self._watch is not None:
+            self._watch.arrived(self._source, self._target, frame)
+        self._deliver(parts)
 
 
 def _address(endpoint: str) -> Address:

@@ -164,11 +164,9 @@ class _Run:
         return result
 
     def _wait(self, seconds: float, done: Callable[[], bool], what: str) -> bool:
-        world = self._world
-        if world.run_until(
-            world.time_ns + int(seconds * SECOND), lambda: done() or bool(world.failures)
-        ):
-            return not world.failures
+        world, failures = self._world, self._world.failures
+        if world.run_until(world.time_ns + int(seconds * SECOND), lambda: bool(failures) or done()):
+            return not failures
         world.fail(f"not within {seconds:g} s: {what}", checker="liveness")
         return False
 
@@ -214,8 +212,8 @@ class _Run:
         world = self._world
         self._meter.start()
         faults = Faults(self._cluster, list(self._test.faults), self._faults_rng)
-        world.run_until(
-            world.time_ns + int(self._test.seconds * SECOND), lambda: bool(world.failures)
+        world.run_until(  # asked after each event
+            world.time_ns + int(self._test.seconds * SECOND), world.failures.__len__
         )
         faults.stop()
         self._result.faults = faults.count

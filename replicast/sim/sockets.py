@@ -12,7 +12,7 @@ from collections.abc import Callable
 from replicast.machine import Address
 from replicast.sim.network import Inbox, Network
 from replicast.sim.world import World
-from replicast.transfer_header import header_for, index_runs
+from replicast.transfer_header import index_runs, plain_head
 from replicast.transport.net import Reassembly
 from replicast.transport.net_pure import check_job
 
@@ -109,9 +109,9 @@ class SimNet(Inbox):
         left_ns = self._world.time_ns
         runs = index_runs(ranges, size_bytes, datagram_bytes)
         for index in itertools.chain.from_iterable(range(*run) for run in runs):
-            header = header_for(transfer_id, index, size_bytes, datagram_bytes, sender)
+            head = plain_head(transfer_id, index, size_bytes, datagram_bytes, sender)
             start = index * datagram_bytes
-            datagram = header.pack() + bytes(view[start : start + header.length])
+            datagram = b"".join((head, view[start : start + datagram_bytes]))
             for address in addresses:
                 left_ns = self.send_payload(tag, datagram, address)
         self._world.at(left_ns, lambda: self.finish(job_id))

@@ -52,14 +52,14 @@ class Events:
         """Whether something else is to happen in this very instant."""
         return bool(self._heap) and self._heap[0][0] <= self.time_ns
 
-    def run_until(self, time_ns: int, done: Callable[[], bool] | None = None) -> bool:
+    def run_until(self, time_ns: int, done: Callable[[], object] | None = None) -> bool:
         """Run to `time_ns`; earlier when `done()` holds after an event. Whether it did."""
         try:
             return self._run(time_ns, done)
         finally:
             self.enter(None)
 
-    def _run(self, time_ns: int, done: Callable[[], bool] | None) -> bool:
+    def _run(self, time_ns: int, done: Callable[[], object] | None) -> bool:
         heap = self._heap
         while heap and heap[0][0] <= time_ns:
             at_ns, _, action = heapq.heappop(heap)

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from typing import IO, Any
 
 import xxhash
 
 from replicast.sim.turns import INSTANT_EVENTS_MAX, Events
 
+NOTHING: Mapping[str, Any] = {}
 SHOWN_BYTES_MAX = 16 << 10  # of a message; longer ones show their size
 
 
@@ -34,14 +36,22 @@ class Trace:
         """The same for the same events in the same order."""
         return self._hash.hexdigest()
 
-    def add(self, time_ns: int, process: str, what: str, data: bytes = b"", **more: Any) -> None:
+    def add(
+        self,
+        time_ns: int,
+        process: str,
+        what: str,
+        data: bytes = b"",
+        more: Mapping[str, Any] = NOTHING,
+    ) -> None:
         """One event. `data` is a datagram or frame."""
         self.count += 1
         text = f"{time_ns} {process} {what} {len(data)} "
         if more:
             text += " ".join([f"{key}={value!r}" for key, value in more.items()])
         self._hash.update(text.encode())
-        self._hash.update(data)
+        if data:
+            self._hash.update(data)
         if self._file is not None:
             line = {"t": time_ns, "process": process, "what": what, **more}
             if data:
@@ -85,7 +95,7 @@ class World(Events):
 
     def note(self, process: str, what: str, **more: Any) -> None:
         """One line of the trace."""
-        self.trace.add(self.time_ns, process, what, **more)
+        self.trace.add(self.time_ns, process, what, b"", more)
 
     def fail(self, what: str, *, checker: str) -> None:
         """Something that must never happen did, says `checker`; the verdict is bad."""

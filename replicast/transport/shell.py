@@ -114,7 +114,12 @@ class UdpShell:
         queued = self.endpoint.take_datagrams()
         if queued:
             resolve = self._resolve
-            self.net.send_control([(UNICAST_TAG, payload, resolve(to)) for to, payload in queued])
+            self.net.send_control(
+                [
+                    (UNICAST_TAG, payload, to if type(to) is tuple else resolve(to))
+                    for to, payload in queued
+                ]
+            )
 
     def send_payload(self, event: SendPayload) -> None:
         """Execute a core's event; on_sent follows when the last datagram has left."""
@@ -206,8 +211,10 @@ class UdpShell:
         completed += self.net.reassembly.take_completed()
         if completed:
             self._guard(self._on_completed, completed, now_ns)
-        self._report([self._jobs.pop(job) for job in sent], now_ns)
-        self._submit_waiting()
+        if sent:
+            self._report([self._jobs.pop(job) for job in sent], now_ns)
+        if self._waiting:
+            self._submit_waiting()
         self._guard(self._on_delivered, now_ns)
         self.flush()
         self._timer.arm(self.endpoint.deadline_ns())  # only what arrives moves its deadline

@@ -205,7 +205,7 @@ class NameService:
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
-        step_ns = min(self._due.values(), default=None)
+        step_ns = min(self._due.values()) if self._due else None
         touch_ns = self._now_ns + RETRY_NS if self._to_touch else None
         again_ns = [appends.deadline_ns() for appends in self._appends.values()]
         others_ns = (self._removals.deadline_ns(), self._healer.deadline_ns(), *again_ns)

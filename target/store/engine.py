@@ -66,7 +66,7 @@ class StoreEngine:
         """Recover; raises VdevError when the log cannot be read at all."""
         self._disk = disk
         self.path = path
-        self._log = path / LOG_NAME
+        self._log, self._probe_path = path / LOG_NAME, path / PROBE_NAME
         self.header = header
         self.kv = Overlay(checkpoint)
         self._identity = Identity(header.vdev_id, header.seed, header.open_count)
@@ -122,7 +122,7 @@ class StoreEngine:
         if not self.core.writable:
             return False
         try:
-            file = self._disk.open(self.path / PROBE_NAME)
+            file = self._disk.open(self._probe_path)
             file.write(0, [pack_probe(self._identity, self.core.position.flush_number)])
             file.sync()
             file.close()

@@ -88,7 +88,7 @@ class VdevFacts(Views):
 
     def has(self, chid: bytes) -> bool:
         """Is the chunk durable here?"""
-        return self.chunk(chid) is not None
+        return index.has_chunk(self._engine.kv, chid)
 
     def chunk(self, chid: bytes) -> ChunkInfo | None:
         """Size, algorithm and place of a durable chunk."""

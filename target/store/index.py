@@ -116,6 +116,11 @@ def _delete_between(kv: Overlay, start: bytes, end: bytes) -> None:
         kv.delete(key)
 
 
+def has_chunk(kv: Overlay, chid: bytes) -> bool:
+    """Whether chunk_info() finds it; asked several times for each message about a chunk."""
+    return kv.get(b"c" + chid) is not None
+
+
 def chunk_info(kv: Overlay, chid: bytes) -> ChunkInfo | None:
     """Where a chunk lies, or None."""
     value = kv.get(b"c" + chid)

@@ -16,6 +16,7 @@ from replicast.transfer_header import (
     index_runs,
     is_payload,
     parse_header,
+    plain_head,
     sealed_by,
     sealed_datagrams,
 )
@@ -105,3 +106,9 @@ def mutate(rng: random.Random, datagram: bytes) -> bytes:
     for _ in range(rng.randrange(1, 4)):
         changed[rng.randrange(HEADER_BYTES)] ^= rng.randrange(1, 256)
     return bytes(changed) if changed != datagram else datagram[:-1]
+
+
+@pytest.mark.parametrize(("index", "size_bytes"), [(0, 1), (0, 2048), (2, 5000)])
+def test_plain_head__as_header_for_packs_it(index: int, size_bytes: int) -> None:
+    header = header_for(ID, index, size_bytes, 2048, 1 << 63)
+    assert plain_head(ID, index, size_bytes, 2048, 1 << 63) == header.pack()
