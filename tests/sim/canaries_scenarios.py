@@ -57,8 +57,8 @@ def stale_addition_counts(patch: pytest.MonkeyPatch) -> None:
 
 
 def stale_addition_and_unasked(patch: pytest.MonkeyPatch) -> None:
-    """C1: and a new leader asks nobody what it lacks: with the question alone a replica that was
-    added too late hears all that was committed without it before it leads."""
+    """C1: and a new leader asks nobody what it lacks: else a replica that was added too late hears
+    all that was committed without it before it leads."""
     stale_addition_counts(patch)
     CANARIES["take_over_without_asking"](patch)
 
