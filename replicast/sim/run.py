@@ -28,6 +28,7 @@ from typing import IO
 from replicast.buggify import choosing
 from replicast.embed import Cluster
 from replicast.errors import Conflict, Unavailable
+from replicast.flexhash.table import Table
 from replicast.gateway.walk import ChunkFinding, CopyFinding, NameFinding, Walk, WalkError
 from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
@@ -290,6 +291,7 @@ class _Run:
                 self._check_bad(found.copies, ("corrupt",), damaged)
             elif isinstance(found, ChunkFinding):
                 self._check_bad(found.copies, ("corrupt", "missing"), damaged)
+                self._check_counted(found, opened.initiator.table)
             elif isinstance(found, WalkError) or found.action != "restored":
                 self._not_durable(f"repair: {found}")
         async for finding in Walk(opened.initiator, opened.objects).verify(BUCKET):
@@ -304,6 +306,13 @@ class _Run:
 
     def _not_durable(self, what: str) -> None:
         self._world.fail(what, checker="durability")
+
+    def _check_counted(self, found: ChunkFinding, table: Table) -> None:
+        """Whoever put it counted copies on min_copies hosts; one of them may have been damaged."""
+        there = {table.host_of(copy.vdev_index) for copy in found.copies if copy.state != "missing"}
+        least = table.policy.min_copies - (self._cluster.damage.host is not None)
+        if len(there) < least:
+            self._not_durable(f"on {len(there)} hosts before repair, at least {least}: {found}")
 
     def _check_bad(
         self, copies: Sequence[CopyFinding], bad: tuple[str, ...], may: Callable[[int], bool]

@@ -15,6 +15,7 @@ from . import canaries_chunks as chunks
 from . import canaries_control as control
 from . import canaries_names as names
 from . import canaries_review as review
+from . import canaries_scenarios as scenarios
 from . import canaries_workloads as workloads
 from .canaries import CANARIES
 from .whole import run
@@ -73,6 +74,12 @@ ROWS = [
     Row(workloads.removal_takes_two, "linearizable", "versions", 1),
     Row(workloads.version_list_ends_early, "linearizable", "versions", 1),
     Row(workloads.reclaim_without_counting, "bytes", "tree", 1),
+    Row(scenarios.vouched_for_no_more, "liveness", "disks", 2, None),
+    Row(scenarios.full_for_good, "bounds", "disks", 5, 5),
+    Row(scenarios.full_taken_for_failed, "liveness", "disks", 5, 5),
+    Row(scenarios.miss_without_proof, "bytes", "moves", 2, None),
+    Row(scenarios.stored_of_another_put, "durability", "crash", 1, None),
+    Row(scenarios.promises_and_fences_forgotten, "linearizable", "moves", 1, None),
 ]
 
 # Not seen yet from seed 1 on: only measure_canaries.py runs these.
@@ -81,6 +88,10 @@ UNSEEN = [
     Row(names.promises_forgotten, "linearizable", "leaders", 1, None),
     Row(names.no_fence_for_new_leaders, "leaders", "moves", 1, None),
     Row(review.restarted_replica_keeps_its_place, "linearizable", "leaders", 1, None),
+    Row(scenarios.stale_addition_counts, "linearizable", "moves", 1, None),
+    Row(scenarios.stale_addition_and_unasked, "linearizable", "moves", 1, None),
+    Row(scenarios.hung_disk_vouched_for, "liveness", "disks", 1, None),
+    Row(scenarios.hit_before_it_is_durable, "durability", "tree", 1, None),
 ]
 
 
