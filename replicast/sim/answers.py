@@ -137,6 +137,8 @@ class Answers:
             self._fence(message.NAME, row, request.generation, _names_since(table, row))
 
     def _on_stored(self, outgoing: Outgoing, message: Any, request: _Request) -> None:
+        for each in message.vdevs:
+            self._checkers.stored.said(each.vdev_index, message.chid)
         if request.answered:
             return
         request.answered = True

@@ -42,6 +42,7 @@ from replicast.sim.test_file import Test
 from replicast.sim.workload_kinds import PROGRAMS
 from replicast.sim.workloads import BUCKET, Ledger, Seat
 from replicast.sim.world import Trace, World
+from replicast.target.store.vdev import Vdev
 from replicast.units import SECOND
 
 FORM_SECONDS = 120
@@ -251,6 +252,7 @@ class _Run:
 
         async def work(client: Cluster) -> None:
             await self._until_healthy(client)
+            self._check_stored()
             await self._walks(client)
             await FinalReads(client, self._ledger).run()
             done.append(True)
@@ -313,6 +315,19 @@ class _Run:
         least = table.policy.min_copies - (self._cluster.damage.host is not None)
         if len(there) < least:
             self._not_durable(f"on {len(there)} hosts before repair, at least {least}: {found}")
+
+    def _check_stored(self) -> None:
+        """What no VDEV of a sound host may lack."""
+        vdevs: dict[int, Vdev] = {}
+        for unit in self._cluster.targets:
+            if unit.daemon is not None and not self._cluster.damage.hit(unit.member.host):
+                vdevs |= unit.daemon._vdevs.by_index
+
+        def holds(index: int, chid: bytes) -> bool | None:
+            return vdevs[index].has(chid) if index in vdevs else None
+
+        for what in self._cluster.watch.checkers.stored.missing(holds):
+            self._not_durable(what)
 
     def _check_bad(
         self, copies: Sequence[CopyFinding], bad: tuple[str, ...], may: Callable[[int], bool]

@@ -20,6 +20,7 @@ from replicast.sim.fences import Fences
 from replicast.sim.generations import Generations
 from replicast.sim.leaders import Leaders
 from replicast.sim.leases import Leases
+from replicast.sim.stored import Stored
 from replicast.sim.turns import Clock
 from replicast.sim.world import World
 from replicast.wire import control_messages as cm
@@ -45,6 +46,7 @@ class Checkers:
     leases: Leases
     leaders: Leaders
     fences: Fences
+    stored: Stored
     tables: dict[int, Table]
     by_clocks: bool  # whether clocks keep to the lease margin, on which leases and leaders rest
 
@@ -54,7 +56,9 @@ class Watch:
 
     def __init__(self, world: World, *, by_clocks: bool = True) -> None:
         self._world = world
-        self.checkers = Checkers(Generations(), Leases(), Leaders(), Fences(), {}, by_clocks)
+        self.checkers = Checkers(
+            Generations(), Leases(), Leaders(), Fences(), Stored(), {}, by_clocks
+        )
         self.frames: dict[str, int] = {}  # sent so far, by host
         self._processes: dict[str, Watched] = {}  # by host
 
