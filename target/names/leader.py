@@ -3,7 +3,9 @@
     WAITING   until the fence (context.acting) opens
     ASKING    QUERY to all in-sync replicas: last entry and committed index of each
     FETCHING  when another one has a longer history: any in-sync log holds all that is
-              committed, so the longest is taken (nothing prepared is lost, damage heals)
+              committed, so the longest is taken (nothing prepared is lost, damage heals). One
+              with a hole does not: what is behind the hole is taken for committed, until all
+              others have said that they have not got it
     LEADING   entries go to all replicas; committed when every required one has them durable
 
 Invariants: an entry is committed only while the fence is open, and only when durable on every
@@ -317,6 +319,8 @@ class Leadership:
         heard = [f for f in self.followers.values() if f.heard and f.role == Role.IN_SYNC]
         committed = max([self.replica.committed_index, *(f.committed_index for f in heard)])
         best = max(heard, key=lambda f: f.last, default=None)
+        if log.hidden_index and not self._all_heard:
+            committed = max(committed, log.hidden_index)
         if best is not None and best.last.index < committed:
             best = max(heard, key=lambda f: f.last.index)
         mine = log.last
@@ -328,6 +332,12 @@ class Leadership:
             self._enter_fetching(now_ns)
         else:
             self._ask_again(now_ns)  # nobody heard has what was committed
+
+    @property
+    def _all_heard(self) -> bool:
+        """Have all others in sync, up or not, told what they have? Alone there is nobody to ask."""
+        others = [f for f in self.followers.values() if f.role == Role.IN_SYNC]
+        return bool(others) and all(f.heard for f in others)
 
     def _enter_fetching(self, now_ns: int) -> None:
         self.phase, self._phase_since_ns = Phase.FETCHING, now_ns

@@ -3,6 +3,10 @@
 Entries get their index without gaps. `last` may be ahead of `durable_index`; records to
 store collect in `records` until the owner takes them. Old entries are read back from the
 store. Entries at or below the applied index are committed and are never cut.
+
+An entry that is not applied and cannot be read is a hole: `last` ends before it. What the store
+has behind it, up to `hidden_index`, may be committed and stays, until entries that fill the hole
+show that it is another history.
 """
 
 from __future__ import annotations
@@ -49,6 +53,7 @@ class RowLog:
         "_tail_bytes",
         "cuts",
         "durable_index",
+        "hidden_index",
         "last",
         "records",
         "row",
@@ -63,20 +68,28 @@ class RowLog:
         self._tail: dict[int, LogEntry] = {}
         self._tail_bytes = 0
         self.last = ZERO
+        self.hidden_index = 0  # none
         gapless, highest = store.span(row)
+        before = applied
         self.durable_index = gapless
         for index in range(applied.index + 1, self.durable_index + 1):
             entry = self._read(index)
             if entry is None:
                 self.durable_index = index - 1
                 break
+            if entry.position < before:
+                # Of an older history, behind a hole that a later one had begun to fill.
+                gapless = self.durable_index = index - 1
+                break
             self._keep(entry)
+            before = entry.position
         at_applied = self.durable_index == applied.index
         self.last = applied if at_applied else self.position_at(self.durable_index) or ZERO
         if highest > gapless == self.last.index:
             # Leftovers behind a gap: they must not seem to follow what is appended next.
-            # Behind an entry that cannot be read they stay: they may be committed.
             self.records.append(TruncateRecord(row, gapless + 1))
+        elif highest > self.last.index:
+            self.hidden_index = highest
 
     def get(self, index: int) -> LogEntry | None:
         """Entry `index`, from memory or the store."""
@@ -103,9 +116,24 @@ class RowLog:
         """Add the next entry; it is durable when stored() says so."""
         position = entry.position
         assert position.index == self.last.index + 1, "a log has no gaps"
+        if position.index <= self.hidden_index:
+            self._fill(entry)
         self._keep(entry)
         self.last = position
         self.records.append(EntryRecord(self.row, position.epoch, position.index, entry.data))
+
+    def _fill(self, entry: LogEntry) -> None:
+        """An entry for a place that the store has one for already: the same, or a conflict."""
+        position = entry.position
+        held = self._store.entry(self.row, position.index)
+        if held is not None:
+            same = Position(held[0], entry_tenure(held[1]), position.index) == position
+        else:  # its tenure cannot be read: the next entry that can be tells
+            same = self._store.entry_epoch(self.row, position.index) == position.epoch
+        if not same:
+            self.records.append(TruncateRecord(self.row, position.index))
+        if not same or position.index == self.hidden_index:
+            self.hidden_index = 0
 
     def make(self, epoch: int, operation: RowOperation) -> LogEntry:
         """Append an operation of our own tenure."""
@@ -121,6 +149,7 @@ class RowLog:
         for index in range(from_index, self.last.index + 1):
             self._forget(index)
         self.last = before
+        self.hidden_index = 0
         self.cuts += 1
         self.durable_index = min(self.durable_index, from_index - 1)
         self.records.append(TruncateRecord(self.row, from_index))

@@ -62,6 +62,7 @@ class MemoryRowStore(MemoryView):
         self.open_count = 1
         self.full = False
         self._log: Log = {}
+        self._unreadable: set[tuple[int, int]] = set()
         self._waiting: list[RowRecord] = []
         self._checkpoint: dict[bytes, bytes] = {}
 
@@ -76,8 +77,19 @@ class MemoryRowStore(MemoryView):
         return gapless, max(log, default=0)
 
     def entry(self, row: int, index: int) -> tuple[int, bytes] | None:
-        """(epoch, data)."""
+        """(epoch, data); None after rot()."""
+        if (row, index) in self._unreadable:
+            return None
         return self._log.get(row, {}).get(index)
+
+    def entry_epoch(self, row: int, index: int) -> int | None:
+        """Of any entry that is there."""
+        held = self._log.get(row, {}).get(index)
+        return None if held is None else held[0]
+
+    def rot(self, row: int, index: int) -> None:
+        """An entry that is there cannot be read any more, until it is written again."""
+        self._unreadable.add((row, index))
 
     def names_full(self) -> bool:
         """As `full` says."""
@@ -94,6 +106,7 @@ class MemoryRowStore(MemoryView):
             log = self._log.setdefault(record.row, {})
             if isinstance(record, EntryRecord):
                 log[record.index] = (record.epoch, record.data)
+                self._unreadable.discard((record.row, record.index))
             else:
                 for index in [i for i in log if i >= record.from_index]:
                     del log[index]

@@ -59,6 +59,11 @@ class VdevRowStore:
         except ReadError:
             return None
 
+    def entry_epoch(self, row: int, index: int) -> int | None:
+        """Known of an entry that cannot be read, too; None when there is none."""
+        location = self._vdev.row_entry(row, index)
+        return None if location is None else location.epoch
+
     def names_full(self) -> bool:
         """No new names: the VDEV is past that gate."""
         return not self._vdev.fits(RecordClass.NAME, ENTRY_BYTES)

@@ -107,3 +107,48 @@ def test_a_restart_with_the_last_applied_entry_damaged__the_log_is_not_taken_for
     world.assert_durable(done)
     assert len(world.versions(NAME)) == COUNT + 1
     sim.check(world, [NAME])
+
+
+@pytest.mark.parametrize("wanted", ["read", "write"])
+def test_the_only_replica_left_lost_what_was_committed__it_waits_for_another(
+    sim: Any, wanted: str
+) -> None:
+    """disks.toml, seed 90632: it led with the log that it could read, and dropped the rest."""
+    world = sim.World(22, count=3)
+    world.done(*(world.put(NAME, body=bytes([i])) for i in range(5)))
+    world.settle()
+    for vdev in (3, 1, 2):
+        world.crash(vdev)
+    store = world.nodes[3].store
+    store.rot(0, 3)  # its view was not in a checkpoint: it has to read this entry
+    world.start(3)
+    world.until(lambda: world.table.row_leader(0) == 3)
+    waits = world.get(NAME) if wanted == "read" else world.put(NAME)
+    world.run_for(4 * SECOND)
+    assert waits.end_ns is None
+    assert store.span(0) == (5, 5), "what is behind the hole may be committed, and stays"
+    world.start(1)
+    world.done(waits)
+    world.start(2)
+    world.settle()
+    assert len(world.versions(NAME)) == 5 + (wanted == "write")
+    sim.check(world, [NAME])
+
+
+def test_all_others_have_not_got_what_is_behind_a_hole__it_is_dropped(sim: Any) -> None:
+    world = sim.World(23, count=3)
+    world.done(*(world.put(NAME, body=bytes([i])) for i in range(3)))
+    world.settle()
+    world.nodes[1].cut = True
+    undone = world.put(NAME)
+    world.until(lambda: world.nodes[1].store.span(0) == (4, 4))  # prepared on the leader alone
+    for vdev in (1, 2, 3):
+        world.crash(vdev)
+    world.nodes[1].store.rot(0, 2)
+    world.nodes[1].cut = False
+    for vdev in (1, 2, 3):
+        world.start(vdev)
+    world.done(undone, world.put(NAME))
+    world.settle()
+    assert len(world.versions(NAME)) == 5
+    sim.check(world, [NAME])
