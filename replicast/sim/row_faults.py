@@ -6,10 +6,18 @@ hits just these hosts at one moment is what only chance would need many runs for
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from replicast.sim.disk_faults import rot_near_the_end
 from replicast.sim.leader_faults import leader, others, set_cut, ways_of
+from replicast.target.names.state import RowState
+from replicast.target.store.format import LOG_NAME
+from replicast.target.store.index import EntryLocation
+from replicast.target.store.memory import PATH
+from replicast.target.store.overlay import Overlay
+from replicast.target.store.segment import FLUSH_MAGIC, segment_name
+from replicast.target.store.views import Views
 from replicast.units import MS, SECOND
 
 if TYPE_CHECKING:
@@ -17,6 +25,8 @@ if TYPE_CHECKING:
     from replicast.sim.faults import Faults
 
 APART_NS_MIN, APART_NS_MAX = 100 * MS, 600 * MS  # less than a removal from the set takes
+NEWEST_ENTRIES = 8
+FLUSHES_BEHIND = 2  # the very last may be torn, and what it holds lost with it
 BACK_NS_MAX = 2 * SECOND  # a restart that nobody is declared down for
 
 
@@ -24,7 +34,7 @@ def one_left(faults: Faults, most_ns: int) -> None:
     """One follower of a row hears no other target for a moment, then the power of all others of
     that row goes: what had been acknowledged must be on the one that is left. They come back,
     mostly when it leads already."""
-    replicas, followers = _row(faults)
+    _, replicas, followers = _row(faults)
     if not followers:
         return
     left = faults.rng.choice(followers)
@@ -42,7 +52,7 @@ def one_left(faults: Faults, most_ns: int) -> None:
 def one_behind(faults: Faults, most_ns: int) -> None:
     """One follower of a row and its leader do not hear each other for a moment, then the leader
     loses its power: when that follower leads next, others have entries that it has not."""
-    replicas, followers = _row(faults)
+    _, replicas, followers = _row(faults)
     if not followers:
         return
     (first,) = (each for each in replicas if each not in followers)
@@ -60,15 +70,45 @@ def one_behind(faults: Faults, most_ns: int) -> None:
 def rotten_left(faults: Faults, most_ns: int) -> None:
     """All replicas of a row lose their power; one follower is back first, and finds its log
     damaged near its end. While it is alone there is nobody to fill the hole."""
-    replicas, followers = _row(faults)
+
+    def rot(left: Unit, entries: list[EntryLocation]) -> None:
+        for drive in left.drives:
+            rot_near_the_end(faults, drive.disk)
+
+    _damaged_left(faults, most_ns, "rotten_left", rot)
+
+
+def holed_left(faults: Faults, most_ns: int) -> None:
+    """The same, but all that is damaged is one of the newest entries of that row: the first that
+    has to be read again, when there is one that is not so new that it may pass for torn."""
+
+    def rot(left: Unit, entries: list[EntryLocation]) -> None:
+        (drive,) = left.drives
+        applied = RowState(entries[0].row, Views(Overlay(drive.checkpoint)), 0).applied.index
+        newest = faults.rng.sample(entries[-NEWEST_ENTRIES:], len(entries[-NEWEST_ENTRIES:]))
+        for found in [*entries[applied : applied + 1], *newest]:
+            path, end = PATH / LOG_NAME / segment_name(found.incarnation), found.offset + found.size
+            if drive.disk.files()[path].count(FLUSH_MAGIC, end) >= FLUSHES_BEHIND:
+                return drive.disk.flip_bit(path, end - 1, faults.rng.randrange(8))
+        return None
+
+    _damaged_left(faults, most_ns, "holed_left", rot)
+
+
+def _damaged_left(
+    faults: Faults, most_ns: int, kind: str, rot: Callable[[Unit, list[EntryLocation]], None]
+) -> None:
+    """`rot` gets the entries of the row that are durable on the follower that comes back first."""
+    row, replicas, followers = _row(faults)
     followers = [each for each in followers if faults.cluster.damage.may_hit(each.member.host)]
     if not followers:
         return
     left = faults.rng.choice(followers)
-    faults.cluster.damage.claim(left.member.host, "rotten_left")
+    assert left.daemon is not None
+    logs = [vdev.row_log(row) for vdev in left.daemon._vdevs.by_id.values()]
+    faults.cluster.damage.claim(left.member.host, kind)
     faults.cluster.kill_target(left)
-    for drive in left.drives:
-        rot_near_the_end(faults, drive.disk)
+    rot(left, max(logs, key=len))
     faults.cluster.world.after(faults.rng.randrange(BACK_NS_MAX), lambda: _revive(faults, left))
     _kill([each for each in replicas if each is not left], faults, most_ns)
 
@@ -87,18 +127,23 @@ def _revive(faults: Faults, unit: Unit) -> None:
         faults.revive(unit)
 
 
-def _row(faults: Faults) -> tuple[list[Unit], list[Unit]]:
-    """Who is in sync for a busy row, and those of them that do not lead it. None while a host is
+def _row(faults: Faults) -> tuple[int, list[Unit], list[Unit]]:
+    """A busy row, who is in sync for it, and those of them that do not lead it. None while a host is
     down: these are stories that end when the one that is left leads, and told one at a time."""
     unit = leader(faults)
     running = all(each.process.running for each in faults.cluster.targets)
     if unit is None or unit.daemon is None or not running:
-        return [], []
+        return 0, [], []
     names = unit.daemon._service.names
     led = max(names._leaders.values(), key=lambda each: each.replica.log.last.index)
     nodes = dict.fromkeys(map(names.context.node_of, names.context.name_replicas(led.row)))
     replicas = [each for each in faults.cluster.targets if each.member.node_id in nodes]
-    return replicas, [each for each in replicas if each is not unit]
+    return led.row, replicas, [each for each in replicas if each is not unit]
 
 
-ROW_KINDS = {"one_left": one_left, "one_behind": one_behind, "rotten_left": rotten_left}
+ROW_KINDS = {
+    "one_left": one_left,
+    "one_behind": one_behind,
+    "rotten_left": rotten_left,
+    "holed_left": holed_left,
+}

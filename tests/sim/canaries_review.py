@@ -121,6 +121,11 @@ def damage_passes_for_a_torn_tail(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(index, "note_damage", lambda kv, what: None)
 
 
+def hole_passes_for_the_end(patch: pytest.MonkeyPatch) -> None:
+    """C1: what stands behind an entry that cannot be read is nothing, says a new leader alone."""
+    patch.setattr(Leadership, "_all_heard", True)
+
+
 def grant_without_proof(patch: pytest.MonkeyPatch) -> None:
     """A Raft leader grants leases from when it is asked, not from when it was last known to lead."""
     renew = LeaseGranter.renew

@@ -62,6 +62,7 @@ ROWS = [
     Row(review.short_and_unasked, "linearizable", "leaders", 1, None),
     Row(review.no_fence_and_no_wait, "leaders", "moves", 1, None),
     Row(review.damage_passes_for_a_torn_tail, "linearizable", "rotten", 1, None),
+    Row(review.hole_passes_for_the_end, "linearizable", "holed", 1, None),
     Row(names.catch_up_skips_an_entry, "durability", "contended", 1),
     Row(names.conditions_ignored, "linearizable", "contended", 1),
     Row(names.repeat_carried_out_again, "linearizable", "contended", 2),
