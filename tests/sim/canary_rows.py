@@ -75,11 +75,11 @@ ROWS = [
     Row(workloads.removal_takes_two, "linearizable", "versions", 1),
     Row(workloads.version_list_ends_early, "linearizable", "versions", 1),
     Row(workloads.reclaim_without_counting, "bytes", "tree", 1),
-    Row(scenarios.vouched_for_no_more, "liveness", "disks", 2, None),
-    Row(scenarios.full_for_good, "bounds", "disks", 5, 5),
-    Row(scenarios.full_taken_for_failed, "liveness", "disks", 5, 5),
+    Row(scenarios.vouched_for_no_more, "liveness", "stuck", 1),
+    Row(scenarios.full_for_good, "bounds", "full", 1),
+    Row(scenarios.full_taken_for_failed, "liveness", "full", 1),
     Row(scenarios.miss_without_proof, "bytes", "moves", 2, None),
-    Row(scenarios.stored_of_another_put, "durability", "crash", 1, None),
+    Row(scenarios.stored_of_another_put, "durability", "crash", 1),
     Row(scenarios.promises_and_fences_forgotten, "linearizable", "moves", 1, None),
 ]
 
