@@ -2,10 +2,11 @@
 
     looked(process, gauges, sent)    once a virtual second: sizes, messages of that second
     left(process, gauges)            after the last operation: what should be empty and is not
-    verdict(operations)              messages an operation, faults included
+    verdict(operations, faults)      messages an operation
 
 A process may send PROCESS_MESSAGES_MAX messages (datagrams and frames) in a second, and the run
-`idle` messages a process and second (heartbeats, leases, watching) plus `factor` an operation.
+IDLE_MESSAGES a process and second (heartbeats, leases, watching), FAULT_MESSAGES a fault (rows
+change hands, by Raft and tables) and `factor` an operation.
 The figures are measured with headroom; docs/simulation.md has them. Pure: meter.py feeds it.
 """
 
@@ -19,6 +20,7 @@ from replicast.sim.gauges import Gauge
 
 PROCESS_MESSAGES_MAX = 5_000
 IDLE_MESSAGES = 50
+FAULT_MESSAGES = 1000
 OPERATION_MESSAGES_MAX = 200.0
 
 
@@ -55,14 +57,14 @@ class Bounds:
                 return f"{process}: {gauge.size} left of {gauge.name}"
         return None
 
-    def per_operation(self, operations: int) -> float:
-        """Messages beyond those of an idle cluster."""
-        idle = IDLE_MESSAGES * self.process_seconds
-        return max(0, self.messages - idle) / max(1, operations)
+    def per_operation(self, operations: int, faults: int) -> float:
+        """Messages beyond those of a cluster that only heals."""
+        others = IDLE_MESSAGES * self.process_seconds + FAULT_MESSAGES * faults
+        return max(0, self.messages - others) / max(1, operations)
 
-    def verdict(self, operations: int) -> tuple[str, list[str]]:
+    def verdict(self, operations: int, faults: int) -> tuple[str, list[str]]:
         """Unknown when no process was looked at."""
-        share = self.per_operation(operations)
+        share = self.per_operation(operations, faults)
         if share > self.factor:
             self._bad(f"{share:.0f} messages an operation; at most {self.factor:.0f}")
         if self.problems:

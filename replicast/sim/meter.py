@@ -3,7 +3,7 @@
 meter = Meter(cluster, factor)
 meter.start() .stop()            operations begin; the operator begins
 meter.left()                     what in-flight structures still hold, now
-meter.verdict(operations)
+meter.verdict(operations, faults)
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Meter:
             found.append(self.bounds.left(unit.process.name, gauges_of(unit)))
         return [each for each in found if each is not None]
 
-    def verdict(self, operations: int) -> tuple[str, list[str]]:
+    def verdict(self, operations: int, faults: int) -> tuple[str, list[str]]:
         """See bounds.py; what outgrew its bound was reported at once."""
         told = list(self.bounds.problems)
-        verdict, problems = self.bounds.verdict(operations)
+        verdict, problems = self.bounds.verdict(operations, faults)
         return verdict, [problem for problem in problems if problem not in told]
 
     def _again(self) -> None:

@@ -156,7 +156,7 @@ class _Run:
             result.judge(check, *HISTORY_CHECKS[check](self._ledger.history))
         for verdict in self._cluster.watch.verdicts():
             result.judge(*verdict)
-        result.judge("bounds", *self._meter.verdict(self._ledger.done))
+        result.judge("bounds", *self._meter.verdict(self._ledger.done, self._result.faults))
         result.fingerprint = world.trace.fingerprint()
         result.virtual_ns, result.events = world.time_ns, world.event_count
         result.operations, result.refused = self._ledger.done, self._ledger.failed
