@@ -83,6 +83,8 @@ def holed_left(faults: Faults, most_ns: int) -> None:
     has to be read again, when there is one that is not so new that it may pass for torn."""
 
     def rot(left: Unit, entries: list[EntryLocation]) -> None:
+        if not entries:
+            return None
         (drive,) = left.drives
         applied = RowState(entries[0].row, Views(Overlay(drive.checkpoint)), 0).applied.index
         newest = faults.rng.sample(entries[-NEWEST_ENTRIES:], len(entries[-NEWEST_ENTRIES:]))

@@ -97,7 +97,7 @@ class StoreEngine:
             try:
                 self._write(plan)
             except OSError as error:
-                self._error = error
+                self._error = error.with_traceback(None)  # frames hold the plan and its payloads
         return plan
 
     def finish(self, plan: FlushPlan) -> Outcomes:
@@ -107,7 +107,7 @@ class StoreEngine:
                 assert self._writer is not None
                 self._writer[1].sync()
             except OSError as error:
-                self._error = error
+                self._error = error.with_traceback(None)
         outcomes = self.core.end_flush(plan, self._error, wrote=self._wrote)
         self.measure()
         return outcomes
