@@ -268,7 +268,7 @@ class _Port(Generic[T]):
         return True
 
     def _readable(self) -> bool:
-        return self.socket.getsockopt(EVENTS) & POLLIN != 0  # type: ignore[operator]
+        return bool(int(self.socket.getsockopt(EVENTS)) & POLLIN)
 
 
 class _Gate(_Port[bytes]):

@@ -120,16 +120,7 @@ def test_prepare__waits_for_all_expected_vdevs() -> None:
     do(state, vdev_join(1))
     do(state, vdev_join(2))
     assert do(state, cm.Prepare(generation=state.next_generation)) == Code.NOT_FORMED
-    second = cm.VdevJoin(
-        vdev_id=b"z" * 16,
-        target=2,
-        weight=1,
-        open_count=1,
-        opener=1,
-        damaged=False,
-        uncounted=False,
-    )
-    do(state, second)
+    do(state, replace(vdev_join(2), vdev_id=b"z" * 16))
     assert do(state, cm.Prepare(generation=state.next_generation)) == Code.OK
 
 

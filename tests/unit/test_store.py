@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import gc
 import random
-import weakref
 from dataclasses import replace
 
 import pytest
@@ -326,25 +324,6 @@ def test_full_disk_in_the_middle_of_a_write__turns_read_only(bench: Bench) -> No
     assert bench.run(bench.chunk()) == Outcome.NO_SPACE
     assert bench.vdev.status == VdevStatus.READ_ONLY
     assert bench.run(bench.chunk()) == Outcome.READ_ONLY
-
-
-class Payload(bytearray):
-    """Says when it is gone."""
-
-
-@pytest.mark.parametrize("operation", ["write", "sync"])
-def test_flush_that_failed__keeps_no_payload(bench: Bench, operation: str) -> None:
-    chunk = bench.chunk()
-    payload = Payload(chunk.payload)
-    gone = weakref.ref(payload)
-    bench.disk.fault = fail(operation, errno.ENOSPC, "seg")
-    gc.disable()
-    try:
-        bench.run(replace(chunk, payload=memoryview(payload)))
-        del payload
-        assert gone() is None
-    finally:
-        gc.enable()
 
 
 def test_read_only_file_system__opens_for_reading(bench: Bench) -> None:
