@@ -133,8 +133,11 @@ class Members:
         # always some, and from now on commits wait for them here too.
         acknowledged = follower.acknowledged_index
         caught_up = follower.matched and acknowledged >= self._replica.committed_index
-        if caught_up and self._context.may_add(vdev, now_ns):
-            assert self._context.table is not None
+        assert self._context.table is not None
+        # What was refused by one table is refused again, until a newer one says more.
+        again = self._context.table.generation > follower.command_seen
+        again = again or now_ns >= follower.command_due_ns
+        if caught_up and again and self._context.may_add(vdev, now_ns):
             follower.role, follower.joining_seen = Role.JOINING, self._context.table.generation
             self._submit(follower, True, now_ns)
         return True

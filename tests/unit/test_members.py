@@ -23,7 +23,7 @@ from replicast.target.names.outbox import Outbox
 from replicast.target.names.position import Position
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.store import RowsChange
-from replicast.units import SECOND
+from replicast.units import MS, SECOND
 
 POLICY = Policy(row_count=8, group_size=4, copies=3, min_copies=2)
 
@@ -63,8 +63,8 @@ class Desk:
         )
         self.members.on_table(self.now_ns)
 
-    def tend(self) -> list[RowsChange]:
-        self.now_ns += 2 * SECOND
+    def tend(self, later_ns: int = 2 * SECOND) -> list[RowsChange]:
+        self.now_ns += later_ns
         self.members.tend(self.now_ns)
         events = self.outbox.take_events(self.now_ns)
         return [event for event in events if isinstance(event, RowsChange) and event.add]
@@ -91,6 +91,19 @@ def test_refused__waits_until_every_submission_was(desk: Desk) -> None:
     assert follower.role == Role.JOINING
     desk.members.refused(desk.candidate, 2)
     assert follower.role == Role.CATCHING_UP
+
+
+def test_refused__is_asked_again_by_a_newer_table_or_a_second_later(desk: Desk) -> None:
+    """Raft knew a newer open of the candidate than our table: each of 300 attempts in a second
+    was refused (attrition.toml, seed 300262 for 17 s)."""
+    follower = desk.join()
+    desk.members.refused(desk.candidate, 2)
+    assert not any(desk.tend(100 * MS) for _ in range(9))
+    assert len(desk.tend(200 * MS)) == 1 and follower.role == Role.JOINING
+    desk.members.refused(desk.candidate, 2)
+    desk.context.adopt(build(desk.table, desk.targets, desk.vdevs, POLICY, [], 3))
+    desk.members.on_table(desk.now_ns)
+    assert len(desk.tend(100 * MS)) == 1
 
 
 def test_refused__of_an_addition_that_a_table_has_settled_says_nothing_of_the_next(
