@@ -59,6 +59,11 @@ class Healer:
             self._context.counters.count("row_entries_unreadable")
             self._wanted[key] = _Wanted(replica, summary)
 
+    def want_applied(self, replica: RowReplica, index: int) -> None:
+        """Entry `index` was not to be had: when it is applied, it cannot be read."""
+        if index <= replica.state.applied.index:
+            self.want(replica, index, None)
+
     def forget(self, vdev_index: int) -> None:
         """The VDEV is gone."""
         self._wanted = {k: w for k, w in self._wanted.items() if k[1] != vdev_index}

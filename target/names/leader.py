@@ -315,9 +315,11 @@ class Leadership:
             self._choose_history(now_ns)
 
     def _choose_history(self, now_ns: int) -> None:
-        log = self.replica.log
+        replica, log = self.replica, self.replica.log
         heard = [f for f in self.followers.values() if f.heard and f.role == Role.IN_SYNC]
-        committed = max([self.replica.committed_index, *(f.committed_index for f in heard)])
+        committed = max([replica.committed_index, *(f.committed_index for f in heard)])
+        # What is here of it is not fetched again: the other may fail to read it.
+        replica.commit(min(committed, log.last.index))
         best = max(heard, key=lambda f: f.last, default=None)
         if log.hidden_index and not self._all_heard:
             committed = max(committed, log.hidden_index)
@@ -325,7 +327,6 @@ class Leadership:
             best = max(heard, key=lambda f: f.last.index)
         mine = log.last
         if mine.index >= committed and (best is None or best.last <= mine):
-            self.replica.commit(committed)
             self._lead(now_ns)
         elif best is not None and best.last.index >= committed:
             self._fetch = best

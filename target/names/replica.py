@@ -182,6 +182,9 @@ class RowReplica:
     def fetched(self, item: FetchItem) -> FetchedItem | None:
         """Entries that a leader taking over lacks; durable ones only."""
         previous = self.log.position_at(item.after_index)
+        if previous is None and item.after_index <= self.state.applied.index:
+            # It cannot be read, but it is committed, so its identity tells the leader nothing.
+            previous = Position(0, 0, item.after_index)
         if previous is None or (item.epoch, item.tenure) != self.promised:
             return None
         bytes_max = buggified("names/fetch-short", self._limits.message_bytes_max // 2, 1)

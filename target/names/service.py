@@ -402,10 +402,8 @@ class NameService:
         lead = self._leaders.get(item.row)
         if lead is None or lead.vdev_index != hearer:
             return
-        if isinstance(item, StatusItem):
-            lead.on_status(item, self._now_ns)
-        elif isinstance(item, FetchedItem):
-            lead.on_fetched(item, self._now_ns)
+        heard = lead.on_status if isinstance(item, StatusItem) else lead.on_fetched
+        heard(item, self._now_ns)
         self._touched(lead.replica)
 
     def _on_leader_item(self, item: Any, replica: RowReplica, table: Table) -> None:
@@ -417,6 +415,8 @@ class NameService:
             answer = replica.on_append(item, floor)
         else:
             answer = replica.fetched(item)
+            if answer is not None and not answer.entries:
+                self._healer.want_applied(replica, item.after_index + 1)
         lead = self._leaders.get(item.row)
         leading = lead is not None and lead.replica is replica
         if lead is not None and leading and replica.promised > (lead.epoch, lead.tenure):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.memory import MemoryRowStore
-from replicast.target.names.position import ZERO, Position, tenure_number, to_wire
+from replicast.target.names.position import ZERO, Position, from_wire, tenure_number, to_wire
 from replicast.target.names.replica import RowReplica
 from replicast.wire.codec import encode
 from replicast.wire.name_messages import NO_VERSION
@@ -12,6 +12,7 @@ from replicast.wire.row_messages import (
     ACCEPTED,
     PUT,
     AppendItem,
+    FetchItem,
     QueryItem,
     RowEntry,
     RowOperation,
@@ -75,3 +76,31 @@ def test_conflict__right_behind_an_applied_entry_that_cannot_be_read() -> None:
     again.on_query(query(epoch=9), 9)
     again.on_append(append(again, 9, Position(5, TENURE, 2), 3), 9)
     assert again.log.last == Position(9, TENURE, 3)
+
+
+def test_fetched__behind_an_applied_entry_that_cannot_be_read() -> None:
+    store = MemoryRowStore()
+    first = RowReplica(ROW, ME, store, NameLimits())
+    first.on_query(query(epoch=5), 5)
+    first.on_append(append(first, 5, ZERO, 1, 2, 3, committed=2), 5)
+    store_all(first, store)
+    store.checkpoint()
+    store.crash()
+    store.rot(ROW, 1)
+    again = RowReplica(ROW, ME, store, NameLimits())
+    assert again.log.position_at(1) is None and again.on_query(query(epoch=9), 9).last.index == 3
+    answer = again.fetched(fetch(after_index=1))
+    assert answer is not None and [entry.index for entry in answer.entries] == [2, 3]
+    fresh = RowReplica(ROW, LEADER, MemoryRowStore(), NameLimits())
+    assert not fresh.accept(from_wire(answer.previous), answer.entries), "may be another history"
+    assert fresh.accept(ZERO, (entry(1, 5),))
+    assert not fresh.accept(from_wire(answer.previous), answer.entries), "not known as committed"
+    fresh.commit(1)
+    assert fresh.accept(from_wire(answer.previous), answer.entries)
+    assert again.fetched(fetch(after_index=4)) is None
+
+
+def fetch(after_index: int) -> FetchItem:
+    return FetchItem(
+        row=ROW, leader=LEADER, replica=ME, epoch=9, tenure=TENURE, after_index=after_index
+    )
