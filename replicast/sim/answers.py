@@ -65,7 +65,9 @@ class Answers:
     def adopting(self, table: Table) -> None:
         """A table is about to be acted by."""
         checkers = self._checkers
-        checkers.tables.setdefault(table.generation, table)
+        if table.generation not in checkers.tables:
+            checkers.tables[table.generation] = table
+            self._breach("replicas", checkers.joined(table))
         self._table = table
         self._breach(
             "generations",

@@ -33,6 +33,7 @@ from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
 from replicast.sim.cores import cores_of
 from replicast.sim.damage import Damage
+from replicast.sim.joined import Joined
 from replicast.sim.network import Network
 from replicast.sim.process import Main, Process, SimRuntime, Wires
 from replicast.sim.turns import Clock
@@ -111,7 +112,8 @@ class SimCluster:
     def __init__(self, world: World, shape: Shape) -> None:
         self.world, self.shape = world, shape
         network = Network(world)
-        self.watch = Watch(world, by_clocks=shape.drift_ppm_max < DRIFT_PPM_FAIR)
+        fair = shape.drift_ppm_max < DRIFT_PPM_FAIR
+        self.watch = Watch(world, Joined(self).seen, by_clocks=fair)
         self.wires = Wires(
             network, Exchange(world, network, self.watch), self.watch, shape.mtu_bytes
         )

@@ -170,7 +170,7 @@ def leader_lag(faults: Faults, most_ns: int) -> None:
     """What others say to it stays longer and longer in a queue on its way; then it and one
     client become an island, and it still hears what they said before. It leads a row, or Raft."""
     unit = (faults.rng.random() < 0.5 and raft_leader(faults)) or leader(faults)
-    if unit is None or not _whole(faults):
+    if unit is None or not whole(faults):
         return
     world, network, host = faults.cluster.world, faults.cluster.wires.network, unit.process.host
     incoming = [network.change(other, host) for other in others(faults, unit)]
@@ -196,7 +196,7 @@ def leader_lag(faults: Faults, most_ns: int) -> None:
     grow()
 
 
-def _whole(faults: Faults) -> bool:
+def whole(faults: Faults) -> bool:
     """No target is cut from another, nor about to be."""
     hosts, network = [unit.process.host for unit in faults.cluster.targets], faults.cluster.wires
     ways = [network.network.weather(a, b) for a in hosts for b in hosts]

@@ -34,7 +34,7 @@ def one_left(faults: Faults, most_ns: int) -> None:
     """One follower of a row hears no other target for a moment, then the power of all others of
     that row goes: what had been acknowledged must be on the one that is left. They come back,
     mostly when it leads already."""
-    _, replicas, followers = _row(faults)
+    _, replicas, followers = busy_row(faults)
     if not followers:
         return
     left = faults.rng.choice(followers)
@@ -52,7 +52,7 @@ def one_left(faults: Faults, most_ns: int) -> None:
 def one_behind(faults: Faults, most_ns: int) -> None:
     """One follower of a row and its leader do not hear each other for a moment, then the leader
     loses its power: when that follower leads next, others have entries that it has not."""
-    _, replicas, followers = _row(faults)
+    _, replicas, followers = busy_row(faults)
     if not followers:
         return
     (first,) = (each for each in replicas if each not in followers)
@@ -101,7 +101,7 @@ def _damaged_left(
     faults: Faults, most_ns: int, kind: str, rot: Callable[[Unit, list[EntryLocation]], None]
 ) -> None:
     """`rot` gets the entries of the row that are durable on the follower that comes back first."""
-    row, replicas, followers = _row(faults)
+    row, replicas, followers = busy_row(faults)
     followers = [each for each in followers if faults.cluster.damage.may_hit(each.member.host)]
     if not followers:
         return
@@ -129,7 +129,7 @@ def _revive(faults: Faults, unit: Unit) -> None:
         faults.revive(unit)
 
 
-def _row(faults: Faults) -> tuple[int, list[Unit], list[Unit]]:
+def busy_row(faults: Faults) -> tuple[int, list[Unit], list[Unit]]:
     """A busy row, who is in sync for it, and those of them that do not lead it. None while a host is
     down: these are stories that end when the one that is left leads, and told one at a time."""
     unit = leader(faults)

@@ -10,6 +10,7 @@ It only looks: no random number is drawn, no event made, nothing answered.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,16 +49,19 @@ class Checkers:
     fences: Fences
     stored: Stored
     tables: dict[int, Table]
+    joined: Callable[[Table], str | None]  # says what is wrong with a table's additions
     by_clocks: bool  # whether clocks keep to the lease margin, on which leases and leaders rest
 
 
 class Watch:
     """One per world; with clocks outside of the lease margin leases and leaders go unjudged."""
 
-    def __init__(self, world: World, *, by_clocks: bool = True) -> None:
+    def __init__(
+        self, world: World, joined: Callable[[Table], str | None], *, by_clocks: bool = True
+    ) -> None:
         self._world = world
         self.checkers = Checkers(
-            Generations(), Leases(), Leaders(), Fences(), Stored(), {}, by_clocks
+            Generations(), Leases(), Leaders(), Fences(), Stored(), {}, joined, by_clocks
         )
         self.frames: dict[str, int] = {}  # sent so far, by host
         self._processes: dict[str, Watched] = {}  # by host

@@ -29,7 +29,6 @@ from replicast.target.vdevs import ChunkView
 from replicast.wire import control_messages as cm
 from replicast.wire.chunk_messages import HELD, ChunkStored
 
-from .canaries import CANARIES
 from .canaries_names import promises_forgotten
 from .canaries_review import no_fence_and_no_wait
 
@@ -54,13 +53,6 @@ def stale_addition_counts(patch: pytest.MonkeyPatch) -> None:
 
     patch.setitem(state.HANDLERS, cm.RowsChange, any_life)
     patch.setattr(inputs, "row_changes", any_leader)
-
-
-def stale_addition_and_unasked(patch: pytest.MonkeyPatch) -> None:
-    """C1: and a new leader asks nobody what it lacks: else a replica that was added too late hears
-    all that was committed without it before it leads."""
-    stale_addition_counts(patch)
-    CANARIES["take_over_without_asking"](patch)
 
 
 def promises_and_fences_forgotten(patch: pytest.MonkeyPatch) -> None:

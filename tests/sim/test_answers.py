@@ -89,7 +89,7 @@ class Room:
 
     def __init__(self) -> None:
         self.world = World(1)
-        self.watch = Watch(self.world)
+        self.watch = Watch(self.world, lambda table: None)
         self.processes = {name: FakeProcess(self.world, name) for name in ("t1", "t2")}
         self.seats = {name: self.watch.witness(p) for name, p in self.processes.items()}
         for name, seat in self.seats.items():
@@ -292,4 +292,6 @@ def test_generation_that_forks__is_bad(room: Room) -> None:
 
 
 def test_nothing_shown__is_unknown() -> None:
-    assert [verdict for _, verdict, _ in Watch(World(1)).verdicts()] == ["unknown"] * 4
+    assert [verdict for _, verdict, _ in Watch(World(1), lambda table: None).verdicts()] == [
+        "unknown"
+    ] * 4
