@@ -67,7 +67,7 @@ class Answers:
         checkers = self._checkers
         if table.generation not in checkers.tables:
             checkers.tables[table.generation] = table
-            self._breach("replicas", checkers.joined(table))
+            self._breach("replicas", checkers.replicas.joined(table))
         self._table = table
         self._breach(
             "generations",
@@ -120,7 +120,10 @@ class Answers:
         row = request.message.key.row
         self._acted(row, outgoing.generation)
         since = request.since
-        if isinstance(request.message, READS):
+        if isinstance(request.message, WRITES):
+            problem = self._checkers.replicas.acknowledged(self._process, row)
+            self._breach("replicas", problem)
+        else:
             since = _names_since(self._checkers.tables.get(outgoing.generation), row)
         self._fence(message.NAME, row, request.generation, since)
 

@@ -33,9 +33,9 @@ from replicast.metrics import Counters
 from replicast.sim.channels import Exchange
 from replicast.sim.cores import cores_of
 from replicast.sim.damage import Damage
-from replicast.sim.joined import Joined
 from replicast.sim.network import Network
 from replicast.sim.process import Main, Process, SimRuntime, Wires
+from replicast.sim.replicas import Replicas
 from replicast.sim.turns import Clock
 from replicast.sim.upkeep import Upkeep, cure
 from replicast.sim.vdev import Drive, SimVdev, open_sim_vdev
@@ -113,7 +113,7 @@ class SimCluster:
         self.world, self.shape = world, shape
         network = Network(world)
         fair = shape.drift_ppm_max < DRIFT_PPM_FAIR
-        self.watch = Watch(world, Joined(self).seen, by_clocks=fair)
+        self.watch = Watch(world, Replicas(self), by_clocks=fair)
         self.wires = Wires(
             network, Exchange(world, network, self.watch), self.watch, shape.mtu_bytes
         )

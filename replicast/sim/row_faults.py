@@ -80,13 +80,14 @@ def rotten_left(faults: Faults, most_ns: int) -> None:
 
 def holed_left(faults: Faults, most_ns: int) -> None:
     """The same, but all that is damaged is one of the newest entries of that row: the first that
-    has to be read again, when there is one that is not so new that it may pass for torn."""
+    has to be read again, when there is one that is not so new that it may pass for torn. What
+    came before the first checkpoint is read as a whole after a restart: that would be rotten."""
 
     def rot(left: Unit, entries: list[EntryLocation]) -> None:
         if not entries:
             return None
         (drive,) = left.drives
-        applied = RowState(entries[0].row, Views(Overlay(drive.checkpoint)), 0).applied.index
+        applied = _applied(left, entries[0].row)
         newest = faults.rng.sample(entries[-NEWEST_ENTRIES:], len(entries[-NEWEST_ENTRIES:]))
         for found in [*entries[applied : applied + 1], *newest]:
             path, end = PATH / LOG_NAME / segment_name(found.incarnation), found.offset + found.size
@@ -94,15 +95,26 @@ def holed_left(faults: Faults, most_ns: int) -> None:
                 return drive.disk.flip_bit(path, end - 1, faults.rng.randrange(8))
         return None
 
-    _damaged_left(faults, most_ns, "holed_left", rot)
+    _damaged_left(faults, most_ns, "holed_left", rot, lambda unit, row: _applied(unit, row) > 0)
+
+
+def _applied(unit: Unit, row: int) -> int:
+    """The newest entry whose effects are in the checkpoint of its drive."""
+    (drive,) = unit.drives
+    return RowState(row, Views(Overlay(drive.checkpoint)), 0).applied.index
 
 
 def _damaged_left(
-    faults: Faults, most_ns: int, kind: str, rot: Callable[[Unit, list[EntryLocation]], None]
+    faults: Faults,
+    most_ns: int,
+    kind: str,
+    rot: Callable[[Unit, list[EntryLocation]], None],
+    fits: Callable[[Unit, int], bool] = lambda unit, row: True,
 ) -> None:
     """`rot` gets the entries of the row that are durable on the follower that comes back first."""
     row, replicas, followers = busy_row(faults)
-    followers = [each for each in followers if faults.cluster.damage.may_hit(each.member.host)]
+    may_hit = faults.cluster.damage.may_hit
+    followers = [each for each in followers if may_hit(each.member.host) and fits(each, row)]
     if not followers:
         return
     left = faults.rng.choice(followers)

@@ -10,7 +10,6 @@ It only looks: no random number is drawn, no event made, nothing answered.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +20,7 @@ from replicast.sim.fences import Fences
 from replicast.sim.generations import Generations
 from replicast.sim.leaders import Leaders
 from replicast.sim.leases import Leases
+from replicast.sim.replicas import Replicas
 from replicast.sim.stored import Stored
 from replicast.sim.turns import Clock
 from replicast.sim.world import World
@@ -49,19 +49,17 @@ class Checkers:
     fences: Fences
     stored: Stored
     tables: dict[int, Table]
-    joined: Callable[[Table], str | None]  # says what is wrong with a table's additions
+    replicas: Replicas
     by_clocks: bool  # whether clocks keep to the lease margin, on which leases and leaders rest
 
 
 class Watch:
     """One per world; with clocks outside of the lease margin leases and leaders go unjudged."""
 
-    def __init__(
-        self, world: World, joined: Callable[[Table], str | None], *, by_clocks: bool = True
-    ) -> None:
+    def __init__(self, world: World, replicas: Replicas, *, by_clocks: bool = True) -> None:
         self._world = world
         self.checkers = Checkers(
-            Generations(), Leases(), Leaders(), Fences(), Stored(), {}, joined, by_clocks
+            Generations(), Leases(), Leaders(), Fences(), Stored(), {}, replicas, by_clocks
         )
         self.frames: dict[str, int] = {}  # sent so far, by host
         self._processes: dict[str, Watched] = {}  # by host
@@ -109,7 +107,7 @@ class Watch:
         made = [("generations", c.generations.verdict())]
         if c.by_clocks:
             made += [("leases", c.leases.verdict()), ("leaders", c.leaders.verdict())]
-        made.append(("fences", c.fences.verdict()))
+        made += [("fences", c.fences.verdict()), ("replicas", c.replicas.verdict())]
         return [(name, verdict, [] if verdict == BAD else why) for name, (verdict, why) in made]
 
     def _breach(self, checker: str, problem: str | None) -> None:

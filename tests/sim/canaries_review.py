@@ -20,8 +20,7 @@ from replicast.units import MS
 from replicast.wire.name_messages import NO_VERSION
 from replicast.wire.row_messages import MARK_DELETED, PUT, RowVersion
 
-from .canaries import CANARIES
-from .canaries_names import no_fence_for_new_leaders, one_replica_short
+from .canaries_names import no_fence_for_new_leaders
 
 SHORT_MEMORY_NS = 50 * MS
 
@@ -134,13 +133,6 @@ def grant_without_proof(patch: pytest.MonkeyPatch) -> None:
         return renew(self, node_id, m, now_ns, now_ns and LEASE_NS)
 
     patch.setattr(LeaseGranter, "renew", generous)
-
-
-def short_and_unasked(patch: pytest.MonkeyPatch) -> None:
-    """C1: an entry needs all replicas but one, and a new leader asks nobody what it lacks: with
-    the question alone the first bug does no harm, since any one that has the entry answers."""
-    one_replica_short(patch)
-    CANARIES["take_over_without_asking"](patch)
 
 
 def no_fence_and_no_wait(patch: pytest.MonkeyPatch) -> None:

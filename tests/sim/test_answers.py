@@ -6,6 +6,7 @@ lease unless a test takes it away.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from replicast.flexhash.entries import Policy, TargetEntry, VdevEntry, VdevState
 from replicast.flexhash.table import Rows, Table
 from replicast.machine import Incoming, Outgoing
 from replicast.sim.answers import Answers
+from replicast.sim.replicas import Replicas
 from replicast.sim.turns import Clock
 from replicast.sim.watch import Watch
 from replicast.sim.world import World
@@ -84,12 +86,18 @@ class FakeProcess:
         self.clock = Clock(world, 0, 0, 0)
 
 
+def no_replicas() -> Replicas:
+    """There are no logs here."""
+    nobody: Any = SimpleNamespace(targets=[])
+    return Replicas(nobody)
+
+
 class Room:
     """Two targets, the first voter beside t1, and a gateway's messages."""
 
     def __init__(self) -> None:
         self.world = World(1)
-        self.watch = Watch(self.world, lambda table: None)
+        self.watch = Watch(self.world, no_replicas())
         self.processes = {name: FakeProcess(self.world, name) for name in ("t1", "t2")}
         self.seats = {name: self.watch.witness(p) for name, p in self.processes.items()}
         for name, seat in self.seats.items():
@@ -187,7 +195,7 @@ def test_answer_without_lease__is_bad(room: Room, request_: Any, answer: Any) ->
     room.later(7)
     room.exchange("t1", request_, answer)
     assert "without a lease" in room.problem
-    assert room.bad == [False, True, False, False]
+    assert room.bad == [False, True, False, False, False]
 
 
 def test_answer_after_giving_the_lease_back__is_bad(room: Room) -> None:
@@ -231,7 +239,7 @@ def test_refusals_that_need_nothing__are_allowed(room: Room) -> None:
 
 def test_follower_that_answers__is_bad(room: Room) -> None:
     room.exchange("t2", GET, NOT_HERE)
-    assert room.bad == [False, False, True, False]
+    assert room.bad == [False, False, True, False, False]
 
 
 def test_old_leader_that_answers_after_the_new_one__is_bad(room: Room) -> None:
@@ -241,7 +249,7 @@ def test_old_leader_that_answers_after_the_new_one__is_bad(room: Room) -> None:
     assert room.problem == ""
     room.exchange("t1", LIST, entries(2))
     assert "after t2 did" in room.problem
-    assert room.bad == [False, False, True, False]
+    assert room.bad == [False, False, True, False, False]
 
 
 def test_answer_by_a_generation_that_nobody_has__is_bad(room: Room) -> None:
@@ -255,7 +263,7 @@ def test_answer_by_a_generation_that_nobody_has__is_bad(room: Room) -> None:
 def test_answer_to_a_stale_request__is_bad(room: Room, request_: Any, answer: Any) -> None:
     room.seats["t2"].adopting(table(4, 2))
     room.exchange("t2", request_, answer, asked=3, said=4)
-    assert room.bad == [False, False, False, True]
+    assert room.bad == [False, False, False, True, False]
 
 
 def test_chunk_stored_for_a_stale_request__is_bad_once_the_newer_table_was_reported(
@@ -266,7 +274,7 @@ def test_chunk_stored_for_a_stale_request__is_bad_once_the_newer_table_was_repor
     assert room.problem == ""  # it is not on disk yet: the old one is still acted by
     room.renew("t2", 2, generation=4)
     room.exchange("t2", CHUNK_PUT, STORED, asked=3, said=4, id=b"j" * 16)
-    assert room.bad == [False, False, False, True]
+    assert room.bad == [False, False, False, True, False]
 
 
 def test_write_that_was_fresh_when_it_came__may_be_answered_later(room: Room) -> None:
@@ -288,10 +296,10 @@ def test_generation_that_forks__is_bad(room: Room) -> None:
     room.seats["t1"].adopting(table(4, 1))
     room.seats["t2"].adopting(table(4, 2))
     assert "forked" in room.problem
-    assert room.bad == [True, False, False, False]
+    assert room.bad == [True, False, False, False, False]
 
 
 def test_nothing_shown__is_unknown() -> None:
-    assert [verdict for _, verdict, _ in Watch(World(1), lambda table: None).verdicts()] == [
+    assert [verdict for _, verdict, _ in Watch(World(1), no_replicas()).verdicts()] == [
         "unknown"
-    ] * 4
+    ] * 5
