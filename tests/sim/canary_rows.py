@@ -76,6 +76,7 @@ ROWS = [
     Row(workloads.version_list_ends_early, "linearizable", "versions", 1),
     Row(workloads.reclaim_without_counting, "bytes", "tree", 1),
     Row(scenarios.vouched_for_no_more, "liveness", "stuck", 1),
+    Row(scenarios.hung_disk_vouched_for, "liveness", "hung", 1, None),
     Row(scenarios.full_for_good, "bounds", "full", 1),
     Row(scenarios.full_taken_for_failed, "liveness", "full", 1),
     Row(scenarios.miss_without_proof, "bytes", "moves", 2, None),
@@ -91,7 +92,6 @@ UNSEEN = [
     Row(review.restarted_replica_keeps_its_place, "linearizable", "leaders", 1, None),
     Row(scenarios.stale_addition_counts, "linearizable", "moves", 1, None),
     Row(scenarios.stale_addition_and_unasked, "linearizable", "moves", 1, None),
-    Row(scenarios.hung_disk_vouched_for, "liveness", "disks", 1, None),
     Row(scenarios.hit_before_it_is_durable, "durability", "tree", 1, None),
 ]
 
