@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from replicast.sim.chunk_faults import CHUNK_KINDS
 from replicast.sim.cluster import SimCluster, Unit
 from replicast.sim.disk_faults import DISK_KINDS
 from replicast.sim.leader_faults import LEADER_KINDS
@@ -260,4 +261,5 @@ KINDS: dict[str, Harm] = {
     **DISK_KINDS,
     **LEADER_KINDS,
     **ROW_KINDS,
+    **CHUNK_KINDS,
 }

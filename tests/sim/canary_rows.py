@@ -81,6 +81,7 @@ ROWS = [
     Row(scenarios.full_taken_for_failed, "liveness", "full", 1),
     Row(scenarios.miss_without_proof, "bytes", "moves", 2, None),
     Row(scenarios.stored_of_another_put, "durability", "crash", 1),
+    Row(scenarios.hit_before_it_is_durable, "durability", "hits", 1),
     Row(scenarios.promises_and_fences_forgotten, "linearizable", "moves", 1, None),
 ]
 
@@ -92,7 +93,6 @@ UNSEEN = [
     Row(review.restarted_replica_keeps_its_place, "linearizable", "leaders", 1, None),
     Row(scenarios.stale_addition_counts, "linearizable", "moves", 1, None),
     Row(scenarios.stale_addition_and_unasked, "linearizable", "moves", 1, None),
-    Row(scenarios.hit_before_it_is_durable, "durability", "tree", 1, None),
 ]
 
 
