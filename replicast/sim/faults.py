@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicast.sim.addition_faults import ADDITION_KINDS
+from replicast.sim.chunk_faults import CHUNK_KINDS
 from replicast.sim.cluster import SimCluster, Unit
 from replicast.sim.disk_faults import DISK_KINDS
 from replicast.sim.leader_faults import LEADER_KINDS
@@ -262,4 +263,5 @@ KINDS: dict[str, Harm] = {
     **LEADER_KINDS,
     **ROW_KINDS,
     **ADDITION_KINDS,
+    **CHUNK_KINDS,
 }

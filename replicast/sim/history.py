@@ -113,6 +113,10 @@ class History:
         one = self._running(token)
         one.ended, one.open = one.invoked, False
 
+    def invoked(self, token: int) -> Operation:
+        """As it began."""
+        return self._recorded[token].invoked
+
     def operations(self) -> tuple[Operation, ...]:
         """All that did or may have taken effect, ordered by call_ns."""
         ends = (one.invoked if one.open else one.ended for one in self._recorded)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from replicast.sim.disk_faults import rot_near_the_end
 from replicast.sim.leader_faults import leader, others, set_cut, ways_of
+from replicast.sim.reconfigure import healthy
 from replicast.target.names.state import RowState
 from replicast.target.store.format import LOG_NAME
 from replicast.target.store.index import EntryLocation
@@ -104,6 +105,27 @@ def _applied(unit: Unit, row: int) -> int:
     return RowState(row, Views(Overlay(drive.checkpoint)), 0).applied.index
 
 
+def one_stuck(faults: Faults, most_ns: int) -> None:
+    """The drive of one replica of a busy row hangs, and nothing else is wrong meanwhile: it is the
+    only one, and hangs when the cluster has recovered from the last. Mostly longer than anybody
+    may notice it (C7)."""
+    row, replicas, _ = _row(faults)
+    hangs = any(drive.stuck for each in faults.cluster.targets for drive in each.drives)
+    if not replicas or hangs or not healthy(faults.cluster):
+        return
+    unit = faults.rng.choice(replicas)
+    assert unit.daemon is not None
+    vdevs, context = unit.daemon._vdevs.by_index, unit.daemon._service.names.context
+    of_the_row = [vdevs[v].vdev_id for v in context.name_replicas(row) if v in vdevs]
+    drive = next((each for each in unit.drives if each.vdev_id in of_the_row), None)
+    if drive is None:  # it has an older table than who leads
+        return
+    drive.stick()
+    faults.cluster.world.note("world", "one_stuck", target=unit.member.name)
+    lasts_ns = faults.rng.randrange(most_ns // 2, most_ns)
+    faults.cluster.world.after(lasts_ns, lambda: None if faults.stopped else drive.unstick())
+
+
 def _damaged_left(
     faults: Faults,
     most_ns: int,
@@ -158,6 +180,7 @@ def busy_row(faults: Faults) -> tuple[int, list[Unit], list[Unit]]:
 ROW_KINDS = {
     "one_left": one_left,
     "one_behind": one_behind,
+    "one_stuck": one_stuck,
     "rotten_left": rotten_left,
     "holed_left": holed_left,
 }

@@ -49,6 +49,7 @@ FORM_SECONDS = 120
 PEACE_SECONDS = 120
 POLL_SECONDS = 0.5
 POINTS_MESSAGES_FACTOR = 4  # fault points cut messages into small ones and repeat them
+POINTS_SECONDS_FACTOR = 2  # they lose messages and refuse tables, which are faults of their own
 SMALL_DATAGRAMS_FACTOR = 3  # six times as many for a chunk as at the MTU that the bounds are for
 BOUNDS_MTU_BYTES = 9000
 CONVERGE_SECONDS = 10
@@ -134,6 +135,9 @@ class _Run:
             dearer *= SMALL_DATAGRAMS_FACTOR
         self._meter = Meter(self._cluster, test.messages_per_operation, dearer)
         self._ledger = Ledger(world)
+        if test.operation_seconds is not None:
+            slower = 1 if points is None else POINTS_SECONDS_FACTOR
+            self._ledger.operation_ns_max = int(test.operation_seconds * SECOND) * slower
         self._result = Result(test.name, world.seed, shape=self._shape)
         self._stopped = False
         self._ready: set[int] = set()

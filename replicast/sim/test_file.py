@@ -2,6 +2,8 @@
 
 seconds = 20                      virtual time with workloads and faults
 messages_per_operation = 200      optional: what the faults may cost (bounds.py)
+operation_seconds = 10            optional: what an operation may take, during the faults, too (C7);
+                                  twice that with fault points
 checks = ["writes"]               optional: what is checked of histories (checkers.HISTORY_CHECKS)
 buggify = true                    optional: fault points in every run, or (false) in none
 [cluster]                         optional: fixes what the seed would draw (cluster.Shape)
@@ -44,6 +46,7 @@ class Test:
     faults: tuple[FaultPlan, ...]
     checks: tuple[str, ...] = ("linearizable",)
     messages_per_operation: float = OPERATION_MESSAGES_MAX
+    operation_seconds: float | None = None  # None: only the last ones have a bound
     buggify: bool | None = None  # None: the seed decides
 
 
@@ -71,6 +74,7 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         "fault",
         "checks",
         "messages_per_operation",
+        "operation_seconds",
     }
     if unknown:
         raise InvalidRequest(f"{where}: unknown key {sorted(unknown)[0]}")
@@ -94,6 +98,9 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
     buggify = values.get("buggify")
     if buggify not in (None, True, False):
         raise InvalidRequest(f"{where}: buggify is true or false")
+    operation_seconds = values.get("operation_seconds")
+    if operation_seconds is not None and not float(operation_seconds) > 0:
+        raise InvalidRequest(f"{where}: operation_seconds is more than 0")
     return Test(
         name,
         float(values.get("seconds", 20)),
@@ -102,6 +109,7 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         faults,
         checks,
         float(values.get("messages_per_operation", OPERATION_MESSAGES_MAX)),
+        None if operation_seconds is None else float(operation_seconds),
         buggify,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from replicast.sim.workload_administer import Administer
 from replicast.sim.workload_crash import Crash
 from replicast.sim.workload_large import Large
+from replicast.sim.workload_together import Together
 from replicast.sim.workload_tree import Tree
 from replicast.sim.workload_versions import Versions
 from replicast.sim.workloads import Contended, Program
@@ -18,6 +19,7 @@ PROGRAMS: dict[str, type[Program]] = {
     "tree": Tree,
     "versions": Versions,
     "large": Large,
+    "together": Together,
     "crash": Crash,
     "administer": Administer,
 }

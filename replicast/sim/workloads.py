@@ -40,6 +40,7 @@ class Ledger:
     by_etag: dict[str, str] = field(default_factory=dict)  # of values whose put was answered
     versions: dict[str, dict[Version, None]] = field(default_factory=dict)  # of each key, as told
     blocks: list[bytes] = field(default_factory=list)  # that many objects have in common
+    operation_ns_max: int | None = None  # what any may take, however it ends (C7)
     done: int = 0
     failed: int = 0
     made: int = 0
@@ -78,20 +79,29 @@ class Ledger:
     def ok(self, token: int, result: Any) -> None:
         """It was told this."""
         self.done += 1
+        self._in_time(token)
         self.world.note("client", "answer", token=token, result=result)
         self.history.ok(token, result, self.world.time_ns)
 
     def fail(self, token: int, why: Exception | str) -> None:
         """It surely did not take effect: reads, and what was never sent."""
         self.failed += 1
+        self._in_time(token)
         self.world.note("client", "failed", token=token, why=str(why))
         self.history.fail(token, self.world.time_ns)
 
     def unknown(self, token: int, why: Exception) -> None:
         """It may have taken effect, or may yet."""
         self.failed += 1
+        self._in_time(token)
         self.world.note("client", "unknown", token=token, why=str(why))
         self.history.unknown(token)
+
+    def _in_time(self, token: int) -> None:
+        """An operation ends; those that never do are waited for in peace, or their client died."""
+        most_ns, invoked = self.operation_ns_max, self.history.invoked(token)
+        if most_ns is not None and self.world.time_ns - invoked.call_ns > most_ns:
+            self.world.fail(f"took more than {most_ns / SECOND:g} s: {invoked}", checker="liveness")
 
     def whole(self, part: bytes, first: int, last: int) -> bytes:
         """The value of which these are the bytes from `first` to `last`, as far as it goes."""

@@ -75,10 +75,12 @@ ROWS = [
     Row(workloads.version_list_ends_early, "linearizable", "versions", 1),
     Row(workloads.reclaim_without_counting, "bytes", "tree", 1),
     Row(scenarios.vouched_for_no_more, "liveness", "stuck", 1),
+    Row(scenarios.hung_disk_vouched_for, "liveness", "hung", 1, None),
     Row(scenarios.full_for_good, "bounds", "full", 1),
     Row(scenarios.full_taken_for_failed, "liveness", "full", 1),
     Row(scenarios.miss_without_proof, "bytes", "moves", 2, None),
     Row(scenarios.stored_of_another_put, "durability", "crash", 1),
+    Row(scenarios.hit_before_it_is_durable, "durability", "hits", 1),
     Row(scenarios.promises_and_fences_forgotten, "linearizable", "moves", 1, None),
     Row(scenarios.stale_addition_counts, "replicas", "late", 1, None),
 ]
@@ -89,8 +91,6 @@ UNSEEN = [
     Row(names.promises_forgotten, "linearizable", "leaders", 1, None),
     Row(names.no_fence_for_new_leaders, "leaders", "moves", 1, None),
     Row(review.restarted_replica_keeps_its_place, "linearizable", "leaders", 1, None),
-    Row(scenarios.hung_disk_vouched_for, "liveness", "disks", 1, None),
-    Row(scenarios.hit_before_it_is_durable, "durability", "tree", 1, None),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What a test may ask of histories: all of C3, or only that acknowledged writes are not lost."""
+"""What a test may ask: all of C3, or only that acknowledged writes are not lost; a bound of time."""
 
 from __future__ import annotations
 
@@ -58,3 +58,10 @@ def test_checks__are_named_in_the_test_file() -> None:
     for checks, text in ((["all"], "known: linearizable, writes"), ([], "name at least one")):
         with pytest.raises(InvalidRequest, match=text):
             parse_test(VALUES | {"checks": checks}, "t", "t.toml")
+
+
+def test_operation_seconds__are_named_in_the_test_file() -> None:
+    assert named("hung").operation_seconds == 10 and named("clog").operation_seconds is None
+    assert parse_test(VALUES | {"operation_seconds": 1.5}, "t", "t.toml").operation_seconds == 1.5
+    with pytest.raises(InvalidRequest, match="more than 0"):
+        parse_test(VALUES | {"operation_seconds": 0}, "t", "t.toml")

@@ -1,4 +1,4 @@
-"""Faults that are aimed at leaders hit leaders."""
+"""Faults that are aimed at leaders and busy rows hit them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from replicast.sim.cluster import Shape, SimCluster
 from replicast.sim.faults import Faults
 from replicast.sim.leader_faults import LEADER_KINDS, leader
-from replicast.sim.row_faults import one_left, rotten_left
+from replicast.sim.row_faults import one_left, one_stuck, rotten_left
 from replicast.sim.run import one_world
 from replicast.sim.world import World
 from replicast.units import SECOND
@@ -85,6 +85,30 @@ def leave_one() -> None:
     cluster.calm()
     cluster.world.run_until(40 * SECOND)
     assert all(unit.process.running for unit in cluster.targets)
+    assert cluster.world.failures == []
+    cluster.end()
+
+
+def test_one_stuck__one_drive_at_a_time_hangs() -> None:
+    with one_world():
+        hang_one()
+
+
+def hang_one() -> None:
+    cluster = started()
+    faults = Faults(cluster, [], random.Random(1))
+    cluster.run_client(cluster.clients[0], put)
+    cluster.world.run_until(10 * SECOND)
+    drives = [drive for unit in cluster.targets for drive in unit.drives]
+    one_stuck(faults, 20 * SECOND)
+    one_stuck(faults, 20 * SECOND)
+    (hung,) = (drive for drive in drives if drive.stuck)
+    cluster.world.run_until(19 * SECOND)
+    assert hung.stuck, "long enough"
+    cluster.world.run_until(32 * SECOND)
+    assert not hung.stuck
+    one_stuck(faults, 20 * SECOND)
+    assert sum(drive.stuck for drive in drives) == 1, "the cluster has recovered"
     assert cluster.world.failures == []
     cluster.end()
 

@@ -12,10 +12,12 @@ from typing import Any, cast
 import pytest
 
 from replicast.embed import Cluster
+from replicast.errors import Unavailable
 from replicast.sim.run import run_test
 from replicast.sim.workload_crash import ANSWERED, SENT, UNSENT, Fragile
 from replicast.sim.workloads import Ledger, Seat
 from replicast.sim.world import World
+from replicast.units import SECOND
 from replicast.wire.name_messages import (
     NO_VERSION,
     NameGet,
@@ -60,6 +62,21 @@ def test_ledger__whole_finds_the_value_of_a_range() -> None:
     assert ledger.whole(data[900:], 900, 1200) == data
     assert ledger.whole(data[900:990], 900, 1200) == data[900:990], "it is short"
     assert ledger.whole(data[101:302], 100, 300) == data[101:302], "it is of another place"
+
+
+@pytest.mark.parametrize("end", ["ok", "fail", "unknown"])
+@pytest.mark.parametrize(("took_ns", "late"), [(2 * SECOND, False), (2 * SECOND + 1, True)])
+def test_ledger__operation_that_takes_too_long_fails_the_run(
+    end: str, took_ns: int, late: bool
+) -> None:
+    ledger = Ledger(World(1), operation_ns_max=2 * SECOND)
+    token = ledger.begin(1, "sim/n1", "get", None)
+    ledger.world.run_until(took_ns)
+    if end == "ok":
+        ledger.ok(token, None)
+    else:
+        getattr(ledger, end)(token, Unavailable("nobody answers"))
+    assert [failure.partition(":")[0] for failure in ledger.world.failures] == ["liveness"] * late
 
 
 def test_ledger__blocks_are_few() -> None:
