@@ -87,12 +87,12 @@ class Result:
 
 
 @contextlib.contextmanager
-def one_world() -> Iterator[None]:
+def one_world(*, last: bool = False) -> Iterator[None]:
     """Around a world's life: it makes little garbage in cycles, and much that lives until its end.
 
     What was there before it is frozen meanwhile, so that its end is collected without a look at
     all modules. What collecting that runs (`finally` blocks of processes whose machine is gone) fails, and
-    nobody needs to hear of it.
+    nobody needs to hear of it. The `last` one is not collected: its process ends with it.
     """
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     log = logging.getLogger("replicast")
@@ -103,20 +103,23 @@ def one_world() -> Iterator[None]:
     try:
         yield
     finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that never began
-            gc.collect()
-        gc.unfreeze()
-        gc.enable()
-        log.setLevel(level)
-        sys.unraisablehook = hook
+        if not last:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that never began
+                gc.collect()
+            gc.unfreeze()
+            gc.enable()
+            log.setLevel(level)
+            sys.unraisablehook = hook
 
 
-def run_test(test: Test, seed: int, trace_file: IO[str] | None = None) -> Result:
-    """Run one seed of a test."""
+def run_test(
+    test: Test, seed: int, trace_file: IO[str] | None = None, *, last: bool = False
+) -> Result:
+    """Run one seed of a test; `last`: the process ends with it."""
     began = time.process_time()  # for the report only; nothing in the run depends on it
     points = fault_points(seed, test.buggify)
-    with one_world(), choosing(points):
+    with one_world(last=last), choosing(points):
         result = _Run(test, World(seed, Trace(trace_file)), points).whole()
     result.cpu_seconds = time.process_time() - began
     return result
