@@ -168,9 +168,14 @@ class _Run:
         self._cluster.end()
         return result
 
-    def _wait(self, seconds: float, done: Callable[[], bool], what: str) -> bool:
+    def _wait(
+        self, seconds: float, done: Callable[[], bool], what: str, *, told: bool = True
+    ) -> bool:
+        """`told`: what `done` looks at tells the world when it changes; else it is asked after
+        each event."""
         world, failures = self._world, self._world.failures
-        if world.run_until(world.time_ns + int(seconds * SECOND), lambda: bool(failures) or done()):
+        run = world.run_till if told else world.run_until
+        if run(world.time_ns + int(seconds * SECOND), lambda: bool(failures) or done()):
             return not failures
         world.fail(f"not within {seconds:g} s: {what}", checker="liveness")
         return False
@@ -195,6 +200,7 @@ class _Run:
         async def work(client: Cluster) -> None:
             await _make_bucket(client)
             self._ready.add(number)
+            self._world.tell()
             seat = Seat(
                 number=number,
                 client=client,
@@ -208,6 +214,7 @@ class _Run:
             programs = [PROGRAMS[plan.kind](seat, plan) for plan in self._test.workloads]
             await asyncio.gather(*(program.run() for program in programs))
             self._ended.add(number)
+            self._world.tell()
             while not self._measured:  # with the program its memory would go
                 await asyncio.sleep(POLL_SECONDS)
 
@@ -259,9 +266,10 @@ class _Run:
             await self._walks(client)
             await FinalReads(client, self._ledger).run()
             done.append(True)
+            self._world.tell()
 
         unit = self._cluster.clients[0]
-        self._wait(5, lambda: not unit.process.running, "the client program ends")
+        self._wait(5, lambda: not unit.process.running, "the client program ends", told=False)
         self._cluster.run_client(unit, work)
         if self._wait(2 * PEACE_SECONDS, lambda: bool(done), "healthy, repaired and verified"):
             self._until(
