@@ -243,10 +243,9 @@ def leaders_of(names: Cells, vdevs: Mapping[int, VdevEntry]) -> Leaders:
     is_up = np.zeros(NO_VDEV + 1, dtype=np.bool_)
     is_up[[index for index, vdev in vdevs.items() if vdev.state == VdevState.UP]] = True
     up = is_up[names]
-    first = up.argmax(axis=1)
-    chosen = np.take_along_axis(names, first[:, None], axis=1)[:, 0].astype(np.int32)
-    return np.where(up.any(axis=1), chosen, np.int32(-1))
+    first = np.arange(len(names)), up.argmax(axis=1)  # the first place when none is up
+    return np.where(up[first], names[first].astype(np.int32), np.int32(-1))
 
 
 def _line(cells: Cells, row: int) -> tuple[int, ...]:
-    return tuple(index for index in cells[row].tolist() if index != NO_VDEV)
+    return tuple([index for index in cells[row].tolist() if index != NO_VDEV])

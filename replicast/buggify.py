@@ -16,7 +16,7 @@ that place anyway, so the contract must hold with any mixture of them. All are d
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -34,33 +34,38 @@ class Point:
 
 
 class Chooser(Protocol):
-    """Who says when a point is taken."""
+    """Who says when a point is taken; never one that is not `on`."""
 
+    @property
+    def on(self) -> Container[str]: ...
     def takes(self, name: str) -> bool: ...
 
 
 _chooser: Chooser | None = None
+_on: Container[str] = ()  # those of the chooser
 
 
 def buggify(name: str) -> bool:
     """Is this fault point taken now? Never outside simulation."""
-    return _chooser is not None and _chooser.takes(name)
+    return name in _on and _chooser is not None and _chooser.takes(name)
 
 
 def buggified(name: str, normal: T, odd: T) -> T:
     """`odd` when the fault point is taken, else `normal`."""
-    return odd if _chooser is not None and _chooser.takes(name) else normal
+    taken = name in _on and _chooser is not None and _chooser.takes(name)
+    return odd if taken else normal
 
 
 @contextlib.contextmanager
 def choosing(chooser: Chooser | None) -> Iterator[None]:
     """Within it `chooser` decides; for the simulator and its tests alone."""
-    global _chooser
-    before, _chooser = _chooser, chooser
+    global _chooser, _on
+    before = _chooser, _on
+    _chooser, _on = chooser, () if chooser is None else chooser.on
     try:
         yield
     finally:
-        _chooser = before
+        _chooser, _on = before
 
 
 POINTS = (

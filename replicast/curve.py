@@ -219,7 +219,8 @@ class _Port(Generic[T]):
     def _put(self, item: T, size_bytes: int) -> None:
         self._queue.append((item, size_bytes))
         self._queued_bytes += size_bytes
-        self._arrived.set()
+        if self._take_all is None:
+            self._arrived.set()
 
     def _full(self) -> bool:
         return len(self._queue) >= QUEUE_FRAMES_MAX or self._queued_bytes >= QUEUE_BYTES_MAX
@@ -268,7 +269,7 @@ class _Port(Generic[T]):
         return True
 
     def _readable(self) -> bool:
-        return bool(int(self.socket.getsockopt(EVENTS)) & POLLIN)
+        return self.socket.getsockopt(EVENTS) & POLLIN != 0  # type: ignore[operator]
 
 
 class _Gate(_Port[bytes]):

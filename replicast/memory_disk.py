@@ -52,11 +52,15 @@ class Content:
     def read(self, offset: int, size: int) -> bytes:
         """From `offset` on, at most to the end."""
         end = min(offset + size, self.size)
-        found, at = [], offset
-        for index in range(max(bisect_right(self._starts, offset) - 1, 0), len(self._starts)):
+        first = max(bisect_right(self._starts, offset) - 1, 0)
+        found: list[bytes] = []
+        at = offset
+        for index in range(first, len(self._starts)):
             start, piece = self._starts[index], self._pieces[index]
             if start >= end:
                 break
+            if start <= at and start + len(piece) >= end and not found:
+                return piece[at - start : end - start]
             if start + len(piece) > at:
                 found += [bytes(max(start - at, 0)), piece[max(at - start, 0) : end - start]]
                 at = min(start + len(piece), end)

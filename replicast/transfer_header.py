@@ -129,6 +129,7 @@ def plain_head(
     transfer_id: bytes, index: int, size_bytes: int, datagram_bytes: int, sender: int
 ) -> bytes:
     """header_for(...).pack(), in one go."""
+    left_bytes = size_bytes - index * datagram_bytes
     head = _FIELDS.pack(
         PAYLOAD_MAGIC,
         PAYLOAD_VERSION,
@@ -137,10 +138,10 @@ def plain_head(
         0,
         transfer_id,
         index,
-        datagram_count(size_bytes, datagram_bytes),
+        -(-size_bytes // datagram_bytes),
         size_bytes,
         datagram_bytes,
-        datagram_length(index, size_bytes, datagram_bytes),
+        left_bytes if left_bytes < datagram_bytes else datagram_bytes,
         sender,
     )
     return head + _TRAILER.pack(NO_MAC, xxhash.xxh3_64_intdigest(head + NO_MAC))

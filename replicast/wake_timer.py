@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from replicast.machine import earliest
-
 
 class WakeTimer:
     """Calls expire(now_ns) when what arm() asked for has come; the owner then arms it again."""
@@ -26,9 +24,11 @@ class WakeTimer:
         """What it was armed for and has not called for yet."""
         return self._due_ns
 
-    def arm(self, *times_ns: int | None) -> None:
+    def arm(self, due_ns: int | None, *others_ns: int | None) -> None:
         """Wake at the earliest of these in place of any other time; all None: not at all."""
-        due_ns = times_ns[0] if len(times_ns) == 1 else earliest(*times_ns)
+        for other_ns in others_ns:
+            if other_ns is not None and (due_ns is None or other_ns < due_ns):
+                due_ns = other_ns
         if due_ns == self._due_ns:
             return  # nothing is to be done for that again
         self._due_ns = due_ns

@@ -55,7 +55,7 @@ def enter(surroundings: Surroundings, now_ns: int) -> None:
 
 def monotonic_seconds() -> float:
     """The running node's time, creeping."""
-    here = CURRENT.get()
+    here = CURRENT.surroundings or CURRENT.get()
     here.creep_ns += CREEP_NS
     return (here.now_ns + here.creep_ns) / 1e9
 

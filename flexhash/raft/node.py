@@ -166,7 +166,7 @@ class RaftNode:
 
     def receive(self, peer: str, frame: bytes, now_ns: int) -> None:
         """One frame that came from the voter `peer`, as its key proves."""
-        self._run(now_ns, lambda: self._receive(peer, frame))
+        self._run(now_ns, self._receive, peer, frame)
 
     def needs_tick(self) -> bool:
         """Whether tick() has something to do that was not there at the last one.
@@ -284,12 +284,12 @@ class RaftNode:
 
     # -- inside ---------------------------------------------------------------------
 
-    def _run(self, now_ns: int, action: Callable[[], object]) -> None:
+    def _run(self, now_ns: int, action: Callable[..., object], *arguments: object) -> None:
         if self.failed:
             return
         clock.enter(self._here, now_ns)
         try:
-            action()
+            action(*arguments)
         except OSError as error:
             self._fail(error)
 

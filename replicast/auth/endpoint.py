@@ -221,34 +221,29 @@ class Endpoint:
         self, datagram: bytes, source: Address, group: Group | None, now_ns: int
     ) -> Incoming | None:
         """The message that `datagram` completes, if any. `group`: whose address it came to."""
-        try:
-            return self._receive(datagram, source, group, now_ns)
-        except WireError as error:
-            self._counters.count("datagrams_dropped", error.reason)
-            return None
-
-    def _receive(
-        self, datagram: bytes, source: Address, group: Group | None, now_ns: int
-    ) -> Incoming | None:
         if group is None:
             kind, tag = 0, self._tag
         else:
             kind, tag = GROUP_KINDS[group.kind], group_tag(group)
-        header = unseal(self._keys.keyed, kind, tag, datagram)
-        if header.type in SESSION_TYPES:
-            self._on_session_message(header, source, now_ns)
-            return None
-        self._check_session(header, source, group, now_ns)
-        if header.type > UDP_TYPE_MAX or header.type not in MESSAGES:
-            raise WireError("unknown_type")
-        if header.fragment_count == 1:
-            message = decode(header.type, datagram, HEADER_BYTES)
-        else:
-            whole = self._assemble(header, datagram[HEADER_BYTES:], source, now_ns)
-            if whole is None:
+        try:
+            header = unseal(self._keys.keyed, kind, tag, datagram)
+            if header.type in SESSION_TYPES:
+                self._on_session_message(header, source, now_ns)
                 return None
-            message = decode(header.type, whole)
-        return self._deliver(header, message, source, group, now_ns)
+            self._check_session(header, source, group, now_ns)
+            if header.type > UDP_TYPE_MAX or header.type not in MESSAGES:
+                raise WireError("unknown_type")
+            if header.fragment_count == 1:
+                message = decode(header.type, datagram, HEADER_BYTES)
+            else:
+                whole = self._assemble(header, datagram[HEADER_BYTES:], source, now_ns)
+                if whole is None:
+                    return None
+                message = decode(header.type, whole)
+            return self._deliver(header, message, source, group, now_ns)
+        except WireError as error:
+            self._counters.count("datagrams_dropped", error.reason)
+            return None
 
     def _deliver(
         self,

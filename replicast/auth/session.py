@@ -139,6 +139,6 @@ class Sessions:
 
     def deadline_ns(self) -> int | None:
         """When the oldest unanswered challenge is forgotten."""
-        for asked in self._asked.values():
-            return asked.since_ns + CHALLENGE_AGE_NS
-        return None
+        if not self._asked:
+            return None
+        return next(iter(self._asked.values())).since_ns + CHALLENGE_AGE_NS

@@ -8,8 +8,6 @@ replicast sim explain out.jsonl --object bucket/name
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +19,7 @@ from replicast.cli.run import run_plain
 from replicast.errors import InvalidRequest
 from replicast.sim.explain import explain as explain_trace
 from replicast.sim.fault_points import reached
+from replicast.sim.forks import forked
 from replicast.sim.run import Result, run_test
 from replicast.sim.test_file import Test, load_test
 
@@ -141,17 +140,7 @@ def _results(
             file = stack.enter_context(trace.open("w")) if trace is not None else None
             yield path, run_test(tests[path], seed, file)
         return
-    # Fresh processes now and then: what a run leaves behind is not all given back.
-    ignore = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who gave the work out
-    spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(jobs, signal.signal, ignore, maxtasksperchild=20) as pool:
-        wanted = [(path, tests[path], seed) for path, seed in chosen]
-        yield from pool.imap_unordered(_one, wanted)
-
-
-def _one(wanted: tuple[Path, Test, int]) -> tuple[Path, Result]:
-    path, test, seed = wanted
-    return path, run_test(test, seed)
+    yield from forked([(path, tests[path], seed) for path, seed in chosen], jobs)
 
 
 def _tell_failure(file: Path, result: Result) -> None:

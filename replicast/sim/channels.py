@@ -140,12 +140,14 @@ class SimZmqSocket:
             verdict(parts[2] == b"200")
             return
         if self.kind == zmq.ROUTER:
-            connection = self._connections.get(parts[0])
-            sent = connection is not None and connection.to_client.send(parts[1:])
+            peer, frame = parts
+            connection = self._connections.get(peer)
+            sent = connection is not None and connection.to_client.send(frame)
         else:
             assert self._client is not None
+            [frame] = parts
             live = self._client.connection
-            sent = live is not None and live.to_server.send(parts)
+            sent = live is not None and live.to_server.send(frame)
         if not sent:
             raise zmq.Again()
 
@@ -242,21 +244,15 @@ class Connection:
         self.ended = False
         server.admit(self)
 
-    def _at_server(self, parts: list[bytes]) -> None:
-        user = self._user
-        self._server.arrive([self._peer_frame, *[SimFrame(part, user) for part in parts]])
+    def _at_server(self, frame: bytes) -> None:
+        self._server.arrive([self._peer_frame, SimFrame(frame, self._user)])
 
-    def _at_client(self, parts: list[bytes]) -> None:
-        self._client.socket.arrive([SimFrame(part) for part in parts])
+    def _at_client(self, frame: bytes) -> None:
+        self._client.socket.arrive([SimFrame(frame)])
 
     def check(self) -> bool:
         """Whether both ends still live; ends the connection otherwise."""
-        server, client = self._server, self._client.socket
-        if (
-            server.closed
-            or client.closed
-            or not (server.context.alive() and client.context.alive())
-        ):
+        if self._server.closed or self._client.socket.closed:  # as all are of a dead process
             self.end()
         return not self.ended
 
@@ -269,7 +265,8 @@ class Connection:
 
 
 class Pipe:
-    """One direction of a connection: a bounded queue, one delivery at a time."""
+    """One direction of a connection: a bounded queue of messages, which are one frame each, and
+    one delivery at a time."""
 
     def __init__(
         self,
@@ -277,25 +274,25 @@ class Pipe:
         connection: Connection,
         source: str,
         target: str,
-        deliver: Callable[[list[bytes]], None],
+        deliver: Callable[[bytes], None],
     ) -> None:
         self._world, self._network = exchange.world, exchange.network
         self._connection, self._deliver = connection, deliver
         self._source, self._target = source, target
         self._what = f"on {source}'s channel"
         self._watch = exchange.watch
-        self._queue: deque[list[bytes]] = deque()
+        self._queue: deque[bytes] = deque()
         self._free_ns = self._held_ns = 0
         self._stuck_ns: int | None = None
         self._moving = False
 
-    def send(self, parts: list[bytes]) -> bool:
+    def send(self, frame: bytes) -> bool:
         """Queue a message; False when there is no room or no connection."""
         if self._connection.ended or len(self._queue) >= FRAMES_MAX:
             return False
-        self._queue.append(parts)
+        self._queue.append(frame)
         if self._watch is not None:
-            self._watch.sent(self._source, self._target, parts[-1])
+            self._watch.sent(self._source, self._target, frame)
         if not self._moving:
             self._move()
         return True
@@ -303,9 +300,8 @@ class Pipe:
     def _move(self) -> None:
         if self._moving or not self._queue:
             return
-        now_ns, parts = self._world.time_ns, self._queue[0]
-        size_bytes = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-        delay_ns = self._network.connection_delay(self._source, self._target, size_bytes)
+        now_ns, frame = self._world.time_ns, self._queue[0]
+        delay_ns = self._network.connection_delay(self._source, self._target, len(frame))
         self._moving = True
         if delay_ns is None:
             self._stuck_ns = now_ns if self._stuck_ns is None else self._stuck_ns
@@ -327,26 +323,25 @@ class Pipe:
     def _arrive(self) -> None:
         self._moving = False
         if self._connection.check() and self._queue:
-            parts, now_ns = self._queue.popleft(), self._world.time_ns
+            frame, now_ns = self._queue.popleft(), self._world.time_ns
             held_ns = self._network.weather(self._source, self._target).held_ns
             if held_ns or self._held_ns > now_ns:
                 self._held_ns = max(self._held_ns + 1, now_ns + held_ns)
-                self._world.at(self._held_ns, lambda: self._hand_over_late(parts))
+                self._world.at(self._held_ns, lambda: self._hand_over_late(frame))
             else:
-                self._hand_over(parts)
+                self._hand_over(frame)
             if self._queue:
                 self._move()
 
-    def _hand_over_late(self, parts: list[bytes]) -> None:
+    def _hand_over_late(self, frame: bytes) -> None:
         if self._connection.check():
-            self._hand_over(parts)
+            self._hand_over(frame)
 
-    def _hand_over(self, parts: list[bytes]) -> None:
-        frame = parts[-1]
+    def _hand_over(self, frame: bytes) -> None:
         self._world.trace.add(self._world.time_ns, self._target, self._what, frame)
         if self._watch is not None:
             self._watch.arrived(self._source, self._target, frame)
-        self._deliver(parts)
+        self._deliver(frame)
 
 
 def _address(endpoint: str) -> Address:

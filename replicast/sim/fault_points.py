@@ -27,7 +27,6 @@ class FaultPoints:
         self._rng = rng
         self.on: dict[str, float] = {}
         self.taken: dict[str, int] = {}
-        self._stopped = False
         on_percent = rng.choice(ON_PERCENTS)
         for point in POINTS:
             if rng.randrange(100) < on_percent:
@@ -35,13 +34,13 @@ class FaultPoints:
                 self.on[point.name] = rng.choice(percents) / 100
 
     def stop(self) -> None:
-        """None is taken any more: they are faults, and faults end before the cluster must heal."""
-        self._stopped = True
+        """None is on any more: they are faults, and faults end before the cluster must heal."""
+        self.on.clear()
 
     def takes(self, name: str) -> bool:
         """Reached: is it taken?"""
         chance = self.on.get(name)
-        if chance is None or self._stopped or self._rng.random() >= chance:
+        if chance is None or self._rng.random() >= chance:
             return False
         self.taken[name] = self.taken.get(name, 0) + 1
         return True

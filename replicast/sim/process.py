@@ -59,7 +59,7 @@ class SimRuntime(Runtime):
     """What one start of a process takes from its simulated machine."""
 
     def __init__(self, process: Process, loop: SimLoop) -> None:
-        self._process, self._loop = process, loop
+        self._process, self._loop, self._clock = process, loop, process.clock
         self.witness = process.wires.watch.witness(process)
         self._sockets: dict[int, SimSocket] = {}
         self._numbers = itertools.count(10)
@@ -73,10 +73,10 @@ class SimRuntime(Runtime):
         return not self._loop.dead
 
     def now_ns(self) -> int:
-        return self._process.clock.now_ns()
+        return self._clock.now_ns()
 
     def wall_ns(self) -> int:
-        return self._process.clock.wall_ns()
+        return self._clock.wall_ns()
 
     def rng(self) -> random.Random:
         return self._process.world.fork_rng()

@@ -88,12 +88,12 @@ class Result:
 
 
 @contextlib.contextmanager
-def one_world() -> Iterator[None]:
+def one_world(*, last: bool = False) -> Iterator[None]:
     """Around a world's life: it makes little garbage in cycles, and much that lives until its end.
 
     What was there before it is frozen meanwhile, so that its end is collected without a look at
     all modules. What collecting that runs (`finally` blocks of processes whose machine is gone) fails, and
-    nobody needs to hear of it.
+    nobody needs to hear of it. The `last` one is not collected: its process ends with it.
     """
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     log = logging.getLogger("replicast")
@@ -104,20 +104,23 @@ def one_world() -> Iterator[None]:
     try:
         yield
     finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that never began
-            gc.collect()
-        gc.unfreeze()
-        gc.enable()
-        log.setLevel(level)
-        sys.unraisablehook = hook
+        if not last:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that never began
+                gc.collect()
+            gc.unfreeze()
+            gc.enable()
+            log.setLevel(level)
+            sys.unraisablehook = hook
 
 
-def run_test(test: Test, seed: int, trace_file: IO[str] | None = None) -> Result:
-    """Run one seed of a test."""
+def run_test(
+    test: Test, seed: int, trace_file: IO[str] | None = None, *, last: bool = False
+) -> Result:
+    """Run one seed of a test; `last`: the process ends with it."""
     began = time.process_time()  # for the report only; nothing in the run depends on it
     points = fault_points(seed, test.buggify)
-    with one_world(), choosing(points):
+    with one_world(last=last), choosing(points):
         result = _Run(test, World(seed, Trace(trace_file)), points).whole()
     result.cpu_seconds = time.process_time() - began
     return result
@@ -169,9 +172,14 @@ class _Run:
         self._cluster.end()
         return result
 
-    def _wait(self, seconds: float, done: Callable[[], bool], what: str) -> bool:
+    def _wait(
+        self, seconds: float, done: Callable[[], bool], what: str, *, told: bool = True
+    ) -> bool:
+        """`told`: what `done` looks at tells the world when it changes; else it is asked after
+        each event."""
         world, failures = self._world, self._world.failures
-        if world.run_until(world.time_ns + int(seconds * SECOND), lambda: bool(failures) or done()):
+        run = world.run_till if told else world.run_until
+        if run(world.time_ns + int(seconds * SECOND), lambda: bool(failures) or done()):
             return not failures
         world.fail(f"not within {seconds:g} s: {what}", checker="liveness")
         return False
@@ -196,6 +204,7 @@ class _Run:
         async def work(client: Cluster) -> None:
             await _make_bucket(client)
             self._ready.add(number)
+            self._world.tell()
             seat = Seat(
                 number=number,
                 client=client,
@@ -209,6 +218,7 @@ class _Run:
             programs = [PROGRAMS[plan.kind](seat, plan) for plan in self._test.workloads]
             await asyncio.gather(*(program.run() for program in programs))
             self._ended.add(number)
+            self._world.tell()
             while not self._measured:  # with the program its memory would go
                 await asyncio.sleep(POLL_SECONDS)
 
@@ -260,9 +270,10 @@ class _Run:
             await self._walks(client)
             await FinalReads(client, self._ledger).run()
             done.append(True)
+            self._world.tell()
 
         unit = self._cluster.clients[0]
-        self._wait(5, lambda: not unit.process.running, "the client program ends")
+        self._wait(5, lambda: not unit.process.running, "the client program ends", told=False)
         self._cluster.run_client(unit, work)
         if self._wait(2 * PEACE_SECONDS, lambda: bool(done), "healthy, repaired and verified"):
             self._until(

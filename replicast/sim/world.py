@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 import xxhash
@@ -83,10 +83,25 @@ class World(Events):
         self.rng = random.Random(seed)
         self.trace = trace or Trace()
         self.failures: list[str] = []
+        self._news: list[None] = []  # since run_till() asked last; its length costs no call
 
     def fork_rng(self) -> random.Random:
         """A generator of its own for one part, so that parts do not disturb each other."""
         return random.Random(self.rng.getrandbits(64))
+
+    def tell(self) -> None:
+        """Something happened that run_till() may wait for."""
+        self._news.append(None)
+
+    def run_till(self, time_ns: int, done: Callable[[], object]) -> bool:
+        """As run_until(), but `done` is asked only after events that told the world of something,
+        and after the first."""
+        self.tell()
+        while self.run_until(time_ns, self._news.__len__):
+            self._news.clear()
+            if done():
+                return True
+        return False
 
     def stands_still(self) -> None:
         """Something goes on for ever in no time."""
@@ -100,4 +115,5 @@ class World(Events):
     def fail(self, what: str, *, checker: str) -> None:
         """Something that must never happen did, says `checker`; the verdict is bad."""
         self.failures.append(f"{checker}: {self.time_ns / 1e9:.6f} {what}")
+        self.tell()
         self.note("world", "failure", text=what)

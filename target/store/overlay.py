@@ -133,9 +133,10 @@ class Overlay:
     def get(self, key: bytes) -> bytes | None:
         """The value, or None."""
         with self.lock:
-            for layer in (self._active, self._frozen):
-                if key in layer.changes:
-                    return layer.changes[key]
+            if key in self._active.changes:
+                return self._active.changes[key]
+            if key in self._frozen.changes:
+                return self._frozen.changes[key]
             return self._checkpoint.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
