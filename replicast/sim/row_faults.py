@@ -109,7 +109,7 @@ def one_stuck(faults: Faults, most_ns: int) -> None:
     """The drive of one replica of a busy row hangs, and nothing else is wrong meanwhile: it is the
     only one, and hangs when the cluster has recovered from the last. Mostly longer than anybody
     may notice it (C7)."""
-    row, replicas, _ = _row(faults)
+    row, replicas, _ = busy_row(faults)
     hangs = any(drive.stuck for each in faults.cluster.targets for drive in each.drives)
     if not replicas or hangs or not healthy(faults.cluster):
         return
