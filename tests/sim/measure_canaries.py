@@ -13,7 +13,7 @@ import contextlib
 import io
 from statistics import median_high
 
-from .canary_rows import ROWS, HARMLESS_ALONE, Row, seen
+from .canary_rows import HARMLESS_ALONE, ROWS, Row, seen
 
 
 def seeds_needed(row: Row, first: int, most: int) -> int | None:
