@@ -99,9 +99,12 @@ class Ledger:
 
     def _in_time(self, token: int) -> None:
         """An operation ends; those that never do are waited for in peace, or their client died."""
-        most_ns, invoked = self.operation_ns_max, self.history.invoked(token)
-        if most_ns is not None and self.world.time_ns - invoked.call_ns > most_ns:
-            self.world.fail(f"took more than {most_ns / SECOND:g} s: {invoked}", checker="liveness")
+        begun = self.history.invoked(token)
+        took_ns = self.world.time_ns - begun.call_ns
+        if self.operation_ns_max is not None and took_ns > self.operation_ns_max:
+            took = f"took {took_ns / SECOND:.1f} s, at most {self.operation_ns_max / SECOND:g}"
+            what = f"client {begun.client}: {begun.kind} {begun.key} {took}"
+            self.world.fail(what, checker="liveness")
 
     def whole(self, part: bytes, first: int, last: int) -> bytes:
         """The value of which these are the bytes from `first` to `last`, as far as it goes."""
