@@ -173,6 +173,13 @@ class Faults:
         source, *others = self._rng.sample(self._hosts(), self._rng.randint(2, 4))
         self._cut([(source, other) for other in others], most_ns, both=False)
 
+    def client_cut(self, most_ns: int) -> None:
+        """One client reaches two targets only: who holds what it reads may not be among them."""
+        client = self._rng.choice(self._cluster.clients).process.host
+        targets = [unit.process.host for unit in self._cluster.targets]
+        away = self._rng.sample(targets, len(targets) - 2)
+        self._cut([(client, target) for target in away], most_ns, both=True)
+
     def _cut(self, pairs: list[tuple[str, str]], most_ns: int, *, both: bool) -> None:
         network = self._cluster.wires.network
         ways = pairs + [(b, a) for a, b in pairs] if both else pairs
@@ -256,6 +263,7 @@ KINDS: dict[str, Harm] = {
     "swizzle": Faults.swizzle,
     "partition": Faults.partition,
     "one_way": Faults.one_way,
+    "client_cut": Faults.client_cut,
     "lossy": Faults.lossy,
     "slow_disk": Faults.slow_disk,
     "wall_jump": Faults.wall_jump,
