@@ -104,6 +104,9 @@ cdef class Network:
             self._carry(source, target, None, target[0], datagram, left_ns)
         else:
             for host in list(members):
+                if self.way(source[0], host).groups_cut:
+                    self.lost += 1
+                    continue
                 self._carry(source, target, members, host, datagram, left_ns)
         return left_ns
 

@@ -180,6 +180,21 @@ class Faults:
         away = self._rng.sample(targets, len(targets) - 2)
         self._cut([(client, target) for target in away], most_ns, both=True)
 
+    def groups_cut(self, most_ns: int) -> None:
+        """One host hears no multicast, or its own does not reach some others; unicast goes on."""
+        host, *others = self._rng.sample(self._hosts(), len(self._hosts()))
+        deaf = self._rng.random() < 0.5
+        some = others if deaf else others[: self._rng.randint(1, len(others))]
+        ways = [(other, host) if deaf else (host, other) for other in some]
+        network = self._cluster.wires.network
+
+        def change(*, cut: bool) -> None:
+            for way in ways:
+                network.change(*way).groups_cut = cut
+
+        change(cut=True)
+        self._lasting(most_ns, lambda: change(cut=False))
+
     def _cut(self, pairs: list[tuple[str, str]], most_ns: int, *, both: bool) -> None:
         network = self._cluster.wires.network
         ways = pairs + [(b, a) for a, b in pairs] if both else pairs
@@ -264,6 +279,7 @@ KINDS: dict[str, Harm] = {
     "partition": Faults.partition,
     "one_way": Faults.one_way,
     "client_cut": Faults.client_cut,
+    "groups_cut": Faults.groups_cut,
     "lossy": Faults.lossy,
     "slow_disk": Faults.slow_disk,
     "wall_jump": Faults.wall_jump,

@@ -36,6 +36,7 @@ class Weather:
     loss_ppm: int = 0
     duplicate_ppm: int = 0
     cut: bool = False
+    groups_cut: bool = False  # of multicast alone: a switch that has forgotten who listens
     clogged_until_ns: int = 0
     held_ns: int = 0  # of connections: in a queue on the way, behind which a cut comes too late
 
@@ -82,6 +83,9 @@ class Network:
         else:
             for host in list(members):
                 # One copy on the wire, a fate of its own at each member.
+                if self.weather(source[0], host).groups_cut:
+                    self.lost += 1
+                    continue
                 self._carry(source, host, datagram, left_ns, lambda h=host: members.get(h))  # type: ignore[misc]
         return left_ns
 

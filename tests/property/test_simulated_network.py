@@ -24,6 +24,7 @@ GROUP = ("239.1.1.1", 7)
 TRANSFER, UNKNOWN, PAYLOAD_BYTES, COUNT = b"t" * 16, b"u" * 16, 304, 3
 WEATHERS = {
     "cut": st.booleans(),
+    "groups_cut": st.booleans(),
     "loss_ppm": st.sampled_from([0, 300_000, 1_000_000]),
     "duplicate_ppm": st.sampled_from([0, 500_000]),
     "slow_ppm": st.sampled_from([0, 400_000]),
