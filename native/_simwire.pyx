@@ -7,10 +7,11 @@ from dataclasses import replace
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
-from replicast.native._simworld cimport Event, Events
+from replicast.native._simworld cimport Event, Events, TraceHash
 
 from replicast.sim import inbox_pure, network_pure
 from replicast.sim.network_pure import Weather
+from replicast.sim.trace_pure import NOTHING
 from replicast.transfer_header import PAYLOAD_MAGIC
 from replicast.transport.net import FeedCode
 from replicast.transport.net_pure import COUNTERS
@@ -43,8 +44,10 @@ cdef class Arrival(Event):
             deliver = self._members.get(self._host)
         if deliver is None or network.way(self._source[0], self._host).cut:
             return 0
-        what = f"from {self._source[0]}:{self._source[1]}"
-        network._trace(network._world.time_ns, self._host, what, self._datagram)
+        what = network._names.get(self._source)
+        if what is None:
+            what = network._names[self._source] = f"from {self._source[0]}:{self._source[1]}"
+        network.trace.put(network.world.time_ns, self._host, what, self._datagram, NOTHING)
         if type(deliver) is Port:
             (<Port>deliver).take(self._datagram, self._source)
         else:
@@ -53,17 +56,9 @@ cdef class Arrival(Event):
 
 
 cdef class Network:
-    cdef Events _world
-    cdef object _random, _trace
-    cdef int64_t _bandwidth_bytes
-    cdef dict _links, _free_ns
-    cdef public object default
-    cdef readonly dict ports, groups
-    cdef readonly int64_t sent, lost
-
     def __init__(self, Events world, int64_t bandwidth_bytes=400 * MIB):
-        self._world, self._bandwidth_bytes = world, bandwidth_bytes
-        self._random, self._trace = world.fork_rng().random, world.trace.add
+        self.world, self.trace, self._bandwidth_bytes = world, world.trace, bandwidth_bytes
+        self._random, self._names = world.fork_rng().random, {}
         self.default = Weather()
         self._links, self._free_ns, self.ports, self.groups = {}, {}, {}, {}
 
@@ -81,18 +76,24 @@ cdef class Network:
         return self.post(source, target, datagram)
 
     def connection_delay(self, source, target, int64_t size_bytes):
-        cdef int64_t now_ns = self._world.time_ns, delay_ns
+        cdef int64_t delay_ns = self.delay(source, target, size_bytes)
+        return None if delay_ns == STUCK else delay_ns
+
+    cdef int64_t delay(self, source, target, int64_t size_bytes) except? -2:
+        cdef int64_t now_ns = self.world.time_ns, delay_ns
         weather, back = self.way(source, target), self.way(target, source)
         if weather.cut or back.cut:
-            return None
+            return STUCK
         if max(weather.clogged_until_ns, back.clogged_until_ns) > now_ns:
-            return None
+            return STUCK
         delay_ns = self._delay(weather)
         if self._happens(weather.loss_ppm):
             delay_ns += SENT_AGAIN_NS
         return self._leave(source, size_bytes) - now_ns + delay_ns
 
     cdef object way(self, source, target):
+        if not self._links:
+            return self.default
         found = self._links.get((source, target))
         return self.default if found is None else found
 
@@ -108,7 +109,7 @@ cdef class Network:
         return left_ns
 
     cdef int64_t _leave(self, host, int64_t size_bytes) except -1:
-        cdef int64_t begins_ns = self._world.time_ns, free_ns = self._free_ns.get(host, 0)
+        cdef int64_t begins_ns = self.world.time_ns, free_ns = self._free_ns.get(host, 0)
         if free_ns > begins_ns:
             begins_ns = free_ns
         begins_ns += (size_bytes + HEADERS_BYTES) * SECOND_NS // self._bandwidth_bytes
@@ -133,7 +134,7 @@ cdef class Network:
         arrival._members, arrival._host, arrival._datagram = members, host, datagram
         while copies:
             copies -= 1
-            self._world.put(max(left_ns, clogged_ns) + self._delay(weather), arrival)
+            self.world.put(max(left_ns, clogged_ns) + self._delay(weather), arrival)
         return 0
 
     cdef bint _happens(self, int64_t ppm) except -1:
