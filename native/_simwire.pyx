@@ -4,19 +4,29 @@ call through Python from the sender's socket to the receiver's inbox."""
 
 from dataclasses import replace
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
+from replicast.native._reassembly cimport payload_header, rc_xxh3_56
 from replicast.native._simworld cimport Event, Events, TraceHash
 
 from replicast.sim import inbox_pure, network_pure
 from replicast.sim.network_pure import Weather
 from replicast.sim.trace_pure import NOTHING
-from replicast.transfer_header import PAYLOAD_MAGIC
+from replicast.transfer_header import (
+    HEADER_BYTES,
+    PAYLOAD_MAGIC,
+    PAYLOAD_TYPE,
+    PAYLOAD_VERSION,
+    datagram_count,
+)
 from replicast.transport.net import FeedCode
 from replicast.transport.net_pure import COUNTERS
+from replicast.transport.reassembly import check_shape
 from replicast.units import MIB, SECOND
 
+assert sizeof(payload_header) == HEADER_BYTES
 cdef int64_t HEADERS_BYTES = network_pure.HEADERS_BYTES
 cdef int64_t SECOND_NS = SECOND
 cdef int64_t SENT_AGAIN_NS = network_pure.SENT_AGAIN_NS
@@ -164,6 +174,33 @@ cdef class Port:
         return self._inbox.deliver(self._tag, datagram, source)
 
 
+cdef class Heads:
+    """Of the plain datagrams of one transfer."""
+
+    cdef payload_header _head
+
+    def __init__(self, bytes transfer_id, size_bytes, datagram_bytes, uint64_t sender):
+        check_shape(transfer_id, size_bytes, datagram_bytes)
+        self._head.magic, self._head.version = PAYLOAD_MAGIC, PAYLOAD_VERSION
+        self._head.type, self._head.sender = PAYLOAD_TYPE, sender
+        memcpy(self._head.transfer_id, PyBytes_AS_STRING(transfer_id), 16)
+        self._head.size_bytes, self._head.datagram_bytes = size_bytes, datagram_bytes
+        self._head.count = datagram_count(size_bytes, datagram_bytes)
+
+    cdef bytes datagram(self, uint32_t index, const uint8_t *data):
+        """One of them, with its part of the data; `index` is below the count."""
+        cdef payload_header *head = &self._head
+        cdef uint32_t start = index * head.datagram_bytes, left = head.size_bytes - start
+        cdef bytes made
+        head.index = index
+        head.length = <uint16_t>min(left, <uint32_t>head.datagram_bytes)
+        head.checksum = rc_xxh3_56(head)
+        made = PyBytes_FromStringAndSize(NULL, sizeof(payload_header) + head.length)
+        memcpy(PyBytes_AS_STRING(made), head, sizeof(payload_header))
+        memcpy(PyBytes_AS_STRING(made) + sizeof(payload_header), data + start, head.length)
+        return made
+
+
 cdef class Inbox:
     cdef readonly object reassembly
     cdef readonly dict addresses, jobs
@@ -222,9 +259,18 @@ cdef class Inbox:
         self._sent_control += len(datagrams)
         return len(datagrams)
 
-    def send_payload(self, tag, bytes datagram, tuple address):
-        self._sent_payload += 1
-        return self._send(tag, datagram, address)
+    def send_payload(self, tag, bytes transfer_id not None, buffer, ranges, datagram_bytes,
+                     uint64_t sender, addresses):
+        cdef const uint8_t[::1] data = memoryview(buffer).cast("B")
+        cdef Heads heads = Heads(transfer_id, len(data), datagram_bytes, sender)
+        cdef int64_t left_ns = 0
+        cdef bytes datagram
+        for index in inbox_pure.indexes(ranges, len(data), datagram_bytes):
+            datagram = heads.datagram(index, &data[0])
+            for address in addresses:
+                self._sent_payload += 1
+                left_ns = self._send(tag, datagram, address)
+        return left_ns
 
     def finish(self, job_id):
         if self.open():
