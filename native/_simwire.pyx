@@ -4,18 +4,29 @@ call through Python from the sender's socket to the receiver's inbox."""
 
 from dataclasses import replace
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
-from replicast.native._simworld cimport Event, Events
+from replicast.native._reassembly cimport payload_header, rc_xxh3_56
+from replicast.native._simworld cimport Event, Events, TraceHash
 
 from replicast.sim import inbox_pure, network_pure
 from replicast.sim.network_pure import Weather
-from replicast.transfer_header import PAYLOAD_MAGIC
+from replicast.sim.trace_pure import NOTHING
+from replicast.transfer_header import (
+    HEADER_BYTES,
+    PAYLOAD_MAGIC,
+    PAYLOAD_TYPE,
+    PAYLOAD_VERSION,
+    datagram_count,
+)
 from replicast.transport.net import FeedCode
 from replicast.transport.net_pure import COUNTERS
+from replicast.transport.reassembly import check_shape
 from replicast.units import MIB, SECOND
 
+assert sizeof(payload_header) == HEADER_BYTES
 cdef int64_t HEADERS_BYTES = network_pure.HEADERS_BYTES
 cdef int64_t SECOND_NS = SECOND
 cdef int64_t SENT_AGAIN_NS = network_pure.SENT_AGAIN_NS
@@ -43,8 +54,10 @@ cdef class Arrival(Event):
             deliver = self._members.get(self._host)
         if deliver is None or network.way(self._source[0], self._host).cut:
             return 0
-        what = f"from {self._source[0]}:{self._source[1]}"
-        network._trace(network._world.time_ns, self._host, what, self._datagram)
+        what = network._names.get(self._source)
+        if what is None:
+            what = network._names[self._source] = f"from {self._source[0]}:{self._source[1]}"
+        network.trace.put(network.world.time_ns, self._host, what, self._datagram, NOTHING)
         if type(deliver) is Port:
             (<Port>deliver).take(self._datagram, self._source)
         else:
@@ -53,17 +66,9 @@ cdef class Arrival(Event):
 
 
 cdef class Network:
-    cdef Events _world
-    cdef object _random, _trace
-    cdef int64_t _bandwidth_bytes
-    cdef dict _links, _free_ns
-    cdef public object default
-    cdef readonly dict ports, groups
-    cdef readonly int64_t sent, lost
-
     def __init__(self, Events world, int64_t bandwidth_bytes=400 * MIB):
-        self._world, self._bandwidth_bytes = world, bandwidth_bytes
-        self._random, self._trace = world.fork_rng().random, world.trace.add
+        self.world, self.trace, self._bandwidth_bytes = world, world.trace, bandwidth_bytes
+        self._random, self._names = world.fork_rng().random, {}
         self.default = Weather()
         self._links, self._free_ns, self.ports, self.groups = {}, {}, {}, {}
 
@@ -81,18 +86,24 @@ cdef class Network:
         return self.post(source, target, datagram)
 
     def connection_delay(self, source, target, int64_t size_bytes):
-        cdef int64_t now_ns = self._world.time_ns, delay_ns
+        cdef int64_t delay_ns = self.delay(source, target, size_bytes)
+        return None if delay_ns == STUCK else delay_ns
+
+    cdef int64_t delay(self, source, target, int64_t size_bytes) except? -2:
+        cdef int64_t now_ns = self.world.time_ns, delay_ns
         weather, back = self.way(source, target), self.way(target, source)
         if weather.cut or back.cut:
-            return None
+            return STUCK
         if max(weather.clogged_until_ns, back.clogged_until_ns) > now_ns:
-            return None
+            return STUCK
         delay_ns = self._delay(weather)
         if self._happens(weather.loss_ppm):
             delay_ns += SENT_AGAIN_NS
         return self._leave(source, size_bytes) - now_ns + delay_ns
 
     cdef object way(self, source, target):
+        if not self._links:
+            return self.default
         found = self._links.get((source, target))
         return self.default if found is None else found
 
@@ -111,7 +122,7 @@ cdef class Network:
         return left_ns
 
     cdef int64_t _leave(self, host, int64_t size_bytes) except -1:
-        cdef int64_t begins_ns = self._world.time_ns, free_ns = self._free_ns.get(host, 0)
+        cdef int64_t begins_ns = self.world.time_ns, free_ns = self._free_ns.get(host, 0)
         if free_ns > begins_ns:
             begins_ns = free_ns
         begins_ns += (size_bytes + HEADERS_BYTES) * SECOND_NS // self._bandwidth_bytes
@@ -136,7 +147,7 @@ cdef class Network:
         arrival._members, arrival._host, arrival._datagram = members, host, datagram
         while copies:
             copies -= 1
-            self._world.put(max(left_ns, clogged_ns) + self._delay(weather), arrival)
+            self.world.put(max(left_ns, clogged_ns) + self._delay(weather), arrival)
         return 0
 
     cdef bint _happens(self, int64_t ppm) except -1:
@@ -164,6 +175,33 @@ cdef class Port:
 
     cdef int take(self, bytes datagram, tuple source) except -1:
         return self._inbox.deliver(self._tag, datagram, source)
+
+
+cdef class Heads:
+    """Of the plain datagrams of one transfer."""
+
+    cdef payload_header _head
+
+    def __init__(self, bytes transfer_id, size_bytes, datagram_bytes, uint64_t sender):
+        check_shape(transfer_id, size_bytes, datagram_bytes)
+        self._head.magic, self._head.version = PAYLOAD_MAGIC, PAYLOAD_VERSION
+        self._head.type, self._head.sender = PAYLOAD_TYPE, sender
+        memcpy(self._head.transfer_id, PyBytes_AS_STRING(transfer_id), 16)
+        self._head.size_bytes, self._head.datagram_bytes = size_bytes, datagram_bytes
+        self._head.count = datagram_count(size_bytes, datagram_bytes)
+
+    cdef bytes datagram(self, uint32_t index, const uint8_t *data):
+        """One of them, with its part of the data; `index` is below the count."""
+        cdef payload_header *head = &self._head
+        cdef uint32_t start = index * head.datagram_bytes, left = head.size_bytes - start
+        cdef bytes made
+        head.index = index
+        head.length = <uint16_t>min(left, <uint32_t>head.datagram_bytes)
+        head.checksum = rc_xxh3_56(head)
+        made = PyBytes_FromStringAndSize(NULL, sizeof(payload_header) + head.length)
+        memcpy(PyBytes_AS_STRING(made), head, sizeof(payload_header))
+        memcpy(PyBytes_AS_STRING(made) + sizeof(payload_header), data + start, head.length)
+        return made
 
 
 cdef class Inbox:
@@ -224,9 +262,18 @@ cdef class Inbox:
         self._sent_control += len(datagrams)
         return len(datagrams)
 
-    def send_payload(self, tag, bytes datagram, tuple address):
-        self._sent_payload += 1
-        return self._send(tag, datagram, address)
+    def send_payload(self, tag, bytes transfer_id not None, buffer, ranges, datagram_bytes,
+                     uint64_t sender, addresses):
+        cdef const uint8_t[::1] data = memoryview(buffer).cast("B")
+        cdef Heads heads = Heads(transfer_id, len(data), datagram_bytes, sender)
+        cdef int64_t left_ns = 0
+        cdef bytes datagram
+        for index in inbox_pure.indexes(ranges, len(data), datagram_bytes):
+            datagram = heads.datagram(index, &data[0])
+            for address in addresses:
+                self._sent_payload += 1
+                left_ns = self._send(tag, datagram, address)
+        return left_ns
 
     def finish(self, job_id):
         if self.open():

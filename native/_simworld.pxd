@@ -1,4 +1,4 @@
-"""What native/_simwire.pyx needs of the events."""
+"""What native/_simwire.pyx and native/_simpipe.pyx need of the events and their trace."""
 
 from libc.stdint cimport int64_t
 
@@ -27,3 +27,15 @@ cdef class Events:
     cdef int _grow(self) except -1
     cdef object _pop(self)
     cdef bint _run(self, int64_t time_ns, done) except -1
+
+
+cdef class TraceHash:
+    cdef readonly bint kept
+    cdef readonly int64_t count
+    cdef object _hash, _update
+    cdef char *_buffer
+    cdef Py_ssize_t _filled
+
+    cdef int put(self, int64_t time_ns, process, what, bytes data, more) except -1
+    cdef int _write(self, const char *start, Py_ssize_t size_bytes) except -1
+    cdef int _flush(self) except -1

@@ -36,7 +36,6 @@ from replicast.machine import (
     Incoming,
     NodeId,
     Outgoing,
-    earliest,
 )
 from replicast.metrics import Counters
 from replicast.wire.codec import WireError, decode, encode
@@ -396,4 +395,7 @@ class Endpoint:
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
-        return earliest(self._assembler.deadline_ns(), self._sessions.deadline_ns())
+        due_ns, asked_ns = self._assembler.deadline_ns(), self._sessions.deadline_ns()
+        if due_ns is None or (asked_ns is not None and asked_ns < due_ns):
+            return asked_ns
+        return due_ns

@@ -10,35 +10,20 @@ lost, and the client connects again by itself.
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import zmq
 from zmq.utils import z85
 
-from replicast.curve import EVENTS, POLLIN
 from replicast.machine import Address
-from replicast.sim.network import RETRY_NS, SILENCE_NS, Network
+from replicast.sim.network import Network
+from replicast.sim.pipe import End, Link, Pipe, SimFrame
 from replicast.sim.watch import Watch
 from replicast.sim.world import World
 from replicast.units import MS
 
 RECONNECT_NS = 50 * MS
-FRAMES_MAX = 1000
-
-
-class SimFrame:
-    """A message part; the last one knows whose key its connection has proved."""
-
-    __slots__ = ("_user", "bytes")
-
-    def __init__(self, data: bytes, user: str = "") -> None:
-        self.bytes = data
-        self._user = user
-
-    def get(self, name: str) -> str:
-        return self._user
 
 
 class Exchange:
@@ -93,29 +78,21 @@ class SimContext:
         self.gate.arrive([SimFrame(part) for part in parts])
 
 
-class SimZmqSocket:
+class SimZmqSocket(End):
     """ROUTER, DEALER or the REP of the gate."""
 
     def __init__(self, context: SimContext, kind: int) -> None:
-        self.context, self.kind = context, kind
+        super().__init__(kind, context.descriptor(), context.readable)
+        self.context = context
         self.options: dict[int, Any] = {}
-        self.fd = context.descriptor()
-        self.closed = False
-        self._inbox: deque[list[SimFrame]] = deque()
         self._connections: dict[bytes, Connection] = {}  # of a server, by peer
         self._client: Client | None = None
         self._address: Address = ("", 0)
 
-    # -- what CurveHub calls ----------------------------------------------------------
+    # -- what CurveHub calls, besides what an End has --------------------------------
 
     def setsockopt(self, option: int, value: Any) -> None:
         self.options[option] = value
-
-    def getsockopt(self, option: int) -> Any:
-        if option == EVENTS:
-            return POLLIN if self._inbox else 0
-        assert option == zmq.FD
-        return self.fd
 
     def getsockopt_string(self, option: int) -> str:
         assert option == zmq.LAST_ENDPOINT
@@ -134,25 +111,10 @@ class SimZmqSocket:
     def connect(self, endpoint: str) -> None:
         self._client = Client(self, _address(endpoint))
 
-    def send_multipart(self, parts: list[bytes], flags: int = 0) -> None:
-        if self.kind == zmq.REP:
-            verdict = self.context.verdicts.pop(parts[1])
-            verdict(parts[2] == b"200")
-            return
-        if self.kind == zmq.ROUTER:
-            peer, frame = parts
-            connection = self._connections.get(peer)
-            sent = connection is not None and connection.to_client.send(frame)
-        else:
-            assert self._client is not None
-            [frame] = parts
-            live = self._client.connection
-            sent = live is not None and live.to_server.send(frame)
-        if not sent:
-            raise zmq.Again()
-
-    def recv_multipart(self, flags: int = 0, copy: bool = True) -> list[SimFrame]:
-        return self._inbox.popleft()
+    def answer(self, parts: list[bytes]) -> None:
+        """The gate's."""
+        verdict = self.context.verdicts.pop(parts[1])
+        verdict(parts[2] == b"200")
 
     def close(self, linger: int = 0) -> None:
         if self.closed:
@@ -173,18 +135,15 @@ class SimZmqSocket:
         """Open, in a living process."""
         return not self.closed and self.context.alive()
 
-    def arrive(self, parts: list[SimFrame]) -> None:
-        """Something to receive."""
-        self._inbox.append(parts)
-        self.context.readable(self.fd)
-
     def admit(self, connection: Connection) -> None:
         """A client has proved its key."""
         self._connections[connection.peer] = connection
+        self.ways[connection.peer] = connection.to_client
 
     def forget(self, connection: Connection) -> None:
         """A connection ended."""
         self._connections.pop(connection.peer, None)
+        self.ways.pop(connection.peer, None)
 
 
 class Client:
@@ -214,6 +173,7 @@ class Client:
         def verdict(allowed: bool) -> None:
             if allowed and server.alive and self.socket.alive:
                 self.connection = Connection(self._exchange, self, server, key.decode("ascii"))
+                self.socket.way = self.connection.to_server
             else:
                 self._later()
 
@@ -227,34 +187,22 @@ class Client:
 
     def lost(self) -> None:
         """The connection ended."""
-        self.connection = None
+        self.connection = self.socket.way = None
         self._later()
 
 
-class Connection:
+class Connection(Link):
     """Two queues and the two ends they lead to."""
 
     def __init__(self, exchange: Exchange, client: Client, server: SimZmqSocket, user: str) -> None:
+        super().__init__(server, client.socket)
         self.peer = next(exchange.numbers).to_bytes(5, "big")
         self._client, self._server = client, server
         here, there = client.socket.context.host, server.context.host
-        self.to_server = Pipe(exchange, self, here, there, self._at_server)
-        self.to_client = Pipe(exchange, self, there, here, self._at_client)
-        self._user, self._peer_frame = user, SimFrame(self.peer)
-        self.ended = False
+        front = SimFrame(self.peer)
+        self.to_server = Pipe(exchange, self, here, there, server, front, user)
+        self.to_client = Pipe(exchange, self, there, here, client.socket)
         server.admit(self)
-
-    def _at_server(self, frame: bytes) -> None:
-        self._server.arrive([self._peer_frame, SimFrame(frame, self._user)])
-
-    def _at_client(self, frame: bytes) -> None:
-        self._client.socket.arrive([SimFrame(frame)])
-
-    def check(self) -> bool:
-        """Whether both ends still live; ends the connection otherwise."""
-        if self._server.closed or self._client.socket.closed:  # as all are of a dead process
-            self.end()
-        return not self.ended
 
     def end(self) -> None:
         """Both queues are lost."""
@@ -262,86 +210,6 @@ class Connection:
             self.ended = True
             self._server.forget(self)
             self._client.lost()
-
-
-class Pipe:
-    """One direction of a connection: a bounded queue of messages, which are one frame each, and
-    one delivery at a time."""
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        connection: Connection,
-        source: str,
-        target: str,
-        deliver: Callable[[bytes], None],
-    ) -> None:
-        self._world, self._network = exchange.world, exchange.network
-        self._connection, self._deliver = connection, deliver
-        self._source, self._target = source, target
-        self._what = f"on {source}'s channel"
-        self._watch = exchange.watch
-        self._queue: deque[bytes] = deque()
-        self._free_ns = self._held_ns = 0
-        self._stuck_ns: int | None = None
-        self._moving = False
-
-    def send(self, frame: bytes) -> bool:
-        """Queue a message; False when there is no room or no connection."""
-        if self._connection.ended or len(self._queue) >= FRAMES_MAX:
-            return False
-        self._queue.append(frame)
-        if self._watch is not None:
-            self._watch.sent(self._source, self._target, frame)
-        if not self._moving:
-            self._move()
-        return True
-
-    def _move(self) -> None:
-        if self._moving or not self._queue:
-            return
-        now_ns, frame = self._world.time_ns, self._queue[0]
-        delay_ns = self._network.connection_delay(self._source, self._target, len(frame))
-        self._moving = True
-        if delay_ns is None:
-            self._stuck_ns = now_ns if self._stuck_ns is None else self._stuck_ns
-            self._world.after(RETRY_NS, self._again)
-            return
-        self._stuck_ns = None
-        self._free_ns = max(self._free_ns + 1, now_ns + delay_ns)
-        self._world.at(self._free_ns, self._arrive)
-
-    def _again(self) -> None:
-        self._moving = False
-        if not self._connection.check():
-            return
-        if self._stuck_ns is not None and self._world.time_ns - self._stuck_ns > SILENCE_NS:
-            self._connection.end()
-        else:
-            self._move()
-
-    def _arrive(self) -> None:
-        self._moving = False
-        if self._connection.check() and self._queue:
-            frame, now_ns = self._queue.popleft(), self._world.time_ns
-            held_ns = self._network.weather(self._source, self._target).held_ns
-            if held_ns or self._held_ns > now_ns:
-                self._held_ns = max(self._held_ns + 1, now_ns + held_ns)
-                self._world.at(self._held_ns, lambda: self._hand_over_late(frame))
-            else:
-                self._hand_over(frame)
-            if self._queue:
-                self._move()
-
-    def _hand_over_late(self, frame: bytes) -> None:
-        if self._connection.check():
-            self._hand_over(frame)
-
-    def _hand_over(self, frame: bytes) -> None:
-        self._world.trace.add(self._world.time_ns, self._target, self._what, frame)
-        if self._watch is not None:
-            self._watch.arrived(self._source, self._target, frame)
-        self._deliver(frame)
 
 
 def _address(endpoint: str) -> Address:

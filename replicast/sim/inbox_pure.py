@@ -6,13 +6,15 @@ bound. `readable` hears once of what take() has not fetched yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 from replicast.machine import Address
 from replicast.sim.network_pure import Deliver, Network
-from replicast.transfer_header import is_payload
+from replicast.transfer_header import index_runs, is_payload, plain_head
 from replicast.transport.net import FeedCode, Reassembly
 from replicast.transport.net_pure import COUNTERS, Control
+from replicast.transport.reassembly import check_shape
 
 CONTROL_COUNT_MAX, CONTROL_BYTES_MAX = 8192, 16 << 20
 
@@ -118,10 +120,28 @@ class Inbox:
         self._counters["sent_control"] += len(datagrams)
         return len(datagrams)
 
-    def send_payload(self, tag: int, datagram: bytes, address: Address) -> int:
-        """One datagram of a job; when it has left the host."""
-        self._counters["sent_payload"] += 1
-        return self._send(tag, datagram, address)
+    def send_payload(
+        self,
+        tag: int,
+        transfer_id: bytes,
+        buffer: bytes | bytearray | memoryview,
+        ranges: list[tuple[int, int]],
+        datagram_bytes: int,
+        sender: int,
+        addresses: list[Address],
+    ) -> int:
+        """The plain datagrams of a job, in the order of a NetThread; when the last has left."""
+        view = memoryview(buffer).cast("B")
+        size_bytes, left_ns = len(view), 0
+        check_shape(transfer_id, size_bytes, datagram_bytes)
+        for index in indexes(ranges, size_bytes, datagram_bytes):
+            head = plain_head(transfer_id, index, size_bytes, datagram_bytes, sender)
+            start = index * datagram_bytes
+            datagram = b"".join((head, view[start : start + datagram_bytes]))
+            for address in addresses:
+                self._counters["sent_payload"] += 1
+                left_ns = self._send(tag, datagram, address)
+        return left_ns
 
     def finish(self, job_id: int) -> None:
         """A job was sent."""
@@ -132,3 +152,9 @@ class Inbox:
     def _send(self, tag: int, datagram: bytes, address: Address) -> int:
         self._counters["sent_bytes"] += len(datagram)
         return self._network.send(self.addresses[tag], address, datagram)
+
+
+def indexes(ranges: list[tuple[int, int]], size_bytes: int, datagram_bytes: int) -> Iterator[int]:
+    """Of the datagrams that cover byte ranges of a chunk; ValueError for a range outside."""
+    runs = index_runs(ranges, size_bytes, datagram_bytes)
+    return itertools.chain.from_iterable(range(*run) for run in runs)

@@ -6,13 +6,11 @@ that arrives at a paused process waits in its inbox, which has a size.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 from replicast.machine import Address
 from replicast.sim.network import Inbox, Network
 from replicast.sim.world import World
-from replicast.transfer_header import index_runs, plain_head
 from replicast.transport.net import Reassembly
 from replicast.transport.net_pure import check_job
 
@@ -105,14 +103,8 @@ class SimNet(Inbox):
         if len(self.jobs) >= JOBS_MAX or sum(self.jobs.values()) + size_bytes > JOB_BYTES_MAX:
             return False
         self.jobs[job_id] = size_bytes
-        view = memoryview(buffer).cast("B")
-        left_ns = self._world.time_ns
-        runs = index_runs(ranges, size_bytes, datagram_bytes)
-        for index in itertools.chain.from_iterable(range(*run) for run in runs):
-            head = plain_head(transfer_id, index, size_bytes, datagram_bytes, sender)
-            start = index * datagram_bytes
-            datagram = b"".join((head, view[start : start + datagram_bytes]))
-            for address in addresses:
-                left_ns = self.send_payload(tag, datagram, address)
+        left_ns = self.send_payload(
+            tag, transfer_id, buffer, ranges, datagram_bytes, sender, addresses
+        )
         self._world.at(left_ns, lambda: self.finish(job_id))
         return True

@@ -16,54 +16,27 @@ import random
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-import xxhash
+from replicast.sim.turns import INSTANT_EVENTS_MAX, Events, TraceHash
 
-from replicast.sim.turns import INSTANT_EVENTS_MAX, Events
-
-NOTHING: Mapping[str, Any] = {}
 SHOWN_BYTES_MAX = 16 << 10  # of a message; longer ones show their size
 
 
-class Trace:
+class Trace(TraceHash):
     """What happened, in order: hashed always, written as JSON lines when there is a file."""
 
     def __init__(self, file: IO[str] | None = None) -> None:
+        super().__init__(file is not None)
         self._file = file
-        self._hash = xxhash.xxh3_128()  # nobody forges a trace, and it sees 20 MB a run
-        self.count = 0
 
-    def fingerprint(self) -> str:
-        """The same for the same events in the same order."""
-        return self._hash.hexdigest()
-
-    def add(
-        self,
-        time_ns: int,
-        process: str,
-        what: str,
-        data: bytes = b"",
-        more: Mapping[str, Any] = NOTHING,
+    def show(
+        self, time_ns: int, process: str, what: str, data: bytes, more: Mapping[str, Any]
     ) -> None:
-        """One event. `data` is a datagram or frame."""
-        self.count += 1
-        text = f"{time_ns} {process} {what} {len(data)} "
-        if more:
-            text += " ".join([f"{key}={value!r}" for key, value in more.items()])
-        self._hash.update(text.encode())
+        line = {"t": time_ns, "process": process, "what": what, **more}
         if data:
-            self._hash.update(data)
-        if self._file is not None:
-            line = {"t": time_ns, "process": process, "what": what, **more}
-            if data:
-                line["bytes"] = len(data)
-            if 0 < len(data) <= SHOWN_BYTES_MAX:
-                line["data"] = data.hex()
-            self._write(line)
-
-    @property
-    def kept(self) -> bool:
-        """Whether anybody will read it."""
-        return self._file is not None
+            line["bytes"] = len(data)
+        if 0 < len(data) <= SHOWN_BYTES_MAX:
+            line["data"] = data.hex()
+        self._write(line)
 
     def describe(self, time_ns: int, process: str, what: str, **more: Any) -> None:
         """A line for the reader only: about the run, nothing that happened in it."""

@@ -12,13 +12,14 @@ from replicast.native import PURE
 from replicast.sim import inbox_pure, network_pure
 from replicast.sim.network import Weather
 from replicast.sim.world import World
-from replicast.transfer_header import header_for
+from replicast.transfer_header import HEADER_BYTES, header_for, parse_header
 from replicast.transport.net import Reassembly
 from replicast.units import MS
 
 PURE_TWINS: Any = (network_pure.Network, inbox_pure.Inbox)
 NATIVE: Any = None if PURE else importlib.import_module("replicast.native._simwire")
 FAST: Any = PURE_TWINS if PURE else (NATIVE.Network, NATIVE.Inbox)
+CHUNK = bytes(range(228)) * 4
 HOSTS = ("h0", "h1", "h2")
 GROUP = ("239.1.1.1", 7)
 TRANSFER, UNKNOWN, PAYLOAD_BYTES, COUNT = b"t" * 16, b"u" * 16, 304, 3
@@ -82,8 +83,12 @@ class Play:
         if what == "payload":
             size = COUNT * PAYLOAD_BYTES
             transfer = UNKNOWN if value == COUNT else TRANSFER
-            header = header_for(transfer, value % COUNT, size, PAYLOAD_BYTES, source)
-            return inbox.send_payload(1, header.pack() + bytes(PAYLOAD_BYTES), (there, 1))
+            start = value % COUNT * PAYLOAD_BYTES
+            ranges = [(start, size)] if source else [(start, start + 1), (0, 1)]
+            addresses = [(there, 1), GROUP][: 1 + value]
+            return inbox.send_payload(
+                1, transfer, memoryview(CHUNK), ranges, PAYLOAD_BYTES, source, addresses
+            )
         if what == "wait":
             return self.world.run_until(self.world.time_ns + value)
         if what == "take":
@@ -140,3 +145,36 @@ def test_inbox__both_twins_drop_what_does_not_fit() -> None:
             play.inboxes[0].send_control([(1, bytes(1 << 20), ("h2", 1))])
         play.world.run_until(60_000 * MS)
         assert len(play.inboxes[2].take()[0]) == 16
+
+
+@given(
+    st.sampled_from([0, 15, 16]),
+    st.integers(0, 2000),
+    st.sampled_from([248, 256, 304, 65_440, 65_448]),
+    st.lists(st.tuples(st.integers(-1, 2001), st.integers(-1, 2001)), max_size=3),
+    st.sampled_from([0, 1, (1 << 64) - 1]),
+)
+def test_inbox__both_twins_make_the_datagrams_of_the_header_and_the_same_errors(
+    id_bytes: int, size: int, datagram_bytes: int, ranges: list[Any], sender: int
+) -> None:
+    transfer, buffer = b"t" * id_bytes, bytes(number % 251 for number in range(size))
+    both: list[object] = []
+    for twins in (PURE_TWINS, FAST):
+        play, got = Play(twins, 1), []
+        play.network.ports["h1", 1] = lambda datagram, source, got=got: got.append(datagram)
+        try:
+            play.inboxes[0].send_payload(
+                1, transfer, buffer, ranges, datagram_bytes, sender, [("h1", 1)]
+            )
+        except ValueError as error:
+            both.append(str(error))
+            continue
+        play.world.run_until(60_000 * MS)
+        for datagram in got:
+            head = parse_header(datagram)
+            assert head is not None
+            assert head == header_for(transfer, head.index, size, datagram_bytes, sender)
+            start = head.index * datagram_bytes
+            assert datagram[HEADER_BYTES:] == buffer[start : start + datagram_bytes]
+        both.append((got, play.inboxes[0].stats()))
+    assert both[0] == both[1]

@@ -17,6 +17,7 @@ CHOOSERS = {
     "_flexhash": ["replicast.flexhash.build"],
     "_simworld": ["replicast.sim.turns"],
     "_simwire": ["replicast.sim.network"],
+    "_simpipe": ["replicast.sim.pipe"],
     "_raft_codec": ["replicast.flexhash.raft.codec"],
 }
 PAIRS = [(module, chooser) for module, choosers in CHOOSERS.items() for chooser in choosers]
