@@ -156,7 +156,8 @@ class RowFetch(Message):
 
 @struct
 class FetchedItem(Struct):
-    """As much as fits one message of what was asked for."""
+    """As much as fits one message of what was asked for, up to the first that cannot be read. `previous` has
+    epoch and tenure 0 when it is committed and cannot be read itself."""
 
     row: U32
     replica: U16
