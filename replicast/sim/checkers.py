@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from replicast.sim.history import History, Operation
+from replicast.sim.history import History, MalformedHistory, Operation
 from replicast.sim.linearizability import check
 from replicast.sim.models import NAME
 from replicast.sim.search import Verdict
@@ -39,7 +39,10 @@ def _is_write(operation: Operation) -> bool:
 
 
 def _judge(operations: Sequence[Operation]) -> tuple[str, list[str]]:
-    checked = check(operations, NAME)
+    try:
+        checked = check(operations, NAME)
+    except MalformedHistory as error:  # an answer that this operation cannot have
+        return BAD, [str(error)]
     problems = [str(checked.explanation)] if checked.explanation is not None else []
     if checked.verdict is Verdict.UNKNOWN:
         problems.append(f"{checked.key}: linearizability undecided after {checked.steps} steps")
