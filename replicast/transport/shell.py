@@ -215,11 +215,7 @@ class UdpShell:
             self._report([self._jobs.pop(job) for job in sent], now_ns)
         if self._waiting:
             self._submit_waiting()
-        try:
-            self._on_delivered(now_ns)
-        except Exception:
-            LOG.exception("a handler failed")
-            self._drop("handler_failed")
+        self._guard(self._on_delivered, now_ns)
         self.flush()
         self._timer.arm(self.endpoint.deadline_ns())  # only what arrives moves its deadline
 
@@ -233,11 +229,7 @@ class UdpShell:
             return
         if self._witness is not None:
             self._witness.heard(incoming)
-        try:  # as _guard(), without the call: these two handle nearly everything
-            self._on_incoming(incoming, now_ns)
-        except Exception:
-            LOG.exception("a handler failed")
-            self._drop("handler_failed")
+        self._guard(self._on_incoming, incoming, now_ns)
 
     def _place_sealed(self, datagram: bytes) -> None:
         """A payload datagram with a MAC: the thread checked its shape, the key is checked here."""

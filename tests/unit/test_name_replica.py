@@ -51,6 +51,20 @@ def store_all(replica: RowReplica, store: MemoryRowStore) -> None:
     replica.stored(log.last.index, log.cuts)
 
 
+def reopened(unreadable: int) -> RowReplica:
+    """After a restart: entries 1 to 3 of epoch 5, two of them applied, one that cannot be read."""
+    store = MemoryRowStore()
+    first = RowReplica(ROW, ME, store, NameLimits())
+    first.on_query(query(epoch=5), 5)
+    first.on_append(append(first, 5, ZERO, 1, 2, 3, committed=2), 5)
+    store_all(first, store)
+    assert first.state.applied.index == 2
+    store.checkpoint()
+    store.crash()
+    store.rot(ROW, unreadable)
+    return RowReplica(ROW, ME, store, NameLimits())
+
+
 def test_promise__to_a_later_leader_outlasts_a_leadership_by_an_older_table() -> None:
     replica = RowReplica(ROW, ME, MemoryRowStore(), NameLimits())
     assert replica.on_query(query(epoch=9), 5).outcome == ACCEPTED
@@ -61,17 +75,7 @@ def test_promise__to_a_later_leader_outlasts_a_leadership_by_an_older_table() ->
 
 
 def test_conflict__right_behind_an_applied_entry_that_cannot_be_read() -> None:
-    store = MemoryRowStore()
-    first = RowReplica(ROW, ME, store, NameLimits())
-    first.on_query(query(epoch=5), 5)
-    first.on_append(append(first, 5, ZERO, 1, 2, 3, committed=2), 5)
-    store_all(first, store)
-    assert first.state.applied.index == 2
-    store.checkpoint()
-    store.crash()
-    read = store.entry
-    store.entry = lambda row, index: None if index == 2 else read(row, index)
-    again = RowReplica(ROW, ME, store, NameLimits())
+    again = reopened(unreadable=2)
     assert again.log.last.index == 3
     again.on_query(query(epoch=9), 9)
     again.on_append(append(again, 9, Position(5, TENURE, 2), 3), 9)
@@ -79,15 +83,7 @@ def test_conflict__right_behind_an_applied_entry_that_cannot_be_read() -> None:
 
 
 def test_fetched__behind_an_applied_entry_that_cannot_be_read() -> None:
-    store = MemoryRowStore()
-    first = RowReplica(ROW, ME, store, NameLimits())
-    first.on_query(query(epoch=5), 5)
-    first.on_append(append(first, 5, ZERO, 1, 2, 3, committed=2), 5)
-    store_all(first, store)
-    store.checkpoint()
-    store.crash()
-    store.rot(ROW, 1)
-    again = RowReplica(ROW, ME, store, NameLimits())
+    again = reopened(unreadable=1)
     assert again.log.position_at(1) is None and again.on_query(query(epoch=9), 9).last.index == 3
     answer = again.fetched(fetch(after_index=1))
     assert answer is not None and [entry.index for entry in answer.entries] == [2, 3]
