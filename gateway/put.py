@@ -317,11 +317,11 @@ class PutChunk(Outbox):
                 continue
             wave, winner = found
             self._copies.add(stored.vdev_index, stored.kind)
-            memory = self._context.stats.vdev(stored.vdev_index)
+            stats = self._context.stats
             excess_ns = wave.excess_ns(winner, now_ns)
             if excess_ns is not None:
-                memory.excess_ns.add(excess_ns, now_ns)
-            memory.free_ppm = stored.free_ppm
+                stats.stored(stored.vdev_index, excess_ns, now_ns)
+            stats.vdev(stored.vdev_index).free_ppm = stored.free_ppm
             wave.drop(winner)
         self._advance(now_ns)
 

@@ -17,6 +17,8 @@ from replicast.units import KIB, MIB, MS, SECOND
 from replicast.wire.reasons import Reason
 
 HALF_LIFE_NS = 10 * SECOND
+EXCESS_HALF_LIFE_NS = 1 * SECOND
+EXCESS_NS_MAX = 1 * SECOND
 SUSPECT_NS = 2 * SECOND
 FULL_NS = 10 * SECOND
 SLOW_NS = 100 * MS
@@ -26,13 +28,14 @@ CREDIT_MAX_BYTES = 4 * MIB
 
 
 class Ewma:
-    """Moving average (weight 1/8) in integer ns that halves every HALF_LIFE_NS without news."""
+    """Moving average (weight 1/8) in integer ns that halves every `half_life_ns` without news."""
 
-    __slots__ = ("_at_ns", "_value_ns")
+    __slots__ = ("_at_ns", "_half_life_ns", "_value_ns")
 
-    def __init__(self, start_ns: int = -1) -> None:
+    def __init__(self, start_ns: int = -1, half_life_ns: int = HALF_LIFE_NS) -> None:
         """`start_ns` -1: the first measurement counts fully."""
         self._value_ns = start_ns
+        self._half_life_ns = half_life_ns
         self._at_ns = 0
 
     def add(self, value_ns: int, now_ns: int) -> None:
@@ -45,7 +48,7 @@ class Ewma:
         """The faded average; 0 before the first measurement."""
         if self._value_ns <= 0:
             return 0
-        return self._value_ns >> min(63, max(0, now_ns - self._at_ns) // HALF_LIFE_NS)
+        return self._value_ns >> min(63, max(0, now_ns - self._at_ns) // self._half_life_ns)
 
 
 class VdevMemory:
@@ -55,9 +58,8 @@ class VdevMemory:
 
     def __init__(self) -> None:
         self.bid_ns = Ewma()  # proposal or query to its answer
-        # Later than promised, compared with the others of its put. One bad moment must not
-        # starve a VDEV of the puts that would show it to be well again.
-        self.excess_ns = Ewma(0)
+        # Later than promised, compared with the others of its put.
+        self.excess_ns = Ewma(0, EXCESS_HALF_LIFE_NS)
         self.small_ns = Ewma()  # CHUNK_PUT to stored
         self.failed_ns: int | None = None  # silence, or a refusal that speaks of trouble
         self.full_ns: int | None = None
@@ -107,6 +109,15 @@ class Stats:
         memory = self.vdev(vdev_index)
         memory.bid_ns.add(elapsed_ns, now_ns)
         memory.failed_ns = None
+
+    def stored(self, vdev_index: int, excess_ns: int, now_ns: int) -> None:
+        """It stored a chunk `excess_ns` later than promised, the others of its put considered.
+
+        Who is late gets fewer of the puts that would show it to be well again, and all that were
+        under way in one bad moment are late. So the memory of it is bounded and short: what lasts
+        shows in the bids, which are measured where the chunk is stored.
+        """
+        self.vdev(vdev_index).excess_ns.add(min(excess_ns, EXCESS_NS_MAX), now_ns)
 
     def suspect(self, vdev_index: int, now_ns: int) -> bool:
         """Did it fail or stay silent a moment ago? Then nobody waits for it."""

@@ -1,6 +1,7 @@
 """Reservations of a target, memory and credit of an initiator."""
 
 from replicast.gateway.context import rendezvous_number
+from replicast.gateway.select import Weights
 from replicast.gateway.stats import (
     CREDIT_MIN_BYTES,
     CREDIT_START_BYTES,
@@ -12,7 +13,7 @@ from replicast.gateway.stats import (
     Stats,
 )
 from replicast.target.reserve import RESERVATION_NS, RESERVATIONS_MAX, Reservations
-from replicast.units import MS
+from replicast.units import MS, SECOND
 from replicast.wire.reasons import Reason
 
 
@@ -68,6 +69,15 @@ def test_stats__slow_means_far_slower_than_the_group() -> None:
     for v in range(3):
         stats.vdev(v).small_ns.add(2000 * MS, 0)
     assert not stats.slow(3, range(4), 0), "everybody is"
+
+
+def test_stats__a_bad_moment_is_over_soon() -> None:
+    """Eight puts under way were 5 s late at once; that must not cost the VDEV its share for long."""
+    stats, equal_ns = Stats(), Weights().equal_ns
+    for _ in range(8):
+        stats.stored(1, 5 * SECOND, 0)
+    assert stats.vdev(1).excess_ns.get(0) > 10 * equal_ns
+    assert stats.vdev(1).excess_ns.get(6 * SECOND) < equal_ns
 
 
 def test_stats__keeps_only_the_table() -> None:
