@@ -175,12 +175,12 @@ class TableClient:
     @property
     def settings_version(self) -> int:
         """Of `buckets` and `settings`."""
-        return self.core.settings_version
+        return self.core.settings.version
 
     @property
     def settings_floor(self) -> int:
         """The settings version that every target which may act has adopted."""
-        return self.core.settings_floor
+        return self.core.settings.floor
 
     def source_age_ns(self, now_ns: int) -> int:
         """Age of the voter grant behind what is known here (huge before the first)."""
@@ -219,13 +219,20 @@ class TableClient:
         assert self.core.table is not None
         return self.core.table
 
+    async def wait_settings(self) -> None:
+        """Buckets and settings as some voter has them, which needs no quorum; raises Unavailable."""
+        settings = self.core.settings
+        await self._until(lambda: settings.heard, SETTINGS_SECONDS, "the settings")
+
     async def refetch_settings(self) -> None:
-        """Buckets and settings as the Raft leader has them now; raises Unavailable."""
+        """Buckets and settings with all that was acknowledged before this call, from the Raft
+        leader; raises Unavailable."""
         asked_ns = self._clock_ns()
         self.core.hurry_settings(asked_ns)
         self._woken.set()
+        settings = self.core.settings
         await self._until(
-            lambda: (self.core.settings_fresh_ns or -1) >= asked_ns,
+            lambda: settings.current_ns is not None and settings.current_ns >= asked_ns,
             SETTINGS_SECONDS,
             "the settings",
         )

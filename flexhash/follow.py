@@ -27,7 +27,8 @@ from replicast.buggify import buggified, buggify
 from replicast.flexhash.cluster_clock import ClusterClock
 from replicast.flexhash.commands import Code
 from replicast.flexhash.entries import TableError
-from replicast.flexhash.follow_events import AdoptSettings, AdoptTable, CommandDone, PreparedTable
+from replicast.flexhash.follow_events import AdoptTable, CommandDone, PreparedTable
+from replicast.flexhash.follow_settings import Fetch, SettingsFollower
 from replicast.flexhash.lease import LeaseHolder, LeaseReason
 from replicast.flexhash.server import AGE_UNKNOWN_NS
 from replicast.flexhash.table import Table
@@ -63,15 +64,6 @@ class Ask:
 
 
 @dataclass(slots=True)
-class Fetch:
-    """A request of which only one is under way."""
-
-    operation_id: bytes = b""
-    since_ns: int = 0
-    voter: int = 0  # that was asked
-
-
-@dataclass(slots=True)
 class Pending:
     """A command on its way; its sequence is given when its turn comes."""
 
@@ -99,10 +91,7 @@ class Follower:
         self.holder = holder
         self.clock = ClusterClock()
         self.table = table
-        self.settings_version = 0
-        self.settings_floor = 0
-        self.settings_fresh_ns: int | None = None  # sending of the last answered question
-        self._settings_wanted_ns: int | None = None
+        self.settings = SettingsFollower()
         self.vouched: tuple[bytes, ...] | None = None  # no renewal before the owner says
         self._rng = rng
         self._counters = counters
@@ -117,8 +106,7 @@ class Follower:
         self._prepared, self._prepared_digest = 0, bytes(32)
         self._ready: Table | None = None  # fetched and verified, not adopted
         self._adopting = 0
-        self._settings_known = self._settings_adopting = 0
-        self._fetch, self._settings_fetch = Fetch(), Fetch()
+        self._fetch = Fetch()
         self._renew_ns: int | None = None
         self._looked_ns = 0  # when tick() was called last
         self._ack_ns: int | None = None
@@ -151,7 +139,8 @@ class Follower:
             if self._renew_ns is None:
                 return self._looked_ns
             due_ns = min(due_ns, self._renew_ns + self._renew_period_ns(self._looked_ns))
-        if self._adopting or self._fetch.operation_id or self._settings_fetch.operation_id:
+        settings = self.settings.behind or self.settings.wants_current
+        if self._adopting or self._fetch.operation_id or settings:
             due_ns = min(due_ns, self._looked_ns + HURRY_NS)
         if self._queue or self._command is not None or self._prepared > self._active:
             due_ns = min(due_ns, self._looked_ns + HURRY_NS)
@@ -206,8 +195,7 @@ class Follower:
 
     def settings_adopted(self, version: int) -> None:
         """The settings of the last AdoptSettings are in use."""
-        self.settings_version = max(version, self.settings_version)
-        self._settings_adopting = 0
+        self.settings.adopted(version)
         self._renew_ns = None
 
     def hurry(self, now_ns: int) -> None:
@@ -217,11 +205,9 @@ class Follower:
                 self._watch(voter, now_ns)
 
     def hurry_settings(self, now_ns: int) -> None:
-        """Ask the leader now; done when settings_fresh_ns is no earlier than this call."""
-        self._settings_wanted_ns = now_ns
-        if not self._settings_fetch.operation_id:
-            self._source = self._leader
-        self._pursue(now_ns)
+        """Ask the Raft leader; done when settings.current_ns is no earlier than this call."""
+        self.settings.want_current(now_ns)
+        self._pursue_settings(now_ns)
 
     def renew_now(self) -> None:
         """A leadership waits for a floor, or the vouched VDEVs changed: renew at the next tick."""
@@ -248,7 +234,7 @@ class Follower:
 
     def _watch(self, voter: int, now_ns: int) -> None:
         self._watch_ns[voter] = now_ns
-        watch = cm.Watch(active=self.generation, settings_version=self.settings_version)
+        watch = cm.Watch(active=self.generation, settings_version=self.settings.version)
         self._ask(voter, watch, now_ns)
 
     def _on_notice(
@@ -268,8 +254,8 @@ class Follower:
         if m.prepared > self._prepared or m.prepared == self._prepared != 0:
             self._prepared, self._prepared_digest = m.prepared, m.prepared_digest
             self._source = voter
-        self._settings_known = max(self._settings_known, m.settings_version)
-        self.settings_floor = max(self.settings_floor, m.settings_floor)
+        self.settings.announced(m.settings_version)
+        self.settings.floor = max(self.settings.floor, m.settings_floor)
         if self.holder is not None:
             self.holder.cluster_wall_offset_ns = self.clock.offset_ns
             self.holder.raise_floor(m.floor, m.settings_floor)
@@ -290,10 +276,7 @@ class Follower:
             ready = self._ready
             if ready is None or ready.digest != self._prepared_digest:
                 self._fetch_table(self._prepared, now_ns)
-        behind = self._settings_known > max(self.settings_version, self._settings_adopting)
-        if behind or self._settings_wanted_ns is not None:
-            get = cm.SettingsGet(have_version=self.settings_version)
-            self._fetch_once(self._settings_fetch, get, now_ns, SETTINGS_NS)
+        self._pursue_settings(now_ns)
 
     def _fetch_table(self, generation: int, now_ns: int) -> None:
         self._fetch_once(self._fetch, cm.TableGet(generation=generation), now_ns)
@@ -301,6 +284,8 @@ class Follower:
     def _fetch_once(
         self, fetch: Fetch, message: Message, now_ns: int, patience_ns: int = FETCH_NS
     ) -> None:
+        if now_ns < fetch.after_ns:
+            return
         if fetch.operation_id and now_ns - fetch.since_ns < patience_ns:
             return
         if fetch.operation_id and self._source == fetch.voter:  # no answer: ask somebody else
@@ -342,27 +327,31 @@ class Follower:
             ack = cm.PrepareAck(generation=ready.generation, digest=ready.digest)
             self._ask(self._leader, ack, None)
 
+    def _pursue_settings(self, now_ns: int) -> None:
+        settings = self.settings
+        if settings.behind:
+            get = settings.question(current=False)
+            self._fetch_once(settings.anyone, get, now_ns, SETTINGS_NS)
+        fetch = settings.current
+        if settings.wants_current and now_ns >= fetch.after_ns:
+            if fetch.operation_id and now_ns - fetch.since_ns < SETTINGS_NS:
+                return
+            if fetch.operation_id:  # silence: perhaps another leads now
+                self._turn(fetch.voter, 0)
+            fetch.operation_id = self._ask(self._leader, settings.question(current=True), now_ns)
+            fetch.since_ns, fetch.voter = now_ns, self._leader
+
     def _on_settings_data(
         self, voter: int, m: cm.SettingsData, operation_id: bytes, _sent: int | None,
         now_ns: int,
     ) -> None:  # fmt: skip
-        if operation_id != self._settings_fetch.operation_id:
-            return
-        self._settings_fetch.operation_id = b""
-        self.settings_fresh_ns = self._settings_fetch.since_ns
-        wanted_ns = self._settings_wanted_ns
-        if wanted_ns is not None and self.settings_fresh_ns >= wanted_ns:
-            self._settings_wanted_ns = None
-        if not m.changed or m.version <= max(self.settings_version, self._settings_adopting):
-            return
-        self._settings_adopting = m.version
-        self._events.append(
-            AdoptSettings(
-                m.version,
-                {(b.tenant, b.bucket): b for b in m.buckets},
-                {s.key: s.value for s in m.settings},
-            )
-        )
+        adopt = self.settings.answered(m, operation_id)
+        if adopt is not None:
+            self._events.append(adopt)
+        if self.settings.behind:  # that voter lags: another one, after a pause
+            self._source = (voter + 1) % len(self.voters)
+            self.settings.anyone.after_ns = now_ns + HURRY_NS
+        self._pursue_settings(now_ns)
 
     # -- lease ----------------------------------------------------------------------------------------------
 
@@ -373,7 +362,7 @@ class Follower:
             return
         if self._renew_ns is None or now_ns - self._renew_ns >= self._renew_period_ns(now_ns):
             self._renew_ns = now_ns
-            renew = holder.request(now_ns, self.settings_version, self.vouched)
+            renew = holder.request(now_ns, self.settings.version, self.vouched)
             self._ask(self._leader, renew, now_ns)
 
     def _renew_period_ns(self, now_ns: int) -> int:
@@ -395,7 +384,7 @@ class Follower:
         now_ns: int,
     ) -> None:  # fmt: skip
         if m.reason == LeaseReason.ADOPT_FIRST:
-            self._settings_known = max(self._settings_known, m.settings_version)
+            self.settings.announced(m.settings_version)
             self.hurry(now_ns)
         self._counters.count("control_refused", "lease")
 
@@ -404,10 +393,19 @@ class Follower:
         now_ns: int,
     ) -> None:  # fmt: skip
         self._turn(voter, m.leader)
+        # Asked again at the next tick, or after a pause when nobody leads yet.
+        pause_ns = 0 if m.leader in self.voters else HURRY_NS
         command = self._command
         if command is not None and operation_id == command.operation_id:
-            # Asked again at the next tick, or after a pause when nobody leads yet.
-            command.since_ns = now_ns - COMMAND_NS + (0 if m.leader in self.voters else HURRY_NS)
+            command.since_ns = now_ns - COMMAND_NS + pause_ns
+        elif operation_id == self.settings.current.operation_id:
+            self._ask_again(pause_ns, now_ns)
+
+    def _ask_again(self, pause_ns: int, now_ns: int) -> None:
+        """The Raft leader's settings were not given: after a pause."""
+        self.settings.current.operation_id = b""
+        self.settings.current.after_ns = now_ns + pause_ns
+        self._pursue_settings(now_ns)
 
     def _turn(self, voter: int, leader: int) -> None:
         """`voter` does not lead; go to whom it names, else to the next one."""
@@ -457,6 +455,8 @@ class Follower:
     ) -> None:  # fmt: skip
         if operation_id == self._fetch.operation_id:
             self._fetch.since_ns = now_ns - FETCH_NS + HURRY_NS
+        elif operation_id == self.settings.current.operation_id:
+            self._ask_again(HURRY_NS, now_ns)
         elif self._command is not None and operation_id == self._command.operation_id:
             if m.reason == Reason.BAD_REQUEST:
                 self._finish(Code.BAD_COMMAND, 0)

@@ -103,6 +103,11 @@ class LeaseGranter:
 
     # -- questions --------------------------------------------------------------------
 
+    @property
+    def proof_ns(self) -> int | None:
+        """When the last no-op that is committed was proposed; None before the first."""
+        return self._proof_ns
+
     def age_ns(self, now_ns: int) -> int | None:
         """Age of the proof behind everything said here; None before the first."""
         return None if self._proof_ns is None else max(0, now_ns - self._proof_ns)

@@ -3,13 +3,15 @@
     client                              voter
       | -- WATCH (each second) ---------> |   NOTICE, and another at every change
       | -- TABLE_GET, SETTINGS_GET -----> |   TABLE_DATA, SETTINGS_DATA
+      | -- SETTINGS_GET current --------> |   leader: SETTINGS_DATA once proved, else REDIRECT
       | -- LEASE_RENEW, PREPARE_ACK ----> |   leader: LEASE_GRANT / LEASE_REFUSED, else REDIRECT
       | -- COMMAND_SUBMIT --------------> |   leader: COMMAND_RESULT once applied, else REDIRECT
 
 flexhash/service.py drives it over CURVE and Raft, the tests over a simulated network.
 A sender's node id and role come from its key; what they allow is in commands.ALLOWED.
 Invariant: a CommandResult leaves only after its command was applied here.
-Limits: COMMANDS_MAX under way, WATCHERS_MAX watchers; beyond that BUSY or the oldest goes.
+Limits: COMMANDS_MAX and READS_MAX under way, WATCHERS_MAX watchers; beyond that BUSY or the
+oldest goes.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
 COMMANDS_MAX = 1000
+READS_MAX = 1000
 COMMAND_NS = 5 * SECOND
 WATCHERS_MAX = 8192
 WATCH_NS = 5 * SECOND
@@ -65,6 +68,16 @@ class Watcher:
 
     heard_ns: int
     told: tuple[int, ...]
+
+
+@frozen
+class Read:
+    """A question for what holds now, until this leader has proved itself since."""
+
+    sender: Sender
+    operation_id: bytes
+    message: cm.SettingsGet
+    asked_ns: int
 
 
 @frozen
@@ -100,6 +113,7 @@ class ControlServer:
         self._replies: list[Reply] = []
         self._commands: list[tuple[int, bytes]] = []
         self._waiting: dict[int, tuple[Sender, bytes, int]] = {}
+        self._reads: list[Read] = []
         self._token = 1 << 32  # apart from the steward's
 
     # -- driving ----------------------------------------------------------------------
@@ -115,6 +129,7 @@ class ControlServer:
             if now_ns - since_ns >= COMMAND_NS:
                 del self._waiting[token]
                 self._refuse(sender, operation_id, Reason.BUSY, "outcome unknown")
+        self._answer_reads(now_ns)
         self._notify(now_ns, wall_ns)
 
     def take_replies(self) -> list[Reply]:
@@ -211,6 +226,32 @@ class ControlServer:
     def _on_settings_get(
         self, sender: Sender, m: cm.SettingsGet, operation_id: bytes, now_ns: int, wall_ns: int
     ) -> None:
+        if not m.current:
+            self._give_settings(sender, m, operation_id)
+        elif self.standing.leading_term is None or buggify("control/read-redirect"):
+            self._redirect(sender, operation_id)
+        elif len(self._reads) >= READS_MAX:
+            self._refuse(sender, operation_id, Reason.BUSY, "too many questions under way")
+        else:
+            self._reads.append(Read(sender, operation_id, m, now_ns))
+            self.steward.prove_soon(now_ns)
+
+    def _answer_reads(self, now_ns: int) -> None:
+        """Who was deposed may not know it. But when something that was proposed here after the
+        question commits, all that was acknowledged before the question is applied here."""
+        proof_ns = self.steward.granter.proof_ns
+        waiting, self._reads = self._reads, []
+        for read in waiting:
+            if self.standing.leading_term is None:
+                self._redirect(read.sender, read.operation_id)
+            elif proof_ns is not None and proof_ns >= read.asked_ns:
+                self._give_settings(read.sender, read.message, read.operation_id)
+            elif now_ns - read.asked_ns >= COMMAND_NS:
+                self._refuse(read.sender, read.operation_id, Reason.BUSY, "no quorum answers")
+            else:
+                self._reads.append(read)
+
+    def _give_settings(self, sender: Sender, m: cm.SettingsGet, operation_id: bytes) -> None:
         state = self.state
         changed = m.have_version != state.settings_version
         reply = cm.SettingsData(

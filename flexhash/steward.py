@@ -1,6 +1,6 @@
 """The configuration master's hands: what the Raft leader proposes, and when.
 
-    each second            Noop: proof of authority, backs every lease
+    each second, or asked  Noop: proof of authority, backs every lease and answer of now
     changes pending        Prepare (gathered GATHER_NS, at most one per SPACING_NS)
     prepared, built        Seal with the digest
     acknowledged           Activate, when every target whose lease may still be valid has
@@ -55,7 +55,8 @@ class Steward:
         self.term: int | None = None
         self._reset(None)
         self._token = 0
-        self.told = 0  # renewals and acknowledgements so far: each may give tick() something to do
+        self._asked_ns = 0  # newest question that only a proof can answer
+        self.told = 0  # messages so far that may give tick() something to do
 
     def _reset(self, term: int | None) -> None:
         self.term = term
@@ -82,7 +83,8 @@ class Steward:
             self._reset(leading_term)
         if leading_term is None:
             return
-        if self._noop_ns is None or now_ns - self._noop_ns >= NOOP_NS:
+        late = self._noop_ns is None or now_ns - self._noop_ns >= NOOP_NS
+        if late or (self._asked_ns > (self._noop_ns or 0) and not self._noops):
             self._propose_noop(now_ns)
         if not self.started:
             return
@@ -144,6 +146,11 @@ class Steward:
         if isinstance(reply, cm.LeaseRefused):
             self._counters.count("control_refused", LeaseReason(reply.reason).name.lower())
         return reply
+
+    def prove_soon(self, now_ns: int) -> None:
+        """Somebody waits until the granter's proof is no older than now."""
+        self.told += 1
+        self._asked_ns = now_ns
 
     def acked(self, node_id: int, m: cm.PrepareAck) -> None:
         """A target holds the prepared table, or another one that it takes for it."""

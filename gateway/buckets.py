@@ -43,7 +43,7 @@ class Directory(Protocol):
         """The settings version that every target which may act has adopted."""
 
     async def refetch_settings(self) -> None:
-        """Fetch buckets and settings from a voter now."""
+        """Fetch buckets and settings, with all that was acknowledged before."""
 
     async def command(self, message: Message, timeout_seconds: float = ...) -> CommandResult: ...
     @property
@@ -81,7 +81,7 @@ class Buckets:
         return sorted(found, key=lambda record: record.bucket)
 
     async def find(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> BucketInfo:
-        """The record; one that is not known here is looked up once at a voter."""
+        """The record; one that is not known here is looked up once at the Raft leader."""
         record = self._directory.buckets.get((tenant, bucket))
         if record is None:
             check_bucket(bucket)

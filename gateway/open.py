@@ -93,7 +93,7 @@ async def open_initiator(
     try:
         await opening.client.start()
         await opening.client.wait_table(table_seconds)
-        await opening.client.refetch_settings()
+        await opening.client.wait_settings()
         with contextlib.suppress(Unavailable):  # without one, only names and puts are refused
             await opening.client.wait_fresh(SOURCE_AGE_NS_MAX, FRESH_SECONDS)
         return opening.finish()

@@ -203,6 +203,7 @@ POINTS = (
         "flexhash/server.py",
     ),
     Point("control/redirect", "the Raft leader sends a renewal elsewhere", "flexhash/server.py"),
+    Point("control/read-redirect", "the Raft leader sends a question away", "flexhash/server.py"),
     Point(
         "control/gather-none",
         "each change makes a generation of its own",

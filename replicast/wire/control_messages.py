@@ -409,9 +409,11 @@ class TableData(Message):
 
 @message(130)
 class SettingsGet(Message):
-    """Asks for buckets and settings unless the asker has `have_version`."""
+    """Asks for buckets and settings unless the asker has `have_version`; with `current` only the
+    Raft leader answers, after a no-op that it proposed since is committed."""
 
     have_version: U64
+    current: Flag
 
 
 @message(131)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replicast.flexhash.commands import Code, EditKind, Role, encode_command
 from replicast.flexhash.lease import LEASE_NS, LeaseReason, stretched
-from replicast.flexhash.server import ControlServer, Sender, Standing
+from replicast.flexhash.server import COMMAND_NS, READS_MAX, ControlServer, Sender, Standing
 from replicast.flexhash.state import DOWN, UP, ControlState
 from replicast.flexhash.tables import TableBook
 from replicast.metrics import Counters
@@ -147,6 +147,58 @@ def test_follower__redirects() -> None:
     assert voter.renew(2) == cm.Redirect(leader=2)
     submit = cm.CommandSubmit(client=1, sequence=1, kind=91, body=b"")
     assert voter.ask(2, submit) == [cm.Redirect(leader=2)]
+
+
+def settings_get(*, current: bool) -> cm.SettingsGet:
+    return cm.SettingsGet(have_version=0, current=current)
+
+
+def answers(voter: Voter, node: int) -> list[Message]:
+    return [r.message for r in voter.core.take_replies() if r.peer == bytes([node])]
+
+
+def test_current_settings__wait_for_a_proof_later_than_the_question() -> None:
+    voter = formed()
+    assert voter.ask(9, settings_get(current=True), Role.GATEWAY) == []
+    voter.core.tick(voter.now_ns, voter.now_ns, LEADING)
+    ((token, noop),) = voter.core.take_commands()
+    assert answers(voter, 9) == [], "proposed, not committed"
+    voter.now_ns += MS
+    assert voter.ask(8, settings_get(current=True), Role.GATEWAY) == []
+    voter.core.command_done(token, voter.state.apply(noop), voter.now_ns, voter.now_ns)
+    voter.core.tick(voter.now_ns, voter.now_ns, LEADING)
+    replies = voter.core.take_replies()
+    assert [(r.peer, type(r.message)) for r in replies] == [(bytes([9]), cm.SettingsData)]
+    assert len(voter.core.take_commands()) == 1, "for the question that came after it"
+
+
+def test_current_settings__a_deposed_leader_sends_them_away() -> None:
+    voter = formed()
+    assert voter.ask(9, settings_get(current=True), Role.GATEWAY) == []
+    follows = Standing(leader=2, term=2)
+    voter.core.tick(voter.now_ns, voter.now_ns, follows)
+    assert answers(voter, 9) == [cm.Redirect(leader=2)]
+    voter.core.standing = follows
+    assert voter.ask(9, settings_get(current=True), Role.GATEWAY) == [cm.Redirect(leader=2)]
+    (any_voter,) = voter.ask(9, settings_get(current=False), Role.GATEWAY)
+    assert isinstance(any_voter, cm.SettingsData)
+
+
+def test_current_settings__a_leader_without_a_quorum_refuses_in_the_end() -> None:
+    voter = formed()
+    assert voter.ask(9, settings_get(current=True), Role.GATEWAY) == []
+    voter.now_ns += COMMAND_NS
+    voter.core.tick(voter.now_ns, voter.now_ns, LEADING)
+    (refused,) = answers(voter, 9)
+    assert isinstance(refused, cm.ControlRefused) and refused.reason == Reason.BUSY
+
+
+def test_current_settings__questions_under_way_are_bounded() -> None:
+    voter = formed()
+    for _ in range(READS_MAX):
+        assert voter.ask(9, settings_get(current=True), Role.GATEWAY) == []
+    (refused,) = voter.ask(9, settings_get(current=True), Role.GATEWAY)
+    assert isinstance(refused, cm.ControlRefused) and refused.reason == Reason.BUSY
 
 
 def test_outcome_of_another_term__is_no_proof() -> None:

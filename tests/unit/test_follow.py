@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from replicast.flexhash.follow import COMMAND_NS, SETTINGS_NS, Ask, Follower
+from replicast.flexhash.follow import COMMAND_NS, HURRY_NS, SETTINGS_NS, Ask, Follower
+from replicast.flexhash.follow_events import AdoptSettings
 from replicast.flexhash.lease import LeaseHolder
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError
 from replicast.wire.frame import NO_OPERATION
+from replicast.wire.reasons import Reason
 
 VOTERS = (11, 12, 13)
 
@@ -78,14 +80,100 @@ def test_commands__go_round_while_nobody_is_named() -> None:
     assert sorted(voters) == [0, 1, 2]
 
 
-def test_settings__another_voter_is_asked_after_silence() -> None:
+def data(version: int) -> cm.SettingsData:
+    return cm.SettingsData(version=version, changed=True, buckets=(), settings=())
+
+
+def current_asked(follower: Follower) -> list[Ask]:
+    return [
+        ask
+        for ask in asked(follower, cm.SettingsGet)
+        if isinstance(ask.message, cm.SettingsGet) and ask.message.current
+    ]
+
+
+def wanting(leader: int) -> tuple[Follower, Ask]:
+    """A follower that has just asked the Raft leader for its settings."""
     follower = Follower(1, VOTERS, random.Random(1), Counters())
-    follower.receive(0, notice(VOTERS[0]), NO_OPERATION, 0)
+    follower.receive(leader, notice(VOTERS[leader]), NO_OPERATION, 0)
     follower.hurry_settings(0)
-    voters = [ask.voter for ask in asked(follower, cm.SettingsGet)]
+    (ask,) = current_asked(follower)
+    assert ask.voter == leader
+    return follower, ask
+
+
+def test_current_settings__another_voter_is_asked_after_silence() -> None:
+    follower, _ = wanting(leader=0)
     follower.tick(SETTINGS_NS)
-    voters += [ask.voter for ask in asked(follower, cm.SettingsGet)]
-    assert len(voters) == 2 and voters[0] == 0 != voters[1]
+    (second,) = current_asked(follower)
+    assert second.voter != 0
+
+
+def test_current_settings__a_redirect_is_followed_at_once_and_after_a_pause_without_a_name() -> (
+    None
+):
+    follower, first = wanting(leader=0)
+    follower.receive(0, cm.Redirect(leader=VOTERS[2]), first.operation_id, MS)
+    (second,) = current_asked(follower)
+    assert second.voter == 2
+    follower.receive(2, cm.Redirect(leader=0), second.operation_id, 2 * MS)
+    assert current_asked(follower) == [] and follower.deadline_ns() <= 2 * MS + HURRY_NS
+    follower.tick(2 * MS + HURRY_NS)
+    (third,) = current_asked(follower)
+    assert third.voter == 0
+
+
+def test_current_settings__a_refusal_is_asked_again_after_a_pause() -> None:
+    follower, first = wanting(leader=0)
+    busy = cm.ControlRefused(reason=Reason.BUSY, detail="")
+    follower.receive(0, busy, first.operation_id, MS)
+    assert current_asked(follower) == []
+    follower.tick(MS + HURRY_NS)
+    assert len(current_asked(follower)) == 1
+
+
+def test_current_settings__what_any_voter_says_is_no_answer() -> None:
+    follower = Follower(1, VOTERS, random.Random(1), Counters())
+    follower.tick(0)
+    (anyone,) = asked(follower, cm.SettingsGet)
+    follower.hurry_settings(MS)
+    (current,) = current_asked(follower)
+    follower.receive(anyone.voter, data(1), anyone.operation_id, 2 * MS)
+    assert follower.settings.heard and follower.settings.current_ns is None
+    follower.receive(current.voter, data(2), current.operation_id, 3 * MS)
+    assert follower.settings.current_ns == MS and not follower.settings.wants_current
+
+
+def test_current_settings__an_older_question_does_not_answer_a_newer_wish() -> None:
+    follower, first = wanting(leader=0)
+    follower.hurry_settings(10 * MS)
+    assert current_asked(follower) == [], "one question at a time"
+    follower.receive(0, data(1), first.operation_id, 20 * MS)
+    (second,) = current_asked(follower)
+    follower.receive(0, data(2), second.operation_id, 30 * MS)
+    assert follower.settings.current_ns == 20 * MS
+    versions = [e.version for e in follower.take_events() if isinstance(e, AdoptSettings)]
+    assert versions == [1, 2]
+
+
+def test_settings__a_voter_that_lags_is_not_asked_again_at_once() -> None:
+    """Its answers came as fast as it was asked: 4,000 questions a second."""
+    follower = Follower(1, VOTERS, random.Random(1), Counters())
+    follower.tick(0)
+    (first,) = asked(follower, cm.SettingsGet)
+    ahead = replace(notice(VOTERS[1]), settings_version=2)
+    follower.receive(1, ahead, NO_OPERATION, MS)
+    for version in (1, 0):  # one that it had not got yet, and none
+        now_ns = 0 if version else HURRY_NS
+        follower.receive(first.voter, data(version), first.operation_id, now_ns + 2 * MS)
+        assert asked(follower, cm.SettingsGet) == []
+        assert follower.deadline_ns() <= now_ns + 2 * MS + HURRY_NS
+        follower.tick(now_ns + 2 * MS + HURRY_NS)
+        (second,) = asked(follower, cm.SettingsGet)
+        assert second.voter != first.voter
+        first = second
+    follower.receive(first.voter, data(2), first.operation_id, SECOND)
+    assert asked(follower, cm.SettingsGet) == [] and not follower.settings.behind
 
 
 @pytest.mark.parametrize("busy", ["idle", "command", "leased"])
