@@ -364,6 +364,7 @@ class Leadership:
         self.phase, self._phase_since_ns = Phase.LEADING, now_ns
         self._time_ns = replica.state.time_ns
         self.undecided.inherited_index = replica.log.last.index
+        self._members.inherited_index = replica.log.last.index
         for index in range(replica.state.applied.index + 1, replica.log.last.index + 1):
             entry = replica.log.get(index)
             assert entry is not None, "entries not applied are at hand"

@@ -25,6 +25,7 @@ class Members:
     def __init__(self, replica: RowReplica, context: RowContext, outbox: Outbox) -> None:
         self.followers: dict[int, Follower] = {}
         self.unsettled = True
+        self.inherited_index = 0  # of the log when its leader had taken over
         self._replica, self._context, self._outbox = replica, context, outbox
         self.due_ns = 0
 
@@ -129,10 +130,11 @@ class Members:
             return True
         if vdev not in wanted or not self._context.is_up(vdev):
             return vdev in self._context.required(self._replica.row)
-        # As far as the slowest in sync. Undecided entries do not count: under load there are
-        # always some, and from now on commits wait for them here too.
-        acknowledged = follower.acknowledged_index
-        caught_up = follower.matched and acknowledged >= self._replica.committed_index
+        # As far as the slowest in sync. Our own undecided entries do not count: under load there
+        # are always some, and from now on commits wait for them here too. Those of leaders before
+        # us do: an answer may have been given for them, and whoever knew that may be gone.
+        wanted_index = max(self._replica.committed_index, self.inherited_index)
+        caught_up = follower.matched and follower.acknowledged_index >= wanted_index
         assert self._context.table is not None
         # What was refused by one table is refused again, until a newer one says more.
         again = self._context.table.generation > follower.command_seen

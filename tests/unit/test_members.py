@@ -186,3 +186,16 @@ def test_candidate__is_added_under_sustained_load(desk: Desk) -> None:
     assert desk.tend() == []
     follower.acknowledge(100, desk.now_ns)
     assert len(desk.tend()) == 1
+
+
+def test_candidate__needs_what_leaders_before_may_have_committed(desk: Desk) -> None:
+    """Who had answered for those entries lost power, and nobody that is heard knows of it."""
+    desk.tend()
+    follower = desk.members.followers[desk.candidate]
+    follower.match(0, desk.now_ns)
+    desk.members._replica.log.last = Position(1, 1, 3)
+    desk.members.inherited_index = 3
+    follower.acknowledge(2, desk.now_ns)
+    assert desk.tend() == [] and follower.role == Role.CATCHING_UP
+    follower.acknowledge(3, desk.now_ns)
+    assert len(desk.tend()) == 1
