@@ -101,7 +101,7 @@ class TableClient:
         give_up: TableCallback | None = None,
         on_prepared: TableCallback | None = None,
         on_table: TableCallback | None = None,
-        on_settings: Callable[[], None] | None = None,
+        on_settings: Callable[[int], None] | None = None,
         witness: Witness | None = None,
     ) -> None:
         stored = files.load() if files is not None else []
@@ -447,7 +447,7 @@ class TableClient:
             self.settings.clear()
             self.settings.update(event.settings)
             if self._on_settings is not None:
-                self._on_settings()
+                self._on_settings(event.version)
             self.core.settings_adopted(event.version)
             self._woken.set()
         elif isinstance(event, CommandDone):

@@ -67,7 +67,7 @@ class ControlState:
         self.policy = NO_POLICY
         self.last_generation = self.active = self.prepared = 0
         self.change_count = self.frozen_count = 0
-        self.settings_version = self.incarnation_last = 0
+        self.settings_version = 0
         self.freeze_until_wall_ns = self.lease_bound_wall_ns = 0
         self.noop_term = self.noop_number = 0
         self.vdev_index_last = 0
@@ -391,19 +391,18 @@ class ControlState:
             return Code.EXISTS, self.buckets[m.tenant, m.bucket].incarnation
         if len(self.buckets) >= BUCKETS_MAX:
             return Code.FULL, 0
-        self.incarnation_last += 1
+        self.settings_version += 1  # also the incarnation: who has that version knows the bucket
         self.buckets[m.tenant, m.bucket] = cm.BucketInfo(
             tenant=m.tenant,
             bucket=m.bucket,
-            incarnation=self.incarnation_last,
+            incarnation=self.settings_version,
             spread=spread,
             inline_max_bytes=m.inline_max_bytes,
             state=BucketState.ACTIVE,
             created_ns=m.created_ns,
             marked=0,
         )
-        self.settings_version += 1
-        return Code.OK, self.incarnation_last
+        return Code.OK, self.settings_version
 
     def _bucket_delete_begin(self, m: cm.BucketDeleteBegin) -> Result:
         known = self.buckets.get((m.tenant, m.bucket))

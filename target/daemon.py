@@ -311,8 +311,8 @@ class TargetDaemon:
             self._control.offer(table)
         self._service.on_table(table)
 
-    def _on_settings(self) -> None:
-        self._service.on_settings()
+    def _on_settings(self, version: int) -> None:
+        self._service.on_settings(version)
 
     async def _tick(self) -> None:
         while True:

@@ -173,9 +173,9 @@ class TargetService:
             if vdev.counted:  # else nothing tells its answers from those of its former life
                 self.names.add_vdev(index, VdevRowStore(vdev), now_ns)
 
-    def on_settings(self) -> None:
-        """Buckets have changed."""
-        self.names.buckets_changed(self._now_ns())
+    def on_settings(self, version: int) -> None:
+        """Buckets are those of this version of the settings now."""
+        self.names.buckets_changed(version, self._now_ns())
         self._pump()
 
     def tick(self) -> None:

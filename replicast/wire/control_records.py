@@ -90,8 +90,8 @@ class PolicyInfo(Struct):
 
 @struct
 class BucketInfo(Struct):
-    """One bucket; `state` is a BucketState, `marked` the settings version of its deletion mark
-    (0: none)."""
+    """One bucket; `incarnation` is the settings version that made it, `state` a BucketState,
+    `marked` the settings version of its deletion mark (0: none)."""
 
     tenant: Name
     bucket: Name
@@ -209,7 +209,6 @@ class StateSnapshot(Message):
     change_count: U64
     frozen_count: U64
     settings_version: U64
-    incarnation_last: U64
     freeze_until_wall_ns: U64
     lease_bound_wall_ns: U64
     noop_term: U64

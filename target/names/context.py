@@ -54,6 +54,7 @@ class RowContext:
     ) -> None:
         self.node_id, self.segment_id = node_id, segment_id
         self.lease, self.buckets, self.limits, self.counters = lease, buckets, limits, counters
+        self.settings_version = 0  # of `buckets`
         self.table: Table | None = None
         self.prepared: Table | None = None
         self.open_counts: dict[int, int] = {}  # our VDEVs that are in use

@@ -44,16 +44,13 @@ WRITES = (NamePut, NameDelete, NameRestored)
 ROW_REQUESTS = (*WRITES, NameGet, NameVersions)
 
 
-def bucket_refusal(context: RowContext, key: NameKey, new_name: bool) -> tuple[Reason, bool] | None:
-    """(reason, whether waiting may help): our list of buckets may be behind the gateway's."""
+def bucket_refusal(context: RowContext, key: NameKey, new_name: bool) -> Reason | None:
+    """NOT_READY: the gateway has newer settings, which made the bucket; they are on their way."""
     bucket = context.buckets.get((key.tenant, key.bucket))
-    if bucket is None or bucket.incarnation < key.bucket_incarnation:
-        return Reason.NO_SUCH_BUCKET, True
-    if bucket.incarnation > key.bucket_incarnation:
-        return Reason.NO_SUCH_BUCKET, False
-    if new_name and bucket.state != BUCKET_ACTIVE:
-        return Reason.NO_SUCH_BUCKET, False
-    return None
+    if bucket is not None and bucket.incarnation == key.bucket_incarnation:
+        return Reason.NO_SUCH_BUCKET if new_name and bucket.state != BUCKET_ACTIVE else None
+    behind = key.bucket_incarnation > context.settings_version
+    return Reason.NOT_READY if behind else Reason.NO_SUCH_BUCKET
 
 
 def well_formed(request: RowRequest) -> bool:

@@ -144,8 +144,9 @@ class NameService:
         self._plan(table)
         self._parking.wake()
 
-    def buckets_changed(self, now_ns: int) -> None:
+    def buckets_changed(self, settings_version: int, now_ns: int) -> None:
         """The map of buckets has news: requests may wait for it."""
+        self.context.settings_version = settings_version
         self._wake(now_ns)
         self._parking.wake()
 
@@ -275,15 +276,13 @@ class NameService:
         reason = self.context.refusal(row, incoming.generation, self._now_ns)
         if row < table.policy.row_count and not well_formed(request):
             reason = Reason.BAD_REQUEST
+        if reason is None:
+            reason = bucket_refusal(self.context, key, isinstance(request, NamePut))
+            if reason == Reason.NOT_READY:
+                self._outbox.fetch_table(table.generation)
+                return reason
         if reason is not None:
             self._refuse(incoming, reason)
-            return None
-        refusal = bucket_refusal(self.context, key, isinstance(request, NamePut))
-        if refusal is not None:
-            if refusal[1]:
-                self._outbox.fetch_table(table.generation)
-                return refusal[0]
-            self._refuse(incoming, refusal[0])
             return None
         lead = self._touch(row)
         if lead is None:

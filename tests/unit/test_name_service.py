@@ -230,14 +230,30 @@ def test_buckets__unknown_deleted_and_being_deleted(desk: Desk) -> None:
     assert reason(desk.put("b")) == Reason.NO_SUCH_BUCKET
     assert isinstance(desk.get("a"), NameResult)
     desk.buckets["t", "b"].incarnation = 2
+    desk.names.buckets_changed(2, desk.now_ns)
     assert reason(desk.get("a")) == Reason.NO_SUCH_BUCKET
     desk.buckets.clear()
+    assert reason(desk.put("c")) == Reason.NO_SUCH_BUCKET
+
+
+def test_buckets__one_that_newer_settings_made_is_waited_for(desk: Desk) -> None:
+    desk.buckets.clear()
     desk.submit(desk.put_message("c"), b"1" * 16)
-    assert desk.replies() == []  # the gateway may know more than we do
+    assert desk.replies() == []
     desk.buckets["t", "b"] = SimpleNamespace(incarnation=1, spread=4, state=1)
-    desk.names.buckets_changed(desk.now_ns)
+    desk.names.buckets_changed(1, desk.now_ns)
     (reply,) = desk.replies()
     assert isinstance(reply.message, NameResult)
+
+
+def test_buckets__who_has_old_settings_never_says_that_there_is_none(desk: Desk) -> None:
+    """Its word would be final, and the bucket is there."""
+    desk.buckets.clear()
+    desk.submit(desk.put_message("c"), b"1" * 16)
+    desk.now_ns += 2 * desk.names.context.limits.park_ns
+    desk.names.expire(desk.now_ns)
+    (reply,) = desk.replies()
+    assert reason(reply.message) == Reason.NOT_READY
 
 
 def test_bad_requests(desk: Desk) -> None:
