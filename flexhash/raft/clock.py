@@ -53,6 +53,11 @@ def enter(surroundings: Surroundings, now_ns: int) -> None:
     CURRENT.surroundings = surroundings
 
 
+def leave() -> None:
+    """It is nobody's turn: nothing here keeps the last node alive."""
+    CURRENT.surroundings = None
+
+
 def monotonic_seconds() -> float:
     """The running node's time, creeping."""
     here = CURRENT.surroundings or CURRENT.get()

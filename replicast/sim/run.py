@@ -28,6 +28,7 @@ from typing import IO
 from replicast.buggify import choosing
 from replicast.embed import Cluster
 from replicast.errors import Conflict, Unavailable
+from replicast.flexhash.raft import clock
 from replicast.flexhash.table import Table
 from replicast.gateway.walk import ChunkFinding, CopyFinding, NameFinding, Walk, WalkError
 from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, UNKNOWN
@@ -107,6 +108,8 @@ def one_world(*, last: bool = False) -> Iterator[None]:
         if not last:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that never began
+                gc.collect()
+                clock.leave()  # after what that ran: a Raft node may have had its turn once more
                 gc.collect()
             gc.unfreeze()
             gc.enable()
