@@ -68,6 +68,7 @@ class ControlState:
         self.last_generation = self.active = self.prepared = 0
         self.change_count = self.frozen_count = 0
         self.settings_version = 0
+        self.removed_version = 0  # settings version of the newest removal of a bucket
         self.freeze_until_wall_ns = self.lease_bound_wall_ns = 0
         self.noop_term = self.noop_number = 0
         self.vdev_index_last = 0
@@ -391,6 +392,8 @@ class ControlState:
             return Code.EXISTS, self.buckets[m.tenant, m.bucket].incarnation
         if len(self.buckets) >= BUCKETS_MAX:
             return Code.FULL, 0
+        if m.settings_floor < self.removed_version:
+            return Code.CONFLICT, self.removed_version  # some row may still be led for the old one
         self.settings_version += 1  # also the incarnation: who has that version knows the bucket
         self.buckets[m.tenant, m.bucket] = cm.BucketInfo(
             tenant=m.tenant,
@@ -420,11 +423,12 @@ class ControlState:
             return Code.NO_SUCH, 0
         if known.state != BucketState.DELETING or known.marked != m.marked:
             return Code.CONFLICT, 0
+        self.settings_version += 1
         if m.remove:
             del self.buckets[m.tenant, m.bucket]
+            self.removed_version = self.settings_version
         else:
             self.buckets[m.tenant, m.bucket] = replace(known, state=BucketState.ACTIVE, marked=0)
-        self.settings_version += 1
         return Code.OK, self.settings_version
 
     def _setting_set(self, m: cm.SettingSet) -> Result:

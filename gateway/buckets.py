@@ -3,6 +3,8 @@
 Deleting is two steps, so that no acknowledged name can vanish with its bucket:
 marked DELETING (rows that know refuse new names), then, once every target that may
 act has adopted the mark, the bucket is listed; empty: removed, else unmarked.
+Until every target that may act has heard of a removal no bucket is made: a row leader
+that knows the one that is gone would answer for it where its successor is meant.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ SPREAD_DEFAULT = 64
 INLINE_MAX_DEFAULT_BYTES = 16 * KIB
 ADOPTION_POLL_SECONDS = 0.05
 ADOPTION_POLLS_MAX = 400
+CREATE_TRIES_MAX = 16  # each is one removal that came in between
 
 
 class Directory(Protocol):
@@ -60,19 +63,26 @@ class Buckets:
     async def create(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> None:
         """Create; raises Conflict when it exists."""
         check_bucket(bucket)
-        result = await self._directory.command(
-            BucketCreate(
-                tenant=tenant,
-                bucket=bucket,
-                spread=self._spread,
-                inline_max_bytes=INLINE_MAX_DEFAULT_BYTES,
-                created_ns=self._directory.wall_ns(),
-            )
-        )
+        result = await self._directory.command(self._create(tenant, bucket))
+        for _ in range(CREATE_TRIES_MAX):
+            if result.code != Code.CONFLICT:
+                break
+            await self._adopted(result.value)
+            result = await self._directory.command(self._create(tenant, bucket))
         if result.code == Code.EXISTS:
             raise Conflict(f"bucket {bucket} exists already", reason="BUCKET_EXISTS")
         _require_ok(result, f"create bucket {bucket}")
         await self._directory.refetch_settings()
+
+    def _create(self, tenant: str, bucket: str) -> BucketCreate:
+        return BucketCreate(
+            tenant=tenant,
+            bucket=bucket,
+            spread=self._spread,
+            inline_max_bytes=INLINE_MAX_DEFAULT_BYTES,
+            created_ns=self._directory.wall_ns(),
+            settings_floor=self._directory.settings_floor,
+        )
 
     async def list(self, *, tenant: str = DEFAULT_TENANT) -> list[BucketInfo]:
         """All buckets of the tenant, by name."""
@@ -80,20 +90,23 @@ class Buckets:
         found = [b for (owner, _), b in self._directory.buckets.items() if owner == tenant]
         return sorted(found, key=lambda record: record.bucket)
 
-    async def find(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> BucketInfo:
-        """The record; one that is not known here is looked up once at the Raft leader."""
+    async def find(self, bucket: str, *, tenant: str = DEFAULT_TENANT, gone: int = 0) -> BucketInfo:
+        """The record; one that is not known here is looked up once at the Raft leader.
+
+        `gone`: an incarnation of which a row leader said NO_SUCH_BUCKET, as good as not known.
+        """
         record = self._directory.buckets.get((tenant, bucket))
-        if record is None:
+        if record is None or record.incarnation == gone:
             check_bucket(bucket)
             await self._directory.refetch_settings()
             record = self._directory.buckets.get((tenant, bucket))
-        if record is None:
+        if record is None or record.incarnation == gone:
             raise NotFound(f"there is no bucket {bucket}", reason="NO_SUCH_BUCKET")
         return record
 
-    async def lookup(self, tenant: str, bucket: str) -> BucketInfo:
+    async def lookup(self, tenant: str, bucket: str, gone: int = 0) -> BucketInfo:
         """For the object layer."""
-        return await self.find(bucket, tenant=tenant)
+        return await self.find(bucket, tenant=tenant, gone=gone)
 
     async def delete(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> None:
         """Delete; raises Conflict when it is not empty."""
@@ -104,7 +117,8 @@ class Buckets:
         _require_ok(begin, f"delete bucket {bucket}")
         empty = False
         try:
-            await self._adopted()
+            await self._directory.refetch_settings()
+            await self._adopted(self._directory.settings_version)
             empty = await self._is_empty(bucket, tenant)
         finally:
             # Whatever went wrong, the bucket does not stay locked.
@@ -122,15 +136,13 @@ class Buckets:
         _require_ok(end, f"delete bucket {bucket}")
         await self._directory.refetch_settings()
 
-    async def _adopted(self) -> None:
-        """Wait until every row leader that may act refuses new names of the bucket."""
-        await self._directory.refetch_settings()
-        wanted = self._directory.settings_version
+    async def _adopted(self, settings_version: int) -> None:
+        """Wait until every row leader that may act has these settings or newer ones."""
         for _ in range(ADOPTION_POLLS_MAX):
-            if self._directory.settings_floor >= wanted:
+            if self._directory.settings_floor >= settings_version:
                 return
             await asyncio.sleep(ADOPTION_POLL_SECONDS)
-        raise Unavailable("some target has not heard of the deletion yet: try again")
+        raise Unavailable("some target has not heard of a deletion yet: try again")
 
     async def _is_empty(self, bucket: str, tenant: str) -> bool:
         async for _ in self._objects.list(bucket, tenant=tenant):

@@ -80,7 +80,7 @@ class TableSource(Protocol):
     async def refetch(self, at_least_generation: int) -> Table: ...
 
 
-BucketLookup = Callable[[str, str], Any]
+BucketLookup = Callable[[str, str, int], Any]
 
 
 class UdpInitiator:
@@ -149,10 +149,10 @@ class UdpInitiator:
         """Time of day."""
         return self._wall_ns()
 
-    async def bucket(self, tenant: str, bucket: str) -> BucketView:
-        """The bucket's record; raises NotFound."""
+    async def bucket(self, tenant: str, bucket: str, gone: int = 0) -> BucketView:
+        """The bucket's record; raises NotFound. `gone`: an incarnation that is no answer."""
         assert self.find_bucket is not None
-        return await self.find_bucket(tenant, bucket)  # type: ignore[no-any-return]
+        return await self.find_bucket(tenant, bucket, gone)  # type: ignore[no-any-return]
 
     async def put_chunk(self, data: Block, *, negotiate: bool = False) -> ChunkPlaced:
         """Store one chunk on `copies` hosts, durable; raises Unavailable, NoSpace, ...

@@ -59,6 +59,7 @@ class NameFailed(Event):
 
     reason: Reason
     detail: str
+    uncertain: bool = False  # a write of which some earlier attempt may have taken effect
 
 
 class NamedOperation(Outbox):
@@ -117,7 +118,7 @@ class NamedOperation(Outbox):
             return
         self._uncertain = self._uncertain or self._silent
         if now_ns >= self._end_ns:
-            self._finish(NameFailed(self._last_reason, self._why_late()))
+            self._fail(self._last_reason, f"deadline passed: {self._last_heard}")
             return
         self._send(now_ns)
 
@@ -127,11 +128,6 @@ class NamedOperation(Outbox):
         return self._next_ns
 
     # -- steps ----------------------------------------------------------------------
-
-    def _why_late(self) -> str:
-        text = f"deadline passed: {self._last_heard}"
-        writes = isinstance(self._request, (NamePut, NameDelete))
-        return f"{text}; it may yet take effect" if writes and self._uncertain else text
 
     def _leader(self) -> int | None:
         return self._leader_of(self._table)
@@ -143,6 +139,7 @@ class NamedOperation(Outbox):
     def _send(self, now_ns: int) -> None:
         target = self._leader()
         wait_ns = self._resend.take_ns()
+        self._uncertain = self._uncertain or self._silent
         if target is None:
             self._last_heard = f"row {self._row} has no leader in the table"
             self._need_table(self._table.generation + 1)
@@ -172,7 +169,7 @@ class NamedOperation(Outbox):
             wait_ns = max(self._wait.take_ns(), min(refused.retry_after_ns, WAIT_MAX_NS))
             self._next_ns = min(self._end_ns, now_ns + wait_ns)
         else:
-            self._finish(NameFailed(reason, refused.detail))
+            self._fail(reason, refused.detail)
 
     def _on_stale(self, refused: Refused, incoming: Incoming, now_ns: int) -> None:
         if refused.current_generation > self._table.generation:
@@ -186,6 +183,10 @@ class NamedOperation(Outbox):
         if generation > self._asked_generation:
             self._asked_generation = generation
             self._events.append(NeedTable(generation))
+
+    def _fail(self, reason: Reason, detail: str) -> None:
+        uncertain = self._uncertain and isinstance(self._request, (NamePut, NameDelete))
+        self._finish(NameFailed(reason, detail, uncertain))
 
     def _finish(self, event: Event) -> None:
         assert self._next_ns is not None

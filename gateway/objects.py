@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from replicast.buggify import buggified
@@ -63,6 +63,8 @@ from replicast.wire.name_messages import (
     VersionId,
     VersionSummary,
 )
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
 
 LIST_PAGE_ENTRIES = 1000
 AFTER_ALL = "\U0010ffff"  # sorts behind every name that shares the prefix
@@ -141,23 +143,27 @@ class Objects:
         report: PutReport | None = None,
     ) -> ObjectInfo:
         """Store one version; durable on return. Nothing becomes visible unless it returns."""
-        key, record = await self._key(tenant, bucket, name)
+        _, record = await self._key(tenant, bucket, name)
         begun_ns = self._initiator.wall_ns()
         report = report or PutReport()
         metadata = check_metadata(metadata or {})
         body = await self._put_body(record.inline_max_bytes, source, metadata, report)
         body_hash = content_hash(self._initiator.algorithm, body)
-        request = NamePut(
-            key=key,
-            time=OperationTime(first_sent_ns=self._initiator.wall_ns(), begun_ns=begun_ns),
-            condition=when or condition(),
-            logical_size=report.logical_bytes,
-            etag=body_hash[:16].hex(),
-            body_hash=body_hash,
-            body=body,
-            short_of_copies=tuple(report.short_of_copies),
+        reply = await self._named(
+            tenant,
+            bucket,
+            name,
+            lambda key: NamePut(
+                key=key,
+                time=OperationTime(first_sent_ns=self._initiator.wall_ns(), begun_ns=begun_ns),
+                condition=when or condition(),
+                logical_size=report.logical_bytes,
+                etag=body_hash[:16].hex(),
+                body_hash=body_hash,
+                body=body,
+                short_of_copies=tuple(report.short_of_copies),
+            ),
         )
-        reply = await self._initiator.named(request, key.row)
         assert isinstance(reply, NameResult)
         return _info(bucket, name, reply.summary, copies=reply.copies, metadata=metadata)
 
@@ -195,9 +201,9 @@ class Objects:
         version: VersionId = NO_VERSION,
     ) -> tuple[ObjectInfo, ManifestBody]:
         """The version (newest when NO_VERSION) and its manifest; raises NotFound."""
-        key, _ = await self._key(tenant, bucket, name)
-        request = NameGet(key=key, version=version, want_body=True)
-        reply = await self._initiator.named(request, key.row)
+        reply = await self._named(
+            tenant, bucket, name, lambda key: NameGet(key=key, version=version, want_body=True)
+        )
         assert isinstance(reply, NameResult)
         if reply.summary.kind == DELETE_MARKER:
             raise NotFound(f"{bucket}/{name} is deleted", reason="NO_SUCH_NAME")
@@ -275,15 +281,14 @@ class Objects:
         when: Condition | None = None,
     ) -> ObjectInfo:
         """Put a delete marker, or remove one version for good."""
-        key, _ = await self._key(tenant, bucket, name)
-        now_ns = self._initiator.wall_ns()
-        request = NameDelete(
-            key=key,
-            time=OperationTime(first_sent_ns=now_ns, begun_ns=now_ns),
-            condition=when or condition(),
-            version=version,
+        reply = await self._named(
+            tenant,
+            bucket,
+            name,
+            lambda key: NameDelete(
+                key=key, time=self._time(), condition=when or condition(), version=version
+            ),
         )
-        reply = await self._initiator.named(request, key.row)
         assert isinstance(reply, NameResult)
         return _info(bucket, name, reply.summary, copies=reply.copies)
 
@@ -291,17 +296,18 @@ class Objects:
         self, bucket: str, name: str, version: VersionId, *, tenant: str = DEFAULT_TENANT
     ) -> None:
         """All chunks of a version have their copies again: it is no longer short of them."""
-        key, _ = await self._key(tenant, bucket, name)
-        now_ns = self._initiator.wall_ns()
-        time = OperationTime(first_sent_ns=now_ns, begun_ns=now_ns)
-        await self._initiator.named(NameRestored(key=key, time=time, version=version), key.row)
+        await self._named(
+            tenant,
+            bucket,
+            name,
+            lambda key: NameRestored(key=key, time=self._time(), version=version),
+        )
 
     async def versions(
         self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT
     ) -> list[ObjectInfo]:
         """All versions and delete markers, newest first; NotFound when there are none."""
-        key, _ = await self._key(tenant, bucket, name)
-        reply = await self._initiator.named(NameVersions(key=key), key.row)
+        reply = await self._named(tenant, bucket, name, lambda key: NameVersions(key=key))
         assert isinstance(reply, NameVersionList)
         if not reply.versions:
             raise NotFound(f"there is no object {bucket}/{name}", reason="NO_SUCH_NAME")
@@ -326,7 +332,11 @@ class Objects:
         record = await self._initiator.bucket(tenant, bucket)
         more = True
         while more:
-            page, more = await self._page(record, prefix, after, deleted)
+            try:
+                page, more = await self._page(record, prefix, after, deleted)
+            except NotFound:
+                record = await self._initiator.bucket(tenant, bucket, record.incarnation)
+                continue
             for entry in page:
                 if entry.name <= after and after.endswith(AFTER_ALL):
                     continue  # under a common prefix that was given already
@@ -366,9 +376,29 @@ class Objects:
         )
         return done.entries, done.more
 
-    async def _key(self, tenant: str, bucket: str, name: str) -> tuple[NameKey, BucketView]:
+    async def _named(
+        self, tenant: str, bucket: str, name: str, request_of: Callable[[NameKey], Message]
+    ) -> Message:
+        """The row leader's answer. When it says that there is no such bucket the bucket is looked
+        up anew: it may have been removed and made again through another gateway."""
+        key, record = await self._key(tenant, bucket, name)
+        try:
+            return await self._initiator.named(request_of(key), key.row)
+        except NotFound as error:
+            if error.reason != Reason.NO_SUCH_BUCKET.name:
+                raise
+        key, _ = await self._key(tenant, bucket, name, record.incarnation)
+        return await self._initiator.named(request_of(key), key.row)
+
+    def _time(self) -> OperationTime:
+        now_ns = self._initiator.wall_ns()
+        return OperationTime(first_sent_ns=now_ns, begun_ns=now_ns)
+
+    async def _key(
+        self, tenant: str, bucket: str, name: str, gone: int = 0
+    ) -> tuple[NameKey, BucketView]:
         check_name(name)
-        record = await self._initiator.bucket(tenant, bucket)
+        record = await self._initiator.bucket(tenant, bucket, gone)
         row = row_of_name(
             bucket_seed(tenant, bucket, record.incarnation),
             nhid(tenant, bucket, name),

@@ -52,5 +52,8 @@ def name_error(event: NameFailed, request: Message | None) -> ReplicastError:
         Reason.BAD_REQUEST: InvalidRequest(f"refused: {event.detail}", reason="BAD_REQUEST"),
         Reason.UNAUTHORIZED: Unauthorized("this gateway may not do that"),
     }
-    other = Unavailable(f"{event.reason.name}: {event.detail}", reason=event.reason.name)
+    yet = "; it may yet take effect" if event.uncertain else ""
+    other = Unavailable(f"{event.reason.name}: {event.detail}{yet}", reason=event.reason.name)
+    if event.uncertain and event.reason is Reason.NO_SUCH_BUCKET:
+        return other  # an earlier attempt may have been ordered before the bucket went
     return texts.get(event.reason, other)

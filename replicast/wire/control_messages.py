@@ -262,13 +262,15 @@ class TokenUse(Message):
 
 @message(106)
 class BucketCreate(Message):
-    """Make a bucket; the state machine gives the incarnation."""
+    """Make a bucket; the state machine gives the incarnation. `settings_floor` as the sender
+    knows it: CONFLICT, with the version to wait for, when a removal was not adopted by then."""
 
     tenant: Name
     bucket: Name
     spread: U32
     inline_max_bytes: U32
     created_ns: U64
+    settings_floor: U64
 
 
 @message(107)

@@ -209,6 +209,7 @@ class StateSnapshot(Message):
     change_count: U64
     frozen_count: U64
     settings_version: U64
+    removed_version: U64
     freeze_until_wall_ns: U64
     lease_bound_wall_ns: U64
     noop_term: U64

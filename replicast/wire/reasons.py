@@ -21,7 +21,7 @@ class Reason(IntEnum):
     ROW_UNAVAILABLE = 11  # fewer than min_copies replicas up: retry until the deadline
     CONDITION_FAILED = 12  # final answer: the condition did not hold
     NO_SUCH_NAME = 13  # final answer: no such object or version
-    NO_SUCH_BUCKET = 14  # final answer: removed, or being deleted
+    NO_SUCH_BUCKET = 14  # look it up: made anew, or (final answer) removed or being deleted
     BAD_REQUEST = 15  # fail: malformed or out of range; a bug or an attack
     FAULTED = 16  # this VDEV is faulted or read-only: choose another
     HASH_MISMATCH = 17  # bytes received do not match the CHID: send again with MACs

@@ -26,6 +26,7 @@ from replicast.wire.name_messages import (
     NameDelete,
     NameGet,
     NameKey,
+    NameList,
     NamePut,
     NameRestored,
     NameResult,
@@ -44,12 +45,14 @@ WRITES = (NamePut, NameDelete, NameRestored)
 ROW_REQUESTS = (*WRITES, NameGet, NameVersions)
 
 
-def bucket_refusal(context: RowContext, key: NameKey, new_name: bool) -> Reason | None:
+def bucket_refusal(
+    context: RowContext, of: NameKey | NameList, new_name: bool = False
+) -> Reason | None:
     """NOT_READY: the gateway has newer settings, which made the bucket; they are on their way."""
-    bucket = context.buckets.get((key.tenant, key.bucket))
-    if bucket is not None and bucket.incarnation == key.bucket_incarnation:
+    bucket = context.buckets.get((of.tenant, of.bucket))
+    if bucket is not None and bucket.incarnation == of.bucket_incarnation:
         return Reason.NO_SUCH_BUCKET if new_name and bucket.state != BUCKET_ACTIVE else None
-    behind = key.bucket_incarnation > context.settings_version
+    behind = of.bucket_incarnation > context.settings_version
     return Reason.NOT_READY if behind else Reason.NO_SUCH_BUCKET
 
 

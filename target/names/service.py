@@ -272,8 +272,7 @@ class NameService:
 
     def _row_request(self, incoming: Incoming, key: NameKey, table: Table) -> Reason | None:
         request: Any = incoming.message
-        row = key.row
-        reason = self.context.refusal(row, incoming.generation, self._now_ns)
+        reason = self.context.refusal(row := key.row, incoming.generation, self._now_ns)
         if row < table.policy.row_count and not well_formed(request):
             reason = Reason.BAD_REQUEST
         if reason is None:
@@ -295,18 +294,20 @@ class NameService:
         return wait
 
     def _list(self, incoming: Incoming, request: NameList, last: bool) -> int | None:
-        """Answer with all rows that are ready; the row to wait for if one will be soon."""
+        """Answer with all rows that are ready; a row to wait for if one will be soon."""
         ready: list[tuple[int, View]] = []
-        reason: Reason | None = None
-        waiting: int | None = None
+        reason = waiting = None
+        bucket = bucket_refusal(self.context, request)
+        if bucket == Reason.NOT_READY:
+            self._outbox.fetch_table(incoming.generation)
         for row in request.rows:
-            refusal = self.context.refusal(row, incoming.generation, self._now_ns)
+            refusal = self.context.refusal(row, incoming.generation, self._now_ns) or bucket
             lead = self._touch(row) if refusal is None else None
-            if lead is None:
+            if lead is None and refusal != Reason.NOT_READY:
                 reason = reason or refusal or Reason.FAULTED
-            elif listable(request, lead, self.context.buckets, self._now_ns):
+            elif lead and listable(request, lead, self.context.buckets, self._now_ns):
                 ready.append((row, self._stores[lead.vdev_index]))
-            elif waiting is None:
+            else:
                 waiting = row
         if waiting is not None and not last:
             return waiting

@@ -60,7 +60,7 @@ class MemoryInitiator:
     def wall_ns(self) -> int:
         return self.clock_ns
 
-    async def bucket(self, tenant: str, bucket: str) -> Any:
+    async def bucket(self, tenant: str, bucket: str, gone: int = 0) -> Any:
         if bucket != "b":
             raise NotFound("no such bucket")
         return BUCKET

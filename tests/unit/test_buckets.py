@@ -22,7 +22,7 @@ class Directory:
         self.raft: dict[tuple[str, str], Any] = {}
         self.buckets: dict[tuple[str, str], Any] = {}
         self.settings_version = self.settings_floor = 0
-        self.floor_after = 0  # polls until the targets have adopted
+        self.removed = 0  # settings version of a removal, which nobody may have adopted
         self.refetches = self.incarnations = 0
         self.codes: dict[type, Code] = {}
         self.commands: list[Any] = []
@@ -45,12 +45,15 @@ class Directory:
         if isinstance(message, BucketCreate):
             if key in self.raft:
                 return Code.EXISTS
+            if message.settings_floor < self.removed:
+                return Code.CONFLICT
             self.incarnations += 1
             self.raft[key] = SimpleNamespace(bucket=message.bucket, incarnation=self.incarnations)
         elif key not in self.raft:
             return Code.NO_SUCH
         elif isinstance(message, BucketDeleteEnd) and message.remove:
             del self.raft[key]
+            self.removed = 7
         return Code.OK
 
 
@@ -110,6 +113,40 @@ def test_find__one_made_elsewhere_is_looked_up_once(buckets, directory):
         assert directory.refetches == 1
         with pytest.raises(NotFound):
             await buckets.find("missing")
+
+    asyncio.run(run())
+
+
+def test_find__one_that_a_row_calls_gone_is_looked_up_anew(buckets, directory):
+    async def run() -> None:
+        await buckets.create("photos")
+        directory.raft["default", "photos"] = SimpleNamespace(bucket="photos", incarnation=9)
+        assert (await buckets.find("photos")).incarnation == 1  # as this gateway knows it
+        assert (await buckets.find("photos", gone=1)).incarnation == 9
+        with pytest.raises(NotFound):  # being deleted: it is there, and not for this
+            await buckets.find("photos", gone=9)
+
+    asyncio.run(run())
+
+
+def test_create__waits_until_all_have_heard_of_a_removal(buckets, directory, monkeypatch):
+    async def run() -> None:
+        await buckets.create("photos")
+        await buckets.delete("photos")
+        directory.settings_floor = 6
+        waited = 0
+
+        async def sleep(seconds: float) -> None:
+            nonlocal waited
+            waited += 1
+            directory.settings_floor += waited == 3
+
+        monkeypatch.setattr(module.asyncio, "sleep", sleep)
+        await buckets.create("photos")
+        assert waited == 3 and directory.commands[-1].settings_floor == 7
+        directory.removed = 8  # others remove faster than we can hear of it
+        with pytest.raises(Unavailable, match="CONFLICT"):
+            await buckets.create("videos")
 
     asyncio.run(run())
 

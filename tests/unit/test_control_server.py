@@ -117,7 +117,9 @@ def test_commands__only_by_role_and_only_about_oneself() -> None:
     )
     assert voter.run(2, rows) == Code.FORBIDDEN
     assert voter.run(3, rows) == Code.OK
-    bucket = cm.BucketCreate(tenant="d", bucket="b", spread=4, inline_max_bytes=1, created_ns=1)
+    bucket = cm.BucketCreate(
+        tenant="d", bucket="b", spread=4, inline_max_bytes=1, created_ns=1, settings_floor=0
+    )
     assert voter.run(2, bucket) == Code.FORBIDDEN
     assert voter.run(9, bucket, Role.GATEWAY) == Code.OK
     assert voter.run(9, vdev_join(9), Role.GATEWAY) == Code.FORBIDDEN

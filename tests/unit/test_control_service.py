@@ -201,7 +201,12 @@ def test_formation__all_targets_get_table_and_lease_and_gateways_buckets(
         await gateway.wait_table(60)
         made = await gateway.command(
             cm.BucketCreate(
-                tenant="default", bucket="b", spread=8, inline_max_bytes=16384, created_ns=1
+                tenant="default",
+                bucket="b",
+                spread=8,
+                inline_max_bytes=16384,
+                created_ns=1,
+                settings_floor=0,
             )
         )
         assert (made.code, made.value) == (Code.OK, 1)
@@ -263,7 +268,12 @@ def test_restart__state_and_tables_survive(tmp_path: Path) -> None:
         await gateway.start()
         await gateway.command(
             cm.BucketCreate(
-                tenant="default", bucket="b", spread=8, inline_max_bytes=16384, created_ns=1
+                tenant="default",
+                bucket="b",
+                spread=8,
+                inline_max_bytes=16384,
+                created_ns=1,
+                settings_floor=0,
             )
         )
         await gateway.refetch_settings()

@@ -39,9 +39,14 @@ def target(node: int, key: str = "", vdevs: int = 1) -> cm.TargetJoin:
     return cm.TargetJoin(target=replace(info(node), public_key=key, vdev_count=vdevs))
 
 
-def bucket(name: str, spread: int = 8) -> cm.BucketCreate:
+def bucket(name: str, spread: int = 8, settings_floor: int = 0) -> cm.BucketCreate:
     return cm.BucketCreate(
-        tenant="default", bucket=name, spread=spread, inline_max_bytes=1, created_ns=1
+        tenant="default",
+        bucket=name,
+        spread=spread,
+        inline_max_bytes=1,
+        created_ns=1,
+        settings_floor=settings_floor,
     )
 
 
@@ -277,11 +282,29 @@ def test_buckets__two_step_delete_and_incarnations() -> None:
     assert do(state, cm.BucketDeleteBegin(**key)) == Code.OK
     assert state.buckets["default", "b"].state == BucketState.DELETING
     assert do(state, bucket("b")) == Code.EXISTS
-    assert do(state, end) == Code.OK
-    assert do(state, bucket("b")) == Code.OK
+    assert run(state, end) == (Code.OK, 3)
+    assert do(state, bucket("b", settings_floor=3)) == Code.OK
     assert state.buckets["default", "b"].incarnation == state.settings_version == 4
     assert do(state, end) == Code.NO_SUCH  # an end of the earlier life
     assert do(state, cm.BucketDeleteBegin(tenant="x", bucket="b")) == Code.NO_SUCH
+
+
+def test_buckets__none_is_made_before_a_removal_is_adopted() -> None:
+    """A row leader that knows the old one would say that the new one's objects are not there."""
+    state = formed()
+    do(state, bucket("b"))
+    begin = cm.BucketDeleteBegin(tenant="default", bucket="b")
+    _, marked = run(state, begin)
+    end = {"tenant": "default", "bucket": "b", "incarnation": 1}
+    do(state, cm.BucketDeleteEnd(**end, marked=marked, remove=False))
+    assert do(state, bucket("c")) == Code.OK  # nothing was removed
+    _, marked = run(state, begin)
+    _, removed = run(state, cm.BucketDeleteEnd(**end, marked=marked, remove=True))
+    restored = ControlState()
+    restored.restore(state.snapshot())
+    for known in (state, restored):
+        assert run(known, bucket("b", settings_floor=removed - 1)) == (Code.CONFLICT, removed)
+        assert do(known, bucket("b", settings_floor=removed)) == Code.OK
 
 
 def test_buckets__a_deletion_that_was_overtaken_removes_nothing() -> None:

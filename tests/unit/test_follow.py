@@ -34,7 +34,12 @@ def asked(follower: Follower, kind: type[Any]) -> list[Ask]:
 
 def command() -> cm.BucketCreate:
     return cm.BucketCreate(
-        tenant="default", bucket="photos", spread=4, inline_max_bytes=0, created_ns=0
+        tenant="default",
+        bucket="photos",
+        spread=4,
+        inline_max_bytes=0,
+        created_ns=0,
+        settings_floor=0,
     )
 
 

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from replicast.errors import NotFound, Unavailable
 from replicast.gateway.context import NeedTable
 from replicast.gateway.listing import ListDone, ListOperation
 from replicast.gateway.names import NameDone, NamedOperation, NameFailed
+from replicast.gateway.outcome_errors import name_error
 from replicast.gateway.survey import DOUBTED_NS, Survey, SurveyDone
 from replicast.machine import Incoming
 from replicast.metrics import Counters
@@ -31,6 +33,12 @@ from replicast.wire.reasons import Reason
 OPERATION = b"operation-id-16b"
 KEY = NameKey(row=5, tenant="default", bucket="photos", bucket_incarnation=1, name="a")
 REQUEST = NameGet(key=KEY, version=NO_VERSION, want_body=False)
+DELETE = NameDelete(
+    key=KEY,
+    time=OperationTime(first_sent_ns=1, begun_ns=1),
+    condition=Condition(kind=0, version=NO_VERSION, etag=""),
+    version=NO_VERSION,
+)
 
 
 class FakeTable:
@@ -46,9 +54,9 @@ class FakeTable:
         return SimpleNamespace(node_id=vdev_index * 100)
 
 
-def operation(table, deadline_ns=30 * SECOND):
+def operation(table, deadline_ns=30 * SECOND, request=REQUEST):
     return NamedOperation(
-        request=REQUEST,
+        request=request,
         row=5,
         operation_id=OPERATION,
         table=table,
@@ -143,22 +151,7 @@ def test_operation__final_answers_end_it(reason):
 @pytest.mark.parametrize("heard", [True, False])
 def test_operation__a_write_that_nobody_answered_may_yet_take_effect(heard):
     """One that was refused each time cannot; the client is told which of the two it is."""
-    delete = NameDelete(
-        key=KEY,
-        time=OperationTime(first_sent_ns=1, begun_ns=1),
-        condition=Condition(kind=0, version=NO_VERSION, etag=""),
-        version=NO_VERSION,
-    )
-    core = NamedOperation(
-        request=delete,
-        row=5,
-        operation_id=OPERATION,
-        table=FakeTable(1, {5: 7}),
-        deadline_ns=3 * SECOND,
-        rng=random.Random(1),
-        counters=Counters(),
-        now_ns=0,
-    )
+    core = operation(FakeTable(1, {5: 7}), deadline_ns=3 * SECOND, request=DELETE)
     events = []
     while core.deadline_ns() is not None:
         now_ns = core.deadline_ns()
@@ -166,7 +159,29 @@ def test_operation__a_write_that_nobody_answered_may_yet_take_effect(heard):
             answer(core, refused(Reason.ROW_UNAVAILABLE), now_ns=now_ns - 1)
         core.expire(now_ns)
         events += core.take_events()
-    assert ("may yet take effect" in events[-1].detail) != heard
+    assert events[-1].uncertain != heard
+    text = str(name_error(events[-1], DELETE))
+    assert ("may yet take effect" in text) != heard
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_operation__a_bucket_that_went_does_not_hide_an_earlier_attempt(silent):
+    """The old leader may have ordered the write before the bucket was emptied and removed."""
+    core = operation(FakeTable(1, {5: 7}), request=DELETE)
+    if silent:
+        core.table_changed(FakeTable(2, {5: 8}), MS)
+    answer(core, refused(Reason.NO_SUCH_BUCKET), sender=800)
+    event = core.take_events()[-1]
+    assert event == NameFailed(Reason.NO_SUCH_BUCKET, "x", silent)
+    assert isinstance(name_error(event, DELETE), Unavailable if silent else NotFound)
+
+
+def test_operation__a_read_of_a_bucket_that_went_is_certain():
+    core = operation(FakeTable(1, {5: 7}))
+    core.table_changed(FakeTable(2, {5: 8}), MS)
+    answer(core, refused(Reason.NO_SUCH_BUCKET), sender=800)
+    event = core.take_events()[-1]
+    assert isinstance(name_error(event, REQUEST), NotFound)
 
 
 def test_operation__silence_is_asked_again_until_the_deadline():

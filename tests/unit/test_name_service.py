@@ -246,6 +246,36 @@ def test_buckets__one_that_newer_settings_made_is_waited_for(desk: Desk) -> None
     assert isinstance(reply.message, NameResult)
 
 
+def test_list__of_a_bucket_that_is_gone_is_no_empty_bucket(desk: Desk) -> None:
+    desk.put("a")
+    desk.buckets["t", "b"].incarnation = 2
+    desk.names.buckets_changed(2, desk.now_ns)
+    assert reason(desk.list()) == Reason.NO_SUCH_BUCKET
+    desk.buckets.clear()
+    assert reason(desk.list()) == Reason.NO_SUCH_BUCKET
+    desk.lease_until_ns = desk.now_ns
+    assert reason(desk.list()) == Reason.NO_LEASE
+
+
+def test_list__of_a_bucket_that_newer_settings_made_is_waited_for(desk: Desk) -> None:
+    desk.buckets.clear()
+    desk.submit(desk.list_message(), b"1" * 16)
+    desk.submit(desk.list_message(), b"2" * 16)
+    assert desk.replies() == []
+    assert FetchTable(1) in desk.events
+    desk.buckets["t", "b"] = SimpleNamespace(incarnation=1, spread=4, state=1)
+    desk.names.buckets_changed(1, desk.now_ns)
+    replies = desk.replies()
+    assert [type(reply.message) for reply in replies] == [NameEntries] * 2
+    desk.buckets.clear()
+    desk.names.buckets_changed(0, desk.now_ns)
+    desk.submit(desk.list_message(), b"3" * 16)
+    desk.now_ns += 2 * desk.names.context.limits.park_ns
+    desk.names.expire(desk.now_ns)
+    (reply,) = desk.replies()
+    assert reason(reply.message) == Reason.NOT_READY
+
+
 def test_buckets__who_has_old_settings_never_says_that_there_is_none(desk: Desk) -> None:
     """Its word would be final, and the bucket is there."""
     desk.buckets.clear()
