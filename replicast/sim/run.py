@@ -27,11 +27,11 @@ from typing import IO
 
 from replicast.buggify import choosing
 from replicast.embed import Cluster
-from replicast.errors import Conflict, Unavailable
+from replicast.errors import Conflict, ReplicastError, Unavailable
 from replicast.flexhash.raft import clock
 from replicast.flexhash.table import Table
 from replicast.gateway.walk import ChunkFinding, CopyFinding, NameFinding, Walk, WalkError
-from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, UNKNOWN
+from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, OPERATOR, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
 from replicast.sim.convergence import copies_of, differences
 from replicast.sim.fault_points import FaultPoints, fault_points
@@ -41,7 +41,7 @@ from replicast.sim.meter import Meter
 from replicast.sim.swallowed import heard
 from replicast.sim.test_file import Test
 from replicast.sim.workload_kinds import PROGRAMS
-from replicast.sim.workloads import BUCKET, Ledger, Seat
+from replicast.sim.workloads import BUCKET, Ledger, Seat, version_of
 from replicast.sim.world import Trace, World
 from replicast.target.store.vdev import Vdev
 from replicast.units import SECOND
@@ -269,6 +269,7 @@ class _Run:
 
         async def work(client: Cluster) -> None:
             await self._until_healthy(client)
+            await self._write_once(client)
             self._check_stored()
             await self._walks(client)
             await FinalReads(client, self._ledger).run()
@@ -299,6 +300,19 @@ class _Run:
         self._world.fail(
             f"not healthy {PEACE_SECONDS} s after the last fault: {problems}", checker="liveness"
         )
+
+    async def _write_once(self, client: Cluster) -> None:
+        """Who is healthy takes writes; it may be the only one of a run without a quiet moment."""
+        ledger, name = self._ledger, "after-all"
+        value = ledger.value(self._world.fork_rng(), (100,))
+        token = ledger.begin(OPERATOR, f"{BUCKET}/{name}", "put", value)
+        try:
+            info = await client.put(BUCKET, name, ledger.values[value])
+        except ReplicastError as error:
+            self._world.fail(f"a healthy cluster takes no write: {error!r}", checker="liveness")
+            return
+        ledger.ok(token, version_of(info.version))
+        ledger.learned(f"{BUCKET}/{name}", version_of(info.version))
 
     async def _walks(self, client: Cluster) -> None:
         opened = client._opened
