@@ -133,6 +133,8 @@ class Buckets:
             )
         if not empty:
             raise Conflict(f"bucket {bucket} is not empty", reason="BUCKET_NOT_EMPTY")
+        if end.code == Code.NO_SUCH:  # somebody else's deletion was faster
+            raise NotFound(f"there is no bucket {bucket}", reason="NO_SUCH_BUCKET")
         _require_ok(end, f"delete bucket {bucket}")
         await self._directory.refetch_settings()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from replicast.sim.addition_faults import ADDITION_KINDS
+from replicast.sim.bucket_faults import BUCKET_KINDS
 from replicast.sim.chunk_faults import CHUNK_KINDS
 from replicast.sim.cluster import SimCluster, Unit
 from replicast.sim.disk_faults import DISK_KINDS
@@ -288,4 +289,5 @@ KINDS: dict[str, Harm] = {
     **ROW_KINDS,
     **ADDITION_KINDS,
     **CHUNK_KINDS,
+    **BUCKET_KINDS,
 }

@@ -53,8 +53,10 @@ class FinalReads:
             self._told.setdefault(one.key, {})[one.result] = None  # type: ignore[index]
 
     async def _name(self, key: str) -> None:
-        name = key.partition("/")[2]
-        await self._ask(key, "get", None, lambda: self._client.read(BUCKET, name))
+        bucket, _, name = key.partition("/")
+        await self._ask(key, "get", None, lambda: self._client.read(bucket, name))
+        if bucket != BUCKET:
+            return  # its versions went with the bucket, if that was removed and made anew
         if not await list_versions(self._ledger, OPERATOR, self._client, name):
             self._ledger.world.fail(
                 f"{key}: its versions cannot be listed in the end", checker="durability"

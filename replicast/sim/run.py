@@ -23,7 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Any
 
 from replicast.buggify import choosing
 from replicast.embed import Cluster
@@ -320,7 +320,14 @@ class _Run:
         def damaged(index: int) -> bool:
             return self._cluster.damage.hit(opened.initiator.table.host_of(index))
 
-        async for found in Walk(opened.initiator, opened.objects).repair(BUCKET):
+        for bucket in await client.list_buckets():
+            await self._repair_bucket(opened, bucket, damaged)
+            await self._verify_bucket(opened, bucket)
+
+    async def _repair_bucket(
+        self, opened: Any, bucket: str, damaged: Callable[[int], bool]
+    ) -> None:
+        async for found in Walk(opened.initiator, opened.objects).repair(bucket):
             if isinstance(found, NameFinding):
                 self._check_bad(found.copies, ("corrupt",), damaged)
             elif isinstance(found, ChunkFinding):
@@ -328,7 +335,9 @@ class _Run:
                 self._check_counted(found, opened.initiator.table)
             elif isinstance(found, WalkError) or found.action != "restored":
                 self._not_durable(f"repair: {found}")
-        async for finding in Walk(opened.initiator, opened.objects).verify(BUCKET):
+
+    async def _verify_bucket(self, opened: Any, bucket: str) -> None:
+        async for finding in Walk(opened.initiator, opened.objects).verify(bucket):
             if isinstance(finding, ChunkFinding):
                 self._check_bad(finding.copies, ("corrupt", "missing"), lambda index: False)
                 if finding.hosts < finding.wanted:

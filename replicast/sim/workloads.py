@@ -154,6 +154,7 @@ class Seat:
 class Program:
     """One client program: runs until told to stop. Kinds of their own override step()."""
 
+    bucket = BUCKET
     prefix = "n"  # of the names that it works on
 
     def __init__(self, seat: Seat, plan: WorkloadPlan) -> None:
@@ -269,7 +270,7 @@ class Program:
         self, kind: str, name: str, argument: Any, work: Callable[[], Awaitable[bytes]]
     ) -> None:
         """A read of a whole object or version."""
-        ledger, key = self._ledger, f"{BUCKET}/{name}"
+        ledger, key = self._ledger, f"{self.bucket}/{name}"
         token = ledger.begin(self._number, key, kind, argument)
         try:
             ledger.ok(token, ledger.read(key, await work()))

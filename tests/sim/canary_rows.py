@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from . import canaries_buckets as buckets
 from . import canaries_chunks as chunks
 from . import canaries_control as control
 from . import canaries_names as names
@@ -84,6 +85,9 @@ ROWS = [
     Row(scenarios.promises_and_fences_forgotten, "linearizable", "moves", 1, None),
     Row(scenarios.stale_addition_counts, "replicas", "late", 1, None),
     Row(CANARIES["take_over_without_asking"], "replicas", "moves", 101, None),
+    Row(buckets.bucket_gone_is_final, "linearizable", "anew", 1, None),
+    Row(buckets.bucket_gone_is_listed, "linearizable", "anew", 1, None),
+    Row(buckets.bucket_unheard_of_is_gone, "linearizable", "anew", 1, None),
 ]
 
 # Another defence keeps these from doing harm alone; the others are planted with them above.

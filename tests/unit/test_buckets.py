@@ -201,6 +201,16 @@ def test_delete__lists_only_when_every_target_refuses_new_names(buckets, directo
     asyncio.run(run())
 
 
+def test_delete__somebody_else_was_faster(buckets, directory):
+    async def run() -> None:
+        await buckets.create("photos")
+        directory.codes = {BucketDeleteEnd: Code.NO_SUCH}
+        with pytest.raises(NotFound):
+            await buckets.delete("photos")
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("code", [Code.CONFLICT, Code.FULL, Code.NOT_FORMED])
 def test_commands__that_raft_does_not_take_now(buckets, directory, code):
     async def run() -> None:
