@@ -33,6 +33,9 @@ VOTERS = (1, 2, 3)
 GATEWAY, STRANGER = 9, 10
 KEYS = {node: make_key_pair() for node in (*TARGETS, GATEWAY, STRANGER)}
 CLUSTER = b"c" * 16
+BUCKET = cm.BucketCreate(
+    tenant="default", bucket="b", spread=8, inline_max_bytes=16384, created_ns=1, settings_floor=0
+)
 INIT = cm.ClusterInit(
     cluster_id=CLUSTER,
     segment_id=1,
@@ -199,16 +202,7 @@ def test_formation__all_targets_get_table_and_lease_and_gateways_buckets(
         gateway = cluster.clients[GATEWAY] = cluster.make_client(GATEWAY)
         await gateway.start()
         await gateway.wait_table(60)
-        made = await gateway.command(
-            cm.BucketCreate(
-                tenant="default",
-                bucket="b",
-                spread=8,
-                inline_max_bytes=16384,
-                created_ns=1,
-                settings_floor=0,
-            )
-        )
+        made = await gateway.command(BUCKET)
         assert (made.code, made.value) == (Code.OK, 1)
         await gateway.refetch_settings()
         assert gateway.buckets["default", "b"].state == BucketState.ACTIVE
@@ -266,16 +260,7 @@ def test_restart__state_and_tables_survive(tmp_path: Path) -> None:
         await until(lambda: all(h.valid(now_ns()) for h in cluster.holders.values()))
         gateway = cluster.clients[GATEWAY] = cluster.make_client(GATEWAY)
         await gateway.start()
-        await gateway.command(
-            cm.BucketCreate(
-                tenant="default",
-                bucket="b",
-                spread=8,
-                inline_max_bytes=16384,
-                created_ns=1,
-                settings_floor=0,
-            )
-        )
+        await gateway.command(BUCKET)
         await gateway.refetch_settings()
         assert gateway.buckets["default", "b"].incarnation == 1
         table = await gateway.wait_table()
