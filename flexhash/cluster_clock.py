@@ -7,6 +7,10 @@ operations with it. A majority of wrong clocks would mislead everybody.
 Answers that took longer than ROUND_TRIP_NS_MAX say too little; a voter counts as long as it was
 heard within KEEP_NS. An even number of clocks has two in the middle: then that one counts which
 is nearer to what was believed before.
+
+What was heard of a voter may be old, and its clock set right since, while another's is set
+wrong: then most readings are wrong, though most clocks are right. So a step of more than
+STEP_NS is believed only when most voters have shown it since it was first seen.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from replicast.units import SECOND
 
 ROUND_TRIP_NS_MAX = 2 * SECOND
 KEEP_NS = 10 * SECOND
+STEP_NS = SECOND
 
 
 class ClusterClock:
@@ -23,6 +28,7 @@ class ClusterClock:
     def __init__(self) -> None:
         self.offset_ns: int | None = None  # the cluster's time of day minus our monotonic time
         self._heard: dict[int, tuple[int, int]] = {}  # by voter: when, offset
+        self._step_ns: int | None = None  # when a step was first seen that is not believed yet
 
     def heard(self, voter: int, sent_ns: int, now_ns: int, wall_ns: int) -> None:
         """A voter answered at `now_ns` what was asked at `sent_ns`: its clock showed `wall_ns`."""
@@ -30,10 +36,25 @@ class ClusterClock:
             return
         # It read its clock between our send and now; the middle is the best guess.
         self._heard[voter] = now_ns, wall_ns - (sent_ns + now_ns) // 2
-        offsets = sorted(o for at_ns, o in self._heard.values() if now_ns - at_ns <= KEEP_NS)
-        middle = [offsets[(len(offsets) - 1) // 2], offsets[len(offsets) // 2]]
+        kept = self._offsets(now_ns - KEEP_NS)
+        median_ns = self._median_ns(kept)
+        if self.offset_ns is None or abs(median_ns - self.offset_ns) <= STEP_NS:
+            self.offset_ns, self._step_ns = median_ns, None
+            return
+        if self._step_ns is None:
+            self._step_ns = now_ns
+        since = self._offsets(self._step_ns)
+        if 2 * len(since) > len(kept):
+            median_ns = self._median_ns(since)
+            if abs(median_ns - self.offset_ns) > STEP_NS:
+                self.offset_ns, self._step_ns = median_ns, None
+
+    def _offsets(self, since_ns: int) -> list[int]:
+        return sorted(offset for at_ns, offset in self._heard.values() if at_ns >= since_ns)
+
+    def _median_ns(self, offsets: list[int]) -> int:
+        middle = offsets[(len(offsets) - 1) // 2], offsets[len(offsets) // 2]
         before_ns = self.offset_ns
         if before_ns is None:
-            self.offset_ns = middle[0]
-        else:
-            self.offset_ns = min(middle, key=lambda offset_ns: abs(offset_ns - before_ns))
+            return middle[0]
+        return min(middle, key=lambda offset_ns: abs(offset_ns - before_ns))

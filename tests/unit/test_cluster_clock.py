@@ -39,6 +39,41 @@ def test_of_two_the_one_that_was_believed_before(wrong: int) -> None:
     assert clock.offset_ns == 0
 
 
+def test_one_clock_after_the_other__what_was_heard_of_the_first_is_old() -> None:
+    """Never more than one of three is wrong, but two of three readings are."""
+    clock = ClusterClock()
+    for voter in range(3):
+        clock.heard(voter, 0, 0, 0)
+    clock.heard(2, 1 * SECOND, 1 * SECOND, 1 * SECOND + HOUR)
+    clock.heard(1, 2 * SECOND, 2 * SECOND, 2 * SECOND + 2 * HOUR)  # the last one is right again
+    assert clock.offset_ns == 0
+    clock.heard(0, 2 * SECOND, 2 * SECOND, 2 * SECOND)
+    assert clock.offset_ns == 0
+    clock.heard(2, 2 * SECOND, 2 * SECOND, 2 * SECOND)
+    assert clock.offset_ns == 0
+
+
+def test_a_step_of_most_clocks_is_believed_when_most_have_shown_it_since() -> None:
+    clock = ClusterClock()
+    believed = []
+    for voter in range(5):
+        clock.heard(voter, 0, 0, 0)
+    for voter in range(5):
+        now_ns = SECOND + voter
+        clock.heard(voter, now_ns, now_ns, now_ns + HOUR)
+        believed.append(clock.offset_ns)
+    assert believed == [0, 0, 0, 0, HOUR]  # three of five show it at the third; since, at the fifth
+
+
+@pytest.mark.parametrize("voters", [1, 2, 3])
+def test_a_step_of_all_clocks_is_believed_within_two_rounds(voters: int) -> None:
+    clock = ClusterClock()
+    for now in (0, SECOND, 2 * SECOND):
+        for voter in range(voters):
+            clock.heard(voter, now, now, now + (HOUR if now else 0))
+    assert clock.offset_ns == HOUR
+
+
 def test_a_late_answer_says_nothing() -> None:
     clock = ClusterClock()
     clock.heard(0, 0, ROUND_TRIP_NS_MAX + 1, HOUR)
