@@ -10,7 +10,8 @@ is nearer to what was believed before.
 
 What was heard of a voter may be old, and its clock set right since, while another's is set
 wrong: then most readings are wrong, though most clocks are right. So a step of more than
-STEP_NS is believed only when most voters have shown it since it was first seen.
+STEP_NS is believed only when most voters have shown it since it was first seen. Before most
+of them agreed for the first time there is nothing to hold on to: each answer counts at once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ STEP_NS = SECOND
 class ClusterClock:
     """Kept by every follower of the control plane; offsets are to its own monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, voter_count: int) -> None:
+        self._voter_count = voter_count
+        self._firm = False  # most voters agreed with what is believed
         self.offset_ns: int | None = None  # the cluster's time of day minus our monotonic time
         self._heard: dict[int, tuple[int, int]] = {}  # by voter: when, offset
         self._step_ns: int | None = None  # when a step was first seen that is not believed yet
@@ -38,16 +41,21 @@ class ClusterClock:
         self._heard[voter] = now_ns, wall_ns - (sent_ns + now_ns) // 2
         kept = self._offsets(now_ns - KEEP_NS)
         median_ns = self._median_ns(kept)
-        if self.offset_ns is None or abs(median_ns - self.offset_ns) <= STEP_NS:
+        if not self._firm or self.offset_ns is None or self._near(median_ns):
             self.offset_ns, self._step_ns = median_ns, None
+            agreed = sum(map(self._near, kept))
+            self._firm = self._firm or 2 * agreed > self._voter_count
             return
         if self._step_ns is None:
             self._step_ns = now_ns
         since = self._offsets(self._step_ns)
         if 2 * len(since) > len(kept):
             median_ns = self._median_ns(since)
-            if abs(median_ns - self.offset_ns) > STEP_NS:
+            if not self._near(median_ns):
                 self.offset_ns, self._step_ns = median_ns, None
+
+    def _near(self, offset_ns: int) -> bool:
+        return self.offset_ns is not None and abs(offset_ns - self.offset_ns) <= STEP_NS
 
     def _offsets(self, since_ns: int) -> list[int]:
         return sorted(offset for at_ns, offset in self._heard.values() if at_ns >= since_ns)

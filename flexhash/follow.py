@@ -89,7 +89,7 @@ class Follower:
         self.node_id = node_id
         self.voters = voters
         self.holder = holder
-        self.clock = ClusterClock()
+        self.clock = ClusterClock(len(voters))
         self.table = table
         self.settings = SettingsFollower()
         self.vouched: tuple[bytes, ...] | None = None  # no renewal before the owner says

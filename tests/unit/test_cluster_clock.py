@@ -11,7 +11,7 @@ HOUR = 3600 * SECOND
 
 
 def offset_after(*offsets_ns: int) -> int | None:
-    clock = ClusterClock()
+    clock = ClusterClock(max(1, len(offsets_ns)))
     for voter, offset_ns in enumerate(offsets_ns):
         clock.heard(voter, 0, 2, 1 + offset_ns)
     return clock.offset_ns
@@ -29,9 +29,20 @@ def test_one_wrong_clock_of_three_misleads_nobody(place: int, wrong: int) -> Non
     assert offset_after(*offsets) in (SECOND, 2 * SECOND, 3 * SECOND)
 
 
+@pytest.mark.parametrize("place", range(5))
+def test_right_when_most_were_heard__whoever_was_first(place: int) -> None:
+    """A gateway that has just started must not wait for a second answer of everybody."""
+    for wrong in range(5):
+        for other in range(5):
+            offsets = [SECOND] * 5
+            offsets[wrong], offsets[other] = HOUR, -HOUR
+            turned = offsets[place:] + offsets[:place]
+            assert offset_after(*turned) == SECOND
+
+
 @pytest.mark.parametrize("wrong", [HOUR, -HOUR])
 def test_of_two_the_one_that_was_believed_before(wrong: int) -> None:
-    clock = ClusterClock()
+    clock = ClusterClock(3)
     for voter in range(3):
         clock.heard(voter, 0, 0, 0)
     clock.heard(0, KEEP_NS, KEEP_NS, KEEP_NS)
@@ -41,7 +52,7 @@ def test_of_two_the_one_that_was_believed_before(wrong: int) -> None:
 
 def test_one_clock_after_the_other__what_was_heard_of_the_first_is_old() -> None:
     """Never more than one of three is wrong, but two of three readings are."""
-    clock = ClusterClock()
+    clock = ClusterClock(3)
     for voter in range(3):
         clock.heard(voter, 0, 0, 0)
     clock.heard(2, 1 * SECOND, 1 * SECOND, 1 * SECOND + HOUR)
@@ -54,7 +65,7 @@ def test_one_clock_after_the_other__what_was_heard_of_the_first_is_old() -> None
 
 
 def test_a_step_of_most_clocks_is_believed_when_most_have_shown_it_since() -> None:
-    clock = ClusterClock()
+    clock = ClusterClock(5)
     believed = []
     for voter in range(5):
         clock.heard(voter, 0, 0, 0)
@@ -67,7 +78,7 @@ def test_a_step_of_most_clocks_is_believed_when_most_have_shown_it_since() -> No
 
 @pytest.mark.parametrize("voters", [1, 2, 3])
 def test_a_step_of_all_clocks_is_believed_within_two_rounds(voters: int) -> None:
-    clock = ClusterClock()
+    clock = ClusterClock(voters)
     for now in (0, SECOND, 2 * SECOND):
         for voter in range(voters):
             clock.heard(voter, now, now, now + (HOUR if now else 0))
@@ -75,12 +86,12 @@ def test_a_step_of_all_clocks_is_believed_within_two_rounds(voters: int) -> None
 
 
 def test_a_late_answer_says_nothing() -> None:
-    clock = ClusterClock()
+    clock = ClusterClock(3)
     clock.heard(0, 0, ROUND_TRIP_NS_MAX + 1, HOUR)
     assert clock.offset_ns is None
 
 
 def test_the_middle_of_the_round_trip_counts() -> None:
-    clock = ClusterClock()
+    clock = ClusterClock(3)
     clock.heard(0, 0, 2 * SECOND, 7 * SECOND)
     assert clock.offset_ns == 6 * SECOND
