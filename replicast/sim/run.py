@@ -23,13 +23,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO
 
 from replicast.buggify import choosing
 from replicast.embed import Cluster
 from replicast.errors import Conflict, ReplicastError, Unavailable
 from replicast.flexhash.raft import clock
 from replicast.flexhash.table import Table
+from replicast.gateway.open import OpenedInitiator
 from replicast.gateway.walk import ChunkFinding, CopyFinding, NameFinding, Walk, WalkError
 from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, OPERATOR, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
@@ -325,7 +326,7 @@ class _Run:
             await self._verify_bucket(opened, bucket)
 
     async def _repair_bucket(
-        self, opened: Any, bucket: str, damaged: Callable[[int], bool]
+        self, opened: OpenedInitiator, bucket: str, damaged: Callable[[int], bool]
     ) -> None:
         async for found in Walk(opened.initiator, opened.objects).repair(bucket):
             if isinstance(found, NameFinding):
@@ -336,7 +337,7 @@ class _Run:
             elif isinstance(found, WalkError) or found.action != "restored":
                 self._not_durable(f"repair: {found}")
 
-    async def _verify_bucket(self, opened: Any, bucket: str) -> None:
+    async def _verify_bucket(self, opened: OpenedInitiator, bucket: str) -> None:
         async for finding in Walk(opened.initiator, opened.objects).verify(bucket):
             if isinstance(finding, ChunkFinding):
                 self._check_bad(finding.copies, ("corrupt", "missing"), lambda index: False)

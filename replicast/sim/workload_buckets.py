@@ -15,7 +15,6 @@ from replicast.errors import ConditionFailed, Conflict, NotFound
 from replicast.sim.models import REFUSED
 from replicast.sim.workloads import LATER, Program
 
-BUCKET_ANEW = "anew"
 LISTER, READER = 0, 1  # do nothing else: other operations soon hear that a bucket is gone, and
 # a LIST waits for every row, also for one whose leader has not heard of the bucket
 
@@ -23,14 +22,14 @@ LISTER, READER = 0, 1  # do nothing else: other operations soon hear that a buck
 class Buckets(Program):
     """See the module header."""
 
-    bucket = BUCKET_ANEW
+    bucket = "anew"
     prefix = "r"
 
     async def step(self) -> None:
         if self._number == LISTER:
             await self.list_names()
         elif self._number == READER:
-            await self._get(f"{self.prefix}0")
+            await self._read(f"{self.prefix}0")
         else:
             steps: list[tuple[Callable[[], Awaitable[None]], int]] = [
                 (self.put, 5),
@@ -50,10 +49,10 @@ class Buckets(Program):
 
     async def _put_anew(self, kind: str, **condition: str) -> None:
         ledger, name, value = self._ledger, self._name(), self._value()
-        token = ledger.begin(self._number, f"{BUCKET_ANEW}/{name}", kind, value)
+        token = ledger.begin(self._number, f"{self.bucket}/{name}", kind, value)
         data = ledger.values[value]
         try:
-            await self._client.put(BUCKET_ANEW, name, data, **condition)  # type: ignore[arg-type]
+            await self._client.put(self.bucket, name, data, **condition)  # type: ignore[arg-type]
             ledger.ok(token, None)
         except ConditionFailed:
             ledger.ok(token, REFUSED)
@@ -63,17 +62,11 @@ class Buckets(Program):
         except LATER as error:
             ledger.unknown(token, error)
 
-    async def get(self) -> None:
-        await self._get(self._name())
-
-    async def _get(self, name: str) -> None:
-        await self._ask("get", name, None, lambda: self._client.read(BUCKET_ANEW, name))
-
     async def list_names(self) -> None:
         ledger = self._ledger
-        token = ledger.begin(self._number, f"{BUCKET_ANEW}/", "list", "")
+        token = ledger.begin(self._number, f"{self.bucket}/", "list", "")
         try:
-            ledger.ok(token, [info.name async for info in self._client.list(BUCKET_ANEW)])  # type: ignore[union-attr]
+            ledger.ok(token, [info.name async for info in self._client.list(self.bucket)])  # type: ignore[union-attr]
         except NotFound:
             ledger.ok(token, [])
         except LATER as error:
@@ -82,7 +75,7 @@ class Buckets(Program):
     async def make(self) -> None:
         """It may be there already."""
         with contextlib.suppress(Conflict, *LATER):
-            await self._client.create_bucket(BUCKET_ANEW)
+            await self._client.create_bucket(self.bucket)
 
     async def remove(self) -> None:
         """Delete all names, then the bucket, and often make it again at once."""
@@ -91,15 +84,15 @@ class Buckets(Program):
         for name in names:
             await self._delete_anew(name)
         tokens = [
-            ledger.begin(self._number, f"{BUCKET_ANEW}/{name}", "get", None) for name in names
+            ledger.begin(self._number, f"{self.bucket}/{name}", "get", None) for name in names
         ]
         try:
-            await self._client.delete_bucket(BUCKET_ANEW)
+            await self._client.delete_bucket(self.bucket)
         except (Conflict, NotFound, *LATER) as error:
             for token in tokens:
                 ledger.fail(token, error)
             return
-        ledger.world.note("client", "bucket removed", bucket=BUCKET_ANEW)
+        ledger.world.note("client", "bucket removed", bucket=self.bucket)
         for token in tokens:
             ledger.ok(token, None)
         if self._rng.random() < 0.5:
@@ -107,9 +100,9 @@ class Buckets(Program):
 
     async def _delete_anew(self, name: str) -> None:
         ledger = self._ledger
-        token = ledger.begin(self._number, f"{BUCKET_ANEW}/{name}", "delete", None)
+        token = ledger.begin(self._number, f"{self.bucket}/{name}", "delete", None)
         try:
-            await self._client.delete(BUCKET_ANEW, name)
+            await self._client.delete(self.bucket, name)
             ledger.ok(token, None)
         except NotFound:
             ledger.ok(token, REFUSED)

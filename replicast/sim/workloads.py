@@ -233,13 +233,13 @@ class Program:
         self, name: str, value: str, source: Source | None = None, **condition: str
     ) -> Version:
         data = self._ledger.values[value] if source is None else source
-        info = await self._client.put(BUCKET, name, data, **condition)  # type: ignore[arg-type]
+        info = await self._client.put(self.bucket, name, data, **condition)  # type: ignore[arg-type]
         self._ledger.by_etag[info.etag] = value
         return version_of(info.version)
 
     async def _delete(self, name: str) -> None:
         async def delete() -> Version:
-            return version_of((await self._client.delete(BUCKET, name)).version)
+            return version_of((await self._client.delete(self.bucket, name)).version)
 
         await self._write("delete", name, None, delete)
 
@@ -249,7 +249,7 @@ class Program:
     async def _write(
         self, kind: str, name: str, argument: Any, work: Callable[[], Awaitable[Any]]
     ) -> None:
-        ledger, key = self._ledger, f"{BUCKET}/{name}"
+        ledger, key = self._ledger, f"{self.bucket}/{name}"
         token = ledger.begin(self._number, key, kind, argument)
         try:
             result = await work()
@@ -264,7 +264,7 @@ class Program:
             ledger.world.fail(f"{kind} {key}: {error}", checker="bytes")
 
     async def _read(self, name: str) -> None:
-        await self._ask("get", name, None, lambda: self._client.read(BUCKET, name))
+        await self._ask("get", name, None, lambda: self._client.read(self.bucket, name))
 
     async def _ask(
         self, kind: str, name: str, argument: Any, work: Callable[[], Awaitable[bytes]]
@@ -283,10 +283,10 @@ class Program:
 
     async def _head(self, name: str) -> tuple[str, str] | None:
         """(ETag, value) of the newest version, when there is one that we know."""
-        ledger, key = self._ledger, f"{BUCKET}/{name}"
+        ledger, key = self._ledger, f"{self.bucket}/{name}"
         token = ledger.begin(self._number, key, "head", None)
         try:
-            etag = (await self._client.stat(BUCKET, name)).etag
+            etag = (await self._client.stat(self.bucket, name)).etag
         except NotFound:
             ledger.ok(token, None)
             return None
