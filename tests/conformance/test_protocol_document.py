@@ -1,4 +1,4 @@
-"""docs/protocol.md lists every message and every refusal as declared.
+"""docs/protocol.md lists every message and refusal as declared, docs/formats.md the manifests.
 
 `REPLICAST_GOLDEN=write pytest tests/conformance` writes the lists anew.
 """
@@ -9,12 +9,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from replicast.wire.documents import ChunkManifest, ManifestBody
 from replicast.wire.messages import MESSAGES
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Kind, Message, Struct
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
-START, END = "<!-- messages: generated -->", "<!-- end of messages -->"
+DOCS = Path(__file__).parents[2] / "docs"
 SECTIONS = {
     "Between endpoints (UDP, 1-9)": range(1, 10),
     "Chunks (UDP, 10-39)": range(10, 40),
@@ -63,35 +63,51 @@ def entry(title: str, cls: type[Struct]) -> list[str]:
     return [f"- {title}: {text}  ", f"  {fields or 'no fields'}"]
 
 
+def listed(classes: list[type[Message]]) -> list[str]:
+    """Entries of messages, then of the records inside them."""
+    structs: dict[str, type[Struct]] = {}
+    lines = []
+    for cls in classes:
+        lines += entry(f"**{cls.TYPE} {cls.NAME}**", cls)
+        structs_of(cls, structs)
+    if structs:
+        lines += ["", "Records inside them:", ""]
+    for name, nested in structs.items():
+        lines += entry(f"`{name}`", nested)
+    return lines
+
+
 def messages_text() -> str:
     lines = []
     for section, numbers in SECTIONS.items():
         classes: list[type[Message]] = [MESSAGES[n] for n in numbers if n in MESSAGES]
-        if not classes:
-            continue
-        structs: dict[str, type[Struct]] = {}
-        lines += ["", f"### {section}", ""]
-        for cls in classes:
-            lines += entry(f"**{cls.TYPE} {cls.NAME}**", cls)
-            structs_of(cls, structs)
-        if structs:
-            lines += ["", "Records inside them:", ""]
-        for name, nested in structs.items():
-            lines += entry(f"`{name}`", nested)
+        if classes:
+            lines += ["", f"### {section}", "", *listed(classes)]
     return "\n".join([*lines, ""])
 
 
-def test_document__lists_the_messages_as_declared() -> None:
-    text = DOCUMENT.read_text()
-    before, rest = text.split(START)
-    listed, after = rest.split(END)
+def check_list(document: str, what: str, text: str) -> None:
+    """Between its marks the document has this text."""
+    path = DOCS / document
+    start, end = f"<!-- {what}: generated -->", f"<!-- end of {what} -->"
+    before, rest = path.read_text().split(start)
+    held, after = rest.split(end)
     if os.environ.get("REPLICAST_GOLDEN") == "write":
-        listed = messages_text()
-        DOCUMENT.write_text(before + START + "\n" + listed + "\n" + END + after)
-    assert listed.strip() == messages_text().strip()
+        held = text
+        path.write_text(before + start + "\n" + text + "\n" + end + after)
+    assert held.strip() == text.strip()
+
+
+def test_document__lists_the_messages_as_declared() -> None:
+    check_list("protocol.md", "messages", messages_text())
+
+
+def test_document__lists_the_manifests_as_declared() -> None:
+    text = "\n".join(["", *listed([ManifestBody, ChunkManifest]), ""])
+    check_list("formats.md", "manifests", text)
 
 
 def test_document__lists_the_refusals_as_declared() -> None:
-    text = DOCUMENT.read_text()
+    text = (DOCS / "protocol.md").read_text()
     for reason in Reason:
         assert f"| {reason.value} | {reason.name} |" in text
