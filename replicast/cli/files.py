@@ -15,11 +15,12 @@ import stat
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from replicast.cli.file_attributes import restore
 from replicast.errors import InvalidRequest
 from replicast.units import MIB
 
@@ -161,8 +162,11 @@ def destination(target: str, name: str) -> Path:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file that becomes `path` when all went well: never a half file under that name."""
+def writing(path: Path, metadata: Mapping[str, str] | None = None) -> Iterator[BinaryIO]:
+    """A file that becomes `path` when all went well: never a half file under that name.
+
+    What `metadata` says at the end of its mode and time of change, a regular file gets.
+    """
     path = Path(os.path.realpath(path))  # through a link, as with every other way of writing
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
@@ -174,7 +178,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            restore(file, metadata or {}, default_mode=0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
+from replicast.cli.file_attributes import attributes_of
 from replicast.cli.files import (
     STANDARD,
     blocks_of,
@@ -92,8 +94,9 @@ def put(
 ) -> None:
     """Store the file SOURCE ("-": standard input) as TARGET, which is BUCKET/NAME.
 
-    A TARGET that ends in "/" takes the file's own name. With -r, links to files are
-    followed; links to folders and empty folders are left out and named.
+    A TARGET that ends in "/" takes the file's own name. -r keeps paths below SOURCE, modes
+    and times of change. With it, links to files are followed; links to folders and empty
+    folders are left out and named.
     """
 
     async def work() -> None:
@@ -123,7 +126,13 @@ def _base(prefix: str) -> str:
 
 
 async def _put_file(
-    api: ApiConnection, source: str, bucket: str, name: str, if_absent: bool, progress: Progress
+    api: ApiConnection,
+    source: str,
+    bucket: str,
+    name: str,
+    if_absent: bool,
+    progress: Progress,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     progress.expect(source_size(source))
     answer = await api.one(
@@ -131,6 +140,7 @@ async def _put_file(
         progress.counted(blocks_of(source)),
         bucket=bucket,
         name=name,
+        metadata=metadata,
         if_none_match="*" if if_absent else None,
     )
     progress.stored(answer)
@@ -146,7 +156,9 @@ async def _put_tree(
     p.expect(sum(path.stat().st_size for path in files))
 
     async def one(api: ApiConnection, item: tuple[Path, str]) -> None:
-        await _put_file(api, str(item[0]), bucket, item[1], if_absent, p)
+        path, name = item
+        metadata = attributes_of(path.stat())
+        await _put_file(api, str(path), bucket, name, if_absent, p, metadata)
 
     await _in_parallel(context, items, one)
 
@@ -191,7 +203,8 @@ def get(
 ) -> None:
     """Fetch SOURCE (BUCKET/NAME) into the file or folder TARGET ("-": standard output).
 
-    A file that is there already is replaced when the whole object has arrived.
+    A file that is there already is replaced when the whole object has arrived. It gets
+    the mode and time of change that put -r stored.
     """
 
     async def work() -> None:
@@ -228,20 +241,25 @@ def cat(context: click.Context, source: str) -> None:
 
 async def _stream(
     api: ApiConnection, bucket: str, name: str, out: BinaryIO, progress: Progress
-) -> None:
+) -> dict[str, str]:
+    """Returns the object's metadata."""
+    metadata: dict[str, str] = {}
     async for answer in api.request("get", bucket=bucket, name=name):
         if isinstance(answer, dict):
+            metadata = answer["metadata"]
             progress.expect(answer["size_bytes"])
         else:
             out.write(answer)
             progress.moved(len(answer))
+    return metadata
 
 
 async def _get_file(
     api: ApiConnection, bucket: str, name: str, path: Path, progress: Progress
 ) -> None:
-    with writing(path) as file:
-        await _stream(api, bucket, name, file, progress)
+    metadata: dict[str, str] = {}
+    with writing(path, metadata) as file:
+        metadata.update(await _stream(api, bucket, name, file, progress))
 
 
 async def _get_tree(

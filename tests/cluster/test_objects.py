@@ -106,6 +106,38 @@ def test_tree(cluster, bucket, data, tmp_path):
     assert cluster.out("ls", bucket) == b"tree2\n"
 
 
+def test_tree__modes_and_times_come_back(cluster, bucket, data, tmp_path):
+    source, target = tmp_path / "tree", tmp_path / "out"
+    (source / "bin").mkdir(parents=True)
+    for number, mode in enumerate((0o755, 0o640, 0o600, 0o666, 0o444)):
+        path = source / "bin" / f"f{number}"
+        path.write_bytes(data(number * 60_000))
+        path.chmod(mode)
+        os.utime(path, ns=(0, 1_111_111_111_111_111_111 * (-1 if number == 1 else 1) + number))
+    (source / "link").symlink_to("bin/f0")  # stored as the file that it leads to
+    cluster.run("put", "-q", "-r", source, f"{bucket}/tree")
+    cluster.run("get", "-q", "-r", f"{bucket}/tree", target)
+    cluster.run("get", "-q", f"{bucket}/tree/bin/f0", tmp_path / "one")
+    pairs = [(source / "bin" / f"f{n}", target / "bin" / f"f{n}") for n in range(5)]
+    pairs += [(source / "bin/f0", target / "link"), (source / "bin/f0", tmp_path / "one")]
+    for ours, theirs in pairs:
+        assert theirs.read_bytes() == ours.read_bytes()
+        assert theirs.stat().st_mode == ours.stat().st_mode
+        assert theirs.stat().st_mtime_ns == ours.stat().st_mtime_ns
+    known = json.loads(cluster.out("stat", "--json", f"{bucket}/tree/bin/f0"))["metadata"]
+    assert known == {"mode": "0755", "mtime": "1111111111.111111111"}
+
+
+def test_tree__what_is_neither_file_nor_folder_is_named_and_nothing_stored(
+    cluster, bucket, tmp_path
+):
+    (tmp_path / "a").write_bytes(b"x")
+    os.mkfifo(tmp_path / "queue")
+    text = cluster.error("put", "-r", tmp_path, f"{bucket}/t", code=2)
+    assert "queue is not a regular file" in text
+    assert cluster.out("ls", bucket) == b""
+
+
 def test_tree__a_name_that_is_not_utf_8_is_named_and_nothing_stored(cluster, bucket, tmp_path):
     for name in (b"a", b"bad\xff"):
         (tmp_path / os.fsdecode(name)).write_bytes(b"x")
