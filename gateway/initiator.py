@@ -122,7 +122,7 @@ class UdpInitiator:
             task.cancel()
         for future in self._futures.values():
             if not future.done():
-                future.set_exception(_closed())
+                future.set_exception(_closed(uncertain=True))
         # What is queued there ends soon; cancelled, it would look as if its caller had given up.
         self._hashers.shutdown(wait=False)
 
@@ -453,5 +453,6 @@ class UdpInitiator:
         self._pump()
 
 
-def _closed() -> Unavailable:
-    return Unavailable("the connection to the cluster is closed", reason="CLOSED")
+def _closed(*, uncertain: bool = False) -> Unavailable:
+    text = "the connection to the cluster is closed"
+    return Unavailable(text, reason="CLOSED", uncertain=uncertain)

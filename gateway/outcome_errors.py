@@ -53,7 +53,11 @@ def name_error(event: NameFailed, request: Message | None) -> ReplicastError:
         Reason.UNAUTHORIZED: Unauthorized("this gateway may not do that"),
     }
     yet = "; it may yet take effect" if event.uncertain else ""
-    other = Unavailable(f"{event.reason.name}: {event.detail}{yet}", reason=event.reason.name)
+    other = Unavailable(
+        f"{event.reason.name}: {event.detail}{yet}",
+        reason=event.reason.name,
+        uncertain=event.uncertain,
+    )
     if event.uncertain and event.reason is Reason.NO_SUCH_BUCKET:
         return other  # an earlier attempt may have been ordered before the bucket went
     return texts.get(event.reason, other)

@@ -43,9 +43,17 @@ class InvalidRequest(ReplicastError):
 
 
 class Unavailable(ReplicastError):
-    """Not now: too few members are up, or nobody answered in time. Retry later."""
+    """Not now: too few members are up, or nobody answered in time. Retry later.
+
+    `uncertain`: a write was on its way; it may have taken effect, or may yet. Read before you
+    repeat one that must not happen twice, or give it a condition.
+    """
 
     reason = "UNAVAILABLE"
+
+    def __init__(self, message: str, *, reason: str | None = None, uncertain: bool = False) -> None:
+        super().__init__(message, reason=reason)
+        self.uncertain = uncertain
 
 
 class NoSpace(ReplicastError):

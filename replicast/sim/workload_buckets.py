@@ -66,7 +66,7 @@ class Buckets(Program):
         ledger = self._ledger
         token = ledger.begin(self._number, f"{self.bucket}/", "list", "")
         try:
-            ledger.ok(token, [info.name async for info in self._client.list(self.bucket)])  # type: ignore[union-attr]
+            ledger.ok(token, [info.name async for info in self._client.list(self.bucket)])
         except NotFound:
             ledger.ok(token, [])
         except LATER as error:

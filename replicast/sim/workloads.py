@@ -305,7 +305,7 @@ async def list_names(ledger: Ledger, number: int, client: Cluster, prefix: str) 
     """Client `number` asks for all names with a prefix."""
     token = ledger.begin(number, f"{BUCKET}/", "list", prefix)
     try:
-        found = [info.name async for info in client.list(BUCKET, prefix)]  # type: ignore[union-attr]
+        found = [info.name async for info in client.list(BUCKET, prefix)]
     except LATER as error:
         ledger.fail(token, error)
         return

@@ -43,7 +43,7 @@ LAYERS = {
     "target": {"target", "replicast", "flexhash", "native"},
     "gateway": {"gateway", "replicast", "flexhash", "native"},
 }
-ROOTS = ("replicast/cli/", "replicast/sim/", "replicast/embed.py")
+ROOTS = ("replicast/cli/", "replicast/sim/", "replicast/embed.py", "replicast/blocking.py")
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 500
 
