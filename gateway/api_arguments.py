@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from replicast.errors import InvalidRequest
-from replicast.gateway.objects import condition
+from replicast.gateway.conditions import condition
 from replicast.gateway.version_text import parse_version
 from replicast.wire.name_messages import Condition, VersionId
 
@@ -51,12 +51,12 @@ class Arguments:
             raise self._wrong("range", "[first, last]")
         return value[0], value[1]
 
-    def metadata(self) -> dict[str, str]:
-        """`metadata`: an object of strings (gateway/limits.py has their limits)."""
+    def metadata(self) -> dict[str, str] | None:
+        """`metadata`: an object of strings (gateway/limits.py has their limits); None: missing."""
         value = self._request.get("metadata")
         if value is not None and not isinstance(value, dict):
             raise self._wrong("metadata", "an object of strings")
-        return value or {}
+        return value
 
     def _wrong(self, field: str, wanted: str) -> InvalidRequest:
         return InvalidRequest(f"{self._request.get('op')}: `{field}` must be {wanted}")

@@ -52,6 +52,19 @@ def info_json(info: ObjectInfo) -> dict[str, Any]:
     }
 
 
+def _stored_json(info: ObjectInfo, report: PutReport) -> dict[str, Any]:
+    """A version that was just stored, and what that took."""
+    return info_json(info) | {
+        "chunks": report.chunks,
+        "chunks_deduplicated": report.chunks_deduplicated,
+        "sent_bytes": report.sent_bytes,
+        "stored_copies": report.stored_copies,
+        "inline": report.inline,
+        "copies": info.copies,
+        "short_of_copies": [chid.hex() for chid in report.short_of_copies],
+    }
+
+
 class ApiHandlers:
     """All handlers; `table()` is what ApiServer serves."""
 
@@ -65,6 +78,7 @@ class ApiHandlers:
             "bucket_list": self.bucket_list,
             "bucket_delete": self.bucket_delete,
             "put": self.put,
+            "copy": self.copy,
             "get": self.get,
             "stat": self.stat,
             "versions": self.versions,
@@ -99,18 +113,21 @@ class ApiHandlers:
             when=request.condition(),
             report=report,
         )
-        await reply.json(
-            info_json(info)
-            | {
-                "chunks": report.chunks,
-                "chunks_deduplicated": report.chunks_deduplicated,
-                "sent_bytes": report.sent_bytes,
-                "stored_copies": report.stored_copies,
-                "inline": report.inline,
-                "copies": info.copies,
-                "short_of_copies": [chid.hex() for chid in report.short_of_copies],
-            }
+        await reply.json(_stored_json(info, report))
+
+    async def copy(self, request: Arguments, upload: Upload, reply: Reply) -> None:
+        report = PutReport()
+        info = await self._objects.copy(
+            request.text("bucket"),
+            request.text("name"),
+            request.text("to_bucket"),
+            request.text("to_name"),
+            version=request.version(),
+            metadata=request.metadata(),
+            when=request.condition(),
+            report=report,
         )
+        await reply.json(_stored_json(info, report))
 
     async def get(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         span = request.range()

@@ -1,7 +1,7 @@
 """All chunk exchanges of one initiator, as one core: starts them, routes to them, times them.
 
 The gateway's shell and the simulator drive this; each put and get is a core of its
-own (put.py, small_put.py, get.py). Replies find theirs by the first 12 bytes
+own (put.py, small_put.py, hold.py, get.py). Replies find theirs by the first 12 bytes
 of the operation or transfer id, which are random per operation.
 
 Limits: OPERATIONS_MAX at a time.
@@ -17,6 +17,7 @@ from replicast.flexhash.table import Table
 from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext
 from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.get import ChunkFailed, ChunkRead, GetChunk
+from replicast.gateway.hold import HoldChunk
 from replicast.gateway.job import PutJob
 from replicast.gateway.put import PutChunk
 from replicast.gateway.small_put import SmallPut
@@ -43,7 +44,7 @@ class ChunkExchange(Outbox):
     def __init__(self, context: ChunkContext, table: Table) -> None:
         super().__init__()
         self._context, self._table = context, table
-        self._cores: dict[bytes, PutChunk | SmallPut | GetChunk] = {}
+        self._cores: dict[bytes, PutChunk | SmallPut | HoldChunk | GetChunk] = {}
         self._timers = Timers()
 
     # -- operations -------------------------------------------------------------------
@@ -67,6 +68,16 @@ class ChunkExchange(Outbox):
         self._cores[operation] = (SmallPut if small else PutChunk)(
             self._context, self._table, job=job, now_ns=now_ns
         )
+        self._collect(operation, now_ns)
+        return operation
+
+    def hold(
+        self, *, chid: bytes, hash_algorithm: int, size_bytes: int, deadline_ns: int, now_ns: int
+    ) -> bytes:
+        """Start a hold of a chunk that is stored already; ends in PutDone or PutFailed."""
+        operation = self._new_operation()
+        job = PutJob(chid, hash_algorithm, b"", size_bytes, operation, deadline_ns)
+        self._cores[operation] = HoldChunk(self._context, self._table, job=job, now_ns=now_ns)
         self._collect(operation, now_ns)
         return operation
 

@@ -108,7 +108,7 @@ class Copies:
 
 
 def count_done(counters: Counters, done: PutDone, path: str, elapsed_ns: int) -> None:
-    """The metrics of a finished put; `path` is immediate or negotiated."""
+    """The metrics of a finished put; `path` is immediate, negotiated or held."""
     counters.count("chunks_put", path)
     how = "deduplicated" if done.deduplicated else "sent"
     counters.count("chunk_put_bytes", how, by=done.size_bytes)

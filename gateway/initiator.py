@@ -171,13 +171,32 @@ class UdpInitiator:
             now_ns=now_ns,
             negotiate=negotiate,
         )
+        return self._placed(await self._chunk_outcome(operation))
+
+    async def hold_chunk(self, reference: Reference) -> ChunkPlaced:
+        """Hold a stored chunk on `copies` hosts, durable. No payload moves, unless it lies on fewer:
+        then it is read and put."""
+        self._fence()
+        now_ns = self._now_ns()
+        operation = self._chunks.hold(
+            chid=reference.chid,
+            hash_algorithm=reference.hash_algorithm,
+            size_bytes=reference.stored_bytes,
+            deadline_ns=now_ns + OPERATION_DEADLINE_NS,
+            now_ns=now_ns,
+        )
         event = await self._chunk_outcome(operation)
+        if isinstance(event, PutFailed):
+            return await self.put_chunk(await self.get_chunk(reference), negotiate=True)
+        return self._placed(event)
+
+    def _placed(self, event: Event) -> ChunkPlaced:
         if isinstance(event, PutFailed):
             raise put_error(event)
         assert isinstance(event, PutDone)
-        self._remember(chid, event.vdevs)
+        self._remember(event.chid, event.vdevs)
         return ChunkPlaced(
-            chid=chid,
+            chid=event.chid,
             size_bytes=event.size_bytes,
             copies=event.copies,
             vdevs=event.vdevs,

@@ -14,7 +14,7 @@ short or shifted bytes: it raises ManifestError instead.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from replicast.errors import ReplicastError
@@ -167,6 +167,11 @@ def overlapping(references: tuple[Reference, ...], start: int, end: int) -> tupl
 def metadata_of(body: ManifestBody) -> dict[str, str]:
     """User and system metadata as a dictionary."""
     return {item.key: item.value for item in body.metadata}
+
+
+def with_metadata(body: ManifestBody, metadata: Mapping[str, str]) -> bytes:
+    """The canonical bytes of the same content under this metadata."""
+    return encode(replace(body, metadata=_metadata_items(metadata)))
 
 
 def _metadata_items(metadata: Mapping[str, str]) -> tuple[MetadataItem, ...]:

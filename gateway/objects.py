@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from replicast.buggify import buggified
 from replicast.errors import InvalidRequest, NotFound, Unavailable
 from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
+from replicast.gateway.conditions import condition
+from replicast.gateway.copy_stream import HoldPipeline
 from replicast.gateway.initiation import Block, BucketView, Initiator, Source
 from replicast.gateway.limits import (
     DEFAULT_TENANT,
     check_after,
-    check_etag,
     check_metadata,
     check_name,
     check_prefix,
@@ -34,19 +35,14 @@ from replicast.gateway.manifest import (
     overlapping,
     parse_body,
     parse_chunk,
+    with_metadata,
 )
 from replicast.gateway.put_stream import PutPipeline, PutReport, cancel_all, cut
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.units import MIB
 from replicast.wire.documents import MANIFEST, ManifestBody, Reference
 from replicast.wire.name_messages import (
-    ALWAYS,
     DELETE_MARKER,
-    IF_ABSENT,
-    IF_ETAG,
-    IF_NOT_ETAG,
-    IF_PRESENT,
-    IF_VERSION,
     NO_VERSION,
     Condition,
     ListEntry,
@@ -99,30 +95,6 @@ class ObjectInfo:
         return self.version.time_ns
 
 
-def condition(
-    if_none_match: str | None = None,
-    if_match: str | None = None,
-    if_version: VersionId | None = None,
-) -> Condition:
-    """The wire condition: "*" or an ETag for if_none_match and if_match."""
-    given = [c for c in (if_none_match, if_match, if_version) if c is not None]
-    if len(given) > 1:
-        raise InvalidRequest("give one condition only")
-    if if_version is not None:
-        return Condition(kind=IF_VERSION, version=if_version, etag="")
-    if if_none_match is not None:
-        kind = IF_ABSENT if if_none_match == "*" else IF_NOT_ETAG
-        return Condition(kind=kind, version=NO_VERSION, etag=_etag(if_none_match))
-    if if_match is not None:
-        kind = IF_PRESENT if if_match == "*" else IF_ETAG
-        return Condition(kind=kind, version=NO_VERSION, etag=_etag(if_match))
-    return Condition(kind=ALWAYS, version=NO_VERSION, etag="")
-
-
-def _etag(text: str) -> str:
-    return "" if text == "*" else check_etag(text).strip('"')
-
-
 class Objects:
     """The operations on objects of one cluster."""
 
@@ -148,6 +120,51 @@ class Objects:
         report = report or PutReport()
         metadata = check_metadata(metadata or {})
         body = await self._put_body(record.inline_max_bytes, source, metadata, report)
+        return await self._commit(tenant, bucket, name, body, begun_ns, when, report, metadata)
+
+    async def copy(
+        self,
+        bucket: str,
+        name: str,
+        to_bucket: str,
+        to_name: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        version: VersionId = NO_VERSION,
+        metadata: Mapping[str, str] | None = None,
+        when: Condition | None = None,
+        report: PutReport | None = None,
+    ) -> ObjectInfo:
+        """Store a version anew under another name, without moving its bytes: every chunk is held
+        where it lies. `metadata`: in place of the source's. Otherwise as put()."""
+        await self._key(tenant, to_bucket, to_name)
+        begun_ns = self._initiator.wall_ns()
+        _, source = await self.head(bucket, name, tenant=tenant, version=version)
+        kept = metadata_of(source) if metadata is None else check_metadata(metadata)
+        report = report or PutReport()
+        report.logical_bytes, report.inline = source.logical_bytes, not source.references
+        pipeline = HoldPipeline(self._initiator, self._limits.put_pipeline, report)
+        try:
+            async for reference in self.all_references(source.references):
+                await pipeline.hold(reference)
+            await pipeline.finish()
+        finally:
+            await pipeline.close()
+        body = with_metadata(source, kept)
+        return await self._commit(tenant, to_bucket, to_name, body, begun_ns, when, report, kept)
+
+    async def _commit(
+        self,
+        tenant: str,
+        bucket: str,
+        name: str,
+        body: bytes,
+        begun_ns: int,
+        when: Condition | None,
+        report: PutReport,
+        metadata: dict[str, str],
+    ) -> ObjectInfo:
+        """The last step of a put: all chunks of the body are durable."""
         body_hash = content_hash(self._initiator.algorithm, body)
         reply = await self._named(
             tenant,

@@ -29,6 +29,16 @@ class PutReport:
     inline: bool = False
     short_of_copies: list[bytes] = field(default_factory=list)  # the first SHORT_CHUNKS_MAX
 
+    def add(self, placed: ChunkPlaced, copies: int) -> None:
+        """One chunk is durable; the policy wants `copies` of it."""
+        self.chunks += 1
+        self.sent_bytes += placed.sent_bytes
+        self.stored_copies += placed.stored_copies
+        self.chunks_deduplicated += placed.sent_bytes == 0
+        # Repair walks the whole version that names one: more than fit would tell it nothing.
+        if placed.copies < copies and len(self.short_of_copies) < SHORT_CHUNKS_MAX:
+            self.short_of_copies.append(placed.chid)
+
 
 class PutPipeline:
     """At most `width` chunks in flight; references are added in order of offset."""
@@ -62,32 +72,25 @@ class PutPipeline:
     async def _settle_oldest(self) -> None:
         placed = await self._tasks[0]
         self._tasks.popleft()
-        self._note(placed)
+        self._report.add(placed, self._copies)
         self._builder.add(
             payload_reference(
                 offset=self._builder.logical_bytes,
                 size_bytes=placed.size_bytes,
                 algorithm=self._initiator.algorithm,
                 chid=placed.chid,
-                copies=self._initiator.table.policy.copies,
+                copies=self._copies,
             )
         )
         await self._store_manifests()
 
+    @property
+    def _copies(self) -> int:
+        return self._initiator.table.policy.copies
+
     async def _store_manifests(self) -> None:
         for chunk in self._builder.take_chunks():
-            self._note(await self._initiator.put_chunk(chunk.data))
-
-    def _note(self, placed: ChunkPlaced) -> None:
-        report = self._report
-        report.chunks += 1
-        report.sent_bytes += placed.sent_bytes
-        report.stored_copies += placed.stored_copies
-        report.chunks_deduplicated += placed.sent_bytes == 0
-        short = placed.copies < self._initiator.table.policy.copies
-        # Repair walks the whole version that names one: more than fit would tell it nothing.
-        if short and len(report.short_of_copies) < SHORT_CHUNKS_MAX:
-            report.short_of_copies.append(placed.chid)
+            self._report.add(await self._initiator.put_chunk(chunk.data), self._copies)
 
 
 async def cut(source: Source, chunk_size_bytes: int) -> AsyncIterator[Block]:

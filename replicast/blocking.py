@@ -106,6 +106,34 @@ class Cluster:
             return self._thread.run(begin(data))
         return self._put_blocks(begin, _blocks(data))
 
+    def copy(
+        self,
+        bucket: str,
+        name: str,
+        to_bucket: str,
+        to_name: str,
+        *,
+        version: Version | None = None,
+        metadata: Mapping[str, str] | None = None,
+        if_none_match: str | None = None,
+        if_match: str | None = None,
+        report: PutReport | None = None,
+    ) -> ObjectInfo:
+        """As embed.Cluster.copy()."""
+        return self._thread.run(
+            self._cluster.copy(
+                bucket,
+                name,
+                to_bucket,
+                to_name,
+                version=version,
+                metadata=metadata,
+                if_none_match=if_none_match,
+                if_match=if_match,
+                report=report,
+            )
+        )
+
     def get(
         self,
         bucket: str,

@@ -22,9 +22,10 @@ from replicast.cli.find import find_cluster
 from replicast.config import load
 from replicast.errors import InvalidRequest, Unavailable
 from replicast.formation import load_cluster_file
+from replicast.gateway.conditions import condition
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.initiation import Block, Source
-from replicast.gateway.objects import ObjectInfo, condition
+from replicast.gateway.objects import ObjectInfo
 from replicast.gateway.open import OpenedInitiator, open_initiator
 from replicast.gateway.put_stream import PutReport
 from replicast.gateway.version_text import parse_version
@@ -107,6 +108,36 @@ class Cluster:
                 bucket,
                 name,
                 _source(data),
+                metadata=metadata,
+                when=condition(if_none_match, if_match),
+                report=report,
+            )
+        )
+
+    async def copy(
+        self,
+        bucket: str,
+        name: str,
+        to_bucket: str,
+        to_name: str,
+        *,
+        version: Version | None = None,
+        metadata: Mapping[str, str] | None = None,
+        if_none_match: str | None = None,
+        if_match: str | None = None,
+        report: PutReport | None = None,
+    ) -> ObjectInfo:
+        """Store an object under another name without moving its bytes; durable on return.
+
+        `metadata` takes the place of the source's; the conditions are about the new name.
+        """
+        return await self._write(
+            self._opened.objects.copy(
+                bucket,
+                name,
+                to_bucket,
+                to_name,
+                version=parse_version(version),
                 metadata=metadata,
                 when=condition(if_none_match, if_match),
                 report=report,

@@ -67,7 +67,7 @@ declare(
     "chunks_put",
     "counter",
     ("path",),
-    "Chunks durable on enough VDEVs: path immediate or negotiated.",
+    "Chunks durable on enough VDEVs: path immediate, negotiated, or held (a copy).",
 )
 declare(
     "chunk_put_bytes", "counter", ("how",), "Chunk bytes of finished puts: sent or deduplicated."

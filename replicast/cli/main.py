@@ -17,6 +17,7 @@ from replicast.native import IMPLEMENTATION
 
 MODULES = {
     "objects": ("bucket", "put", "get", "cat", "ls", "stat", "rm"),
+    "copies": ("cp", "mv"),
     "health": ("status", "flexhash", "verify", "repair"),
     "local": ("up", "down", "cluster", "logs", "config"),
     "sim": ("sim",),

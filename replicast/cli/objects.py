@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,16 +20,13 @@ from replicast.cli.files import (
     under,
     writing,
 )
-from replicast.cli.find import find_cluster
 from replicast.cli.progress import Progress
 from replicast.cli.run import gateway, run, split_target
 from replicast.cli.text import name_text, size_text, table_text, time_text
-from replicast.errors import InvalidRequest, NotFound
-from replicast.gateway.api_client import ApiConnection, connect_api
+from replicast.cli.trees import base, in_parallel, sizes_under
+from replicast.errors import InvalidRequest
+from replicast.gateway.api_client import ApiConnection
 from replicast.gateway.limits import check_name
-
-PARALLEL = 8
-
 
 # -- buckets --------------------------------------------------------------------------
 
@@ -103,7 +99,7 @@ def put(
         bucket, name = split_target(target, need_name=not recursive and not target.endswith("/"))
         with Progress(quiet=quiet) as progress:
             if recursive:
-                await _put_tree(context, Path(source), bucket, _base(name), if_absent, progress)
+                await _put_tree(context, Path(source), bucket, base(name), if_absent, progress)
             else:
                 if not name or name.endswith("/"):
                     name = _own_name(source, target, name)
@@ -118,11 +114,6 @@ def _own_name(source: str, target: str, folder: str) -> str:
     if source == STANDARD:
         raise InvalidRequest(f"{target!r}: standard input has no name of its own: give BUCKET/NAME")
     return folder + Path(source).name
-
-
-def _base(prefix: str) -> str:
-    """The prefix as a folder: "photos" means what is in it, not "photos2"."""
-    return prefix.rstrip("/") + "/" if prefix.strip("/") else ""
 
 
 async def _put_file(
@@ -160,7 +151,7 @@ async def _put_tree(
         metadata = attributes_of(path.stat())
         await _put_file(api, str(path), bucket, name, if_absent, p, metadata)
 
-    await _in_parallel(context, items, one)
+    await in_parallel(context, items, one)
 
 
 def _name_under(base: str, folder: Path, path: Path) -> str:
@@ -168,25 +159,6 @@ def _name_under(base: str, folder: Path, path: Path) -> str:
         return check_name(base + path.relative_to(folder).as_posix())
     except InvalidRequest as error:
         raise InvalidRequest(f"{str(path)!r}: {error}") from None
-
-
-async def _in_parallel(context: click.Context, items: list[Any], one: Any) -> None:
-    """`one(api, item)` for all items over a few connections; the first error ends all."""
-    place = find_cluster(context.find_root().params.get("cluster"))
-    todo = iter(items)
-
-    async def worker() -> None:
-        async with connect_api(place.api_socket) as api:
-            for item in todo:
-                await one(api, item)
-
-    workers = [asyncio.ensure_future(worker()) for _ in range(min(PARALLEL, len(items)))]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for task in workers:
-            task.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
 
 
 # -- get, cat -------------------------------------------------------------------------
@@ -211,7 +183,7 @@ def get(
         bucket, name = split_target(source, need_name=not recursive)
         with Progress(quiet=quiet or target == STANDARD) as progress:
             if recursive:
-                await _get_tree(context, bucket, _base(name), Path(target or "."), progress)
+                await _get_tree(context, bucket, base(name), Path(target or "."), progress)
                 return
             async with gateway(context) as api:
                 if target == STANDARD:
@@ -265,7 +237,7 @@ async def _get_file(
 async def _get_tree(
     context: click.Context, bucket: str, base: str, folder: Path, progress: Progress
 ) -> None:
-    sizes = await _sizes_under(context, bucket, base)
+    sizes = await sizes_under(context, bucket, base)
     items = [(name, under(folder, name[len(base) :])) for name in sizes]
     progress.expect(sum(sizes.values()))
 
@@ -274,19 +246,7 @@ async def _get_tree(
         path.parent.mkdir(parents=True, exist_ok=True)
         await _get_file(api, bucket, name, path, progress)
 
-    await _in_parallel(context, items, one)
-
-
-async def _sizes_under(context: click.Context, bucket: str, base: str) -> dict[str, int]:
-    """All names with the prefix and their sizes; raises NotFound when there are none."""
-    sizes: dict[str, int] = {}
-    async with gateway(context) as api:
-        async for answer in api.request("list", bucket=bucket, prefix=base):
-            assert isinstance(answer, dict)
-            sizes[answer["name"]] = answer["size_bytes"]
-    if not sizes:
-        raise NotFound(f"nothing under {bucket}/{base}", reason="NO_SUCH_NAME")
-    return sizes
+    await in_parallel(context, items, one)
 
 
 # -- ls, stat, rm ---------------------------------------------------------------------
@@ -390,12 +350,12 @@ def rm(context: click.Context, target: str, recursive: bool, quiet: bool) -> Non
                 await api.one("stat", bucket=bucket, name=name)
                 await api.one("delete", bucket=bucket, name=name)
             return
-        names = list(await _sizes_under(context, bucket, _base(name)))
+        names = list(await sizes_under(context, bucket, base(name)))
 
         async def one(api: ApiConnection, name: str) -> None:
             await api.one("delete", bucket=bucket, name=name)
 
-        await _in_parallel(context, names, one)
+        await in_parallel(context, names, one)
         if not quiet:
             click.echo(f"deleted {len(names)} name{'s' if len(names) > 1 else ''}", err=True)
 

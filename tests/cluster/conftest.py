@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,6 +163,14 @@ def cluster(cluster_factory: Callable[..., Cluster]) -> Iterator[Cluster]:
     made = cluster_factory()
     yield made
     _end(made)
+
+
+@pytest.fixture
+def bucket(cluster: Cluster, request: pytest.FixtureRequest) -> str:
+    """A bucket of the test's own."""
+    name = f"b{zlib.crc32(request.node.nodeid.encode())}"
+    cluster.run("bucket", "create", name)
+    return name
 
 
 @pytest.fixture(scope="session")

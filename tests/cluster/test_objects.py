@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import zlib
 
 import pytest
 
@@ -43,14 +42,6 @@ def cluster(request, cluster_factory):
     made.run("bucket", "create", "photos")
     yield made
     made.down()
-
-
-@pytest.fixture
-def bucket(cluster, request):
-    """A bucket of the test's own."""
-    name = f"b{zlib.crc32(request.node.nodeid.encode())}"
-    cluster.run("bucket", "create", name)
-    return name
 
 
 def test_put_get__all_sizes(cluster, bucket, data, tmp_path):

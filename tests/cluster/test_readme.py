@@ -81,7 +81,7 @@ def test_the_commands(cluster, tmp_path):
         for line in block(title).splitlines()
         if line.startswith("replicast ") and "logs -f" not in line
     ]
-    assert len(script) == 12
+    assert len(script) == 13
     # `bucket create` fails where the Python example has made the bucket.
     script[0] += "  || true"
     done = subprocess.run(

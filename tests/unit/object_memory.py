@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
-from replicast.errors import ConditionFailed, NoSpace, NotFound
+from replicast.errors import ConditionFailed, NoSpace, NotFound, Unavailable
 from replicast.gateway.initiation import ChunkPlaced
 from replicast.gateway.listing import ListDone
 from replicast.gateway.objects import Objects
@@ -56,6 +56,8 @@ class MemoryInitiator:
         self.page_entries = 1000
         self.pages = 0
         self.reads: list[bytes] = []
+        self.holds: list[bytes] = []
+        self.lost: set[bytes] = set()
 
     def wall_ns(self) -> int:
         return self.clock_ns
@@ -83,6 +85,19 @@ class MemoryInitiator:
         self.chunks[chid] = raw
         stored = self.copies if new else 0
         return ChunkPlaced(chid, len(raw), self.copies, (1, 2, 3), len(raw) * new, stored)
+
+    async def hold_chunk(self, reference: Any) -> ChunkPlaced:
+        self.holds.append(reference.chid)
+        self.in_flight += 1
+        self.in_flight_most = max(self.in_flight_most, self.in_flight)
+        try:
+            await self._pass()
+        finally:
+            self.in_flight -= 1
+        if reference.chid in self.lost:
+            raise Unavailable("the chunk cannot be read")
+        size_bytes = len(self.chunks[reference.chid])
+        return ChunkPlaced(reference.chid, size_bytes, self.copies, (1, 2, 3), 0, 0)
 
     async def get_chunk(self, reference: Any) -> bytes:
         self.reads.append(reference.chid)

@@ -21,8 +21,8 @@ from replicast.cli.files import (
     under,
     writing,
 )
-from replicast.cli.objects import _base
 from replicast.cli.text import name_text
+from replicast.cli.trees import base
 from replicast.errors import InvalidRequest
 
 
@@ -195,7 +195,7 @@ def test_under__names_that_are_no_path_there(tmp_path, name):
 
 
 def test_base__is_a_folder_not_a_beginning():
-    assert [_base(each) for each in ("", "/", "tree", "tree/", "a/b")] == [
+    assert [base(each) for each in ("", "/", "tree", "tree/", "a/b")] == [
         "", "", "tree/", "tree/", "a/b/",
     ]  # fmt: skip
 

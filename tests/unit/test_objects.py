@@ -16,9 +16,10 @@ from replicast.errors import (
     NotFound,
     Unavailable,
 )
+from replicast.gateway.conditions import condition
 from replicast.gateway.limits import METADATA_BYTES_MAX, check_metadata
 from replicast.gateway.manifest import ManifestBuilder, ManifestError
-from replicast.gateway.objects import ObjectInfo, ObjectLimits, Objects, condition
+from replicast.gateway.objects import ObjectInfo, ObjectLimits, Objects
 from replicast.gateway.put_stream import PutReport, cut
 from replicast.gateway.version_text import parse_version, version_text
 from replicast.hashing import content_hash

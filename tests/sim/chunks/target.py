@@ -22,6 +22,7 @@ class SimVdev:
     reason: Reason | None = None
     durable: dict[bytes, bytes] = field(default_factory=dict)
     stored_count: int = 0
+    held_count: int = 0
     queued: int = 0
     damaged: bool = False
 

@@ -277,6 +277,7 @@ class Cluster:
 
             def held() -> None:
                 outcome = None if vdev.has(event.chid) else Reason.NOT_FOUND_HERE
+                vdev.held_count += outcome is None
                 core.stored(event.token, event.vdev_index, outcome, self.now)
 
             later(vdev.delay_ns, held)
@@ -337,6 +338,17 @@ class Cluster:
             deadline_ns=self.now + 20 * SECOND,
             now_ns=self.now,
             **more,
+        )
+        self.flush_gateway()
+        return operation
+
+    def hold(self, data: bytes) -> bytes:
+        operation = self.gateway.hold(
+            chid=content_hash(ALGORITHM, data),
+            hash_algorithm=ALGORITHM,
+            size_bytes=len(data),
+            deadline_ns=self.now + 20 * SECOND,
+            now_ns=self.now,
         )
         self.flush_gateway()
         return operation
