@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from replicast.sim.workload_administer import Administer
 from replicast.sim.workload_buckets import Buckets
+from replicast.sim.workload_copies import Copies
 from replicast.sim.workload_crash import Crash
 from replicast.sim.workload_large import Large
 from replicast.sim.workload_together import Together
@@ -24,4 +25,5 @@ PROGRAMS: dict[str, type[Program]] = {
     "crash": Crash,
     "administer": Administer,
     "buckets": Buckets,
+    "copies": Copies,
 }

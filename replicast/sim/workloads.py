@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from replicast.embed import Cluster
 from replicast.errors import ConditionFailed, DataLost, NoSpace, NotFound, Unavailable
 from replicast.gateway.initiation import Source
+from replicast.gateway.objects import ObjectInfo
 from replicast.sim.history import History
 from replicast.sim.models import REFUSED
 from replicast.sim.world import World
@@ -203,10 +204,13 @@ class Program:
         name = self._name()
         seen = await self._head(name)
         if seen is not None:
-            etag, before = seen
+            info, before = seen
             value = self._value()
             await self._write(
-                "put_if_match", name, (before, value), lambda: self._put(name, value, if_match=etag)
+                "put_if_match",
+                name,
+                (before, value),
+                lambda: self._put(name, value, if_match=info.etag),
             )
 
     async def get(self) -> None:
@@ -281,24 +285,24 @@ class Program:
         except DataLost as error:
             ledger.world.fail(f"{kind} {key}: {error}", checker="bytes")
 
-    async def _head(self, name: str) -> tuple[str, str] | None:
-        """(ETag, value) of the newest version, when there is one that we know."""
+    async def _head(self, name: str) -> tuple[ObjectInfo, str] | None:
+        """The newest version and its value, when there is one that we know."""
         ledger, key = self._ledger, f"{self.bucket}/{name}"
         token = ledger.begin(self._number, key, "head", None)
         try:
-            etag = (await self._client.stat(self.bucket, name)).etag
+            info = await self._client.stat(self.bucket, name)
         except NotFound:
             ledger.ok(token, None)
             return None
         except LATER as error:
             ledger.fail(token, error)
             return None
-        value = ledger.by_etag.get(etag)
+        value = ledger.by_etag.get(info.etag)
         if value is None:
             ledger.fail(token, "the ETag of a put whose answer never came")
             return None
         ledger.ok(token, value)
-        return etag, value
+        return info, value
 
 
 async def list_names(ledger: Ledger, number: int, client: Cluster, prefix: str) -> None:
