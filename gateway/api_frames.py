@@ -15,8 +15,8 @@ from typing import Any, Self
 
 FRAME_BYTES_MAX = 4 << 20
 JSON, DATA, END, ERROR = 1, 2, 3, 4
-WRITE_BUFFER_BYTES = 4 << 20
-READ_BUFFER_BYTES = 2 << 20
+WRITE_BUFFER_BYTES = 1 << 20
+READ_BUFFER_BYTES = 1 << 18
 
 
 class FrameError(Exception):

@@ -20,12 +20,17 @@ class InitiatorConfig(ChunkSettings):
         "Address for UDP; empty: the one that routes to the first voter.", default=""
     )
     buffer_bytes: int = option(
-        "Memory for chunks that are being read.", default=64 * MIB, minimum=4 * MIB
+        "Memory for chunks that are being fetched.", default=64 * MIB, minimum=4 * MIB
     )
     credit_bytes: int = option(
         "Payload that may be under way to this process, if its socket takes as much.",
         default=4 * MIB,
         minimum=MIB,
+    )
+    pipeline_bytes: int = option(
+        "Memory for chunks in flight beyond the first of each put and get.",
+        default=32 * MIB,
+        minimum=0,
     )
     put_pipeline: int = option("Chunks of one put in flight.", default=8, minimum=1, maximum=64)
     get_read_ahead: int = option("Chunks fetched ahead of a reader.", default=8, minimum=0)

@@ -3,16 +3,16 @@
 A put streams: blocks are cut into chunks of `chunk_size_bytes`, at most `put_pipeline`
 of them are in flight, references fold into manifests, and one NAME_PUT commits at the
 end, when every chunk is durable. Up to the bucket's inline limit there is nothing but
-that NAME_PUT. A get fetches at most `get_read_ahead` chunks ahead of the reader.
+that NAME_PUT. A get fetches at most `get_read_ahead` chunks ahead of the reader. All puts and gets
+together hold `pipeline_bytes` beyond one chunk each.
 
 No sockets here: chunks, names and tables come through the `Initiator` protocol.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from replicast.buggify import buggified
@@ -20,6 +20,7 @@ from replicast.errors import InvalidRequest, NotFound, Unavailable
 from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
 from replicast.gateway.conditions import condition
 from replicast.gateway.copy_stream import HoldPipeline
+from replicast.gateway.fetch_ahead import FetchAhead
 from replicast.gateway.initiation import Block, BucketView, Initiator, Source
 from replicast.gateway.limits import (
     DEFAULT_TENANT,
@@ -30,14 +31,14 @@ from replicast.gateway.limits import (
 )
 from replicast.gateway.manifest import (
     ManifestBuilder,
-    ManifestError,
     metadata_of,
     overlapping,
     parse_body,
     parse_chunk,
     with_metadata,
 )
-from replicast.gateway.put_stream import PutPipeline, PutReport, cancel_all, cut
+from replicast.gateway.put_stream import PutPipeline, PutReport, cut
+from replicast.gateway.room import Room
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.units import MIB
 from replicast.wire.documents import MANIFEST, ManifestBody, Reference
@@ -73,6 +74,7 @@ class ObjectLimits:
     chunk_size_bytes: int = MIB
     put_pipeline: int = 8
     get_read_ahead: int = 8
+    pipeline_bytes: int = 32 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Objects:
 
     def __init__(self, initiator: Initiator, limits: ObjectLimits) -> None:
         self._initiator, self._limits = initiator, limits
+        self._room = Room(limits.pipeline_bytes)
 
     # -- put ------------------------------------------------------------------------
 
@@ -196,11 +199,13 @@ class Objects:
         if second is None and len(first) <= inline_max_bytes:
             report.logical_bytes, report.inline = len(first), True
             return builder.finish(metadata, inline=bytes(first))
-        pipeline = PutPipeline(self._initiator, builder, self._limits.put_pipeline, report)
+        width = self._limits.put_pipeline
+        pipeline = PutPipeline(self._initiator, builder, width, self._room, report)
         try:
             await pipeline.put(first)
             if second is not None:
                 await pipeline.put(second)
+            del first, second  # or they would stay in memory until the end
             async for chunk in chunks:
                 await pipeline.put(chunk)
             return await pipeline.finish(metadata)
@@ -239,30 +244,29 @@ class Objects:
     ) -> AsyncIterator[Block]:
         """The verified bytes in order; `range` is (first, last), both included, as in HTTP."""
         _, body = await self.head(bucket, name, tenant=tenant, version=version)
-        async for block in self.read(body, range):
-            yield block
+        async with aclosing(self.read(body, range)) as blocks:
+            async for block in blocks:
+                yield block
 
     async def read(
         self, body: ManifestBody, range: tuple[int, int] | None = None
-    ) -> AsyncIterator[Block]:
+    ) -> AsyncGenerator[Block, None]:
         """The bytes that `body` describes, or those of `range`."""
         start, end = _span(range, body.logical_bytes)
         if body.inline:
             yield body.inline[start:end]
             return
-        fetching: deque[tuple[Reference, asyncio.Task[Block]]] = deque()
+        ahead = FetchAhead(self._initiator, self._limits.get_read_ahead, self._room)
         try:
             async for reference in self.payload_references(body.references, start, end):
-                fetching.append(
-                    (reference, asyncio.ensure_future(self._initiator.get_chunk(reference)))
-                )
-                ahead = buggified("gateway/read-ahead-none", self._limits.get_read_ahead, 0)
-                if len(fetching) > ahead:
-                    yield await _clip(*fetching.popleft(), start, end)
-            while fetching:
-                yield await _clip(*fetching.popleft(), start, end)
+                while not ahead.fetch(reference):
+                    yield await ahead.oldest(start, end)
+                if ahead.full:
+                    yield await ahead.oldest(start, end)
+            while not ahead.empty:
+                yield await ahead.oldest(start, end)
         finally:
-            await cancel_all([task for _, task in fetching])
+            await ahead.close()
 
     async def payload_references(
         self, references: tuple[Reference, ...], start: int, end: int
@@ -430,14 +434,6 @@ class Objects:
             name=name,
         )
         return key, record
-
-
-async def _clip(reference: Reference, task: asyncio.Task[Block], start: int, end: int) -> Block:
-    data = await task
-    if len(data) != reference.logical_bytes:
-        raise ManifestError(f"chunk {reference.chid.hex()} has {len(data)} bytes")
-    low, high = max(0, start - reference.offset), min(len(data), end - reference.offset)
-    return data if (low, high) == (0, len(data)) else memoryview(data)[low:high]
 
 
 def _span(range: tuple[int, int] | None, size_bytes: int) -> tuple[int, int]:

@@ -37,6 +37,9 @@ from replicast.transport.shell import UdpShell
 
 FIRST_TABLE_SECONDS = 30.0
 FRESH_SECONDS = 3.0
+# One that a reader has in hand and the one that comes next: whoever does not go on reading keeps
+# them, and must not keep others from theirs.
+READERS_MAX, CHUNKS_PER_READER = 256, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,11 @@ class _Opening:
         assert table is not None
         config, cluster = self._config, self._cluster
         bind = (config.host or self._runtime.route_to(cluster.voters[0].control), 0)
-        buffers = make_buffers(config.buffer_bytes)
+        buffers = make_buffers(
+            config.buffer_bytes
+            + config.pipeline_bytes
+            + READERS_MAX * CHUNKS_PER_READER * cluster.chunk_size_bytes
+        )
         context = _context(config, cluster, bind, self._runtime, self._counters, self._rng, buffers)
         initiator = UdpInitiator(
             source=self.client,
@@ -154,6 +161,7 @@ class _Opening:
             rng=self._rng,
             now_ns=self._runtime.now_ns,
             wall_ns=self.client.wall_ns,
+            fetch_bytes=config.buffer_bytes // 2,
         )
         udp = self._open_udp(bind, buffers, initiator)
         context.credit.limit(udp.receive_bytes)
@@ -164,6 +172,7 @@ class _Opening:
             chunk_size_bytes=cluster.chunk_size_bytes,
             put_pipeline=config.put_pipeline,
             get_read_ahead=config.get_read_ahead,
+            pipeline_bytes=config.pipeline_bytes,
         )
         objects = Objects(initiator, limits)
         buckets = Buckets(self.client, objects, table.policy.row_count)

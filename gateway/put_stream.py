@@ -1,7 +1,7 @@
 """The streaming half of an object put: cut the source, keep a few chunks in flight, fold references.
 
-Memory is bounded by `width` + 2 chunks and the references of the manifest
-levels that are open.
+Memory is bounded by three chunks, what the initiator has room for beyond them (room.py), and the
+references of the manifest levels that are open.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from replicast.gateway.initiation import Block, ChunkPlaced, Initiator, Source
 from replicast.gateway.manifest import ManifestBuilder, payload_reference
+from replicast.gateway.room import Room
 from replicast.wire.name_messages import SHORT_CHUNKS_MAX
 
 
@@ -41,21 +42,32 @@ class PutReport:
 
 
 class PutPipeline:
-    """At most `width` chunks in flight; references are added in order of offset."""
+    """At most `width` chunks in flight, and one when there is no room for more; references are
+    added in order of offset."""
 
     def __init__(
-        self, initiator: Initiator, builder: ManifestBuilder, width: int, report: PutReport
+        self,
+        initiator: Initiator,
+        builder: ManifestBuilder,
+        width: int,
+        room: Room,
+        report: PutReport,
     ) -> None:
         self._initiator, self._builder, self._report = initiator, builder, report
-        self._width = width
-        self._tasks: deque[asyncio.Task[ChunkPlaced]] = deque()
+        self._width, self._room = width, room
+        self._tasks: deque[tuple[asyncio.Task[ChunkPlaced], int]] = deque()  # and their room
 
     async def put(self, data: Block) -> None:
         """Start one payload chunk; waits for the oldest when the pipeline is full."""
-        while len(self._tasks) >= self._width:
+        held_bytes = 0
+        while self._tasks:
+            if len(self._tasks) < self._width and self._room.take(len(data)):
+                held_bytes = len(data)
+                break
             await self._settle_oldest()
         self._report.logical_bytes += len(data)
-        self._tasks.append(asyncio.ensure_future(self._initiator.put_chunk(data)))
+        task = asyncio.ensure_future(self._initiator.put_chunk(data))
+        self._tasks.append((task, held_bytes))
 
     async def finish(self, metadata: Mapping[str, str]) -> bytes:
         """Wait for all, store the manifest chunks, return the body."""
@@ -67,11 +79,13 @@ class PutPipeline:
 
     async def close(self) -> None:
         """Cancel what is still running (after an error or a cancelled put)."""
-        await cancel_all(list(self._tasks))
+        await cancel_all([task for task, _ in self._tasks])
+        while self._tasks:
+            self._room.give(self._tasks.popleft()[1])
 
     async def _settle_oldest(self) -> None:
-        placed = await self._tasks[0]
-        self._tasks.popleft()
+        placed = await self._tasks[0][0]
+        self._room.give(self._tasks.popleft()[1])
         self._report.add(placed, self._copies)
         self._builder.add(
             payload_reference(
@@ -105,8 +119,9 @@ async def cut(source: Source, chunk_size_bytes: int) -> AsyncIterator[Block]:
         view = memoryview(block).cast("B")
         while len(view):
             if not buffer and len(view) >= chunk_size_bytes:
-                # The caller may reuse its block while the chunk is in flight.
-                yield bytes(view[:chunk_size_bytes])
+                # The caller may use its block again while the chunk is in flight, unless it is bytes.
+                chunk = view[:chunk_size_bytes]
+                yield chunk if isinstance(block, bytes) else bytes(chunk)
                 view = view[chunk_size_bytes:]
                 continue
             room = chunk_size_bytes - len(buffer)

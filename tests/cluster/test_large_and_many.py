@@ -1,0 +1,160 @@
+"""Large objects, many objects, many clients: one gateway stays small, and nothing is lost or refused.
+
+All of it goes through the API socket of a gateway daemon, whose highest resident memory counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from replicast.cli.find import find_cluster
+from replicast.gateway.api_client import ApiConnection, connect_api
+
+KIB, MIB, GIB = 1024, 1 << 20, 1 << 30
+GATEWAY_BYTES_MAX = 300 * MIB
+CLIENTS = 64
+OBJECTS = 100_000
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster(cluster_factory):
+    made = cluster_factory()
+    made.run("bucket", "create", "large")
+    made.run("bucket", "create", "many")
+    yield made
+    made.down()
+
+
+def socket_of(cluster) -> Path:
+    return find_cluster(str(cluster.data)).api_socket
+
+
+def gateway_bytes(cluster) -> int:
+    """The most that the gateway has had in memory since it started."""
+    pid = int((cluster.data / "gw1" / "pid").read_text().split()[0])
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * KIB
+
+
+def stream(seed: int, size_bytes: int) -> AsyncIterator[bytes]:
+    """Incompressible bytes, the same for the same seed, block by block."""
+
+    async def blocks() -> AsyncIterator[bytes]:
+        source = np.random.Generator(np.random.SFC64(seed))
+        for at in range(0, size_bytes, MIB):
+            yield source.bytes(min(MIB, size_bytes - at))
+
+    return blocks()
+
+
+async def same(api: ApiConnection, bucket: str, name: str, seed: int, size_bytes: int) -> bool:
+    """Does the object hold the stream, to the last byte?"""
+    source = np.random.Generator(np.random.SFC64(seed))
+    wanted, got = bytearray(), 0
+    async for answer in api.request("get", bucket=bucket, name=name):
+        if isinstance(answer, dict):
+            continue
+        while len(wanted) < len(answer):
+            wanted += source.bytes(min(MIB, size_bytes - got - len(wanted)))
+        if wanted[: len(answer)] != answer:
+            return False
+        del wanted[: len(answer)]
+        got += len(answer)
+    return got == size_bytes
+
+
+def test_4_gib__in_and_out(cluster):
+    size_bytes = 4 * GIB + 4321
+
+    async def work() -> None:
+        async with connect_api(socket_of(cluster)) as api:
+            begun = time.monotonic()
+            answer = await api.one("put", stream(1, size_bytes), bucket="large", name="4gib")
+            put_seconds = time.monotonic() - begun
+            assert (answer["size_bytes"], answer["copies"]) == (size_bytes, 3)
+            assert answer["short_of_copies"] == []
+            begun = time.monotonic()
+            assert await same(api, "large", "4gib", 1, size_bytes)
+            get_seconds = time.monotonic() - begun
+        rates = [size_bytes / MIB / seconds for seconds in (put_seconds, get_seconds)]
+        print(f"4 GiB: put {rates[0]:.0f}, get {rates[1]:.0f} MiB/s", end="; ")
+
+    asyncio.run(work())
+    print(f"gateway {gateway_bytes(cluster) / MIB:.0f} MiB")
+    assert gateway_bytes(cluster) < GATEWAY_BYTES_MAX
+
+
+def test_64_clients__put_and_get_large_objects_at_once(cluster):
+    size_bytes = 24 * MIB + 7
+
+    async def client(number: int) -> None:
+        async with connect_api(socket_of(cluster)) as api:
+            name = f"at-once/{number}"
+            await api.one("put", stream(number, size_bytes), bucket="large", name=name)
+            assert await same(api, "large", name, number, size_bytes)
+
+    async def work() -> None:
+        await asyncio.gather(*(client(number) for number in range(CLIENTS)))
+
+    begun = time.monotonic()
+    asyncio.run(work())
+    seconds = time.monotonic() - begun
+    print(f"64 x 24 MiB in {seconds:.1f} s; gateway {gateway_bytes(cluster) / MIB:.0f} MiB")
+    assert gateway_bytes(cluster) < GATEWAY_BYTES_MAX
+
+
+def name_of(number: int) -> str:
+    return f"{number % 100:02d}/{number:06d}"
+
+
+def test_100_000_objects__in_one_bucket(cluster):
+    todo = iter(range(OBJECTS))
+
+    async def client() -> None:
+        async with connect_api(socket_of(cluster)) as api:
+            for number in todo:
+                answer = await api.one(
+                    "put", one(number.to_bytes(4, "little")), bucket="many", name=name_of(number)
+                )
+                assert answer["copies"] == 3
+
+    async def one(body: bytes) -> AsyncIterator[bytes]:
+        yield body
+
+    async def fill() -> None:
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+
+    async def listed(**arguments: str) -> list[str]:
+        async with connect_api(socket_of(cluster)) as api:
+            found = []
+            async for answer in api.request("list", bucket="many", **arguments):
+                assert isinstance(answer, dict)
+                found.append(answer.get("name") or answer["prefix"])
+            return found
+
+    begun = time.monotonic()
+    asyncio.run(fill())
+    put_seconds = time.monotonic() - begun
+    names = sorted(map(name_of, range(OBJECTS)))
+    begun = time.monotonic()
+    assert asyncio.run(listed()) == names
+    list_seconds = time.monotonic() - begun
+    assert asyncio.run(listed(prefix="42/")) == [n for n in names if n.startswith("42/")]
+    assert asyncio.run(listed(after="98/099498")) == [n for n in names if n > "98/099498"]
+    assert asyncio.run(listed(delimiter="/")) == [f"{n:02d}/" for n in range(100)]
+    assert cluster.out("cat", f"many/{name_of(77_777)}") == (77_777).to_bytes(4, "little")
+    print(
+        f"100,000 objects: put {OBJECTS / put_seconds:.0f}/s by 64 clients, "
+        f"list {OBJECTS / list_seconds:.0f}/s; gateway {gateway_bytes(cluster) / MIB:.0f} MiB"
+    )
+    assert gateway_bytes(cluster) < GATEWAY_BYTES_MAX
