@@ -50,8 +50,9 @@ class Upkeep:
         self._world.after(WATCH_NS, self._watch)
 
     def started(self, unit: Unit) -> None:
-        """A target was started."""
+        """A target was started, by whomever."""
         self._errors[unit.member.name] = _errors(unit)
+        self._restarting.pop(unit.member.name, None)  # or its next failure would be overlooked
 
     def refused(self, unit: Unit, error: BaseException) -> bool:
         """A daemon ended with `error`: may it, because of its disks? Then it is started again."""
@@ -89,7 +90,7 @@ class Upkeep:
     def _look_at(self, unit: Unit) -> None:
         name = unit.member.name
         if not unit.process.running:
-            if self.peace or self._restarting.pop(name, False):
+            if self.peace or name in self._restarting:
                 self._again(unit)
         elif not _ill(unit) and _has_failed(unit) and name not in self._restarting:
             self._restarting[name] = True
