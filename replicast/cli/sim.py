@@ -85,16 +85,26 @@ def run_command(
             chosen = [(file, 1 if seed is None else seed) for file in files]
         else:
             chosen = [(files[n % len(files)], first + n) for n in range(seeds)]
-        return sweep(tests, chosen, jobs, trace)
+        return sweep(tests, chosen, jobs, trace, _options(seconds, buggify))
 
     run_plain(work)
 
 
+def _options(seconds: float | None, buggify: bool | None) -> str:
+    """What a replay has to be told, too."""
+    text = "" if seconds is None else f" --seconds {seconds:g}"
+    return text + {None: "", True: " --buggify", False: " --no-buggify"}[buggify]
+
+
 def sweep(
-    tests: dict[Path, Test], chosen: list[tuple[Path, int]], jobs: int, trace: Path | None
+    tests: dict[Path, Test],
+    chosen: list[tuple[Path, int]],
+    jobs: int,
+    trace: Path | None,
+    options: str,
 ) -> int:
-    """Run (file, seed) pairs; print what failed and how to replay it. Ctrl-C ends it early: what
-    ran until then is summed up."""
+    """Run (file, seed) pairs; print what failed and how to replay it: the same `options`. Ctrl-C
+    ends it early: what ran until then is summed up."""
     done = failed = 0
     totals = [0.0] * 5
     taken: dict[str, int] = {}
@@ -106,7 +116,7 @@ def sweep(
                 taken[name] = taken.get(name, 0) + count
             if result.verdict != "ok":
                 failed += 1
-                _tell_failure(file, result)
+                _tell_failure(file, result, options)
             elif len(chosen) == 1:
                 click.echo(f"{result.fingerprint}  {result.shape}")
             _tell_progress(done, len(chosen), failed)
@@ -143,8 +153,8 @@ def _results(
     yield from forked([(path, tests[path], seed) for path, seed in chosen], jobs)
 
 
-def _tell_failure(file: Path, result: Result) -> None:
-    click.echo(f"{result.verdict}: replicast sim --test {file} --seed {result.seed}")
+def _tell_failure(file: Path, result: Result, options: str) -> None:
+    click.echo(f"{result.verdict}: replicast sim --test {file} --seed {result.seed}{options}")
     for problem in result.problems[:PROBLEMS_SHOWN]:
         click.echo(f"    {problem}")
     if len(result.problems) > PROBLEMS_SHOWN:
