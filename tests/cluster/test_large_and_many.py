@@ -19,6 +19,7 @@ from replicast.gateway.api_client import ApiConnection, connect_api
 
 KIB, MIB, GIB = 1024, 1 << 20, 1 << 30
 GATEWAY_BYTES_MAX = 300 * MIB
+CROWDED_BYTES_MAX = 400 * MIB  # three chunks a client, what all have ahead, and the process
 CLIENTS = 64
 OBJECTS = 100_000
 
@@ -94,25 +95,6 @@ def test_4_gib__in_and_out(cluster):
     assert gateway_bytes(cluster) < GATEWAY_BYTES_MAX
 
 
-def test_64_clients__put_and_get_large_objects_at_once(cluster):
-    size_bytes = 24 * MIB + 7
-
-    async def client(number: int) -> None:
-        async with connect_api(socket_of(cluster)) as api:
-            name = f"at-once/{number}"
-            await api.one("put", stream(number, size_bytes), bucket="large", name=name)
-            assert await same(api, "large", name, number, size_bytes)
-
-    async def work() -> None:
-        await asyncio.gather(*(client(number) for number in range(CLIENTS)))
-
-    begun = time.monotonic()
-    asyncio.run(work())
-    seconds = time.monotonic() - begun
-    print(f"64 x 24 MiB in {seconds:.1f} s; gateway {gateway_bytes(cluster) / MIB:.0f} MiB")
-    assert gateway_bytes(cluster) < GATEWAY_BYTES_MAX
-
-
 def name_of(number: int) -> str:
     return f"{number % 100:02d}/{number:06d}"
 
@@ -158,3 +140,22 @@ def test_100_000_objects__in_one_bucket(cluster):
         f"list {OBJECTS / list_seconds:.0f}/s; gateway {gateway_bytes(cluster) / MIB:.0f} MiB"
     )
     assert gateway_bytes(cluster) < GATEWAY_BYTES_MAX
+
+
+def test_64_clients__put_and_get_large_objects_at_once(cluster):
+    size_bytes = 24 * MIB + 7
+
+    async def client(number: int) -> None:
+        async with connect_api(socket_of(cluster)) as api:
+            name = f"at-once/{number}"
+            await api.one("put", stream(number, size_bytes), bucket="large", name=name)
+            assert await same(api, "large", name, number, size_bytes)
+
+    async def work() -> None:
+        await asyncio.gather(*(client(number) for number in range(CLIENTS)))
+
+    begun = time.monotonic()
+    asyncio.run(work())
+    seconds = time.monotonic() - begun
+    print(f"64 x 24 MiB in {seconds:.1f} s; gateway {gateway_bytes(cluster) / MIB:.0f} MiB")
+    assert gateway_bytes(cluster) < CROWDED_BYTES_MAX
