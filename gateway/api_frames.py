@@ -16,7 +16,7 @@ from typing import Any, Self
 FRAME_BYTES_MAX = 4 << 20
 JSON, DATA, END, ERROR = 1, 2, 3, 4
 WRITE_BUFFER_BYTES = 1 << 20
-READ_BUFFER_BYTES = 1 << 18
+READ_BUFFER_BYTES = 1 << 20
 
 
 class FrameError(Exception):
