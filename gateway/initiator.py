@@ -37,7 +37,6 @@ from replicast.gateway.listing import ListDone, ListOperation
 from replicast.gateway.names import NameDone, NamedOperation, NameFailed
 from replicast.gateway.outcome_errors import get_error, name_error, put_error
 from replicast.gateway.requests import Request, RequestEvent, RequestExchange
-from replicast.gateway.room import Turns
 from replicast.gateway.status import status_report
 from replicast.gateway.survey import Survey, SurveyDone
 from replicast.hashing import HashAlgorithm, content_hash
@@ -45,7 +44,7 @@ from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
 from replicast.transfer import SendPayload
-from replicast.units import KIB, MIB, SECOND
+from replicast.units import KIB, SECOND
 from replicast.wake_timer import WakeTimer
 from replicast.wire.codec import WireError
 from replicast.wire.documents import Reference
@@ -96,17 +95,13 @@ class UdpInitiator:
         rng: random.Random,
         now_ns: Callable[[], int],
         wall_ns: Callable[[], int],
-        fetch_bytes: int = 32 * MIB,
     ) -> None:
-        """`fetch_bytes`: chunks that are being read at a time; half of the buffers, as each may have
-        two sources."""
         self._source, self._context = source, context
         self._algorithm, self._rng = algorithm, rng
         self._now_ns, self._wall_ns = now_ns, wall_ns
         assert source.table is not None
         self._chunks = ChunkExchange(context, source.table)
         self._requests = RequestExchange(rng)
-        self._turns = Turns(fetch_bytes)
         self._futures: dict[bytes, asyncio.Future[Event]] = {}
         self._remembered: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
         self._hashers = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="hash")
@@ -211,11 +206,6 @@ class UdpInitiator:
 
     async def get_chunk(self, reference: Reference) -> Block:
         """The verified bytes of a chunk; raises Unavailable or DataLost, never short or wrong."""
-        self._require_open()
-        async with self._turns.turn(reference.stored_bytes):
-            return await self._get_chunk(reference)
-
-    async def _get_chunk(self, reference: Reference) -> Block:
         self._require_open()
         now_ns = self._now_ns()
         operation = self._chunks.get(

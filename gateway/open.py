@@ -161,7 +161,6 @@ class _Opening:
             rng=self._rng,
             now_ns=self._runtime.now_ns,
             wall_ns=self.client.wall_ns,
-            fetch_bytes=config.buffer_bytes // 2,
         )
         udp = self._open_udp(bind, buffers, initiator)
         context.credit.limit(udp.receive_bytes)

@@ -16,6 +16,7 @@ import pytest
 
 from replicast.cli.find import find_cluster
 from replicast.gateway.api_client import ApiConnection, connect_api
+from replicast.gateway.api_frames import write_json
 
 KIB, MIB, GIB = 1024, 1 << 20, 1 << 30
 GATEWAY_BYTES_MAX = 300 * MIB
@@ -158,4 +159,30 @@ def test_64_clients__put_and_get_large_objects_at_once(cluster):
     asyncio.run(work())
     seconds = time.monotonic() - begun
     print(f"64 x 24 MiB in {seconds:.1f} s; gateway {gateway_bytes(cluster) / MIB:.0f} MiB")
+    assert gateway_bytes(cluster) < CROWDED_BYTES_MAX
+
+
+def test_64_readers_that_do_not_go_on__keep_nobody_waiting(cluster):
+    size_bytes = 40 * MIB
+
+    async def stuck() -> asyncio.StreamWriter:
+        """Asks for the object, takes its first bytes and no more."""
+        reader, writer = await asyncio.open_unix_connection(str(socket_of(cluster)), limit=KIB)
+        write_json(writer, {"op": "get", "bucket": "large", "name": "stuck"})
+        await reader.readexactly(10)
+        return writer
+
+    async def work() -> None:
+        async with connect_api(socket_of(cluster)) as api:
+            await api.one("put", stream(7, size_bytes), bucket="large", name="stuck")
+            writers = [await stuck() for _ in range(CLIENTS)]
+            for seed in (8, 9):
+                name = f"beside/{seed}"
+                await api.one("put", stream(seed, size_bytes), bucket="large", name=name)
+                assert await same(api, "large", name, seed, size_bytes)
+            for writer in writers:
+                writer.close()
+
+    asyncio.run(work())
+    print(f"gateway {gateway_bytes(cluster) / MIB:.0f} MiB")
     assert gateway_bytes(cluster) < CROWDED_BYTES_MAX

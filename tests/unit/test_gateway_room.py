@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 
 import pytest
 
 from replicast.gateway.objects import ObjectLimits, Objects
-from replicast.gateway.room import Room, Turns
+from replicast.gateway.room import Room
 
 from .object_memory import CHUNK, MemoryInitiator, noise, read
 
@@ -18,77 +17,6 @@ def test_room__is_taken_while_there_is_some() -> None:
     assert room.take(60) and not room.take(41) and room.take(40)
     room.give(60)
     assert room.take(50) and not room.take(11)
-
-
-def test_turns__come_in_order_and_never_hold_more() -> None:
-    async def run() -> None:
-        turns, rng = Turns(100), random.Random(3)
-        order: list[int] = []
-
-        async def work(number: int) -> None:
-            async with turns.turn(rng.randint(1, 60)):
-                order.append(number)
-                assert turns.held_bytes <= 100
-                for _ in range(rng.randrange(4)):
-                    await asyncio.sleep(0)
-
-        await asyncio.gather(*(work(number) for number in range(200)))
-        assert order == list(range(200)) and turns.held_bytes == 0
-
-    asyncio.run(run())
-
-
-def test_turns__one_that_is_larger_than_all_goes_alone() -> None:
-    async def run() -> None:
-        turns = Turns(100)
-        most = 0
-
-        async def work(size_bytes: int) -> None:
-            nonlocal most
-            async with turns.turn(size_bytes):
-                most = max(most, turns.held_bytes)
-                await asyncio.sleep(0)
-
-        await asyncio.gather(*(work(size) for size in (50, 500, 50, 500)))
-        assert most == 500 and turns.held_bytes == 0
-
-    asyncio.run(run())
-
-
-def test_turns__without_a_wait_nothing_else_runs_in_between() -> None:
-    async def run() -> None:
-        turns, ran = Turns(100), []
-        asyncio.get_running_loop().call_soon(ran.append, True)
-        async with turns.turn(100):
-            assert not ran
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_turns__given_up_lets_the_others_go_on(seed: int) -> None:
-    async def run() -> None:
-        rng = random.Random(seed)
-        turns, done = Turns(100), 0
-
-        async def work() -> None:
-            nonlocal done
-            async with turns.turn(rng.randint(1, 100)):
-                await asyncio.sleep(0)
-                if rng.random() < 0.2:
-                    raise RuntimeError
-            done += 1
-
-        tasks = [asyncio.ensure_future(work()) for _ in range(60)]
-        for task in rng.sample(tasks, 20):
-            for _ in range(rng.randrange(3)):
-                await asyncio.sleep(0)
-            task.cancel()
-        await asyncio.wait(tasks, timeout=60)
-        assert all(task.done() for task in tasks) and done >= 10
-        assert turns.held_bytes == 0 and not turns._waiting
-
-    asyncio.run(run())
 
 
 @pytest.fixture
