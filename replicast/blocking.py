@@ -243,8 +243,11 @@ class _LoopThread:
             tasks.append(self._loop.create_task(work))
             tasks[0].add_done_callback(partial(_settle, done))
 
+        if self._forked:  # before the lock: another thread may have held it at the fork
+            work.close()
+            raise self._gone()
         with self._lock:
-            if self._closed or os.getpid() != self._process:
+            if self._closed:
                 work.close()
                 raise self._gone()
             self._loop.call_soon_threadsafe(begin)
@@ -260,8 +263,12 @@ class _LoopThread:
 
     def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
         """Run `last`, end what was begun, then the thread. Harmless when repeated."""
+        if self._forked:
+            if last is not None:
+                last.close()
+            return
         with self._lock:
-            if self._closed or os.getpid() != self._process:
+            if self._closed:
                 if last is not None:
                     last.close()
                 return
@@ -273,8 +280,12 @@ class _LoopThread:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
+    @property
+    def _forked(self) -> bool:
+        return os.getpid() != self._process
+
     def _gone(self) -> Unavailable:
-        if os.getpid() != self._process:
+        if self._forked:
             text = "this connection was made before the process was forked: connect again"
             return Unavailable(text, reason="FORKED")
         return Unavailable("the connection to the cluster is closed", reason="CLOSED")
