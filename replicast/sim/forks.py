@@ -18,6 +18,8 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
+import numpy.ma  # noqa: F401  numpy.unique() loads it when it is first called: in every process
+
 from replicast.sim.run import Result, run_test
 from replicast.sim.test_file import Test
 
