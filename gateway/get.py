@@ -132,7 +132,9 @@ class GetChunk(Outbox):
         stats = self._context.stats
         for v in hints:
             entry = self._table.vdevs.get(v)
-            if entry is not None and entry.state == VdevState.UP and not stats.suspect(v, now_ns):
+            if entry is None or entry.state != VdevState.UP or stats.suspect(v, now_ns):
+                continue
+            if not stats.slow_to_read(v, hints, now_ns):
                 self._hits[v] = None
         if not self._ask_best(now_ns):
             self._query(now_ns)
@@ -169,6 +171,7 @@ class GetChunk(Outbox):
         if source is None or source.complete:
             return False
         source.complete = True
+        self._context.stats.read(source.vdev_index, now_ns - source.asked_ns, now_ns)
         source.buffer = self._context.buffers.take(transfer_id)
         self._context.credit.release(transfer_id)
         self._send(PayloadDone(transfer_id=transfer_id), source.node, transfer_id)
@@ -181,6 +184,7 @@ class GetChunk(Outbox):
         """The pool has room for a source that waited."""
         source = self._sources.get(transfer_id)
         if source is not None and not source.complete:
+            source.asked_ns = now_ns  # that it had to wait was our doing
             source.late_ns = max(source.late_ns, now_ns + patience_ns(self._context.settings, None))
             report = source.receiver.grant(credit_bytes, now_ns)
             self._send(report, source.node, transfer_id)
@@ -413,6 +417,7 @@ class GetChunk(Outbox):
             self._drop_late(transfer_id, source, now_ns)
             return
         source.late, source.late_ns = True, now_ns + PATIENCE_NS
+        self._context.stats.read(source.vdev_index, now_ns - source.asked_ns, now_ns)
         if not self._ask_best(now_ns) and self._round is None:
             self._query(now_ns)
 

@@ -9,58 +9,36 @@ so that a VDEV that was slow or failed once is tried again.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from replicast.buggify import buggify
+from replicast.ewma import Ewma
 from replicast.machine import NodeId
 from replicast.units import KIB, MIB, MS, SECOND
 from replicast.wire.reasons import Reason
 
-HALF_LIFE_NS = 10 * SECOND
 EXCESS_HALF_LIFE_NS = 1 * SECOND
 EXCESS_NS_MAX = 1 * SECOND
 SUSPECT_NS = 2 * SECOND
 FULL_NS = 10 * SECOND
 SLOW_NS = 100 * MS
+SLOW_READ_NS = 20 * MS
 CREDIT_START_BYTES = 1 * MIB
 CREDIT_MIN_BYTES = 128 * KIB
 CREDIT_MAX_BYTES = 4 * MIB
 
 
-class Ewma:
-    """Moving average (weight 1/8) in integer ns that halves every `half_life_ns` without news."""
-
-    __slots__ = ("_at_ns", "_half_life_ns", "_value_ns")
-
-    def __init__(self, start_ns: int = -1, half_life_ns: int = HALF_LIFE_NS) -> None:
-        """`start_ns` -1: the first measurement counts fully."""
-        self._value_ns = start_ns
-        self._half_life_ns = half_life_ns
-        self._at_ns = 0
-
-    def add(self, value_ns: int, now_ns: int) -> None:
-        """One more measurement."""
-        old_ns = self.get(now_ns)
-        self._value_ns = value_ns if self._value_ns < 0 else (old_ns * 7 + value_ns) // 8
-        self._at_ns = now_ns
-
-    def get(self, now_ns: int) -> int:
-        """The faded average; 0 before the first measurement."""
-        if self._value_ns <= 0:
-            return 0
-        return self._value_ns >> min(63, max(0, now_ns - self._at_ns) // self._half_life_ns)
-
-
 class VdevMemory:
     """One VDEV as seen from here."""
 
-    __slots__ = ("bid_ns", "excess_ns", "failed_ns", "free_ppm", "full_ns", "small_ns")
+    __slots__ = ("bid_ns", "excess_ns", "failed_ns", "free_ppm", "full_ns", "read_ns", "small_ns")
 
     def __init__(self) -> None:
         self.bid_ns = Ewma()  # proposal or query to its answer
         # Later than promised, compared with the others of its put.
         self.excess_ns = Ewma(0, EXCESS_HALF_LIFE_NS)
         self.small_ns = Ewma()  # CHUNK_PUT to stored
+        self.read_ns = Ewma()  # CHUNK_SEND to the last byte, or until it was late
         self.failed_ns: int | None = None  # silence, or a refusal that speaks of trouble
         self.full_ns: int | None = None
         self.free_ppm: int | None = None
@@ -133,11 +111,19 @@ class Stats:
     def slow(self, vdev_index: int, group: Collection[int], now_ns: int) -> bool:
         """Far slower than its group at small chunks. Deliberately a coarse test: each VDEV
         passed over is one that later finds no earlier copy."""
-        own_ns = self.vdev(vdev_index).small_ns.get(now_ns)
-        if own_ns < SLOW_NS:
-            return False
-        known = sorted(ns for v in group if (ns := self.vdev(v).small_ns.get(now_ns)) > 0)
-        return own_ns > 5 * known[(len(known) - 1) // 2]
+        times_ns = {v: self.vdev(v).small_ns.get(now_ns) for v in group}
+        return _far_above(self.vdev(vdev_index).small_ns.get(now_ns), times_ns.values(), SLOW_NS)
+
+    def read(self, vdev_index: int, elapsed_ns: int, now_ns: int) -> None:
+        """It sent a chunk within `elapsed_ns`, or was late by then."""
+        self.vdev(vdev_index).read_ns.add(elapsed_ns, now_ns)
+
+    def slow_to_read(self, vdev_index: int, group: Collection[int], now_ns: int) -> bool:
+        """Far slower than others of its group at sending what it holds."""
+        times_ns = {v: self.vdev(v).read_ns.get(now_ns) for v in group}
+        return _far_above(
+            self.vdev(vdev_index).read_ns.get(now_ns), times_ns.values(), SLOW_READ_NS
+        )
 
     def bid_wait_ns(self, vdevs: Collection[int], now_ns: int) -> int:
         """Four times the slowest usual answer of these; 0 when nothing is known."""
@@ -172,3 +158,9 @@ class SmallCredit:
             self.window_bytes = max(CREDIT_MIN_BYTES, self.window_bytes // 2)
         else:
             self.window_bytes = min(CREDIT_MAX_BYTES, self.window_bytes + size_bytes // 8)
+
+
+def _far_above(own_ns: int, group_ns: Iterable[int], least_ns: int) -> bool:
+    """More than five times the group's median, as far as it is known, and not small anyway."""
+    known = sorted(ns for ns in group_ns if ns > 0)
+    return own_ns >= least_ns and own_ns > 5 * known[(len(known) - 1) // 2]

@@ -23,7 +23,8 @@ class TargetConfig(Settings):
     directory: str = option("Folder of this member: formation.toml, keys, Raft and table files.")
     vdevs: str = option(
         "Comma-separated VDEV folders; each may be followed by ;capacity=SIZE (default: shares "
-        "the free space of its file system) and, for tests of slow disks, ;write_delay_ms=N."
+        "the free space of its file system) and, for tests of slow disks, "
+        ";write_delay_ms=N and ;read_delay_ms=N."
     )
     log_level: str = option(
         "What is logged.", default="info", choices=("debug", "info", "warning", "error")
@@ -51,6 +52,7 @@ class VdevPlace:
     path: Path
     capacity_bytes: int = 0
     write_delay_ns: int = 0
+    read_delay_ns: int = 0
 
 
 def parse_size(text: str) -> int:
@@ -82,7 +84,7 @@ def parse_vdevs(text: str, base: Path) -> list[VdevPlace]:
 
 def _parse_vdev(text: str, base: Path) -> VdevPlace:
     path, *options = (part.strip() for part in text.split(";"))
-    values = {"capacity": 0, "write_delay_ms": 0}
+    values = {"capacity": 0, "write_delay_ms": 0, "read_delay_ms": 0}
     for each in options:
         key, _, value = each.partition("=")
         if key not in values:
@@ -91,4 +93,5 @@ def _parse_vdev(text: str, base: Path) -> VdevPlace:
             values[key] = parse_size(value)
         except ValueError as error:
             raise ConfigError(f"vdevs: {path}: {key}: {error}") from None
-    return VdevPlace(base / path, values["capacity"], values["write_delay_ms"] * MS)
+    delays_ns = (values["write_delay_ms"] * MS, values["read_delay_ms"] * MS)
+    return VdevPlace(base / path, values["capacity"], *delays_ns)

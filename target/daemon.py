@@ -62,6 +62,7 @@ def open_vdev(disk: LockableDisk, place: VdevPlace, cluster_id: bytes) -> Vdev:
         cluster_id,
         capacity_bytes=place.capacity_bytes or None,
         write_delay_ns=place.write_delay_ns,
+        read_delay_ns=place.read_delay_ns,
     )
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from replicast.buggify import buggify
+from replicast.ewma import Ewma
 from replicast.machine import Event, Incoming, NodeId, earliest
 from replicast.target.admission import Admission
 from replicast.transfer import BufferLike, Sender
@@ -90,7 +91,7 @@ class SendResponder:
         self._by_token: dict[int, _Send] = {}
         self._open_bytes = 0
         self._reading_bytes: dict[int, int] = {}
-        self._read_ns: dict[int, int] = {}
+        self._read_ns: dict[int, Ewma] = {}
         self._token = 0
         self._events: list[Event] = []
 
@@ -132,10 +133,11 @@ class SendResponder:
         ahead = incoming.generation > self._admission.table.generation
         proved = not stale and not ahead and self._admission.lease.valid(now_ns)
         proved = proved and not buggify("chunks/unsure")
-        answers = tuple(self._answer(v, chid, proved) for v in vdevs)
+        answers = tuple(self._answer(v, chid, proved, now_ns) for v in vdevs)
         self._admission.reply(incoming, ChunkAnswer(answers=answers))
 
-    def _answer(self, vdev_index: int, chid: bytes, proved: bool) -> VdevAnswer:
+    def _answer(self, vdev_index: int, chid: bytes, proved: bool, now_ns: int) -> VdevAnswer:
+        measured = self._read_ns.get(vdev_index)
         view = self._admission.vdevs[vdev_index]
         kind = HIT if view.has(chid) else MISS if proved and view.proves_misses() else UNSURE
         return VdevAnswer(
@@ -143,7 +145,7 @@ class SendResponder:
             kind=kind,
             size_bytes=view.size_of(chid) if kind == HIT else 0,
             start_ns=self._reading_bytes.get(vdev_index, 0) * BYTE_NS,
-            duration_ns=self._read_ns.get(vdev_index, READ_NS_START),
+            duration_ns=READ_NS_START if measured is None else measured.get(now_ns),
         )
 
     def _on_chunk_send(self, incoming: Incoming, m: ChunkSend, now_ns: int) -> None:
@@ -215,8 +217,8 @@ class SendResponder:
         if send is None:
             return
         self._reading_bytes[send.vdev_index] -= send.size_bytes
-        old_ns = self._read_ns.get(send.vdev_index, READ_NS_START)
-        self._read_ns[send.vdev_index] = (old_ns * 7 + now_ns - send.started_ns) // 8
+        measured = self._read_ns.setdefault(send.vdev_index, Ewma())
+        measured.add(now_ns - send.started_ns, now_ns)
         key = (send.node, send.transfer_id)
         if self._sends.get(key) is not send:
             return

@@ -66,10 +66,11 @@ class Vdev(VdevShell):
         *,
         clock_ns: Callable[[], int] = boot_ns,
         write_delay_ns: int = 0,
+        read_delay_ns: int = 0,
     ) -> None:
         super().__init__(engine, lock, clock_ns())
         self._clock_ns = clock_ns
-        self._write_delay_ns = write_delay_ns
+        self._write_delay_ns, self._read_delay_ns = write_delay_ns, read_delay_ns
         self._said = VdevStatus.OK  # the status last logged
         self.counters = Counters()  # changed by the commit thread only
         self._wake = threading.Condition()
@@ -95,11 +96,12 @@ class Vdev(VdevShell):
         content_hash: ContentHash = cluster_hash,
         clock_ns: Callable[[], int] = boot_ns,
         write_delay_ns: int = 0,
+        read_delay_ns: int = 0,
     ) -> Vdev:
         """Lock, count the open, recover, start. Raises VdevError and its kinds.
 
-        `capacity_bytes` overrides the header's. `write_delay_ns` delays each flush: it is
-        there for tests of slow VDEVs only.
+        `capacity_bytes` overrides the header's. `write_delay_ns` delays each flush,
+        `read_delay_ns` each read: they are there for tests of slow VDEVs only.
         """
 
         def open_index(writable: bool) -> Checkpoint:
@@ -108,7 +110,13 @@ class Vdev(VdevShell):
         engine, lock = open_engine(
             disk, path, cluster_id, open_index, content_hash, capacity_bytes or 0
         )
-        return Vdev(engine, lock, clock_ns=clock_ns, write_delay_ns=write_delay_ns)
+        return Vdev(
+            engine,
+            lock,
+            clock_ns=clock_ns,
+            write_delay_ns=write_delay_ns,
+            read_delay_ns=read_delay_ns,
+        )
 
     # -- facts ----------------------------------------------------------------------
 
@@ -239,6 +247,8 @@ class Vdev(VdevShell):
     def _read_loop(self) -> None:
         while (request := self._reads.get()) is not None:
             read, token, done = request
+            if self._read_delay_ns:
+                time.sleep(self._read_delay_ns / 1e9)
             result: bytes | ReadError
             try:
                 result = read()

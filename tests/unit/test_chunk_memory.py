@@ -1,14 +1,13 @@
 """Reservations of a target, memory and credit of an initiator."""
 
+from replicast.ewma import HALF_LIFE_NS, Ewma
 from replicast.gateway.context import rendezvous_number
 from replicast.gateway.select import Weights
 from replicast.gateway.stats import (
     CREDIT_MIN_BYTES,
     CREDIT_START_BYTES,
     FULL_NS,
-    HALF_LIFE_NS,
     SUSPECT_NS,
-    Ewma,
     SmallCredit,
     Stats,
 )
@@ -110,3 +109,23 @@ def test_ewma__from_zero_one_bad_moment_counts_an_eighth() -> None:
     assert e.get(0) == 0
     e.add(800, 1)
     assert e.get(1) == 100
+
+
+def test_read__who_is_far_slower_than_the_others_is_passed_over_for_a_while() -> None:
+    stats = Stats()
+    group = (1, 2, 3)
+    assert not stats.slow_to_read(1, group, 0)  # nothing is known
+    stats.read(1, 100 * MS, 0)
+    assert not stats.slow_to_read(1, group, 0)  # nor of the others
+    stats.read(2, 4 * MS, 0)
+    stats.read(3, 5 * MS, 0)
+    assert stats.slow_to_read(1, group, 0) and not stats.slow_to_read(2, group, 0)
+    assert not stats.slow_to_read(1, group, 3 * HALF_LIFE_NS)  # 12.5 ms is not slow anyway
+
+
+def test_read__small_times_are_noise() -> None:
+    stats = Stats()
+    stats.read(1, 19 * MS, 0)
+    for v in (2, 3):
+        stats.read(v, MS, 0)
+    assert not stats.slow_to_read(1, (1, 2, 3), 0)

@@ -156,3 +156,49 @@ def test_get__a_row_without_members_proves_nothing() -> None:
     cluster.gateway.table_changed(cluster.table, cluster.now)
     failed = cluster.result(cluster.get(data))
     assert isinstance(failed, ChunkFailed) and failed.outcome is Outcome.UNAVAILABLE
+
+
+def _slow_reads(cluster: Cluster, chunks: dict[bytes, tuple[int, ...]]) -> tuple[int, set[int]]:
+    """How many reads of chunks by who knows where they lie took 50 ms, and who sent them."""
+    late, senders = 0, set()
+    for data, vdevs in chunks.items():
+        started = cluster.now
+        read = cluster.result(cluster.get(data, hints=vdevs))
+        assert isinstance(read, ChunkRead)
+        late += cluster.now - started >= 50 * MS
+        senders.add(read.vdev_index)
+    return late, senders
+
+
+def test_get__one_slow_vdev_is_passed_over_and_asked_again_when_it_was_long_ago() -> None:
+    cluster = Cluster()
+    chunks = {}
+    for _ in range(60):
+        data = cluster.data(20000)
+        chunks[data] = cluster.result(cluster.put(data)).vdevs
+    slow = next(iter(chunks.values()))[0]
+    assert sum(slow in vdevs for vdevs in chunks.values()) > 10
+    _, senders = _slow_reads(cluster, chunks)
+    assert slow in senders
+    cluster.vdevs[slow].delay_ns = 400 * MS
+    late, _ = _slow_reads(cluster, chunks)
+    assert late <= 2
+    cluster.vdevs[slow].delay_ns = 2 * MS
+    cluster.settle(90 * SECOND)
+    late, senders = _slow_reads(cluster, chunks)
+    assert late == 0 and slow in senders
+
+
+def test_get__a_vdev_that_was_slow_to_others_promises_less_time_after_a_while() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    slow = done.vdevs[0]
+    for v in done.vdevs[1:]:
+        cluster.vdevs[v].durable.clear()
+    cluster.vdevs[slow].delay_ns = 900 * MS
+    assert isinstance(cluster.result(cluster.get(data)), ChunkRead)
+    responder = cluster.targets[cluster.table.target_of(slow).node_id].core.get
+    chid = content_hash(ALGORITHM, data)
+    promised = [responder._answer(slow, chid, True, cluster.now + n * SECOND) for n in (0, 30, 90)]
+    assert promised[0].duration_ns >= 800 * MS > promised[1].duration_ns > promised[2].duration_ns
