@@ -35,6 +35,7 @@ BufferLike = Any  # whatever supports the buffer protocol; Python 3.11 has no pu
 CREDIT_STEP_BYTES = 64 * KIB
 GAP_WAIT_NS = 20 * MS
 GAP_WAIT_MAX_NS = 320 * MS
+HOLE_WAIT_PART = 4  # of that, when only holes are missing
 WINDOW_TICK_NS = 5 * MS
 UNREAD_NS_MAX = 250 * MS
 LONG_JOB_DATAGRAMS = 8
@@ -302,23 +303,32 @@ class Receiver:
             self._next_ns = now_ns + self._tick_ns()
             used = self.received_bytes - self._granted_at_bytes
             return self._report(()) if self._slides() and used * 2 >= self._credit_bytes else None
-        if self._slides() and now_ns < self.moved_ns + self._wait_ns:
-            self._next_ns = min(self.moved_ns + self._wait_ns, now_ns + self._tick_ns())
+        missing = tuple(self._buffers.gaps(self.transfer_id, RANGES_MAX))
+        quiet_ns = self._quiet_ns(missing)
+        if now_ns < self.moved_ns + quiet_ns:
+            self._next_ns = min(self.moved_ns + quiet_ns, now_ns + self._tick_ns())
             return None
         if self._buffers.unread() and now_ns < self.moved_ns + UNREAD_NS_MAX:
             # What seems to be missing may lie in the socket of a busy host.
             self._next_ns = now_ns + WINDOW_TICK_NS
             return None
         self._wait_ns = min(GAP_WAIT_MAX_NS, self._wait_ns * 2)
-        self._next_ns = now_ns + self._wait_ns
-        return self._report(tuple(self._buffers.gaps(self.transfer_id, RANGES_MAX)))
+        self._next_ns = now_ns + self._quiet_ns(missing)
+        return self._report(missing)
+
+    def _quiet_ns(self, missing: Ranges) -> int:
+        """How long nothing may come before it is reported missing. When what came last is the end
+        of the payload, what lies before it was lost or overtaken: its sender is not just late."""
+        size_bytes = self._buffers.progress(self.transfer_id)[1]
+        only_holes = len(missing) < RANGES_MAX and bool(missing) and missing[-1][1] < size_bytes
+        return self._wait_ns // HOLE_WAIT_PART if only_holes else self._wait_ns
 
     def _slides(self) -> bool:
         _, size_bytes = self._buffers.progress(self.transfer_id)
         return 0 < self._credit_bytes < size_bytes - self._granted_at_bytes
 
     def _tick_ns(self) -> int:
-        return min(self._wait_ns, WINDOW_TICK_NS) if self._slides() else self._wait_ns
+        return min(self._wait_ns, WINDOW_TICK_NS)
 
     def _look(self, now_ns: int) -> bool:
         received, _ = self._buffers.progress(self.transfer_id)

@@ -6,7 +6,15 @@ import pytest
 
 from replicast.hashing import HashAlgorithm, content_hash, fits_algorithm
 from replicast.machine import Group
-from replicast.transfer import GAP_WAIT_NS, UNREAD_NS_MAX, CreditPool, Receiver, Sender
+from replicast.transfer import (
+    GAP_WAIT_NS,
+    HOLE_WAIT_PART,
+    UNREAD_NS_MAX,
+    WINDOW_TICK_NS,
+    CreditPool,
+    Receiver,
+    Sender,
+)
 from replicast.transport.reassembly import Reassembly
 from replicast.units import KIB, MIB, MS
 from replicast.wire.chunk_messages import ByteRange, PayloadGaps
@@ -146,17 +154,37 @@ def opened() -> Reassembly:
     return buffers
 
 
+def _next_report(receiver: Receiver) -> tuple[PayloadGaps, int]:
+    """And when it was made."""
+    while (report := receiver.check(now_ns := receiver.deadline_ns())) is None:
+        pass
+    return report, now_ns
+
+
 def test_receiver__reports_gaps_after_silence_and_backs_off() -> None:
     buffers = opened()
     receiver = Receiver(buffers, ID, 1, SIZE, 0)
     buffers.place(ID, 0, DATA[:4000])
-    assert receiver.check(GAP_WAIT_NS - 1) is None
-    assert receiver.check(GAP_WAIT_NS) is None, "bytes came"
-    due = receiver.deadline_ns()
-    first = receiver.check(due)
-    assert first is not None and first.ranges == (ByteRange(start=4000, end=SIZE),)
+    assert receiver.check(WINDOW_TICK_NS - 1) is None
+    assert receiver.check(WINDOW_TICK_NS) is None, "bytes came"
+    first, due = _next_report(receiver)
+    assert due == WINDOW_TICK_NS + GAP_WAIT_NS
+    assert first.ranges == (ByteRange(start=4000, end=SIZE),)
     assert first.received_bytes == 4000 and first.credit_bytes == SIZE
     assert receiver.deadline_ns() - due == 2 * GAP_WAIT_NS
+
+
+def test_receiver__reports_holes_sooner_than_an_end_that_may_be_late() -> None:
+    buffers = opened()
+    receiver = Receiver(buffers, ID, 1, SIZE, 0)
+    buffers.place(ID, 1000, DATA[1000:])
+    assert receiver.check(WINDOW_TICK_NS) is None, "bytes came"
+    first, due = _next_report(receiver)
+    assert first.ranges == (ByteRange(start=0, end=1000),)
+    assert due == WINDOW_TICK_NS + GAP_WAIT_NS // HOLE_WAIT_PART
+    again, later = _next_report(receiver)
+    assert again.ranges == first.ranges
+    assert later - due == 2 * GAP_WAIT_NS // HOLE_WAIT_PART
 
 
 class Unread(Reassembly):
