@@ -29,7 +29,7 @@ from replicast.cli.up import UpRequest, bring_down, bring_up
 
 MIB = 1 << 20
 OBJECT_BYTES = 8 * MIB
-IN_FLIGHT = 2
+IN_FLIGHT = 8
 PERCENTS = (0, 1, 5, 10)
 ADDRESS, INTERFACE = "10.89.7.2", "rc-loss"
 INSIDE = "--inside"
@@ -69,11 +69,11 @@ def cpu_seconds(data: Path) -> float:
 
 
 def lose(percent: int) -> None:
-    """From now on."""
+    """From now on. One in a million when none shall be lost: the filter itself costs time, too."""
     command("nft", "flush", "chain", "ip", "loss", "input")
-    if percent:
-        rule = f"meta l4proto udp numgen random mod 1000 < {percent * 10} counter drop"
-        command("nft", f"add rule ip loss input {rule}")
+    ppm = max(1, percent * 10_000)
+    rule = f"meta l4proto udp numgen random mod 1000000 < {ppm} counter drop"
+    command("nft", f"add rule ip loss input {rule}")
 
 
 class Client:

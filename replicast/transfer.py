@@ -36,7 +36,7 @@ CREDIT_STEP_BYTES = 64 * KIB
 GAP_WAIT_NS = 20 * MS
 GAP_WAIT_MAX_NS = 320 * MS
 HOLE_WAIT_PART = 4  # of that, when only holes are missing
-WINDOW_TICK_NS = 5 * MS
+TICK_NS = 5 * MS
 UNREAD_NS_MAX = 250 * MS
 LONG_JOB_DATAGRAMS = 8
 
@@ -280,7 +280,7 @@ class Receiver:
         self._credit_bytes = credit_bytes
         self._granted_at_bytes = 0
         self._first_wait_ns = self._wait_ns = gap_wait_ns
-        self._next_ns = now_ns + self._tick_ns()
+        self._next_ns = _tick_after(now_ns)
 
     def deadline_ns(self) -> int:
         """When check() is due."""
@@ -291,29 +291,25 @@ class Receiver:
         self._credit_bytes = credit_bytes
         self._wait_ns = self._first_wait_ns
         self._look(now_ns)
-        self._next_ns = now_ns + self._tick_ns()
+        self._next_ns = _tick_after(now_ns)
         return self._report(())
 
     def check(self, now_ns: int) -> PayloadGaps | None:
         """A report when one is due: bytes stopped coming, or half the credit is used."""
         if now_ns < self._next_ns:
             return None
+        self._next_ns = _tick_after(now_ns)
         if self._look(now_ns):
             self._wait_ns = self._first_wait_ns
-            self._next_ns = now_ns + self._tick_ns()
             used = self.received_bytes - self._granted_at_bytes
             return self._report(()) if self._slides() and used * 2 >= self._credit_bytes else None
         missing = tuple(self._buffers.gaps(self.transfer_id, RANGES_MAX))
-        quiet_ns = self._quiet_ns(missing)
-        if now_ns < self.moved_ns + quiet_ns:
-            self._next_ns = min(self.moved_ns + quiet_ns, now_ns + self._tick_ns())
+        if now_ns < self.moved_ns + self._quiet_ns(missing):
             return None
         if self._buffers.unread() and now_ns < self.moved_ns + UNREAD_NS_MAX:
-            # What seems to be missing may lie in the socket of a busy host.
-            self._next_ns = now_ns + WINDOW_TICK_NS
-            return None
+            return None  # what seems to be missing may lie in the socket of a busy host
         self._wait_ns = min(GAP_WAIT_MAX_NS, self._wait_ns * 2)
-        self._next_ns = now_ns + self._quiet_ns(missing)
+        self._next_ns = _tick_after(now_ns + self._quiet_ns(missing) - TICK_NS)
         return self._report(missing)
 
     def _quiet_ns(self, missing: Ranges) -> int:
@@ -326,9 +322,6 @@ class Receiver:
     def _slides(self) -> bool:
         _, size_bytes = self._buffers.progress(self.transfer_id)
         return 0 < self._credit_bytes < size_bytes - self._granted_at_bytes
-
-    def _tick_ns(self) -> int:
-        return min(self._wait_ns, WINDOW_TICK_NS)
 
     def _look(self, now_ns: int) -> bool:
         received, _ = self._buffers.progress(self.transfer_id)
@@ -345,6 +338,11 @@ class Receiver:
             credit_bytes=self._credit_bytes,
             ranges=tuple(ByteRange(start=start, end=end) for start, end in ranges),
         )
+
+
+def _tick_after(now_ns: int) -> int:
+    """The next time at which transfers are looked at, all at once: one wake-up for any number."""
+    return (now_ns // TICK_NS + 1) * TICK_NS
 
 
 class CreditPool:

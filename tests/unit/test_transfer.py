@@ -9,8 +9,8 @@ from replicast.machine import Group
 from replicast.transfer import (
     GAP_WAIT_NS,
     HOLE_WAIT_PART,
+    TICK_NS,
     UNREAD_NS_MAX,
-    WINDOW_TICK_NS,
     CreditPool,
     Receiver,
     Sender,
@@ -165,10 +165,10 @@ def test_receiver__reports_gaps_after_silence_and_backs_off() -> None:
     buffers = opened()
     receiver = Receiver(buffers, ID, 1, SIZE, 0)
     buffers.place(ID, 0, DATA[:4000])
-    assert receiver.check(WINDOW_TICK_NS - 1) is None
-    assert receiver.check(WINDOW_TICK_NS) is None, "bytes came"
+    assert receiver.check(TICK_NS - 1) is None
+    assert receiver.check(TICK_NS) is None, "bytes came"
     first, due = _next_report(receiver)
-    assert due == WINDOW_TICK_NS + GAP_WAIT_NS
+    assert due == TICK_NS + GAP_WAIT_NS
     assert first.ranges == (ByteRange(start=4000, end=SIZE),)
     assert first.received_bytes == 4000 and first.credit_bytes == SIZE
     assert receiver.deadline_ns() - due == 2 * GAP_WAIT_NS
@@ -178,10 +178,10 @@ def test_receiver__reports_holes_sooner_than_an_end_that_may_be_late() -> None:
     buffers = opened()
     receiver = Receiver(buffers, ID, 1, SIZE, 0)
     buffers.place(ID, 1000, DATA[1000:])
-    assert receiver.check(WINDOW_TICK_NS) is None, "bytes came"
+    assert receiver.check(TICK_NS) is None, "bytes came"
     first, due = _next_report(receiver)
     assert first.ranges == (ByteRange(start=0, end=1000),)
-    assert due == WINDOW_TICK_NS + GAP_WAIT_NS // HOLE_WAIT_PART
+    assert due == TICK_NS + GAP_WAIT_NS // HOLE_WAIT_PART
     again, later = _next_report(receiver)
     assert again.ranges == first.ranges
     assert later - due == 2 * GAP_WAIT_NS // HOLE_WAIT_PART
