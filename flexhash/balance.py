@@ -1,16 +1,21 @@
-"""Planned moves of row leadership back to where the table wants it: a core of the steward.
+"""Moves of row leadership between replicas that are up: a core of the steward.
+
+A target whose clock is off the cluster's answers for none of its rows, though it is up and its lease
+is good: they are moved away at once. All other moves are planned ones, back to where the table
+wants a row to be led.
 
 In-sync sets keep the order of addition, so a VDEV that was removed from its rows and came back
 leads none of them, and after a restart of each target in turn one of them leads everything. The
 first member of a row is who should lead it: members are placed so that first places are even.
 
     look(table)          at each active generation: since when is each VDEV steady?
-    next_change(table, fit)   a RowsChange of kind LEAD for rows of one pair of VDEVs, or None
+    next_change(table, fit, unfit)   a RowsChange of kind LEAD for rows of one pair of VDEVs, or None
 
 Invariants: a VDEV is given leaderships only when it has been UP, under one open count and removed
-from no row for STEADY_NS, and twice as long after each time that this did not last; one command per
-SPACING_NS. So a replica that flaps gets less and less to lead, and a move is never urgent: the
-floor guards it like every change of leader, and requests go on at the new one.
+from no row, its target's clock right, for STEADY_NS, and twice as long after each time that this did
+not last; one command per SPACING_NS. So a replica that flaps gets less and less to lead, and a move
+back is never urgent: the floor guards it like every change of leader, and requests go on at the new
+one. Rows are moved away as fast as generations follow each other, one pair of VDEVs with each.
 """
 
 from __future__ import annotations
@@ -81,9 +86,15 @@ class Balancer:
             del self._seen[index]
 
     def next_change(
-        self, table: Table, now_ns: int, fit: Collection[NodeId]
+        self, table: Table, now_ns: int, fit: Collection[NodeId], unfit: Collection[NodeId] = ()
     ) -> cm.RowsChange | None:
-        """The next move that is due, to a VDEV of one of the `fit` targets."""
+        """The next move that is due, to a VDEV of one of the `fit` targets.
+
+        The `unfit` say under their lease that they lead nothing; of others nothing is known.
+        """
+        bad = [index for index, vdev in table.vdevs.items() if vdev.target in unfit]
+        if bad and (away := self._away(table, bad, fit, now_ns)) is not None:
+            return away
         if now_ns < self._next_ns:
             return None
         self._next_ns = now_ns + SPACING_NS
@@ -93,8 +104,27 @@ class Balancer:
         misplaced = in_sync & (leaders >= 0) & (leaders != first)
         for index in np.unique(first[misplaced]).tolist():
             if table.vdevs[index].target in fit and self._steady(table, index, now_ns):
-                return self._move(table, index, leaders, misplaced & (first == index))
+                self._seen[index].moved = True
+                return _move(table, index, leaders, misplaced & (first == index))
         return None
+
+    def _away(
+        self, table: Table, bad: list[int], fit: Collection[NodeId], now_ns: int
+    ) -> cm.RowsChange | None:
+        """Rows that one of the `bad` leads, to the next of their replicas that may lead."""
+        for index in bad:
+            if index in self._seen:
+                self._seen[index].begin_anew(now_ns)
+        up = [i for i, v in table.vdevs.items() if v.target in fit and v.state == VdevState.UP]
+        names = table.rows.names
+        leaders = leaders_of(names, table.vdevs)
+        able = np.isin(names, up)
+        stuck = np.isin(leaders, bad) & able.any(axis=1)
+        if not stuck.any():
+            return None
+        heirs = names[np.arange(len(names)), able.argmax(axis=1)]
+        heir = int(heirs[stuck][0])
+        return _move(table, heir, leaders, stuck & (heirs == heir))
 
     def _steady(self, table: Table, index: int, now_ns: int) -> bool:
         seen = self._seen.get(index)
@@ -103,20 +133,18 @@ class Balancer:
         steady_ns = STEADY_NS << min(seen.relapses, STEADY_DOUBLINGS_MAX)
         return now_ns - seen.since_ns >= steady_ns
 
-    def _move(
-        self, table: Table, index: int, leaders: Leaders, rows: npt.NDArray[np.bool_]
-    ) -> cm.RowsChange:
-        """Its rows that one other VDEV leads; those of others come with the next commands."""
-        chosen = np.flatnonzero(rows)
-        by = int(leaders[chosen[0]])
-        mine = chosen[leaders[chosen] == by][: cm.ROWS_PER_COMMAND_MAX]
-        self._seen[index].moved = True
-        return cm.RowsChange(
-            by=by,
-            by_open_count=table.vdevs[by].open_count,
-            vdev=index,
-            open_count=table.vdevs[index].open_count,
-            kind=EditKind.LEAD,
-            seen=table.generation,
-            rows=tuple(mine.tolist()),
-        )
+
+def _move(table: Table, index: int, leaders: Leaders, rows: npt.NDArray[np.bool_]) -> cm.RowsChange:
+    """Its rows that one other VDEV leads; those of others come with the next commands."""
+    chosen = np.flatnonzero(rows)
+    by = int(leaders[chosen[0]])
+    mine = chosen[leaders[chosen] == by][: cm.ROWS_PER_COMMAND_MAX]
+    return cm.RowsChange(
+        by=by,
+        by_open_count=table.vdevs[by].open_count,
+        vdev=index,
+        open_count=table.vdevs[index].open_count,
+        kind=EditKind.LEAD,
+        seen=table.generation,
+        rows=tuple(mine.tolist()),
+    )

@@ -5,7 +5,8 @@
     prepared, built        Seal with the digest
     acknowledged           Activate, when every target whose lease may still be valid has
     lease surely ended     VdevStates down; up again when vouched for under a lease
-    nothing else to do     RowsChange LEAD: rows back to who should lead them (balance.py)
+    nothing else to do     RowsChange LEAD: rows away from wrong clocks, or back to who should
+                           lead them (balance.py)
 
 A voter's shell calls tick() every 50 or 100 ms and after each event, hands the commands
 to Raft and their outcomes back. Outcomes may stay unknown: every command is
@@ -210,8 +211,10 @@ class Steward:
         self.balancer.look(table, now_ns)
         if state.pending or state.prepared or self._busy("balance", now_ns):
             return
-        fit = [n for n, r in self.granter.records.items() if r.granted and r.may_lead]
-        change = self.balancer.next_change(table, now_ns, fit)
+        granted = {n: r.may_lead for n, r in self.granter.records.items() if r.granted}
+        fit = [node for node, may_lead in granted.items() if may_lead]
+        unfit = [node for node, may_lead in granted.items() if not may_lead]
+        change = self.balancer.next_change(table, now_ns, fit, unfit)
         if change is not None:
             self._propose("balance", change, now_ns)
 

@@ -221,7 +221,7 @@ def test_planned_moves__under_faults_never_two_leaders(
     world = World(seed)
     moves = []
 
-    def restless(self: Balancer, table: Table, now_ns: int, fit: object) -> cm.RowsChange | None:
+    def restless(self: Balancer, table: Table, *of: object) -> cm.RowsChange | None:
         row = world.rng.randrange(ROWS)
         by, vdev = table.row_leader(row), world.rng.choice(table.name_replicas(row))
         if by is None or vdev == by:

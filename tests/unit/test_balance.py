@@ -129,3 +129,36 @@ def test_lead__only_a_replica_that_is_in_sync_and_up(table: Table) -> None:
     change = RowChange(row, BACK, RowChangeKind.LEAD, table.names_since(row))
     same = build(table, TARGETS, down, POLICY, [change], table.generation + 1)
     assert same.name_replicas(row) == table.name_replicas(row)
+
+
+def test_next_change__away_from_a_wrong_clock_at_once_and_back_when_it_was_right_for_long(
+    table: Table,
+) -> None:
+    balancer, wrong = Balancer(), 3
+    balancer.look(table, 0)
+    now_ns, others = STEADY_NS - 1, tuple(n for n in FIT if n != wrong)
+    led = set(table.rows_led_by(wrong))
+    assert led
+    moved: set[int] = set()
+    while (change := balancer.next_change(table, now_ns, others, (wrong,))) is not None:
+        assert (change.kind, change.by) == (EditKind.LEAD, wrong)
+        assert all(change.vdev in table.name_replicas(row) for row in change.rows)
+        lead = RowChangeKind.LEAD
+        changes = [RowChange(r, change.vdev, lead, table.names_since(r)) for r in change.rows]
+        table = build(table, TARGETS, VDEVS, POLICY, changes, table.generation + 1)
+        balancer.look(table, now_ns)
+        moved |= set(change.rows)
+    assert moved == led and not table.rows_led_by(wrong)
+    right_ns = now_ns + SPACING_NS
+    while right_ns < now_ns + STEADY_NS:  # what went elsewhere before may go back meanwhile
+        change = balancer.next_change(table, right_ns, FIT)
+        assert change is None or change.vdev != wrong
+        right_ns += SPACING_NS
+    back = balancer.next_change(table, right_ns, (wrong,))
+    assert back is not None and back.vdev == wrong
+
+
+def test_next_change__nowhere_when_all_clocks_are_wrong(table: Table) -> None:
+    balancer = Balancer()
+    balancer.look(table, 0)
+    assert balancer.next_change(table, STEADY_NS - 1, (), FIT) is None
