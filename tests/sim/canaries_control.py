@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from replicast.flexhash import follow
+from replicast.flexhash.balance import Balancer
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
@@ -82,3 +83,8 @@ def digest_not_compared(patch: pytest.MonkeyPatch) -> None:
         return adopt(Table(table.generation, policy, table.targets, table.vdevs, table.rows))
 
     patch.setattr(follow, "AdoptTable", forked)
+
+
+def wrong_clock_keeps_its_rows(patch: pytest.MonkeyPatch) -> None:
+    """C7: the table names a leader whose clock is off, and which therefore answers nothing."""
+    patch.setattr(Balancer, "_away", lambda self, *of: None)

@@ -51,6 +51,7 @@ ROWS = [
     Row(control.starts_by_an_older_table, "generations", "attrition", 4),
     Row(control.digest_not_compared, "generations", "attrition", 1, 5),
     Row(control.stale_store_accepted, "fences", "moves", 4, None),
+    Row(control.wrong_clock_keeps_its_rows, "liveness", "astray", 1, None),
     Row(names.commit_alone, "replicas", "leaders", 1),
     Row(names.one_replica_short, "replicas", "leaders", 1),
     Row(names.reads_before_taken_over, "linearizable", "islands", 2, None),
