@@ -22,6 +22,8 @@ from replicast.wire.status_messages import TargetStatus, VdevStatusEntry
 
 HEALTHY, DEGRADED, AT_RISK = "healthy", "degraded", "at_risk"
 VOTER_FAILED = "failed"  # flexhash/raft/node.py
+WHY_DOWN = ("faulted", "read_only", "damaged")  # say more than that it is not vouched for
+TAKES_PAYLOAD = ("ok", "slow")  # unless it is full
 GOOD_STATES = ("up", "out")  # out: given up for good, its data is elsewhere or being restored
 
 
@@ -139,21 +141,29 @@ def _vdev(table: Table, index: int, heard: Mapping[NodeId, TargetStatus]) -> dic
     entry = table.vdevs[index]
     answer = heard.get(entry.target)
     said = _said(answer, entry.vdev_id)
-    state = "down" if said is None or entry.state == VdevState.DOWN else said.state
-    if entry.state == VdevState.OUT:
-        state = "out"
-    elif state == "ok":
-        state = "full" if said is not None and said.full else entry.state.name.lower()
     return {
         "index": index,
         "vdev_id": entry.vdev_id.hex(),
         "target": table.target_of(index).name,
-        "state": state,
+        "state": _vdev_state(entry.state, said),
         "capacity_bytes": said.capacity_bytes if said else 0,
         "used_bytes": said.used_bytes if said else 0,
         "free_bytes": said.free_bytes if said else 0,
         "file_system": said.file_system.hex() if said else "",
     }
+
+
+def _vdev_state(listed: VdevState, said: VdevStatusEntry | None) -> str:
+    """In one word: what the table decided, what its target says of it, the graver first."""
+    if listed == VdevState.OUT:
+        return "out"
+    if said is None:
+        return "down"
+    if listed == VdevState.DOWN and said.state not in WHY_DOWN:
+        return "down"
+    if said.state in TAKES_PAYLOAD and said.full:
+        return "full"
+    return listed.name.lower() if said.state == "ok" else said.state
 
 
 def _said(answer: TargetStatus | None, vdev_id: bytes) -> VdevStatusEntry | None:

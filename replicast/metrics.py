@@ -95,7 +95,18 @@ declare("get_seconds", "histogram", (), "Chunk get, from first datagram to verif
 declare("negotiation_seconds", "histogram", (), "PUT_PROPOSE to PUT_ACCEPT.")
 # -- store ------------------------------------------------------------------------
 declare("vdev_bytes", "gauge", ("vdev", "kind"), "VDEV bytes: capacity, used, free.")
-declare("vdev_state", "gauge", ("vdev", "state"), "1 for the state that the VDEV is in.")
+declare(
+    "vdev_state",
+    "gauge",
+    ("vdev", "state"),
+    "1 for the state that the VDEV is in: ok, slow, failing, full, read_only, faulted or damaged.",
+)
+declare(
+    "vdev_read_errors",
+    "counter",
+    ("vdev",),
+    "Reads of chunks and log entries that the disk refused, within a second of it.",
+)
 declare("flush_seconds", "histogram", ("vdev",), "One group commit, writes and fdatasync.")
 declare("flush_records", "counter", ("vdev",), "Records made durable.")
 # -- names ------------------------------------------------------------------------

@@ -34,11 +34,12 @@ from replicast.target.names.vdev_store import VdevRowStore, to_outcome
 from replicast.target.names.verify import EntryBad, VerifyEntry
 from replicast.target.put import JoinRendezvous, StoreChunk, StoreHold
 from replicast.target.row_changes import RowChanges
-from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
+from replicast.target.store.errors import Outcome
+from replicast.target.vdev_state import VdevStates, is_full
 from replicast.target.vdevs import REASONS, Vdevs
 from replicast.target.verify import VerifyChunk
 from replicast.transfer import BufferLike, PayloadBuffers, SendPayload
-from replicast.units import MIB, SECOND
+from replicast.units import SECOND
 from replicast.wake_timer import WakeTimer
 from replicast.wire.control_messages import CommandResult
 from replicast.wire.name_messages import NameList, NameVerify
@@ -57,7 +58,6 @@ HOLD_NS = 24 * 3600 * SECOND
 SHORT_CHUNKS_MAX = 10_000
 NAME_REQUESTS = (*ROW_REQUESTS, NameList, NameVerify)
 NO_INDEX = 0xFFFF
-CHUNK_BYTES = MIB  # a VDEV without room for this is full
 
 
 class Link(Protocol):
@@ -122,6 +122,7 @@ class TargetService:
         self._rows_outcome: dict[int, Outcome] = {}  # by VDEV, the last one: changes are logged
         self._tasks: set[asyncio.Task[None]] = set()
         self.row_changes = RowChanges(self._change_rows, self._change_refused)
+        self._states = VdevStates(vdevs, counters)
         self._timer = WakeTimer(now_ns, self._expire)
         self._pumping = False
         self._chunks_told = False  # since the last pump
@@ -185,6 +186,7 @@ class TargetService:
         self.names.set_clock(now_ns, wall_ns, self._lease.skew_ns(now_ns, wall_ns))
         self._lease.may_lead = self.names.context.clock_agrees
         self.names.expire(now_ns)
+        self._states.tick(now_ns)
         self._pump()
 
     def stop(self) -> None:
@@ -423,10 +425,10 @@ class TargetService:
             rows_not_ready=self.names.rows_not_ready(),
             short_chunks=len(self.names.short_of_copies(SHORT_CHUNKS_MAX)),
             raft=self._raft_status(),
-            vdevs=tuple(self._vdev_status(vdev_id) for vdev_id in sorted(self._vdevs.by_id)),
+            vdevs=tuple(self._vdev_status(each, now_ns) for each in sorted(self._vdevs.by_id)),
         )
 
-    def _vdev_status(self, vdev_id: bytes) -> VdevStatusEntry:
+    def _vdev_status(self, vdev_id: bytes, now_ns: int) -> VdevStatusEntry:
         vdev = self._vdevs.by_id[vdev_id]
         stat = vdev.stat()
         shared, shared_free_bytes = file_system(vdev.path)
@@ -434,8 +436,8 @@ class TargetService:
         return VdevStatusEntry(
             vdev_id=vdev_id,
             vdev_index=indexes[0] if indexes else NO_INDEX,
-            state="damaged" if vdev.damage else vdev.status.name.lower(),
-            full=not vdev.fits(RecordClass.PAYLOAD, CHUNK_BYTES),
+            state=self._states.word(vdev, now_ns),
+            full=is_full(vdev),
             capacity_bytes=stat.total_bytes,
             used_bytes=stat.used_bytes,
             free_bytes=stat.free_bytes,
@@ -455,6 +457,4 @@ class TargetService:
             self._counters.gauge("vdev_bytes", name, "capacity", value=stat.total_bytes)
             self._counters.gauge("vdev_bytes", name, "used", value=stat.used_bytes)
             self._counters.gauge("vdev_bytes", name, "free", value=stat.free_bytes)
-            for status in VdevStatus:
-                on = int(vdev.status is status)
-                self._counters.gauge("vdev_state", name, status.name.lower(), value=on)
+            self._states.show(vdev, now_ns)

@@ -65,6 +65,7 @@ from replicast.native import IMPLEMENTATION
 
 READY_SECONDS = 60.0
 SERVING_SECONDS = 30.0
+SERVING_STATES = ("up", "slow", "failing", "full", "draining", "out")
 POLL_SECONDS = 0.1
 PORT_MAX = 65_535
 GATEWAY_HOST = "localhost"
@@ -348,6 +349,6 @@ async def _serving(socket: Path, targets: int) -> list[str]:
 def _all_serve(report: Mapping[str, Any], targets: int) -> bool:
     up = [each for each in report["targets"] if each["up"] and each["lease"]]
     ready = sum(each["rows_not_ready"] for each in up) == 0
-    vdevs = all(vdev["state"] in ("up", "full", "draining", "out") for vdev in report["vdevs"])
+    vdevs = all(vdev["state"] in SERVING_STATES for vdev in report["vdevs"])
     led = report["rows"]["without_leader"] == 0 and report["raft"]["quorum"]
     return bool(len(up) >= targets and ready and vdevs and led)

@@ -31,7 +31,7 @@ class VdevStatusEntry(Struct):
 
     vdev_id: Bytes16
     vdev_index: U16  # 0xFFFF: not in the table yet
-    state: Word  # ok, read_only, faulted, damaged
+    state: Word  # ok, slow, failing, read_only, faulted, damaged
     full: Flag  # past the gate for payload
     capacity_bytes: U64
     used_bytes: U64

@@ -23,6 +23,7 @@ from replicast.target.store.core import ContentHash, FlushPlan, Outcomes, Segmen
 from replicast.target.store.errors import (
     ChunkDamaged,
     ChunkMissing,
+    ReadError,
     ReadFailed,
     VdevError,
     VdevStatus,
@@ -75,6 +76,7 @@ class StoreEngine:
         self._writer: tuple[int, File] | None = None
         self._error: OSError | None = None  # of the flush under way
         self._wrote = False
+        self.reads_refused = 0
         self._checkpoint_at = CHECKPOINT_BYTES
         self.counted = writable
         self.recovered = self._recover(writable)
@@ -207,10 +209,9 @@ class StoreEngine:
                 raise ChunkDamaged(text, info.sequence)
             payload = read(info.payload_offset, info.size)
         except FileNotFoundError as error:
-            text = f"{self.path}: segment {info.incarnation} is gone"
-            raise ChunkDamaged(text, info.sequence) from error
+            raise self._gone(info.incarnation, info.sequence) from error
         except OSError as error:
-            raise ReadFailed(f"{self.path}: {error.strerror}") from error
+            raise self._refused(error) from error
         if len(payload) != info.size:
             raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: cut short", info.sequence)
         return payload
@@ -232,9 +233,9 @@ class StoreEngine:
             file = self._reader(location.incarnation)
             data = (file.read_device if direct else file.read)(location.offset, size)
         except FileNotFoundError as error:
-            raise ChunkDamaged(f"{self.path}: segment {location.incarnation} is gone") from error
+            raise self._gone(location.incarnation) from error
         except OSError as error:
-            raise ReadFailed(f"{self.path}: {error.strerror}") from error
+            raise self._refused(error) from error
         found = unpack_header(data, 0, self._identity.seed)
         where = f"{self.path}: row {location.row} entry {location.index}"
         if found is None:
@@ -253,6 +254,22 @@ class StoreEngine:
         if location is None:
             raise ChunkMissing(f"row {row} entry {entry_index}")
         return self.read_entry(location, direct=True)
+
+    def _gone(self, incarnation: int, sequence: int = 0) -> ReadError:
+        """A segment that is lost is damage; that the whole folder was taken away is not.
+
+        Taken for damage, it would set good copies aside, in a log that is still open for writing.
+        """
+        try:
+            self._disk.list(self._log)
+        except OSError as error:
+            self.core.fail(error)
+            return self._refused(error)
+        return ChunkDamaged(f"{self.path}: segment {incarnation} is gone", sequence)
+
+    def _refused(self, error: OSError) -> ReadError:
+        self.reads_refused += 1  # by any reader thread: that it grows matters, not by how much
+        return ReadFailed(f"{self.path}: {error.strerror}")
 
     def _reader(self, incarnation: int) -> File:
         with self._files_lock:

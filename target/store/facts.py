@@ -73,6 +73,11 @@ class VdevFacts(Views):
         return self._core.status
 
     @property
+    def reads_refused(self) -> int:
+        """How many reads of chunks and entries failed for the disk since the open."""
+        return self._engine.reads_refused
+
+    @property
     def damage(self) -> str:
         """What acknowledged data is known to be lost, in words; empty when none."""
         return (self._engine.kv.get(index.DAMAGE) or b"").decode()

@@ -21,6 +21,8 @@ from replicast.target.store.record import Record
 
 VOUCH_NS = 3_000_000_000
 CHECKPOINT_NS = 5_000_000_000
+SLOW_NS = 500_000_000
+SLOW_COUNT = 5  # in a row: a hiccup is shorter
 
 Done = Callable[[Outcomes], None]
 ReadResults = list[tuple[object, bytes | ReadError]]
@@ -73,6 +75,12 @@ class VdevShell(VdevFacts):
         self._lock = lock
         self._durable_ns = opened_ns
         self._flush_ns = self._flush_count = self._record_count = 0
+        self._slow_count = 0  # flushes and probes since the last one below SLOW_NS
+
+    @property
+    def slow(self) -> bool:
+        """Did each of the last SLOW_COUNT flushes and probes take longer than SLOW_NS?"""
+        return self._slow_count >= SLOW_COUNT
 
     def submit(
         self,
@@ -105,10 +113,15 @@ class VdevShell(VdevFacts):
         self._flush_ns += (taken_ns - self._flush_ns) // 8 if self._flush_ns else taken_ns
         if not self._core.writable:
             return False
-        self._durable_ns = now_ns
+        self._durable(taken_ns, now_ns)
         self._flush_count += 1
         self._record_count += len(plan.placed)
         return True
+
+    def _durable(self, taken_ns: int, now_ns: int) -> None:
+        """A flush or a probe ended well."""
+        self._durable_ns = now_ns
+        self._slow_count = self._slow_count + 1 if taken_ns > SLOW_NS else 0
 
     def _batches(self, outcomes: Outcomes) -> dict[Done, Outcomes]:
         """The outcomes by whom to tell, in order."""

@@ -100,8 +100,8 @@ class Vdev(VdevShell):
     ) -> Vdev:
         """Lock, count the open, recover, start. Raises VdevError and its kinds.
 
-        `capacity_bytes` overrides the header's. `write_delay_ns` delays each flush,
-        `read_delay_ns` each read: they are there for tests of slow VDEVs only.
+        `capacity_bytes` overrides the header's. `write_delay_ns` delays each flush and
+        probe, `read_delay_ns` each read: they are there for tests of slow VDEVs only.
         """
 
         def open_index(writable: bool) -> Checkpoint:
@@ -186,8 +186,7 @@ class Vdev(VdevShell):
             elif self._stopping:
                 return
             self._say_status()
-            if self._clock_ns() - self._durable_ns >= PROBE_NS and self._engine.probe():
-                self._durable_ns = self._clock_ns()
+            self._probe_if_idle()
             if self._engine.checkpoint_due():
                 self._checkpoint_wake.set()
 
@@ -210,8 +209,7 @@ class Vdev(VdevShell):
         plan = self._engine.begin()
         if plan is None:
             return
-        if self._write_delay_ns:
-            time.sleep(self._write_delay_ns / 1e9)
+        self._delay()
         outcomes = self._engine.finish(plan)
         now_ns = self._clock_ns()
         if self._measure(plan, started_ns, now_ns):
@@ -219,6 +217,18 @@ class Vdev(VdevShell):
             self.counters.observe_ns("flush_seconds", name, elapsed_ns=now_ns - started_ns)
             self.counters.count("flush_records", name, by=len(plan.placed))
         self._tell(outcomes)
+
+    def _probe_if_idle(self) -> None:
+        started_ns = self._clock_ns()
+        if started_ns - self._durable_ns >= PROBE_NS:
+            self._delay()
+            if self._engine.probe():
+                now_ns = self._clock_ns()
+                self._durable(now_ns - started_ns, now_ns)
+
+    def _delay(self) -> None:
+        if self._write_delay_ns:
+            time.sleep(self._write_delay_ns / 1e9)
 
     def _tell(self, outcomes: Outcomes) -> None:
         for done, batch in self._batches(outcomes).items():

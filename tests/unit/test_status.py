@@ -155,6 +155,28 @@ def test_problems__each_is_named():
     assert report["verdict"] == "degraded"
 
 
+@pytest.mark.parametrize(
+    ("said", "full", "down", "shown"),
+    [
+        ("ok", False, False, "up"),
+        ("slow", False, False, "slow"),
+        ("slow", True, False, "full"),
+        ("failing", True, False, "failing"),
+        ("read_only", True, False, "read_only"),
+        ("faulted", False, True, "faulted"),  # the reason why nobody vouches for it any more
+        ("slow", False, True, "down"),
+        ("ok", True, True, "down"),
+    ],
+)
+def test_vdev__its_state_in_one_word(said, full, down, shown):
+    world = World()
+    world.said = {2: said}
+    world.full, world.down = {2} if full else set(), {2} if down else set()
+    report = world.report()
+    assert [v["state"] for v in report["vdevs"] if v["index"] == 2] == [shown]
+    assert (f"VDEV 2 of t2 is {shown}" in report["problems"]) == (shown != "up")
+
+
 def test_vdev__that_was_given_up_is_no_problem():
     """Its disk was replaced: nobody waits for it, and its host alone holds no copy any more."""
     world = World()

@@ -186,6 +186,24 @@ def test_vouch__needs_a_recent_flush(path: Path) -> None:
     vdev.close()
 
 
+def test_folder_that_vanishes__is_a_fault_and_no_damage(path: Path) -> None:
+    """No copy is given up for it: all are there when the folder is back."""
+    (chunk,) = chunks_of(3, 1, 100_000)
+    vdev = Vdev.open(RealDisk(), path, CLUSTER)
+    assert run(vdev, chunk) == Outcome.STORED
+    vdev.close()
+    vdev = Vdev.open(RealDisk(), path, CLUSTER, clock_ns=lambda: 0)  # which never probes
+    path.rename(path.with_name("elsewhere"))
+    with pytest.raises(ReadFailed):
+        vdev.read_chunk(chunk.chid)
+    assert vdev.status == VdevStatus.FAULTED and vdev.reads_refused == 1 and vdev.has(chunk.chid)
+    vdev.close()
+    path.with_name("elsewhere").rename(path)
+    vdev = Vdev.open(RealDisk(), path, CLUSTER)
+    assert vdev.read_chunk(chunk.chid) == chunk.payload and not vdev.damage
+    vdev.close()
+
+
 def test_empty_vdev__is_small(vdev: Vdev, path: Path) -> None:
     assert run(vdev, RowState(1, b"first")) == Outcome.STORED
     vdev._engine.checkpoint()
