@@ -103,7 +103,7 @@ def test_power_loss__forgetful_disk(loaded_cluster, make_load, power_cut, monkey
 @pytest.mark.slow
 def test_losses_of_power__twenty_with_either_disk(loaded_cluster, make_load, power_cut):
     """Side by side: most of a round is waiting for leases to end."""
-    kept, forgotten = (loaded_cluster(vdevs=1) for _ in range(2))
+    kept, forgotten = (loaded_cluster(targets=3, vdevs=1) for _ in range(2))
     forgotten.down()
     for settings in forgotten.data.glob("t*/target.toml"):
         with open(settings, "a") as file:
