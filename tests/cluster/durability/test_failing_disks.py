@@ -165,17 +165,20 @@ class Ward:
         return found
 
     def wait_state(self, state: str) -> None:
-        """`status` names it, in a line of its own; the metric does."""
-        report = self.cluster.wait_status(lambda report: self.vdev(report)["state"] == state)
+        """Until `status` names it, in a line of its own, and the metric does."""
+        self.cluster.wait_status(lambda report: self._shows(report, state))
+
+    def _shows(self, report, state: str) -> bool:
         vdev = self.vdev(report)
         line = f"VDEV {vdev['index']} of t1 is {state}"
-        assert (state == "up") != (line in report["problems"]), report["problems"]
+        if vdev["state"] != state or (line in report["problems"]) != (state != "up"):
+            return False
         address = self.cluster.daemons()["t1"].metrics
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         shown = re.findall(r"^replicast_vdev_state\{(.*)\} 1\.0$", text, re.MULTILINE)
         word = "ok" if state == "up" else state
-        assert [f'state="{word}"' in labels for labels in shown] == [True], shown
+        return len(shown) == 1 and f'state="{word}"' in shown[0]
 
     async def progress(self, puts: int = PUTS) -> None:
         """Until `puts` more were acknowledged."""
