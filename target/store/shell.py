@@ -21,7 +21,7 @@ from replicast.target.store.record import Record
 
 VOUCH_NS = 3_000_000_000
 CHECKPOINT_NS = 5_000_000_000
-SLOW_NS = 500_000_000
+SLOW_NS = 1_000_000_000
 SLOW_COUNT = 5  # in a row: a hiccup is shorter
 
 Done = Callable[[Outcomes], None]

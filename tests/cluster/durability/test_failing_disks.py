@@ -33,7 +33,7 @@ DISK_BYTES, BALLAST_BYTES = 256 * MIB, 64 * MIB
 SHUTDOWN_IOCTL, NO_FLUSH = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN: all input and output fails from now
 PUTS, DELETES = 20, 8
 PROGRESS_SECONDS = 90
-SLOW_MS = 800  # of each write: above what `slow` means, below what makes a VDEV `down`
+SLOW_MS = 1300  # of each write: above what `slow` means, below what makes a VDEV `down`
 SIZES = (0, 900, 12 * KIB, 40 * KIB, 300 * KIB, MIB)
 
 
