@@ -8,7 +8,7 @@ from the same inputs get the same bytes and compare digests. Order of the
 input sequences does not matter, except that of row_changes.
 
 Invariants: a VDEV going DOWN or coming back changes neither members nor in-sync
-sets, only leaders. A VDEV that may hold chunks of a row stays listed there, as
+sets, only leaders; one that is STOPPING leaves those sets that can do without it. A VDEV that may hold chunks of a row stays listed there, as
 member or draining, until `emptied` or OUT; a row lists at most group_size
 draining VDEVs, and while it is full nobody else leaves its group.
 """
@@ -49,6 +49,7 @@ KIND_OF_STATE = {
     VdevState.DOWN: STAYING,
     VdevState.DRAINING: LEAVING,
     VdevState.OUT: GONE,
+    VdevState.STOPPING: STAYING,
 }
 
 
@@ -160,7 +161,7 @@ def _place(
 
 
 def _same_cells(previous: Table, vdevs: Mapping[int, VdevEntry], domains: Domains) -> bool:
-    """Whether nothing changed that cells depend on (UP and DOWN are the same to them)."""
+    """Whether nothing changed that cells depend on (UP, DOWN and STOPPING are the same to them)."""
     old = _domains(previous.targets, previous.vdevs)
     return _cell_inputs(previous.vdevs, old) == _cell_inputs(vdevs, domains)
 

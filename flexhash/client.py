@@ -29,7 +29,7 @@ from replicast.curve import ChannelClosed, CurveClient, CurveHub
 from replicast.errors import InvalidRequest, Unavailable
 from replicast.flexhash.commands import Code, EditKind
 from replicast.flexhash.entries import TargetEntry
-from replicast.flexhash.follow import Follower
+from replicast.flexhash.follow import Ask, Follower
 from replicast.flexhash.follow_events import AdoptSettings, AdoptTable, CommandDone, PreparedTable
 from replicast.flexhash.inputs import target_info
 from replicast.flexhash.lease import LeaseHolder
@@ -151,10 +151,8 @@ class TableClient:
         self.core.take_asks()
         self.core.stop()
         for ask in self.core.take_asks():
-            # Waits for the answer: what a closed socket still held would be lost.
-            frame = pack_frame(ask.message, ask.operation_id, ask.generation)
             with contextlib.suppress(TimeoutError, ChannelClosed):
-                await self._channels[ask.voter].request(frame, timeout_seconds=STOP_SECONDS)
+                await self._give_back(ask)
         tasks = self._tasks + ([self._adoption] if self._adoption else [])
         for task in tasks:
             task.cancel()
@@ -164,6 +162,19 @@ class TableClient:
         for future in self._commands.values():
             if not future.done():
                 future.set_result((None, 0))
+
+    async def _give_back(self, ask: Ask) -> None:
+        """Waits for the answer: what a closed socket still held would be lost. Who does not lead
+        Raft (any more) names who does, if it knows."""
+        voter, voters = ask.voter, self.core.voters
+        for _ in voters:
+            frame = pack_frame(ask.message, self._rng.randbytes(16), ask.generation)
+            channel = self._channels[voter]
+            answer = await channel.request(frame, timeout_seconds=STOP_SECONDS)
+            told, _, _ = unpack_frame(answer)
+            if not isinstance(told, cm.Redirect) or told.leader not in voters:
+                return
+            voter = voters.index(told.leader)
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -190,7 +201,7 @@ class TableClient:
 
     async def wait_table(self, timeout_seconds: float = JOIN_SECONDS) -> Table:
         """The table, once there is one; raises Unavailable."""
-        await self._until(lambda: self.core.table is not None, timeout_seconds, "a table")
+        await self.until(lambda: self.core.table is not None, timeout_seconds, "a table")
         assert self.core.table is not None
         return self.core.table
 
@@ -199,7 +210,7 @@ class TableClient:
 
         A voter that has just started gives tables before it has a grant itself.
         """
-        await self._until(
+        await self.until(
             lambda: self.core.age_ns(self._clock_ns()) <= age_ns_max,
             timeout_seconds,
             "a fresh grant",
@@ -211,7 +222,7 @@ class TableClient:
             self._counters.count("table_refetches")
             self.core.hurry(self._clock_ns())
             self._woken.set()
-            await self._until(
+            await self.until(
                 lambda: self.core.generation >= at_least_generation,
                 REFETCH_SECONDS,
                 f"generation {at_least_generation}",
@@ -222,7 +233,7 @@ class TableClient:
     async def wait_settings(self) -> None:
         """Buckets and settings as some voter has them, which needs no quorum; raises Unavailable."""
         settings = self.core.settings
-        await self._until(lambda: settings.heard, SETTINGS_SECONDS, "the settings")
+        await self.until(lambda: settings.heard, SETTINGS_SECONDS, "the settings")
 
     async def refetch_settings(self) -> None:
         """Buckets and settings with all that was acknowledged before this call, from the Raft
@@ -231,7 +242,7 @@ class TableClient:
         self.core.hurry_settings(asked_ns)
         self._woken.set()
         settings = self.core.settings
-        await self._until(
+        await self.until(
             lambda: settings.current_ns is not None and settings.current_ns >= asked_ns,
             SETTINGS_SECONDS,
             "the settings",
@@ -304,7 +315,7 @@ class TableClient:
                 raise Unavailable(f"the cluster refused {command.NAME}: {Code(result.code).name}")
             if isinstance(command, cm.VdevJoin):
                 covering = max(covering, result.value)
-        await self._until(
+        await self.until(
             lambda: self.core.generation >= covering, timeout_seconds, "the table with this target"
         )
         self.vouch(tuple(o.vdev_id for o in opens if o.counted))
@@ -349,7 +360,10 @@ class TableClient:
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    async def _until(self, reached: Callable[[], bool], timeout_seconds: float, what: str) -> None:
+    async def until(
+        self, reached: Callable[[], bool], timeout_seconds: float | None, what: str
+    ) -> None:
+        """Until `reached()`, which looks at what is known here; raises Unavailable."""
         self._watchers += 1
         try:
             async with asyncio.timeout(timeout_seconds), self._changed:

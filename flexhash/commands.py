@@ -63,7 +63,7 @@ class EditKind(IntEnum):
 
 
 BUCKET_COMMANDS = (cm.BucketCreate, cm.BucketDeleteBegin, cm.BucketDeleteEnd)
-TARGET_COMMANDS = (cm.TargetJoin, cm.VdevJoin, cm.RowsChange, cm.RowsEmptied)
+TARGET_COMMANDS = (cm.TargetJoin, cm.VdevJoin, cm.VdevStates, cm.RowsChange, cm.RowsEmptied)
 ADMIN_COMMANDS = (
     *BUCKET_COMMANDS,
     cm.ClusterInit,

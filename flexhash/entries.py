@@ -30,12 +30,13 @@ class TableError(Exception):
 
 
 class VdevState(IntEnum):
-    """UP and DOWN keep their cells; DRAINING and OUT lose membership."""
+    """UP, DOWN and STOPPING keep their cells; DRAINING and OUT lose membership."""
 
     UP = 1
     DOWN = 2
     DRAINING = 3
     OUT = 4
+    STOPPING = 5  # its target serves and is about to stop: leads nothing, leaves in-sync sets
 
 
 class RowChangeKind(IntEnum):

@@ -247,7 +247,10 @@ class Follower:
         if sent_ns is not None:
             self.clock.heard(voter, sent_ns, now_ns, m.wall_ns)
         if m.leader in self.voters and m.active >= self._active:
-            self._leader = self.voters.index(m.leader)
+            leader = self.voters.index(m.leader)
+            if leader != self._leader:
+                self._renew_ns = None  # a new one knows nobody's lease, and says no floor before
+            self._leader = leader
         if m.active > self._active:
             self._active, self._active_digest = m.active, m.active_digest
             self._source = voter

@@ -2,6 +2,8 @@
 
     gone      VDEVs that are OUT leave every set, but a set never loses its last replica so
     damaged   VDEVs that lost their log leave every set, even as the last
+    stopping  VDEVs whose target is about to stop leave every set that keeps min_copies and one
+              that is UP: so no write has to wait for them, neither before they go nor after
     changes   a leader's ADD appends, REMOVE takes out, while the row is where the leader
               thought (names_since) and never below min_copies; LEAD moves one that is UP to
               the front
@@ -29,7 +31,8 @@ from replicast.flexhash.entries import (
 )
 from replicast.flexhash.table import Cells, Generations
 
-SERVING = (VdevState.UP, VdevState.DOWN)
+# STOPPING: who asked for an addition waits until a table shows it. The next one undoes it.
+SERVING = (VdevState.UP, VdevState.DOWN, VdevState.STOPPING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ def next_name_sets(names: Cells, names_since: Generations, inputs: NameInputs) -
     _remove_everywhere(changed, gone, spare_last=True)
     unknown = [index for index in gone if index not in inputs.vdevs]
     _remove_everywhere(changed, [*unknown, *inputs.damaged], spare_last=False)
+    _remove_stopping(changed, inputs)
     for change in inputs.changes:
         if 0 <= change.row < len(names) and change.names_since == names_since[change.row]:
             _apply(changed, change, inputs)
@@ -78,6 +82,18 @@ def _remove_everywhere(names: Cells, indexes: Sequence[int], *, spare_last: bool
         left = [index for index in _set(names, row) if not leaving[index]]
         if left or not spare_last:
             _write(names, row, left)
+
+
+def _remove_stopping(names: Cells, inputs: NameInputs) -> None:
+    leaving = np.zeros(NO_VDEV + 1, dtype=np.bool_)
+    leaving[[i for i, vdev in inputs.vdevs.items() if vdev.state == VdevState.STOPPING]] = True
+    for row in np.flatnonzero(leaving[names].any(axis=1)).tolist():
+        replicas = _set(names, row)
+        for index in [index for index in replicas if leaving[index]]:
+            left = [other for other in replicas if other != index]
+            if len(left) >= inputs.policy.min_copies and any(_is_up(inputs, i) for i in left):
+                replicas = left
+        _write(names, row, replicas)
 
 
 def _apply(names: Cells, change: RowChange, inputs: NameInputs) -> None:

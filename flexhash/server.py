@@ -23,7 +23,7 @@ from typing import Any
 
 from replicast.buggify import buggify
 from replicast.flexhash.commands import ALLOWED, Code, EditKind, Role, decode_result, encode_command
-from replicast.flexhash.state import ControlState
+from replicast.flexhash.state import STOPPING, ControlState
 from replicast.flexhash.steward import Steward
 from replicast.flexhash.tables import TableBook
 from replicast.frozen import frozen
@@ -362,6 +362,9 @@ class ControlServer:
             return command.target.node_id == sender.node_id
         if isinstance(command, cm.VdevJoin):
             return command.target == sender.node_id
+        if isinstance(command, cm.VdevStates):
+            mine = [self._may_stop(sender, change) for change in command.changes]
+            return bool(mine) and all(mine)
         if isinstance(command, cm.RowsChange) and command.kind == EditKind.LEAD:
             return False  # the steward's
         if isinstance(command, cm.RowsChange | cm.RowsEmptied):
@@ -369,6 +372,12 @@ class ControlServer:
             vdev = self.state.vdevs.get(own)
             return vdev is not None and vdev.target == sender.node_id
         return True
+
+    def _may_stop(self, sender: Sender, change: cm.VdevChange) -> bool:
+        """A target says of its own VDEVs that they are about to go, and nothing else."""
+        vdev = self.state.vdevs.get(change.index)
+        own = vdev is not None and vdev.target == sender.node_id
+        return own and change.state == STOPPING
 
     # -- replying -----------------------------------------------------------------------------------------
 

@@ -51,10 +51,12 @@ VDEV_INDEX_MAX = 65_000
 FREEZE_NS_MAX = 300 * 1_000_000_000
 NO_POLICY = cm.PolicyInfo(row_count=0, group_size=0, copies=0, min_copies=0, algorithm=0)
 # VdevState of the table, as numbers: the wire knows nothing of FlexHash.
-UP, DOWN, DRAINING, OUT = 1, 2, 3, 4
+UP, DOWN, DRAINING, OUT, STOPPING = 1, 2, 3, 4, 5
+SERVING = (UP, DOWN, STOPPING)  # may be added to rows
 TRANSITIONS = {
     (UP, DOWN), (DOWN, UP), (UP, DRAINING), (DOWN, DRAINING), (DRAINING, UP),
     (UP, OUT), (DOWN, OUT), (DRAINING, OUT),
+    (UP, STOPPING), (STOPPING, DOWN), (STOPPING, DRAINING), (STOPPING, OUT),
 }  # fmt: skip
 
 
@@ -314,7 +316,7 @@ class ControlState:
         if by.open_count != m.by_open_count:
             return Code.CONFLICT, 0
         same_open = vdev.open_count == m.open_count
-        if m.kind != EditKind.REMOVE and not (same_open and vdev.state in (UP, DOWN)):
+        if m.kind != EditKind.REMOVE and not (same_open and vdev.state in SERVING):
             return Code.CONFLICT, 0
         edits = [cm.RowEdit(row=r, vdev=m.vdev, kind=m.kind, seen=m.seen, by=m.by) for r in m.rows]
         return self._gather(self.edits, edits)

@@ -23,7 +23,7 @@ from replicast.buggify import buggified
 from replicast.flexhash.balance import Balancer
 from replicast.flexhash.commands import STEWARD_CLIENT, Code, decode_result, encode_command
 from replicast.flexhash.lease import LEASE_NS, MAX_SKEW_NS, LeaseGranter, LeaseReason
-from replicast.flexhash.state import DOWN, UP, ControlState
+from replicast.flexhash.state import DOWN, STOPPING, UP, ControlState
 from replicast.flexhash.tables import TableBook
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
@@ -185,7 +185,7 @@ class Steward:
     def _verdict(self, vdev: cm.VdevInfo, now_ns: int) -> int | None:
         """The state that the VDEV should change to, or None."""
         record = self.granter.records.get(vdev.target)
-        if record is None or vdev.state not in (UP, DOWN):
+        if record is None or vdev.state not in (UP, DOWN, STOPPING):
             return None
         held = record.granted and record.lease_until_ns > now_ns
         vouched = held and vdev.vdev_id in record.vouched

@@ -21,6 +21,7 @@ from replicast.wire.schema import Message
 from replicast.wire.status_messages import TargetStatus, VdevStatusEntry
 
 HEALTHY, DEGRADED, AT_RISK = "healthy", "degraded", "at_risk"
+GOING = (VdevState.DOWN, VdevState.STOPPING)  # no replica of such a VDEV is counted on
 VOTER_FAILED = "failed"  # flexhash/raft/node.py
 WHY_DOWN = ("faulted", "read_only", "damaged")  # say more than that it is not vouched for
 TAKES_PAYLOAD = ("ok", "slow")  # unless it is full
@@ -51,7 +52,7 @@ class _Facts:
     def bad_hosts(self) -> set[str]:
         """Hosts whose copies cannot be counted on."""
         by_name = {entry.name: entry.host for entry in self.table.targets.values()}
-        gone = ("down", "faulted", "damaged")
+        gone = ("down", "stopping", "faulted", "damaged")
         bad = {by_name[v["target"]] for v in self.vdevs if v["state"] in gone}
         return bad | {t["host"] for t in self.targets if not t["up"]}
 
@@ -177,7 +178,7 @@ def _rows(table: Table) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for row in range(table.policy.row_count):
         replicas = table.name_replicas(row)
-        up = sum(table.vdevs[i].state != VdevState.DOWN for i in replicas if i in table.vdevs)
+        up = sum(table.vdevs[i].state not in GOING for i in replicas if i in table.vdevs)
         if table.row_leader(row) is None:
             counts["without_leader"] += 1
         elif up < table.policy.min_copies:

@@ -151,7 +151,7 @@ class VdevJoin(Message):
 
 @message(93)
 class VdevStates(Message):
-    """VDEVs go up or down (steward), draining or out (administrator)."""
+    """VDEVs go up or down (steward), draining or out (administrator), or stop (their target)."""
 
     changes: Annotated[tuple[VdevChange, ...], Kind("list", 1024, VdevChange)]
 

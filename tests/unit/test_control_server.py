@@ -5,7 +5,7 @@ from __future__ import annotations
 from replicast.flexhash.commands import Code, EditKind, Role, encode_command
 from replicast.flexhash.lease import LEASE_NS, LeaseReason, stretched
 from replicast.flexhash.server import COMMAND_NS, READS_MAX, ControlServer, Sender, Standing
-from replicast.flexhash.state import DOWN, UP, ControlState
+from replicast.flexhash.state import DOWN, STOPPING, UP, ControlState
 from replicast.flexhash.tables import TableBook
 from replicast.metrics import Counters
 from replicast.sim.control import info, vdev_id, vdev_join
@@ -257,6 +257,44 @@ def test_vdev_no_longer_vouched_for__is_down_at_once_and_up_again() -> None:
     voter.renew(2, 3)
     voter.turn(100)
     assert voter.state.vdevs[2].state == UP
+
+
+def stopping(node: int, state: int = STOPPING) -> cm.VdevStates:
+    return cm.VdevStates(changes=(cm.VdevChange(index=node, open_count=1, state=state),))
+
+
+def test_stopping_target__says_so_of_its_own_vdevs_only() -> None:
+    voter = formed()
+    assert voter.run(2, stopping(3)) == Code.FORBIDDEN
+    assert voter.run(2, stopping(9)) == Code.FORBIDDEN
+    assert voter.run(2, stopping(2, DOWN)) == Code.FORBIDDEN
+    assert voter.run(2, stopping(2), Role.GATEWAY) == Code.FORBIDDEN
+    assert voter.run(2, stopping(2)) == Code.OK
+    assert [v.state for v in voter.state.vdevs.values()] == [UP, STOPPING, UP]
+
+
+def test_stopping_target__keeps_its_lease_and_is_down_once_it_gave_it_back() -> None:
+    voter = formed()
+    for node in (1, 2, 3):
+        assert isinstance(voter.renew(node), cm.LeaseGrant)
+    assert voter.run(2, stopping(2)) == Code.OK
+    for _ in range(8):
+        voter.turn()
+        if voter.state.prepared:
+            digest = voter.state.history[2].digest
+            for node in (1, 2, 3):
+                voter.ask(node, cm.PrepareAck(generation=2, digest=digest))
+    assert voter.state.active == 2 and voter.state.vdevs[2].state == STOPPING
+    assert voter.book.tables[2].row_leader(0) != 2
+    assert isinstance(voter.renew(2, sequence=2), cm.LeaseGrant)
+    back = cm.LeaseRenew(
+        session=1, sequence=3, adopted=2, settings_version=0, stopping=True, may_lead=True,
+        vouched=(),
+    )  # fmt: skip
+    voter.ask(2, back)
+    for _ in range(4):
+        voter.turn()
+    assert voter.state.vdevs[2].state == DOWN
 
 
 def test_silent_target__is_down_only_after_its_lease_surely_ended() -> None:

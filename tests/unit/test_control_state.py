@@ -16,7 +16,7 @@ from replicast.flexhash.commands import (
     decode_result,
     encode_command,
 )
-from replicast.flexhash.state import DOWN, DRAINING, OUT, UP, ControlState
+from replicast.flexhash.state import DOWN, DRAINING, OUT, STOPPING, UP, ControlState
 from replicast.sim.control import info, vdev_join
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError
@@ -378,3 +378,21 @@ def test_remember__clients_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for client in range(1, 9):
         state.run(Command(client, 1, bucket(f"b{client}")))
     assert list(state.clients) == [6, 7, 8]
+
+
+def test_vdev_states__stopping_ends_with_down_or_the_next_open() -> None:
+    state = formed()
+
+    def change(goal: int) -> Code:
+        step = cm.VdevChange(index=2, open_count=state.vdevs[2].open_count, state=goal)
+        return do(state, cm.VdevStates(changes=(step,)))
+
+    assert change(STOPPING) == Code.OK
+    assert do(state, add(3)) == Code.OK  # under way when it was told to stop
+    assert change(UP) == Code.CONFLICT
+    assert change(DOWN) == Code.OK
+    assert change(STOPPING) == Code.CONFLICT
+    assert do(state, vdev_join(2, 2)) == Code.OK
+    assert change(STOPPING) == Code.OK
+    assert do(state, vdev_join(2, 3)) == Code.OK
+    assert state.vdevs[2].state == UP and not state.damaged

@@ -212,3 +212,48 @@ def test_policy_of_few_hosts() -> None:
     table = build(None, cluster.targets[:2], cluster.vdevs[:2], POLICY, (), 1)
     assert sorted(table.members(0)) == [0, 1]
     assert table.name_candidates(0) == table.members(0) == table.name_replicas(0)
+
+
+def test_stopping__leaves_sets_that_can_do_without_and_keeps_its_cells(cluster: Cluster) -> None:
+    before = cluster.table
+    cluster.set_state(0, VdevState.STOPPING)
+    after = cluster.next()
+    assert (after.rows.members == before.rows.members).all()
+    assert (after.rows.draining == before.rows.draining).all()
+    for row in range(256):
+        left = tuple(index for index in before.name_replicas(row) if index != 0)
+        assert after.name_replicas(row) == left
+        assert after.row_leader(row) == left[0]
+        changed = 0 in before.name_replicas(row)
+        assert after.names_since(row) == (after.generation if changed else before.generation)
+
+
+def test_stopping__stays_where_too_few_are_left_or_none_of_them_is_up(cluster: Cluster) -> None:
+    first, second, third = cluster.table.name_replicas(40)
+    cluster.next(cluster.change(40, third, REMOVE))
+    cluster.set_state(first, VdevState.STOPPING)
+    assert cluster.next().name_replicas(40) == (first, second)  # min_copies
+    assert cluster.table.row_leader(40) == second
+    cluster = Cluster()
+    for index in (second, third):
+        cluster.set_state(index, VdevState.DOWN)
+    cluster.set_state(first, VdevState.STOPPING)
+    assert cluster.next().name_replicas(40) == (first, second, third)
+    assert cluster.table.row_leader(40) is None
+
+
+def test_stopping__two_at_once_leave_no_set_below_min_copies(cluster: Cluster) -> None:
+    for index in (0, 1):
+        cluster.set_state(index, VdevState.STOPPING)
+    table = cluster.next()
+    assert {len(table.name_replicas(row)) for row in range(256)} == {2, 3}
+
+
+def test_stopping__an_addition_under_way_is_shown_and_undone(cluster: Cluster) -> None:
+    """Its leader commits nothing without it before a table has told the outcome."""
+    index = cluster.table.name_replicas(40)[2]
+    cluster.next(cluster.change(40, index, REMOVE))
+    cluster.set_state(index, VdevState.STOPPING)
+    assert cluster.next(cluster.change(40, index, ADD)).name_replicas(40)[-1] == index
+    assert cluster.table.names_since(40) == cluster.table.generation
+    assert index not in cluster.next().name_replicas(40)

@@ -200,3 +200,19 @@ def test_deadline__no_tick_before_it_has_anything_to_ask(busy: str) -> None:
             assert follower.take_asks() == []
             due_ns = min(due_ns, follower.deadline_ns())
     assert asks >= 5 * len(VOTERS)
+
+
+def test_lease__is_asked_for_at_once_of_a_new_raft_leader() -> None:
+    """It knows nobody's adoption, and lets nobody take rows over before it does."""
+    follower = Follower(1, VOTERS, random.Random(1), Counters(), holder=LeaseHolder(1))
+    follower.vouched = ()
+    follower.receive(0, notice(VOTERS[0]), NO_OPERATION, 0)
+    follower.tick(0)
+    assert [ask.voter for ask in asked(follower, cm.LeaseRenew)] == [0]
+    follower.receive(1, notice(VOTERS[0]), NO_OPERATION, 10 * MS)
+    follower.tick(10 * MS)
+    assert asked(follower, cm.LeaseRenew) == []
+    follower.receive(1, notice(VOTERS[1]), NO_OPERATION, 20 * MS)
+    assert follower.deadline_ns() <= 20 * MS
+    follower.tick(20 * MS)
+    assert [ask.voter for ask in asked(follower, cm.LeaseRenew)] == [1]
