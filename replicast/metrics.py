@@ -114,6 +114,12 @@ declare("name_operations", "counter", ("operation",), "Named requests, as they r
 declare("row_takeovers", "counter", (), "Rows whose leadership this target finished taking over.")
 declare("row_catchups", "counter", (), "Name replicas brought back in sync.")
 declare(
+    "hand_overs",
+    "counter",
+    ("outcome",),
+    "Stops of this target, once each: done, cut_short (hand_over_seconds) or nobody_there.",
+)
+declare(
     "row_conflicts",
     "counter",
     (),

@@ -77,11 +77,11 @@ class Runtime:
         """The HTTP server of /metrics, /healthz and /readyz."""
         return Observatory(host, port, **sources)
 
-    def on_stop(self, callback: Callable[[], None]) -> None:
-        """Call back when the process is told to stop (SIGTERM, SIGINT)."""
+    def on_stop(self, callback: Callable[[], None], at_once: Callable[[], None]) -> None:
+        """Call back when the process is told to stop: by SIGTERM in good order, by SIGINT at once."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, callback)
+        loop.add_signal_handler(signal.SIGTERM, callback)
+        loop.add_signal_handler(signal.SIGINT, at_once)
 
 
 SYSTEM = Runtime()

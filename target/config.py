@@ -43,6 +43,13 @@ class TargetConfig(Settings):
     rendezvous_groups: int = option(
         "Rendezvous groups of the cluster.", default=64, minimum=1, maximum=4096
     )
+    hand_over_seconds: float = option(
+        "How long a target that is told to stop may take to hand over what it leads; then it "
+        "stops all the same.",
+        default=10.0,
+        minimum=0.0,
+        maximum=60.0,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@
 
 Starts the VDEVs, the Raft voter and table service when this member votes, the
 table client with its lease, the peer channel and the data plane; joins the
-cluster, says READY, and on SIGTERM hands its rows over, gives the lease back,
-flushes and ends. Exit 1: could not start, with one line that says why.
+cluster, says READY, and on SIGTERM hands over what it leads (target/handover.py),
+gives the lease back, flushes and ends; on SIGINT it ends at once. Exit 1: could not start, with one line that says why.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from replicast.notify import notify
 from replicast.observe import Observatory
 from replicast.runtime import SYSTEM, Runtime
 from replicast.target.config import TargetConfig, VdevPlace, load_target
+from replicast.target.handover import HandOver
 from replicast.target.membership import Doorkeeper, Membership, load_membership
 from replicast.target.names.service import NameService
 from replicast.target.peers import PeerChannel
@@ -85,11 +86,13 @@ class TargetDaemon:
         self._rng = runtime.rng()
         self._ready = False
         self._heart = Heartbeat(runtime.now_ns)
-        self._stopping = asyncio.Event()
+        self._stopping = asyncio.Event()  # told to
+        self._at_once = asyncio.Event()  # without a hand-over
+        self._joined = False
 
     async def run(self) -> None:
         """Start, serve, stop."""
-        self._runtime.on_stop(self._stopping.set)
+        self._runtime.on_stop(self._stopping.set, self._stop_at_once)
         self._boot = next_boot_number(self._disk, self._directory / "boot", self._runtime.wall_ns())
         self._lease = LeaseHolder(self._boot)
         self._vdevs = Vdevs(await self._open_vdevs(), asyncio.get_running_loop())
@@ -104,9 +107,14 @@ class TargetDaemon:
         try:
             await self._join()
             await self._stopping.wait()
+            await self._hand_over()
         finally:
             ticking.cancel()
             await self._stop()
+
+    def _stop_at_once(self) -> None:
+        self._at_once.set()
+        self._stopping.set()
 
     # -- start ------------------------------------------------------------------------
 
@@ -294,7 +302,7 @@ class TargetDaemon:
             if vdev.damage:
                 log.error("VDEV %s: %s", vdev.vdev_id.hex(), vdev.damage)
                 vdev.clear_damage()
-        self._ready = True
+        self._ready = self._joined = True
         notify("READY=1")
         log.info("joined with %d VDEVs, %s", len(opens), IMPLEMENTATION)
 
@@ -319,7 +327,7 @@ class TargetDaemon:
         while True:
             now_ns = self._heart.beat()
             self._service.tick()
-            if self._ready:
+            if self._joined:
                 self._client.vouch(self._vdevs.vouched(now_ns))
             await asyncio.sleep(TICK_SECONDS)
 
@@ -346,15 +354,35 @@ class TargetDaemon:
             for each in ("follower", "candidate", "leader"):
                 self.counters.gauge("raft_state", each, value=int(each == state))
 
-    async def _stop(self) -> None:
-        """Rows first, then the lease, then Raft leadership; the log of each VDEV last."""
+    # -- stopping ---------------------------------------------------------------------
+
+    async def _hand_over(self) -> None:
+        """Serve on until nobody needs us any more, or somebody is in a hurry."""
         self._ready = False
         notify("STOPPING=1")
+        if not self._joined or self._at_once.is_set():
+            return
+        log.info("handing over")
+        handing_over = HandOver(
+            self._membership.me.node_id,
+            self._client,
+            self._lease,
+            self._service,
+            self._raft,
+            self._runtime.now_ns,
+            self.counters,
+        )
+        handing = asyncio.ensure_future(handing_over.run(self._config.hand_over_seconds))
+        hurried = asyncio.ensure_future(self._at_once.wait())
+        await asyncio.wait({handing, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (handing, hurried):
+            task.cancel()
+        await asyncio.gather(handing, hurried, return_exceptions=True)
+
+    async def _stop(self) -> None:
+        """What rows are still led end first, then the lease; the log of each VDEV last."""
         log.info("stopping")
         self._service.stop()
-        if self._raft is not None and self._raft.node.is_leader:
-            self._raft.node.transfer_leadership(self._runtime.now_ns())
-            self._raft.wake()
         await self._client.stop()
         self._udp.close()
         await self._peers.close()

@@ -95,6 +95,10 @@ class SendResponder:
         self._token = 0
         self._events: list[Event] = []
 
+    def __len__(self) -> int:
+        """Sends that have not ended."""
+        return len(self._sends)
+
     # -- messages -------------------------------------------------------------------
 
     def receive(self, incoming: Incoming, now_ns: int) -> None:

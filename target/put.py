@@ -135,6 +135,10 @@ class PutResponder:
         self._token = 0
         self._events: list[Event] = []
 
+    def __len__(self) -> int:
+        """Puts that have not ended."""
+        return len(self._puts)
+
     # -- messages -------------------------------------------------------------------
 
     def receive(self, incoming: Incoming, now_ns: int) -> None:

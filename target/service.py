@@ -198,6 +198,12 @@ class TargetService:
         for task in self._tasks:
             task.cancel()
 
+    @property
+    def transfers(self) -> int:
+        """Chunks on their way to or from here."""
+        chunks = self.chunks
+        return 0 if chunks is None else len(chunks.put) + len(chunks.get)
+
     # -- messages ---------------------------------------------------------------------
 
     def on_incoming(self, incoming: Incoming, now_ns: int) -> None:

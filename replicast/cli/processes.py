@@ -112,11 +112,19 @@ def wait_ready(daemons: Sequence[Daemon], timeout_seconds: float) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def stop_all(daemons: Iterable[Daemon], timeout_seconds: float = STOP_SECONDS) -> list[str]:
-    """SIGTERM to all, SIGKILL to those that stay; returns the names that had to be killed."""
+def stop_all(
+    daemons: Iterable[Daemon], timeout_seconds: float = STOP_SECONDS, *, at_once: bool = False
+) -> list[str]:
+    """SIGTERM to all, SIGKILL to those that stay; returns the names that had to be killed.
+
+    `at_once`: they hand nothing over, as when all of them stop. SIGTERM ends one that has not
+    begun, too; one that runs takes SIGINT as haste.
+    """
     running = {daemon: pid for daemon in daemons if (pid := daemon.pid()) is not None}
     for pid in running.values():
         _signal(pid, signal.SIGTERM)
+        if at_once:
+            _signal(pid, signal.SIGINT)
     end = time.monotonic() + timeout_seconds
     while any(daemon.pid() is not None for daemon in running) and time.monotonic() < end:
         _reap(running.values())

@@ -131,7 +131,7 @@ class SimRuntime(Runtime):
         self.observed = NoObservatory(sources["sources"])
         return self.observed
 
-    def on_stop(self, callback: Callable[[], None]) -> None:
+    def on_stop(self, callback: Callable[[], None], at_once: Callable[[], None]) -> None:
         self.stop = callback
 
     def datagrams_sent(self) -> int:
