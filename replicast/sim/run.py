@@ -145,6 +145,7 @@ class _Run:
         if test.operation_seconds is not None:
             slower = 1 if points is None else POINTS_SECONDS_FACTOR
             self._ledger.operation_ns_max = int(test.operation_seconds * SECOND) * slower
+        self._ledger.answered = test.answered
         self._result = Result(test.name, world.seed, shape=self._shape)
         self._stopped = False
         self._ready: set[int] = set()

@@ -4,6 +4,7 @@ seconds = 20                      virtual time with workloads and faults
 messages_per_operation = 200      optional: what the faults may cost (bounds.py)
 operation_seconds = 10            optional: what an operation may take, during the faults, too (C7);
                                   twice that with fault points
+answered = true                   optional: no operation may fail or stay without an outcome
 checks = ["writes"]               optional: what is checked of histories (checkers.HISTORY_CHECKS)
 buggify = true                    optional: fault points in every run, or (false) in none
 [cluster]                         optional: fixes what the seed would draw (cluster.Shape)
@@ -48,6 +49,7 @@ class Test:
     messages_per_operation: float = OPERATION_MESSAGES_MAX
     operation_seconds: float | None = None  # None: only the last ones have a bound
     buggify: bool | None = None  # None: the seed decides
+    answered: bool = False  # whatever happens, every operation succeeds
 
 
 def load_test(path: Path) -> Test:
@@ -73,6 +75,7 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         "workload",
         "fault",
         "checks",
+        "answered",
         "messages_per_operation",
         "operation_seconds",
     }
@@ -98,6 +101,9 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
     buggify = values.get("buggify")
     if buggify not in (None, True, False):
         raise InvalidRequest(f"{where}: buggify is true or false")
+    answered = values.get("answered", False)
+    if answered not in (True, False):
+        raise InvalidRequest(f"{where}: answered is true or false")
     operation_seconds = values.get("operation_seconds")
     if operation_seconds is not None and not float(operation_seconds) > 0:
         raise InvalidRequest(f"{where}: operation_seconds is more than 0")
@@ -111,6 +117,7 @@ def parse_test(values: dict[str, Any], name: str, where: str) -> Test:
         float(values.get("messages_per_operation", OPERATION_MESSAGES_MAX)),
         None if operation_seconds is None else float(operation_seconds),
         buggify,
+        answered,
     )
 
 

@@ -42,6 +42,8 @@ class Ledger:
     versions: dict[str, dict[Version, None]] = field(default_factory=dict)  # of each key, as told
     blocks: list[bytes] = field(default_factory=list)  # that many objects have in common
     operation_ns_max: int | None = None  # what any may take, however it ends (C7)
+    answered: bool = False  # every operation has to succeed
+    longest_ns: int = 0
     done: int = 0
     failed: int = 0
     made: int = 0
@@ -89,6 +91,7 @@ class Ledger:
         self.failed += 1
         self._in_time(token)
         self.world.note("client", "failed", token=token, why=str(why))
+        self._missed(token, why)
         self.history.fail(token, self.world.time_ns)
 
     def unknown(self, token: int, why: Exception) -> None:
@@ -96,12 +99,21 @@ class Ledger:
         self.failed += 1
         self._in_time(token)
         self.world.note("client", "unknown", token=token, why=str(why))
+        self._missed(token, why)
         self.history.unknown(token)
+
+    def _missed(self, token: int, why: Exception | str) -> None:
+        """A text says that it was answered, and that nobody can tell what the answer means."""
+        if self.answered and isinstance(why, Exception):
+            begun = self.history.invoked(token)
+            what = f"client {begun.client}: {begun.kind} {begun.key} failed: {why!r}"
+            self.world.fail(what, checker="liveness")
 
     def _in_time(self, token: int) -> None:
         """An operation ends; those that never do are waited for in peace, or their client died."""
         begun = self.history.invoked(token)
         took_ns = self.world.time_ns - begun.call_ns
+        self.longest_ns = max(self.longest_ns, took_ns)
         if self.operation_ns_max is not None and took_ns > self.operation_ns_max:
             took = f"took {took_ns / SECOND:.1f} s, at most {self.operation_ns_max / SECOND:g}"
             what = f"client {begun.client}: {begun.kind} {begun.key} {took}"

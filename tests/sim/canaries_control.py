@@ -14,6 +14,7 @@ from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
 from replicast.machine import Incoming
 from replicast.target.admission import Admission
+from replicast.target.handover import HandOver
 from replicast.target.names.context import RowContext
 from replicast.wire import control_messages as cm
 
@@ -88,3 +89,12 @@ def digest_not_compared(patch: pytest.MonkeyPatch) -> None:
 def wrong_clock_keeps_its_rows(patch: pytest.MonkeyPatch) -> None:
     """C7: the table names a leader whose clock is off, and which therefore answers nothing."""
     patch.setattr(Balancer, "_away", lambda self, *of: None)
+
+
+def stops_without_a_hand_over(patch: pytest.MonkeyPatch) -> None:
+    """A target that is told to stop gives its lease back, and its rows wait for the next table."""
+
+    async def stop_at_once(self: HandOver, seconds: float) -> None:
+        return
+
+    patch.setattr(HandOver, "run", stop_at_once)
