@@ -112,13 +112,15 @@ def is_member(directory: Path) -> bool:
 
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
-    """Only one `up`, `down` or `join` at a time works on a folder."""
+    """Only one `up`, `down`, `join` or `restart` at a time works on a folder."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(data / LOCK_FILE, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Unavailable(f"{data}: another up, down or join is at work here") from None
+            raise Unavailable(
+                f"{data}: another up, down, join or restart is at work here"
+            ) from None
         yield
 
 

@@ -20,6 +20,7 @@ MODULES = {
     "copies": ("cp", "mv"),
     "health": ("status", "flexhash", "verify", "repair"),
     "local": ("up", "down", "cluster", "logs", "config"),
+    "restart": ("target",),
     "sim": ("sim",),
 }
 WHERE = {command: module for module, commands in MODULES.items() for command in commands}
