@@ -16,7 +16,7 @@ canonical bytes, so equal digests mean equal tables.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
 
@@ -182,6 +182,17 @@ class Table:
     def host_of(self, vdev_index: int) -> str:
         """The failure domain that never holds two copies."""
         return self.target_of(vdev_index).host
+
+    def moved(self, rows: Iterable[int], before: Table | None) -> list[int]:
+        """Those of `rows` that may look different than in an older table: the row itself, or
+        what all rows depend on (states of VDEVs, places of targets, the policy)."""
+        if before is None or self.policy != before.policy:
+            return list(rows)
+        if self.vdevs != before.vdevs or self.targets != before.targets:
+            return list(rows)
+        since = (self.rows.members_since, self.rows.names_since, self.rows.leader_since)
+        moved = np.maximum.reduce(since) > before.generation
+        return [row for row in rows if moved[row]]
 
     def vdevs_of(self, node_id: int) -> tuple[int, ...]:
         """The indexes of a target's VDEVs, ascending; empty for a stranger."""

@@ -277,7 +277,7 @@ class Leadership:
         for follower in self.followers.values():
             behind = follower.committed_index < self.replica.committed_index
             busy = busy or not follower.matched or bool(follower.flight) or behind
-            busy = busy or follower.role != Role.IN_SYNC
+            busy = busy or follower.role == Role.CATCHING_UP  # a joining one waits for a table
         if busy:
             return now_ns + POLL_NS
         return self._members.due_ns if self._members.unsettled else None

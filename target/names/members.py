@@ -85,8 +85,9 @@ class Members:
             missing = vdev not in replicas and vdev not in self.followers
             if missing and self._context.is_up(vdev) and self._context.may_add(vdev, now_ns):
                 self.follow(vdev, Role.CATCHING_UP, now_ns)
-        candidates = any(f.role != Role.IN_SYNC for f in self.followers.values())
-        # Whom nobody follows yet may not be added now: that ends in seconds (may_add).
+        candidates = any(f.role == Role.CATCHING_UP for f in self.followers.values())
+        # Whom nobody follows yet may not be added now: that ends in seconds (may_add). What is
+        # submitted waits for a table, and thousands of rows may wait at once.
         self.due_ns = now_ns + (POLL_NS if self.unsettled and candidates else 4 * POLL_NS)
         dropped: list[Follower] = []
         for follower in self.followers.values():

@@ -130,17 +130,18 @@ class NameService:
     def adopt_table(self, table: Table, now_ns: int) -> None:
         """Use a newer table; leaderships that it takes away end before this returns."""
         self._wake(now_ns)
-        if self.context.table is not None and table.generation <= self.context.table.generation:
+        before = self.context.table
+        if before is not None and table.generation <= before.generation:
             return
         self.context.adopt(table)
         self._outbox.generation = table.generation
-        for row, lead in list(self._leaders.items()):
-            same = table.row_leader(row) == lead.vdev_index
-            if not same or table.leader_since(row) != lead.epoch:
+        for row in table.moved(self._leaders, before):  # few, of thousands
+            lead = self._leaders[row]
+            if table.row_leader(row) == lead.vdev_index and table.leader_since(row) == lead.epoch:
+                lead.on_table(now_ns)
+                self._due[row] = now_ns
+            else:
                 self._end(row)
-                continue
-            lead.on_table(now_ns)
-            self._due[row] = now_ns
         self._plan(table)
         self._parking.wake()
 
@@ -455,8 +456,7 @@ class NameService:
     def _touch_some(self) -> None:
         room = buggified("names/touch-one", self.context.limits.touch_batch, 1)
         while self._to_touch and room:
-            row = self._to_touch.popleft()
-            table = self.context.table
+            row, table = self._to_touch.popleft(), self.context.table
             if table is not None and table.row_leader(row) in self._stores:
                 self._touch(row)
             room -= 1

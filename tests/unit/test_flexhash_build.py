@@ -257,3 +257,15 @@ def test_stopping__an_addition_under_way_is_shown_and_undone(cluster: Cluster) -
     assert cluster.next(cluster.change(40, index, ADD)).name_replicas(40)[-1] == index
     assert cluster.table.names_since(40) == cluster.table.generation
     assert index not in cluster.next().name_replicas(40)
+
+
+def test_moved__rows_that_a_generation_changed_or_all_when_the_world_has(cluster: Cluster) -> None:
+    before, rows = cluster.table, range(30, 50)
+    second = before.name_replicas(40)[1]
+    after = cluster.next(cluster.change(40, second, REMOVE))
+    assert after.moved(rows, before) == [40] and after.moved(range(30), before) == []
+    later = cluster.next()
+    assert later.moved(rows, after) == [] and later.moved(rows, before) == [40]
+    cluster.set_state(0, VdevState.DOWN)
+    assert cluster.next().moved(rows, later) == list(rows)
+    assert before.moved(rows, None) == list(rows)
