@@ -5,7 +5,8 @@
     bench/rolling_restart.py --hand-over-seconds 0  for comparison: targets stop without a hand-over
 
 Workers put, read, stat and list names of their own all the time through an embedded initiator and
-compare what they read. Meanwhile all targets are restarted as `replicast target restart --all --rolling`
+compare what they read; some do it through the API sockets of the gateways, each time through one that
+takes connections. Meanwhile all targets are restarted as `replicast target restart --all --rolling`
 does it, then the gateways. Exit 1 when an operation failed. The longest wait is a figure for people: on
 a machine whose cores are busy, most of it is waiting for a core.
 """
@@ -14,26 +15,33 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import itertools
 import json
 import random
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import replicast
-from replicast.cli.layout import Local, load_local
+from replicast.cli.layout import Local, load_local, socket_path
 from replicast.cli.processes import stop_all, wait_ready
 from replicast.cli.restart import HEALTHY_SECONDS, restart_rolling, wait_healthy
 from replicast.cli.up import UpRequest, bring_down, bring_up
-from replicast.errors import Conflict, NotFound
+from replicast.errors import Conflict, NotFound, Unavailable
+from replicast.gateway.api_client import ApiConnection, connect_api
 from replicast.native import IMPLEMENTATION
 
 BUCKET = "rolling"
 NAMES_EACH = 12
 SIZES = (100, 9_000, 40_000, 300_000)  # inline, one message, a small chunk, a negotiated one
 KINDS, WEIGHTS = ("put", "get", "head", "list"), (5, 5, 3, 1)
+API_KINDS = ("api put", "api get")
+API_POLL_SECONDS = 0.02
+API_WORKERS = 2
 READY_SECONDS = 60.0
 FAILURES_SHOWN = 5
 
@@ -45,7 +53,7 @@ class Load:
         self.stopping = False
         self.operations = 0
         self.failures: list[str] = []
-        self.longest = dict.fromkeys(KINDS, 0.0)
+        self.longest = dict.fromkeys((*KINDS, *API_KINDS), 0.0)
 
     async def work(self, client: Any, worker: int, think_seconds: float) -> None:
         """One operation after the other until told to stop."""
@@ -59,9 +67,45 @@ class Load:
                 await self._one(client, kind, name, known, rng)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
                 self.failures.append(f"{kind} {name}: {type(error).__name__}: {error}")
-            self.longest[kind] = max(self.longest[kind], time.monotonic() - began)
-            self.operations += 1
+            self._ended(kind, began)
             await asyncio.sleep(think_seconds)
+
+    async def work_api(self, sockets: list[Path], worker: int, think_seconds: float) -> None:
+        """The same through gateways, a connection for each operation, as commands do it."""
+        rng = random.Random(worker)
+        name, body = f"api{worker}/n", b""
+        while not self.stopping:
+            kind = API_KINDS[bool(body) and rng.randrange(2)]
+            new, began = rng.randbytes(rng.choice(SIZES)), time.monotonic()
+            try:
+                async with contextlib.AsyncExitStack() as stack:
+                    api = await self._connected(stack, sockets)
+                    if kind == "api put":
+                        await api.one("put", _block(new), bucket=BUCKET, name=name)
+                        body = new
+                    else:
+                        answers = api.request("get", bucket=BUCKET, name=name)
+                        blocks = [bytes(a) async for a in answers if not isinstance(a, dict)]
+                        if b"".join(blocks) != body:
+                            raise ValueError("has other bytes")
+            except Exception as error:  # noqa: BLE001 - as above
+                self.failures.append(f"{kind} {name}: {type(error).__name__}: {error}")
+            self._ended(kind, began)
+            await asyncio.sleep(think_seconds)
+
+    async def _connected(
+        self, stack: contextlib.AsyncExitStack, sockets: list[Path]
+    ) -> ApiConnection:
+        """The first gateway that takes connections; nothing was asked of one that does not."""
+        for socket in itertools.cycle(sockets):
+            with contextlib.suppress(Unavailable):
+                return await stack.enter_async_context(connect_api(socket))
+            await asyncio.sleep(API_POLL_SECONDS)
+        raise Unavailable("no gateway")
+
+    def _ended(self, kind: str, began: float) -> None:
+        self.longest[kind] = max(self.longest[kind], time.monotonic() - began)
+        self.operations += 1
 
     async def _one(
         self, client: Any, kind: str, name: str, known: dict[str, bytes], rng: random.Random
@@ -90,8 +134,12 @@ class Load:
     def take(self) -> dict[str, float]:
         """The longest so far, and begin anew."""
         taken = {kind: round(seconds, 3) for kind, seconds in self.longest.items()}
-        self.longest = dict.fromkeys(KINDS, 0.0)
+        self.longest = dict.fromkeys(self.longest, 0.0)
         return taken
+
+
+async def _block(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def measure(data: Path, workers: int, think_seconds: float, quiet_seconds: float) -> Any:
@@ -108,7 +156,10 @@ async def measure(data: Path, workers: int, think_seconds: float, quiet_seconds:
             await client.create_bucket(BUCKET)
         except Conflict:
             sys.exit(f"bucket {BUCKET} exists already: use a fresh cluster")
-        tasks = [asyncio.ensure_future(load.work(client, n, think_seconds)) for n in range(workers)]
+        sockets = [socket_path(each.folder) for each in local.of_kind("gateway", data)]
+        works = [load.work(client, number, think_seconds) for number in range(workers)]
+        works += [load.work_api(sockets, n, think_seconds) for n in range(API_WORKERS)]
+        tasks = [asyncio.ensure_future(work) for work in works]
         await asyncio.sleep(quiet_seconds)
         note("before")
         targets = local.of_kind("target", data)
@@ -132,7 +183,7 @@ def restart_gateways(local: Local, data: Path, note: Any) -> None:
         stop_all([gateway])
         gateway.start()
         wait_ready([gateway], READY_SECONDS)
-        wait_healthy(data / gateway.name / "api.sock", HEALTHY_SECONDS, "gateways were restarted")
+        wait_healthy(socket_path(gateway.folder), HEALTHY_SECONDS, "gateways were restarted")
         note(f"{gateway.name} restarted")
 
 
@@ -146,6 +197,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of a running cluster")
     parser.add_argument("--targets", type=int, default=4)
+    parser.add_argument("--gateways", type=int, default=2)
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--think", type=float, default=0.005, help="seconds between operations")
     parser.add_argument("--quiet", type=float, default=3.0, help="seconds before the first restart")
@@ -155,7 +207,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="rolling-") as made:
         data = (options.data or Path(made) / "data").resolve()
         if options.data is None:
-            bring_up(data, UpRequest(targets=options.targets), print)
+            bring_up(data, UpRequest(targets=options.targets, gateways=options.gateways), print)
         try:
             if options.hand_over_seconds is not None:
                 set_hand_over(data, options.hand_over_seconds)

@@ -66,6 +66,8 @@ class ApiServer:
     def __init__(self, path: Path, handlers: dict[str, Handler], counters: Counters) -> None:
         self._path, self._handlers, self._counters = path, handlers, counters
         self._connections: set[asyncio.Task[None]] = set()
+        self._idle: set[asyncio.Task[None]] = set()  # of those: answered, and nothing asked since
+        self._stopping = False
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -80,14 +82,27 @@ class ApiServer:
         )
         self._path.chmod(0o600)
 
-    async def stop(self) -> None:
-        """Stop listening, cancel what runs, remove the socket file."""
+    async def stop(self, finish_seconds: float = 0.0) -> None:
+        """Stop listening, remove the socket file, cancel what runs.
+
+        What was asked for may end within `finish_seconds`; a fresh connection is about to ask.
+        """
+        self._stopping = True
+        self._path.unlink(missing_ok=True)
+        await asyncio.sleep(0)  # who has connected before is accepted still
         if self._server is not None:
             self._server.close()
+        for task in list(self._idle):
+            task.cancel()
+        if self._connections and finish_seconds > 0:
+            await asyncio.wait(self._connections, timeout=finish_seconds)
+        self.hurry()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def hurry(self) -> None:
+        """Cancel what runs, also while stop() lets it end."""
         for task in list(self._connections):
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        self._path.unlink(missing_ok=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -99,8 +114,8 @@ class ApiServer:
                 error = Unavailable(f"{CONNECTIONS_MAX} connections are open", reason="BUSY")
                 write_json(writer, _error(error), ERROR)
                 return
-            while await self._serve_one(reader, writer):
-                pass
+            while await self._serve_one(reader, writer) and not self._stopping:
+                self._idle.add(task)
         except (FrameError, ConnectionError) as error:
             log.info("connection dropped: %s", error)
         except asyncio.CancelledError:
@@ -108,10 +123,14 @@ class ApiServer:
             log.info("connection closed while stopping")
         finally:
             self._connections.discard(task)
+            self._idle.discard(task)
             writer.close()
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         frame = await read_frame(reader)
+        task = asyncio.current_task()
+        assert task is not None
+        self._idle.discard(task)
         if frame is None:
             return False
         if frame[0] != JSON:

@@ -44,6 +44,12 @@ class GatewayConfig(InitiatorConfig):
     api_socket: str = option("Path of the local API socket.", default="api.sock")
     metrics_host: str = option("Address of /metrics, /healthz and /readyz.", default="127.0.0.1")
     metrics_port: int = option("Its port.", minimum=1, maximum=65_535)
+    finish_seconds: float = option(
+        "How long a gateway that is told to stop lets requests that are under way go on.",
+        default=10.0,
+        minimum=0.0,
+        maximum=600.0,
+    )
     log_level: str = option(
         "What is logged.", default="info", choices=("debug", "info", "warning", "error")
     )

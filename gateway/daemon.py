@@ -3,7 +3,8 @@
     replicast-gw --config gateway.toml
 
 Serves the local API socket. Stateless: everything it knows comes from the
-cluster. Exit 1: could not start, with one line that says why.
+cluster. On SIGTERM what is under way ends first, on SIGINT nothing does. Exit 1:
+could not start, with one line that says why.
 """
 
 from __future__ import annotations
@@ -44,12 +45,14 @@ class GatewayDaemon:
         self._opened: OpenedInitiator | None = None
         self._serving = False
         self._stopping = asyncio.Event()
+        self._hurried = False
+        self._server: ApiServer | None = None
 
     async def run(self) -> None:
         """Start, serve, stop."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        loop.add_signal_handler(signal.SIGINT, self._stop_at_once)
         observatory = Observatory(
             self._config.metrics_host,
             self._config.metrics_port,
@@ -67,6 +70,12 @@ class GatewayDaemon:
             if self._opened is not None:
                 await self._opened.close()
             observatory.close()
+
+    def _stop_at_once(self) -> None:
+        self._hurried = True
+        self._stopping.set()
+        if self._server is not None:
+            self._server.hurry()
 
     async def _open(self) -> bool:
         """Connect to the cluster; False when told to stop before any voter has answered."""
@@ -89,7 +98,7 @@ class GatewayDaemon:
         assert opened is not None
         handlers = ApiHandlers(opened.initiator, opened.objects, opened.buckets)
         path = self._base / self._config.api_socket
-        server = ApiServer(path, handlers.table(), self._counters)
+        server = self._server = ApiServer(path, handlers.table(), self._counters)
         try:
             await server.start()
             self._serving = True
@@ -100,7 +109,7 @@ class GatewayDaemon:
             log.info("stopping")
         finally:
             self._serving = False
-            await server.stop()
+            await server.stop(0.0 if self._hurried else self._config.finish_seconds)
 
     async def _beat(self) -> None:
         while True:

@@ -127,7 +127,7 @@ def bring_down(data: Path, say: Say) -> None:
             say("nothing runs")
             return
         say(f"stopping {names_of(running)}")
-        killed = stop_all(local.of_kind("gateway", data))
+        killed = stop_all(local.of_kind("gateway", data), at_once=True)
         killed += stop_all(local.of_kind("target", data), at_once=True)
         if killed:
             say(f"did not stop in time and had to be killed: {', '.join(killed)}")

@@ -257,3 +257,58 @@ def test_stop__waiting_clients_hear_that_it_is_gone(tmp_path):
         assert isinstance(error, Unavailable) and handlers.cancelled == 1
 
     asyncio.run(run())
+
+
+class Finishing(Handlers):
+    """An operation that ends when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_end = asyncio.Event()
+
+    def table(self) -> dict[str, Any]:
+        return super().table() | {"finish": self.finish}
+
+    async def finish(self, request: Arguments, upload: Upload, reply: Reply) -> None:
+        self.started.set()
+        await self.may_end.wait()
+        await reply.json({"ended": True})
+
+
+@contextlib.asynccontextmanager
+async def stopping(folder: Path, seconds: float) -> AsyncIterator[tuple[Any, Any, Any, Any]]:
+    """A server that stops while one connection waits for an answer and another one is idle."""
+    handlers = Finishing()
+    server = ApiServer(folder / "api.sock", handlers.table(), Counters())
+    await server.start()
+    async with connect_api(folder / "api.sock") as busy, connect_api(folder / "api.sock") as idle:
+        await idle.one("echo", text="a")
+        asking = asyncio.ensure_future(busy.one("finish"))
+        await handlers.started.wait()
+        ending = asyncio.ensure_future(server.stop(seconds))
+        with pytest.raises(Unavailable, match="closed the connection"):
+            await idle.one("echo", text="b")
+        yield server, handlers, asking, ending
+
+
+def test_stop__what_is_under_way_ends_and_who_is_idle_is_let_go(tmp_path):
+    async def run() -> None:
+        async with stopping(tmp_path, 600.0) as (_, handlers, asking, ending):
+            assert not (tmp_path / "api.sock").exists() and not ending.done()
+            handlers.may_end.set()
+            assert await asking == {"ended": True}
+            await ending
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 600.0])
+def test_stop__does_not_wait_longer_than_it_may_or_when_somebody_is_in_a_hurry(tmp_path, seconds):
+    async def run() -> None:
+        async with stopping(tmp_path, seconds) as (server, _, asking, ending):
+            server.hurry()
+            with pytest.raises(Unavailable):
+                await asking
+            await ending
+
+    asyncio.run(run())

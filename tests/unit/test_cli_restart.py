@@ -144,6 +144,14 @@ def test_wait_healthy__as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> N
     assert gateway.reports == [GOOD]
 
 
+def test_hindrances__chunks_wait_for_a_repair_and_nobody_for_them() -> None:
+    short = "4 chunks below their copies: run `replicast repair`"
+    assert command.hindrances({"problems": [short]}) == []
+    assert command.hindrances({"problems": ["target t2 has no lease", short]}) == [
+        "target t2 has no lease"
+    ]
+
+
 def test_wait_healthy__says_what_is_wrong_when_time_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
