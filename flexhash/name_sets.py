@@ -3,7 +3,9 @@
     gone      VDEVs that are OUT leave every set, but a set never loses its last replica so
     damaged   VDEVs that lost their log leave every set, even as the last
     stopping  VDEVs whose target is about to stop leave every set that keeps min_copies and one
-              that is UP: so no write has to wait for them, neither before they go nor after
+              that is UP: so no write has to wait for them, neither before they go nor after.
+              Rows that they lead go to the first candidate that can lead: who came back lately is
+              last in each set, and would lead nothing while one of the others leads everything
     changes   a leader's ADD appends, REMOVE takes out, while the row is where the leader
               thought (names_since) and never below min_copies; LEAD moves one that is UP to
               the front
@@ -89,11 +91,21 @@ def _remove_stopping(names: Cells, inputs: NameInputs) -> None:
     leaving[[i for i, vdev in inputs.vdevs.items() if vdev.state == VdevState.STOPPING]] = True
     for row in np.flatnonzero(leaving[names].any(axis=1)).tolist():
         replicas = _set(names, row)
+        leads = next((i for i in replicas if leaving[i] or _is_up(inputs, i)), NO_VDEV)
         for index in [index for index in replicas if leaving[index]]:
             left = [other for other in replicas if other != index]
             if len(left) >= inputs.policy.min_copies and any(_is_up(inputs, i) for i in left):
                 replicas = left
+        if leaving[leads]:
+            first = _first_able(inputs, row, replicas)
+            replicas = [*first, *(index for index in replicas if index not in first)]
         _write(names, row, replicas)
+
+
+def _first_able(inputs: NameInputs, row: int, replicas: Sequence[int]) -> list[int]:
+    """The first candidate that can lead; empty when none can."""
+    able = [i for i in inputs.candidates[row].tolist() if i in replicas and _is_up(inputs, i)]
+    return able[:1]
 
 
 def _apply(names: Cells, change: RowChange, inputs: NameInputs) -> None:
