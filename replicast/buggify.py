@@ -95,6 +95,7 @@ POINTS = (
     Point("names/page-short", "a page of LIST ends after one name", "target/names/listing.py"),
     Point("names/scan-one", "LIST scans a row entry by entry", "target/names/listing.py"),
     Point("names/window-small", "one entry is on its way to a replica", "target/names/leader.py"),
+    Point("names/step-one", "a wake-up looks after one row", "target/names/service.py"),
     Point(
         "names/touch-one",
         "one row at a time is brought up to date in the background",

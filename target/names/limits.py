@@ -32,4 +32,5 @@ class NameLimits:
     peer_bytes_max: int = 32 * MIB  # the same, per peer process
     message_bytes_max: int = 4 * MIB  # one message between targets
     page_bytes_max: int = 256 * KIB  # one LIST page
-    touch_batch: int = 1024  # rows brought up to date in the background at once
+    touch_batch: int = 256  # rows brought up to date in the background at once
+    step_batch: int = 256  # rows that a wake-up looks after; more of them wait for the next

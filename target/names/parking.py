@@ -34,6 +34,10 @@ class Parking:
         self._bytes += size
         return True
 
+    def waits(self, row: int) -> bool:
+        """Is there a request that waits for this row?"""
+        return row in self._rows
+
     def wake(self) -> None:
         """Something concerns all that wait."""
         self._woken = True

@@ -22,6 +22,7 @@ from replicast.machine import Event, Incoming, NodeId, Outgoing, earliest
 from replicast.metrics import Counters
 from replicast.target.names.appends import Appends
 from replicast.target.names.context import Buckets, Lease, RowContext
+from replicast.target.names.due import first_due
 from replicast.target.names.heal import Healer
 from replicast.target.names.leader import Leadership, PeerWindows
 from replicast.target.names.limits import NameLimits
@@ -455,17 +456,16 @@ class NameService:
 
     def _touch_some(self) -> None:
         room = buggified("names/touch-one", self.context.limits.touch_batch, 1)
-        while self._to_touch and room:
+        for _ in range(min(room, len(self._to_touch))):
             row, table = self._to_touch.popleft(), self.context.table
             if table is not None and table.row_leader(row) in self._stores:
                 self._touch(row)
-            room -= 1
 
     def _step(self) -> None:
-        now_ns = self._now_ns
-        for row in [row for row, due_ns in self._due.items() if due_ns <= now_ns]:
+        most = buggified("names/step-one", self.context.limits.step_batch, 1)
+        for row in first_due(self._due, self._now_ns, self._leaders, self._parking, most):
             lead = self._leaders[row]
-            due_ns = lead.step(now_ns)
+            due_ns = lead.step(self._now_ns)
             del self._due[row]
             if due_ns is not None:
                 self._due[row] = due_ns
