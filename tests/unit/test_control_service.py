@@ -21,6 +21,7 @@ from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.raft.node import RaftNode, RaftSettings
 from replicast.flexhash.raft.shell import RaftShell, VoterAddress
 from replicast.flexhash.service import ControlService
+from replicast.flexhash.state import STOPPING
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
 from replicast.keys import AllowList, Identity, Role, make_key_pair
@@ -234,6 +235,34 @@ def test_returned_lease__the_target_is_down(tmp_path: Path) -> None:
         await leaving.stop()
         assert not cluster.holders[4].valid(now_ns())
         await until(lambda: watcher.table is not None and watcher.table.vdevs[index].state == 2)
+
+    run(tmp_path, scenario)
+
+
+def test_stopping_target__serves_until_all_have_adopted_and_its_lease_finds_the_raft_leader(
+    tmp_path: Path,
+) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        client, holder = cluster.clients[4], cluster.holders[4]
+        await until(lambda: all(h.valid(now_ns()) for h in cluster.holders.values()))
+        assert client.table is not None
+        (index,) = client.table.vdevs_of(4)
+        change = cm.VdevChange(index=index, open_count=cluster.boot, state=STOPPING)
+        result = await client.command(cm.VdevStates(changes=(change,)))
+        assert result.code == Code.OK
+
+        def handed_over() -> bool:
+            table = client.table
+            assert table is not None and holder.valid(now_ns())
+            told = table.vdevs[index].state == STOPPING
+            return told and not table.rows_led_by(4) and holder.floor >= table.generation
+
+        await client.until(handed_over, 60, "a table without rows led here")
+        leads = next(n for n in VOTERS if cluster.shells[n].node.is_leader)
+        client.core._leader = next(i for i, n in enumerate(VOTERS) if n != leads)  # it has changed
+        await client.stop()
+        granter = cluster.services[leads].core.steward.granter
+        assert not granter.may_hold(4, now_ns())
 
     run(tmp_path, scenario)
 
