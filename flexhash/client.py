@@ -151,7 +151,7 @@ class TableClient:
         self.core.take_asks()
         self.core.stop()
         for ask in self.core.take_asks():
-            with contextlib.suppress(TimeoutError, ChannelClosed):
+            with contextlib.suppress(TimeoutError, ChannelClosed, WireError):
                 await self._give_back(ask)
         tasks = self._tasks + ([self._adoption] if self._adoption else [])
         for task in tasks:

@@ -210,7 +210,7 @@ POINTS = (
         "each change makes a generation of its own",
         "flexhash/steward.py",
     ),
-    Point("target/stop-soon", "a target stops without a hand-over", "target/handover.py"),
+    Point("target/stop-soon", "a target stops without a hand-over", "target/handover.py", 50),
     Point("raft/hand-over", "the Raft leader hands over", "flexhash/service.py", 5),
     Point("raft/compact-early", "the journal is compacted", "flexhash/raft/node.py", 5),
     Point("raft/piece-small", "a piece of a snapshot has 1 KiB", "flexhash/raft/snapshot.py"),

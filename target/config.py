@@ -48,7 +48,7 @@ class TargetConfig(Settings):
         "stops all the same.",
         default=10.0,
         minimum=0.0,
-        maximum=60.0,
+        maximum=20.0,
     )
 
 
