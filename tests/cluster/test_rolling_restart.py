@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from replicast.cli.restart import HEALTHY_SECONDS
 
 BENCH = Path(__file__).resolve().parents[2] / "bench" / "rolling_restart.py"
@@ -18,6 +20,7 @@ WORKERS, THINK = 3, 0.05  # a load that leaves cores to the targets
 TIMEOUT_SECONDS = 8 * HEALTHY_SECONDS
 
 
+@pytest.mark.slow
 def test_rolling_restart_of_everything__no_operation_fails(make_cluster, tmp_path):
     cluster = make_cluster(gateways=2)
     pids = {name: daemon.pid() for name, daemon in cluster.daemons().items()}
