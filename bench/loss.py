@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import replicast
@@ -92,12 +93,12 @@ class Client:
         """All of them, compared."""
         await self._each(self._get_one)
 
-    async def _each(self, work: object) -> None:
+    async def _each(self, work: Callable[[str], Awaitable[None]]) -> None:
         room = asyncio.Semaphore(IN_FLIGHT)
 
         async def one(name: str) -> None:
             async with room:
-                await work(name)  # type: ignore[operator]
+                await work(name)
 
         await asyncio.gather(*(one(name) for name in self._objects))
 

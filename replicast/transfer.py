@@ -35,7 +35,7 @@ BufferLike = Any  # whatever supports the buffer protocol; Python 3.11 has no pu
 CREDIT_STEP_BYTES = 64 * KIB
 GAP_WAIT_NS = 20 * MS
 GAP_WAIT_MAX_NS = 320 * MS
-HOLE_WAIT_PART = 4  # of that, when only holes are missing
+HOLE_WAIT_PART = 4  # of the wait, when only holes are missing
 TICK_NS = 5 * MS
 UNREAD_NS_MAX = 250 * MS
 LONG_JOB_DATAGRAMS = 8
@@ -309,7 +309,7 @@ class Receiver:
         if self._buffers.unread() and now_ns < self.moved_ns + UNREAD_NS_MAX:
             return None  # what seems to be missing may lie in the socket of a busy host
         self._wait_ns = min(GAP_WAIT_MAX_NS, self._wait_ns * 2)
-        self._next_ns = _tick_after(now_ns + self._quiet_ns(missing) - TICK_NS)
+        self._next_ns = (now_ns + self._quiet_ns(missing)) // TICK_NS * TICK_NS
         return self._report(missing)
 
     def _quiet_ns(self, missing: Ranges) -> int:
