@@ -4,6 +4,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ifndef PYTHON
+PYTHON := $(shell sh .ci/python)
+endif
 DEV := $(VENV)/.dev
 PYTEST := $(BIN)/python -m pytest -q -rs
 DATA ?= .cluster
@@ -24,10 +27,10 @@ down:  ## stop it; its state stays in $(DATA)
 native: $(STAMP)  ## build the Cython modules that changed
 	@mkdir -p build && flock build/.lock $(BIN)/python setup.py -q build_ext --inplace -j 2
 
-$(STAMP): pyproject.toml setup.py .ci/preflight
-	@sh .ci/preflight
+$(STAMP): pyproject.toml setup.py .ci/preflight .ci/python
+	@PYTHON=$(PYTHON) sh .ci/preflight
 	@echo "Making $(VENV), installing packages and building (about a minute) ..."
-	@test -x $(BIN)/python || python3 -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip -q install 'setuptools>=77' 'cython>=3.3,<3.4' wheel
 	@mkdir -p build && flock build/.lock $(BIN)/pip -q install --no-build-isolation -e .
 	@touch $@

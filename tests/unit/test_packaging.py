@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -34,7 +35,7 @@ def test_sdist_and_wheel__build_and_run(tmp_path: Path) -> None:
     sdist = build("sdist", clone, tmp_path)
     with tarfile.open(sdist) as archive:
         names = [name.split("/", 1)[-1] for name in archive.getnames()]
-        archive.extractall(tmp_path / "from-sdist", filter="data")
+    shutil.unpack_archive(sdist, tmp_path / "from-sdist")
     for needed in ("setup.py", "pyproject.toml", "README.md", "replicast/native/_codec.pyx"):
         assert needed in names, needed
     wheel = build("wheel", next((tmp_path / "from-sdist").iterdir()), tmp_path)
