@@ -249,14 +249,14 @@ class SimCluster:
 
     def crash_target(self, unit: Unit) -> None:
         """As kill -9 of one process: what it wrote is in the page cache, synced or not."""
-        if unit.process.loop is not None and not unit.process.loop.dead:
+        if unit.process.starts and not unit.process.killed:
             unit.process.kill()
             for drive in unit.drives:
                 drive.unstick()
 
     def kill_target(self, unit: Unit) -> None:
         """Power loss of one host: unsynced writes of all its disks are lost or torn."""
-        if unit.process.loop is not None and not unit.process.loop.dead:
+        if unit.process.starts and not unit.process.killed:
             unit.process.kill()
             unit.process.disk.power_loss(self._rng)
             for drive in unit.drives:

@@ -172,16 +172,12 @@ class Process:
         self.runtime: SimRuntime | None = None
         self.task: asyncio.Task[Any] | None = None
         self.starts = 0
+        self.killed = False  # the last start did not end by itself
 
     @property
     def running(self) -> bool:
         """Started, and neither killed nor ended."""
         return self.task is not None and not self.task.done() and not self._loop.dead
-
-    @property
-    def killed(self) -> bool:
-        """The last start did not end by itself."""
-        return self.loop is not None and self.loop.dead
 
     @property
     def _loop(self) -> SimLoop:
@@ -192,6 +188,7 @@ class Process:
         """A fresh process; the last one must have ended."""
         assert not self.running
         self.starts += 1
+        self.killed = False
         self.world.note(self.name, "start", number=self.starts)
         rng = self.world.fork_rng()
         self.loop = SimLoop(self.world, self.clock, self.name, rng)  # type: ignore[abstract]
@@ -202,18 +199,25 @@ class Process:
     def _ended(self, task: asyncio.Task[Any], excuse: Excuse) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self.kill()  # the operating system closes what it had open
+            self.kill()
             if not excuse(error):
                 self.world.fail(f"{self.name} ended: {error!r}", checker="errors")
+        elif not self._loop.dead:
+            self._vanish()  # timers that it left behind, too: the next start has the same disks
         self.world.note(self.name, "end")
 
     def kill(self) -> None:
         """As SIGKILL, or the power plug: nothing of it runs again."""
         if self.loop is not None and not self.loop.dead:
             self.world.note(self.name, "kill")
-            self.loop.kill()
-            assert self.runtime is not None
-            self.runtime.vanish()
+            self.killed = True
+            self._vanish()
+
+    def _vanish(self) -> None:
+        """Nothing of it runs again; the operating system closes what it had open."""
+        assert self.runtime is not None
+        self._loop.kill()
+        self.runtime.vanish()
 
     def terminate(self) -> None:
         """As SIGTERM; the daemon ends by itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import random
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class Bench:
         async def main(runtime: object) -> None:
             assert self.process.loop is not None
             opened.append(open_sim_vdev(self.drive, CLUSTER_ID, self.process.loop))
+            await asyncio.Event().wait()  # with the process its VDEV would stand still
 
         self.process.start(main)
         self.world.run_until(self.world.time_ns + SECOND)
