@@ -28,6 +28,7 @@ from replicast.errors import (
     Unavailable,
 )
 from replicast.flexhash.table import Table, VdevState
+from replicast.gateway.answer_times import AnswerTimes
 from replicast.gateway.chunks import ChunkEvent, ChunkExchange
 from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext, NeedTable
 from replicast.gateway.copies import PutDone, PutFailed
@@ -101,7 +102,7 @@ class UdpInitiator:
         self._now_ns, self._wall_ns = now_ns, wall_ns
         assert source.table is not None
         self._chunks = ChunkExchange(context, source.table)
-        self._requests = RequestExchange(rng)
+        self._requests, self._answer_times = RequestExchange(rng), AnswerTimes()
         self._futures: dict[bytes, asyncio.Future[Event]] = {}
         self._remembered: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
         self._hashers = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="hash")
@@ -239,9 +240,12 @@ class UdpInitiator:
             rng=self._rng,
             counters=self._context.counters,
             now_ns=now_ns,
+            resend_ns=self._answer_times.resend_ns(type(request), now_ns),
         )
         event = await self._request_outcome(base, core, request)
         assert isinstance(event, NameDone)
+        answered_ns = self._now_ns()
+        self._answer_times.add(type(request), answered_ns - now_ns, answered_ns)
         return event.reply
 
     async def list_page(self, request: NameList) -> ListDone:

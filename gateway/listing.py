@@ -18,10 +18,10 @@ import random
 from dataclasses import dataclass, field, replace
 
 from replicast.flexhash.table import Table
+from replicast.gateway.answer_times import RESEND_FIRST_NS
 from replicast.gateway.context import Backoff, NeedTable
 from replicast.gateway.names import (
     REFETCH,
-    RESEND_FIRST_NS,
     RESEND_MAX_NS,
     WAIT,
     NameFailed,

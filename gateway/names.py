@@ -20,6 +20,7 @@ import random
 from dataclasses import dataclass
 
 from replicast.flexhash.table import Table
+from replicast.gateway.answer_times import RESEND_FIRST_NS
 from replicast.gateway.context import Backoff, NeedTable
 from replicast.machine import Event, Incoming, Outbox, Outgoing
 from replicast.metrics import Counters
@@ -29,8 +30,8 @@ from replicast.wire.name_messages import NameDelete, NamePut, NameResult, NameVe
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
-RESEND_FIRST_NS = 250 * MS
 RESEND_MAX_NS = 1000 * MS
+LOST_AT_ONCE = 2  # requests without an answer that may just have been lost
 WAIT_FIRST_NS = 20 * MS
 WAIT_MAX_NS = 500 * MS
 
@@ -76,11 +77,13 @@ class NamedOperation(Outbox):
         rng: random.Random,
         counters: Counters,
         now_ns: int,
+        resend_ns: int = RESEND_FIRST_NS,
     ) -> None:
+        """`resend_ns`: when to send it again for the first time (AnswerTimes)."""
         super().__init__()
         self._request, self._row, self._operation_id = request, row, operation_id
         self._table, self._end_ns, self._counters = table, deadline_ns, counters
-        self._resend = Backoff(rng, RESEND_FIRST_NS, RESEND_MAX_NS)
+        self._resend = Backoff(rng, resend_ns, RESEND_MAX_NS)
         self._wait = Backoff(rng, WAIT_FIRST_NS, WAIT_MAX_NS)
         self._asked_generation = 0
         self._last_heard = "no answer"
@@ -148,7 +151,7 @@ class NamedOperation(Outbox):
             self._outgoing.append(
                 Outgoing(self._request, target, self._operation_id, self._table.generation)
             )
-            if self._silent and self.attempts > 1:
+            if self._silent and self.attempts > LOST_AT_ONCE:
                 # The leader may have changed without our hearing of it.
                 self._need_table(self._table.generation + 1)
             self._silent = True

@@ -13,8 +13,9 @@ import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from replicast.gateway.answer_times import RESEND_FIRST_NS
 from replicast.gateway.context import Backoff
-from replicast.gateway.names import RESEND_FIRST_NS, RESEND_MAX_NS
+from replicast.gateway.names import RESEND_MAX_NS
 from replicast.machine import Event, Incoming, NodeId, Outbox, Outgoing
 from replicast.units import MS
 from replicast.wire.chunk_messages import Refused

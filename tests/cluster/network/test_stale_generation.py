@@ -25,6 +25,7 @@ from replicast.flexhash.names import bucket_seed, nhid, row_of_name
 from replicast.flexhash.table import Table, VdevState
 from replicast.formation import load_formation, toml_pairs
 from replicast.gateway import names
+from replicast.gateway.answer_times import AnswerTimes
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.target.store.format import format_vdev
 from replicast.units import SECOND
@@ -144,7 +145,7 @@ async def _refused_once(held: Held, put: Callable[[bool], Awaitable[None]]) -> N
 @pytest.mark.parametrize("transport", ["unicast", "multicast"])
 def test_old_table__one_refusal_one_refetch(make_cluster, transport, monkeypatch):
     # An operation that hears nothing for long also asks for a table: not what is tested here.
-    monkeypatch.setattr(names, "RESEND_FIRST_NS", 10 * SECOND)
+    monkeypatch.setattr(AnswerTimes, "resend_ns", lambda *_: 10 * SECOND)
     monkeypatch.setattr(names, "RESEND_MAX_NS", 10 * SECOND)
     cluster = make_cluster(transport=transport)
 
