@@ -399,6 +399,8 @@ class GetChunk(Outbox):
     def _check(self, transfer_id: bytes, source: Source, now_ns: int) -> None:
         """Gap report when due; company for a sender that is later than its promise."""
         report = source.receiver.check(now_ns)
+        left_bytes = self._size_bytes - source.receiver.received_bytes
+        self._context.credit.left(transfer_id, left_bytes)
         if report is not None:
             if source.receiver.received_bytes == 0:
                 self._send(source.request, source.node, transfer_id)  # perhaps it was lost

@@ -348,7 +348,8 @@ def _tick_after(now_ns: int) -> int:
 class CreditPool:
     """Shares what one receiving socket can take between its transfers, first come first served.
 
-    A transfer gets its whole size, or all of the pool when it is larger; until then it waits.
+    A transfer gets its whole size, or all of the pool when it is larger; until then it waits. What
+    has arrived is free for others: a few holes that are mended do not hold up the next transfer.
     """
 
     def __init__(self, total_bytes: int) -> None:
@@ -377,6 +378,14 @@ class CreditPool:
         self._waiting.pop(transfer_id, None)
         self.granted_bytes -= self._granted.pop(transfer_id, 0)
         self._advance()
+
+    def left(self, transfer_id: bytes, left_bytes: int) -> None:
+        """No more than that is still to come for this transfer."""
+        granted_bytes = self._granted.get(transfer_id, 0)
+        if left_bytes < granted_bytes:
+            self._granted[transfer_id] = left_bytes
+            self.granted_bytes -= granted_bytes - left_bytes
+            self._advance()
 
     def take_granted(self) -> list[tuple[bytes, int]]:
         """Transfers that waited and may start now, with their credit."""

@@ -443,6 +443,7 @@ class PutResponder:
         if receiver is None:
             return
         report = receiver.check(now_ns)
+        self._credit.left(put.transfer_id, put.size_bytes - receiver.received_bytes)
         if now_ns >= receiver.moved_ns + buggified("chunks/idle-early", self._idle_ns, 50 * MS):
             self._buffers.close(put.transfer_id)
             self._close(put)

@@ -245,6 +245,22 @@ def test_credit_pool__first_come_first_served() -> None:
     assert pool.granted_bytes == 0
 
 
+def test_credit_pool__what_has_arrived_is_free_for_others() -> None:
+    pool = CreditPool(100 * KIB)
+    pool.request(b"a", 60 * KIB)
+    pool.request(b"b", 60 * KIB)
+    pool.left(b"a", 60 * KIB)
+    assert pool.take_granted() == []
+    pool.left(b"a", 40 * KIB)
+    assert pool.take_granted() == [(b"b", 60 * KIB)] and pool.granted_bytes == 100 * KIB
+    pool.left(b"a", 50 * KIB)
+    assert pool.granted(b"a") == 40 * KIB, "it does not grow again"
+    pool.left(b"c", 0)
+    pool.release(b"a")
+    pool.release(b"b")
+    assert pool.granted_bytes == 0
+
+
 def test_credit_pool__a_large_transfer_gets_the_whole_pool() -> None:
     pool = CreditPool(100 * KIB)
     assert pool.request(b"a", MIB) == 100 * KIB

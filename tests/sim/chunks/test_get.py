@@ -9,6 +9,7 @@ import pytest
 from replicast.flexhash.table import VdevState
 from replicast.gateway.get import ChunkFailed, ChunkRead, Outcome
 from replicast.hashing import content_hash
+from replicast.transfer_header import parse_header
 from replicast.units import MS, SECOND
 
 from .world import ALGORITHM, Cluster
@@ -122,6 +123,30 @@ def test_get__waiting_for_own_credit_makes_nobody_late() -> None:
     cluster.run(lambda: all(op in cluster.results for op in reads))
     assert all(isinstance(cluster.results[op], ChunkRead) for op in reads)
     assert cluster.counters.get("chunks_read", "second_source") == 0
+
+
+def test_get__holes_do_not_hold_up_the_next() -> None:
+    """Two chunks that do not fit the credit together: what has arrived of one is no longer due."""
+    cluster = Cluster()
+    chunks = [cluster.data(60_000) for _ in range(2)]
+    for data in chunks:
+        cluster.result(cluster.put(data))
+    cluster.context.credit.limit(0)
+    feed, started = cluster.buffers.feed, cluster.now
+    first = cluster.get(chunks[0])
+    cluster.run(lambda: cluster.context.credit.granted_bytes > 0)
+    second = cluster.get(chunks[1])
+
+    def feed_with_a_hole(datagram: bytes) -> int:
+        header = parse_header(datagram)
+        assert header is not None
+        hole = header.transfer_id[: len(first)] == first and header.index == 3
+        return 0 if hole and second not in cluster.results else feed(datagram)
+
+    cluster.buffers.feed = feed_with_a_hole  # type: ignore[method-assign,assignment]
+    assert isinstance(cluster.result(second), ChunkRead) and first not in cluster.results
+    assert cluster.now - started < 50 * MS, "before the first one has waited for it, or given up"
+    assert isinstance(cluster.result(first), ChunkRead)
 
 
 def test_get__wrong_bytes_on_the_way_are_sent_again_with_macs() -> None:

@@ -88,6 +88,25 @@ def test_put_accept__impossible_datagrams_are_a_bad_request(cluster: Cluster, da
     assert isinstance(refused, Refused) and refused.reason == Reason.BAD_REQUEST
 
 
+def test_payload__with_a_hole_does_not_hold_up_the_next(cluster: Cluster) -> None:
+    core, buffers = cluster.targets[NODE].core, cluster.targets[NODE].buffers
+    first, second = cluster.data(60 * KIB), cluster.data(60 * KIB)
+    ask(cluster, accept(cluster, first))
+    cluster.now += MS  # another operation, or it would be the first one repeated
+    incoming = accept(cluster, second, transfer_id=b"u" * 16)
+    core.receive(
+        Incoming(incoming, GATEWAY, b"b" * 16, cluster.table.generation, None, None), cluster.now
+    )
+    (waits,) = replies(cluster)
+    assert waits.credit_bytes == 0
+    buffers.place(TRANSFER, 1024, first[1024:])
+    cluster.now = core.deadline_ns()
+    core.expire(cluster.now)
+    cluster.flush_target(cluster.targets[NODE])
+    granted = core._credit.granted(b"u" * 16)
+    assert granted == 60 * KIB and core._credit.granted(TRANSFER) == 1024
+
+
 def test_payload__that_arrives_after_the_lease_is_not_stored(cluster: Cluster, data: bytes) -> None:
     target = cluster.targets[NODE]
     ask(cluster, accept(cluster, data))
