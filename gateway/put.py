@@ -56,6 +56,7 @@ from replicast.wire.schema import Message
 
 RESEND_FIRST_NS = 25 * MS
 RESEND_MAX_NS = 400 * MS
+ACCEPT_AGAIN_NS_MAX = 100 * MS  # small beside the payload; a lost CHUNK_STORED costs as much
 MISMATCHES_MAX = 3
 
 
@@ -353,7 +354,7 @@ class PutChunk(Outbox):
         for v in self._waves.expire(now_ns):
             self._context.stats.silent(v, now_ns)
         if now_ns >= self._resend_ns:
-            self._interval_ns = min(RESEND_MAX_NS, self._interval_ns * 2)
+            self._interval_ns = min(ACCEPT_AGAIN_NS_MAX, self._interval_ns * 2)
             self._resend_ns = now_ns + self._interval_ns
             for accept, node in self._waves.unanswered():
                 self._send(accept, node)  # mends a lost PUT_ACCEPT and a lost reply
