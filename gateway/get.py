@@ -48,7 +48,6 @@ from replicast.wire.chunk_messages import (
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
-RESEND_FIRST_NS = 25 * MS
 RESEND_MAX_NS = 400 * MS
 PATIENCE_NS = 1 * SECOND
 HIT_WINDOW_NS = 5 * MS
@@ -249,14 +248,16 @@ class GetChunk(Outbox):
         """A new round: all answers are asked for anew."""
         self._round = QueryRound(self._new_id(), self._table, self._row, now_ns)
         self._first_hit_ns = None
-        self._interval_ns = RESEND_FIRST_NS
+        asked = [v for vdevs in self._round.asked.values() for v in vdevs]
+        self._interval_ns = self._context.stats.resend_ns(asked, now_ns)
         self._next_ns = now_ns + self._interval_ns
         multicast = self._context.settings.multicast
         number = self._row % self._context.settings.multicast_groups
         group: tuple[Destination, ...] = (Group("negotiating", number),)
-        self._send_query(self._round, group if multicast else tuple(self._round.asked))
+        self._send_query(self._round, group if multicast else tuple(self._round.asked), now_ns)
 
-    def _send_query(self, asked: QueryRound, to: tuple[Destination, ...]) -> None:
+    def _send_query(self, asked: QueryRound, to: tuple[Destination, ...], now_ns: int) -> None:
+        self._asked_ns = now_ns
         for destination in to:
             self._send(ChunkQuery(row=self._row, chid=self._chid), destination, asked.query_id)
 
@@ -273,7 +274,7 @@ class GetChunk(Outbox):
             return
         self._interval_ns = min(RESEND_MAX_NS, self._interval_ns * 2)
         self._next_ns = now_ns + self._interval_ns
-        self._send_query(asked, silent)
+        self._send_query(asked, silent, now_ns)
 
     def _on_chunk_answer(
         self, asked: QueryRound, node: NodeId, m: ChunkAnswer, now_ns: int
@@ -287,7 +288,7 @@ class GetChunk(Outbox):
                 answers[v] = self._take_answer(answer, now_ns)
         if fresh:
             for v in answers:
-                self._context.stats.answered(v, now_ns - asked.asked_ns, now_ns)
+                self._context.stats.answered(v, now_ns - self._asked_ns, now_ns)
         self._choose(now_ns)
 
     def _take_answer(self, answer: VdevAnswer, now_ns: int) -> int:

@@ -54,7 +54,7 @@ from replicast.wire.chunk_messages import (
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
-RESEND_FIRST_NS = 25 * MS
+ACCEPT_AGAIN_NS = 25 * MS
 RESEND_MAX_NS = 400 * MS
 ACCEPT_AGAIN_NS_MAX = 100 * MS  # small beside the payload; a lost CHUNK_STORED costs as much
 MISMATCHES_MAX = 3
@@ -182,12 +182,13 @@ class PutChunk(Outbox):
         self._ballot = Ballot(self._context, self._table, self._row, excluded)
         self._proposed_ns = self._looked_ns = now_ns
         self._window_ns = now_ns + self._ballot.window_ns(now_ns)
-        self._interval_ns = RESEND_FIRST_NS
+        self._interval_ns = self._context.stats.resend_ns(self._ballot.asked, now_ns)
         self._resend_ns = now_ns + self._interval_ns
-        self._send_put_propose(self._group_or(tuple(self._ballot.nodes)))
+        self._send_put_propose(self._group_or(tuple(self._ballot.nodes)), now_ns)
         self._decide(now_ns)
 
-    def _send_put_propose(self, to: Iterable[Destination]) -> None:
+    def _send_put_propose(self, to: Iterable[Destination], now_ns: int) -> None:
+        self._asked_ns = now_ns
         excluded = (*self._copies.vdevs, *self._given_up)
         proposal = self._job.proposal(self._row, self._table.policy.copies, excluded)
         for destination in to:
@@ -205,7 +206,9 @@ class PutChunk(Outbox):
         if now_ns >= self._resend_ns:
             self._interval_ns = min(RESEND_MAX_NS, self._interval_ns * 2)
             self._resend_ns = now_ns + self._interval_ns
-            self._send_put_propose(silent)  # by unicast: perhaps the group is not heard there
+            self._send_put_propose(
+                silent, now_ns
+            )  # by unicast: perhaps the group is not heard there
         self._decide(now_ns)
 
     # -- 2. BID -----------------------------------------------------------------------
@@ -219,7 +222,7 @@ class PutChunk(Outbox):
             return
         stats = self._context.stats
         for v in self._ballot.nodes.get(node, ()):
-            stats.answered(v, now_ns - self._proposed_ns, now_ns)
+            stats.answered(v, now_ns - self._asked_ns, now_ns)  # lost ones are no measure
             if v in self._ballot.refused:
                 self._note_refusal(v, self._ballot.refused[v], now_ns)
             elif self._phase is Phase.TRANSFER and v in self._ballot.bids:
@@ -274,7 +277,7 @@ class PutChunk(Outbox):
         self._phase = Phase.TRANSFER
         if now_ns >= self._proposed_ns + self._ballot.held_window_ns:
             self._ballot.mark_silent(now_ns)  # the next puts do not wait as long for it again
-        self._interval_ns = RESEND_FIRST_NS
+        self._interval_ns = self._context.stats.resend_ns(self._ballot.asked, now_ns)
         self._resend_ns = now_ns + self._interval_ns
         named = (*plan.holders, *plan.winners)
         context.counters.count("bids", "won", by=len(named))
@@ -356,7 +359,7 @@ class PutChunk(Outbox):
         if now_ns >= self._resend_ns:
             self._interval_ns = min(ACCEPT_AGAIN_NS_MAX, self._interval_ns * 2)
             self._resend_ns = now_ns + self._interval_ns
-            for accept, node in self._waves.unanswered():
+            for accept, node in self._waves.unanswered(now_ns - ACCEPT_AGAIN_NS):
                 self._send(accept, node)  # mends a lost PUT_ACCEPT and a lost reply
         self._advance(now_ns)
 

@@ -20,6 +20,7 @@ from replicast.wire.reasons import Reason
 EXCESS_HALF_LIFE_NS = 1 * SECOND
 EXCESS_NS_MAX = 1 * SECOND
 SUSPECT_NS = 2 * SECOND
+RESEND_MIN_NS, RESEND_FIRST_NS = 5 * MS, 25 * MS
 FULL_NS = 10 * SECOND
 SLOW_NS = 100 * MS
 SLOW_READ_NS = 20 * MS
@@ -128,6 +129,11 @@ class Stats:
     def bid_wait_ns(self, vdevs: Collection[int], now_ns: int) -> int:
         """Four times the slowest usual answer of these; 0 when nothing is known."""
         return max((4 * self.vdev(v).bid_ns.get(now_ns) for v in vdevs), default=0)
+
+    def resend_ns(self, vdevs: Collection[int], now_ns: int) -> int:
+        """When a question to these that was not answered is sent again for the first time."""
+        usual_ns = self.bid_wait_ns(vdevs, now_ns) or RESEND_FIRST_NS
+        return min(RESEND_FIRST_NS, max(RESEND_MIN_NS, usual_ns))
 
 
 class SmallCredit:

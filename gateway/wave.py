@@ -217,9 +217,11 @@ class Waves:
         """Payload to send now."""
         return [event for wave in self._waves for event in wave.sender.take()]
 
-    def unanswered(self) -> list[tuple[PutAccept, NodeId]]:
-        """What to repeat to whom, once for each target of a wave whose word is missing."""
-        return list(dict.fromkeys((wave.accept, winner.node) for wave, winner in self.live()))
+    def unanswered(self, before_ns: int) -> list[tuple[PutAccept, NodeId]]:
+        """What to repeat to whom, once for each target of a wave: who has not accepted, and who
+        has and was asked before `before_ns`, but whose last word is missing."""
+        silent = ((e, w) for e, w in self.live() if not w.heard or w.accepted_ns <= before_ns)
+        return list(dict.fromkeys((wave.accept, winner.node) for wave, winner in silent))
 
     def transfers(self, *, whole_too: bool) -> list[tuple[bytes, NodeId]]:
         """Transfer ids and targets that may still have them open; those to whom all bytes have

@@ -276,9 +276,12 @@ class Receiver:
         self.transfer_id, self.sender = transfer_id, sender
         self.received_bytes = 0
         self.moved_ns = now_ns  # when bytes were last seen to have arrived
+        self._quiet_since_ns = now_ns  # or when the last report was made
+        self._in_vain = False  # nothing has come since the last report
         self._buffers = buffers
         self._credit_bytes = credit_bytes
         self._granted_at_bytes = 0
+        self._asked_end = buffers.progress(transfer_id)[1]  # where what was asked for last ends
         self._first_wait_ns = self._wait_ns = gap_wait_ns
         self._next_ns = _tick_after(now_ns)
 
@@ -289,32 +292,43 @@ class Receiver:
     def grant(self, credit_bytes: int, now_ns: int) -> PayloadGaps:
         """New credit; the report that tells the sender."""
         self._credit_bytes = credit_bytes
-        self._wait_ns = self._first_wait_ns
+        self._wait_ns, self._in_vain = self._first_wait_ns, False
+        self._quiet_since_ns = now_ns
         self._look(now_ns)
         self._next_ns = _tick_after(now_ns)
         return self._report(())
 
     def check(self, now_ns: int) -> PayloadGaps | None:
-        """A report when one is due: bytes stopped coming, or half the credit is used."""
+        """A report when one is due: bytes were lost or stopped coming, or half the credit is used."""
         if now_ns < self._next_ns:
             return None
         self._next_ns = _tick_after(now_ns)
-        if self._look(now_ns):
-            self._wait_ns = self._first_wait_ns
+        moved = self._look(now_ns)
+        if moved:
+            self._wait_ns, self._in_vain = self._first_wait_ns, False
             used = self.received_bytes - self._granted_at_bytes
-            return self._report(()) if self._slides() and used * 2 >= self._credit_bytes else None
+            if self._slides() and used * 2 >= self._credit_bytes:
+                return self._report(())
         missing = tuple(self._buffers.gaps(self.transfer_id, RANGES_MAX))
-        if now_ns < self.moved_ns + self._quiet_ns(missing):
+        lost = moved and self._has_end(missing)
+        if not lost and now_ns < self._quiet_since_ns + self._quiet_ns(missing):
             return None
         if self._buffers.unread() and now_ns < self.moved_ns + UNREAD_NS_MAX:
             return None  # what seems to be missing may lie in the socket of a busy host
-        self._wait_ns = min(GAP_WAIT_MAX_NS, self._wait_ns * 2)
-        self._next_ns = (now_ns + self._quiet_ns(missing)) // TICK_NS * TICK_NS
+        if self._in_vain:
+            self._wait_ns = min(GAP_WAIT_MAX_NS, self._wait_ns * 2)
+            self._next_ns = (now_ns + self._quiet_ns(missing)) // TICK_NS * TICK_NS
+        self._quiet_since_ns, self._in_vain = now_ns, True
+        self._asked_end = missing[-1][1] if missing else self._asked_end
         return self._report(missing)
 
+    def _has_end(self, missing: Ranges) -> bool:
+        """The end of what was asked for last is here: what lies before it was lost or overtaken."""
+        return len(missing) < RANGES_MAX and bool(missing) and missing[-1][1] < self._asked_end
+
     def _quiet_ns(self, missing: Ranges) -> int:
-        """How long nothing may come before it is reported missing. When what came last is the end
-        of the payload, what lies before it was lost or overtaken: its sender is not just late."""
+        """How long nothing may come before it is reported missing. When the end of the payload is
+        here, its sender is not just late."""
         size_bytes = self._buffers.progress(self.transfer_id)[1]
         only_holes = len(missing) < RANGES_MAX and bool(missing) and missing[-1][1] < size_bytes
         return self._wait_ns // HOLE_WAIT_PART if only_holes else self._wait_ns
@@ -327,7 +341,7 @@ class Receiver:
         received, _ = self._buffers.progress(self.transfer_id)
         moved = received > self.received_bytes
         if moved:
-            self.received_bytes, self.moved_ns = received, now_ns
+            self.received_bytes, self.moved_ns, self._quiet_since_ns = received, now_ns, now_ns
         return moved
 
     def _report(self, ranges: Ranges) -> PayloadGaps:

@@ -171,20 +171,38 @@ def test_receiver__reports_gaps_after_silence_and_backs_off() -> None:
     assert due == TICK_NS + GAP_WAIT_NS
     assert first.ranges == (ByteRange(start=4000, end=SIZE),)
     assert first.received_bytes == 4000 and first.credit_bytes == SIZE
-    assert receiver.deadline_ns() - due == 2 * GAP_WAIT_NS
+    assert receiver.deadline_ns() - due == TICK_NS, "what is sent again comes at once"
+    again, later = _next_report(receiver)
+    assert again == first and later - due == GAP_WAIT_NS, "the first report may have been lost"
+    for times in (2, 4, 8):
+        _, next_ns = _next_report(receiver)
+        assert next_ns - later == times * GAP_WAIT_NS
+        later = next_ns
+
+
+def test_receiver__reports_holes_at_once_when_the_end_is_there() -> None:
+    buffers = opened()
+    receiver = Receiver(buffers, ID, 1, SIZE, 0)
+    buffers.place(ID, 3000, DATA[3000:])
+    first, due = _next_report(receiver)
+    assert first.ranges == (ByteRange(start=0, end=3000),) and due == TICK_NS
+    buffers.place(ID, 0, DATA[:1000])
+    buffers.place(ID, 2000, DATA[2000:3000])  # the end of what was asked for
+    again, later = _next_report(receiver)
+    assert again.ranges == (ByteRange(start=1000, end=2000),) and later - due == TICK_NS
 
 
 def test_receiver__reports_holes_sooner_than_an_end_that_may_be_late() -> None:
     buffers = opened()
     receiver = Receiver(buffers, ID, 1, SIZE, 0)
-    buffers.place(ID, 1000, DATA[1000:])
-    assert receiver.check(TICK_NS) is None, "bytes came"
+    buffers.place(ID, 2000, DATA[2000:])
     first, due = _next_report(receiver)
-    assert first.ranges == (ByteRange(start=0, end=1000),)
-    assert due == TICK_NS + GAP_WAIT_NS // HOLE_WAIT_PART
+    buffers.place(ID, 0, DATA[:1000])
+    assert receiver.check(due + TICK_NS) is None, "bytes came, and the last may be on its way"
     again, later = _next_report(receiver)
-    assert again.ranges == first.ranges
-    assert later - due == 2 * GAP_WAIT_NS // HOLE_WAIT_PART
+    assert first.ranges == (ByteRange(start=0, end=2000),)
+    assert again.ranges == (ByteRange(start=1000, end=2000),)
+    assert later - due == TICK_NS + GAP_WAIT_NS // HOLE_WAIT_PART
 
 
 class Unread(Reassembly):
@@ -192,6 +210,14 @@ class Unread(Reassembly):
 
     def unread(self) -> bool:
         return True
+
+
+def test_receiver__what_is_missing_before_the_end_may_lie_in_the_socket() -> None:
+    buffers = Unread(MIB, 4)
+    buffers.open(ID, SIZE, 1000)
+    receiver = Receiver(buffers, ID, 1, SIZE, 0)
+    buffers.place(ID, 1000, DATA[1000:])
+    assert receiver.check(TICK_NS) is None and receiver.check(2 * TICK_NS) is None
 
 
 def test_receiver__waits_for_what_lies_in_the_socket_but_not_for_ever() -> None:
