@@ -13,7 +13,7 @@ DATA ?= .cluster
 SEEDS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help up down native dev check lint test test-slow slow-canaries slow-rest test-all explore sim bench clean
+.PHONY: help up down native dev check lint test test-slow slow-machines slow-alone test-all explore sim bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,16 +56,17 @@ test: dev  ## everything but the slow tests: 12 minutes
 test-all: test test-slow  ## everything: 45 minutes
 
 test-slow: dev  ## what `make test` leaves out
-	@$(PYTEST) tests -m slow --timeout 900 --ignore tests/sim
-	@$(MAKE) -s -j 2 --output-sync=target slow-canaries slow-rest
+	@$(MAKE) -s -j 2 --output-sync=target slow-machines slow-alone
 
-# Single processes without a machine around them: two at a time.
-slow-canaries:
-	@$(PYTEST) tests/sim/test_canaries.py -m slow --timeout 900
-slow-rest:
+slow-machines:
+	@$(PYTEST) tests -m slow --timeout 900 --ignore tests/sim
+
+# Single processes without a machine around them: they take what the others leave.
+slow-alone: export PYTEST := nice -n 19 $(PYTEST)
+slow-alone:
+	@$(PYTEST) tests/sim -m slow --timeout 1200
 	@REPLICAST_PURE=1 $(PYTEST) tests/unit tests/property tests/conformance -m 'not slow'
 	@REPLICAST_FUZZ_COUNT=200000 $(PYTEST) tests/property tests/unit/test_transfer_header.py -k mutated
-	@$(PYTEST) tests/sim -m slow --timeout 900 --ignore tests/sim/test_canaries.py
 
 explore: dev  ## property tests with examples that no run has drawn yet
 	@REPLICAST_EXPLORE=1 STORE_EXAMPLES=1000 $(PYTEST) tests/property tests/unit/test_manifest.py --timeout 3600
