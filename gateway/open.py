@@ -13,6 +13,7 @@ import contextlib
 import random
 from dataclasses import dataclass, replace
 
+from replicast.addresses import is_ipv6
 from replicast.auth.keyring import KeyRing
 from replicast.curve import CurveHub
 from replicast.errors import Unavailable
@@ -189,7 +190,7 @@ class _Opening:
             boot_number=0,  # the node id is new with each start
             keys=KeyRing(self._cluster.cluster_id, keys.current, keys.keys),
             buffer_bytes=self._config.buffer_bytes,
-            plan=_multicast_plan(self._cluster, self._config),
+            plan=_multicast_plan(self._cluster, self._config, bind),
         )
         callbacks = UdpCallbacks(
             on_incoming=initiator.on_incoming,
@@ -204,7 +205,9 @@ def _addresses(table: Table) -> dict[NodeId, Address]:
     return {node_id: entry.udp for node_id, entry in table.targets.items()}
 
 
-def _multicast_plan(cluster: ClusterFile, config: InitiatorConfig) -> MulticastPlan | None:
+def _multicast_plan(
+    cluster: ClusterFile, config: InitiatorConfig, bind: Address
+) -> MulticastPlan | None:
     if cluster.transport != "multicast":
         return None
     return MulticastPlan(
@@ -212,6 +215,7 @@ def _multicast_plan(cluster: ClusterFile, config: InitiatorConfig) -> MulticastP
         config.multicast_groups,
         config.rendezvous_groups,
         cluster.multicast_port,
+        is_ipv6(bind[0]),
     )
 
 

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from replicast.addresses import is_ipv6
 from replicast.auth.boot import next_boot_number
 from replicast.auth.session import make_session
 from replicast.daemon import Heartbeat, Work, run_daemon
@@ -229,6 +230,7 @@ class TargetDaemon:
                 self._config.multicast_groups,
                 self._config.rendezvous_groups,
                 parameters.multicast_port,
+                is_ipv6(m.me.udp[0]),
             )
         self._udp = open_udp(
             UdpPlan(

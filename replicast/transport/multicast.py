@@ -1,8 +1,9 @@
 """Which multicast address a group has: pure arithmetic from the cluster id.
 
-A cluster has a block of addresses in 239.192.0.0/14 (organization-local) and one port, both
-from its id: first the negotiating groups, then the rendezvous groups, rounded up to
-a power of two.
+A cluster has a block of addresses and one port, both from its id: first the negotiating
+groups, then the rendezvous groups, rounded up to a power of two. IPv4 groups lie in
+239.192.0.0/14, IPv6 groups in ff18::efc0:0/110: both organization-local, the latter transient,
+with the IPv4 group's bits as its last 32.
 Clusters that fall on the same block hear each other's datagrams and drop them at the
 MAC; nothing else happens. Which group a row or a set of targets uses, the initiator says
 (gateway/put.py).
@@ -13,24 +14,26 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from hashlib import blake2b
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from replicast.machine import Address, Group
 
 NEGOTIATING, RENDEZVOUS = "negotiating", "rendezvous"
 BLOCK_FIRST = int(IPv4Address("239.192.0.0"))
 ADDRESSES = 1 << 18
+IPV6_PREFIX = int(IPv6Address("ff18::"))
 PORT_FIRST, PORTS = 21_000, 10_000  # below the ports that the kernel hands out
 
 
 @dataclass(frozen=True, slots=True)
 class MulticastPlan:
-    """Addresses of one cluster. `port` 0 = from the cluster id."""
+    """Addresses of one cluster. `configured_port` 0: from the cluster id. `ipv6`: its family."""
 
     cluster_id: bytes
     multicast_groups: int = 16
     rendezvous_groups: int = 64
     configured_port: int = 0
+    ipv6: bool = False
 
     def __post_init__(self) -> None:
         if min(self.multicast_groups, self.rendezvous_groups) < 1:
@@ -60,4 +63,6 @@ class MulticastPlan:
         if not 0 <= group.number < counts.get(group.kind, 0):
             raise ValueError(f"no such group: {group}")
         offset = group.number + (self.multicast_groups if group.kind == RENDEZVOUS else 0)
-        return str(IPv4Address(self._draw()[0] + offset)), self.port
+        number = self._draw()[0] + offset
+        host = IPv6Address(IPV6_PREFIX | number) if self.ipv6 else IPv4Address(number)
+        return str(host), self.port

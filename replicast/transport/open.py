@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 
+from replicast.addresses import is_ipv6
 from replicast.auth.endpoint import Endpoint
 from replicast.auth.keyring import KeyRing
 from replicast.auth.session import make_session
@@ -55,7 +55,7 @@ class UdpCallbacks:
 
 def payload_bytes(bind: Address, runtime: Runtime = SYSTEM) -> int:
     """Payload bytes in a datagram that never fragments on the interface of `bind`."""
-    return datagram_bytes_for_mtu(runtime.interface_mtu(bind[0]), ip_address(bind[0]).version == 6)
+    return datagram_bytes_for_mtu(runtime.interface_mtu(bind[0]), is_ipv6(bind[0]))
 
 
 def make_buffers(buffer_bytes: int) -> Reassembly:
@@ -73,14 +73,13 @@ def open_udp(
     """Bind everything; the caller starts the shell. Raises PortTaken or OSError."""
     rng = runtime.secret_rng()
     mtu = runtime.interface_mtu(plan.bind[0])
-    ipv6 = ip_address(plan.bind[0]).version == 6
     endpoint = Endpoint(
         plan.node_id,
         make_session(plan.boot_number, rng.getrandbits(32)),
         plan.keys,
         rng,
         counters,
-        control_bytes_for_mtu(mtu, ipv6),
+        control_bytes_for_mtu(mtu, is_ipv6(plan.bind[0])),
     )
     net = runtime.net(buffers)
     unicast = runtime.open_unicast(*plan.bind)

@@ -9,20 +9,27 @@ fragmented by IP: a datagram that does not fit is refused by the kernel (EMSGSIZ
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
+import struct
 from ipaddress import ip_address
+from pathlib import Path
 
+from replicast.addresses import family_of, is_ipv6
 from replicast.machine import Address
 from replicast.transfer_header import DATAGRAM_BYTES_MIN, HEADER_BYTES
 
 # Not in the socket module of every supported Python; numbers of the Linux ABI.
 SO_RCVBUFFORCE, SO_SNDBUFFORCE = 33, 32
 IP_MTU_DISCOVER, IP_MTU, IP_MULTICAST_ALL = 10, 14, 49
-IPV6_MTU_DISCOVER, IPV6_MTU = 23, 24
+IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_MULTICAST_ALL = 23, 24, 29
 PMTUDISC_DO = 2
+SIOCGIFMTU = 0x8921
+# Of the calling thread: a thread may live in another network namespace than its process.
+IPV6_ADDRESSES = Path("/proc/thread-self/net/if_inet6")
 
 BUFFER_BYTES = 16 << 20
-MULTICAST_TTL = 8
+MULTICAST_HOPS = 8
 MTU_DEFAULT, MTU_LOOPBACK = 1500, 65_536
 # Whole pages, so that every datagram lands page-aligned; 18 of them are a 1 MiB chunk.
 PAYLOAD_BYTES_MAX = 61_440
@@ -42,15 +49,12 @@ def open_unicast(host: str, port: int, buffer_bytes: int = BUFFER_BYTES) -> sock
 
     Raises PortTaken, or OSError when the address is not this machine's.
     """
-    opened = socket.socket(_family(host), socket.SOCK_DGRAM)
+    opened = socket.socket(family_of(host), socket.SOCK_DGRAM)
     try:
         _configure(opened, buffer_bytes)
-        if opened.family == socket.AF_INET:
-            interface = socket.inet_aton(host)
-            opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
-            opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
-            opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, MULTICAST_TTL)
+        # First, because it names an address that is not this machine's (OSError).
         _bind(opened, (host, port))
+        _send_groups(opened, host)
     except BaseException:
         opened.close()
         raise
@@ -60,19 +64,27 @@ def open_unicast(host: str, port: int, buffer_bytes: int = BUFFER_BYTES) -> sock
 def open_group(
     address: str, port: int, interface: str, buffer_bytes: int = BUFFER_BYTES
 ) -> socket.socket:
-    """A receiving socket that has joined one IPv4 group on the interface with that address.
+    """A receiving socket that has joined one group on the interface with that address.
 
-    Raises PortTaken, or OSError when the kernel refuses the membership.
+    Both addresses are of one family. Raises PortTaken, or OSError when the kernel refuses
+    the membership.
     """
-    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened = socket.socket(family_of(address), socket.SOCK_DGRAM)
     try:
         _configure(opened, buffer_bytes)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Only what was joined here, whatever other sockets of this host have joined.
-        opened.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
-        _bind(opened, (address, port))
-        membership = socket.inet_aton(address) + socket.inet_aton(interface)
-        opened.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        group = socket.inet_pton(opened.family, address)
+        if opened.family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0)
+            _bind(opened, (address, port))
+            membership = group + struct.pack("@I", interface_index(interface))
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
+        else:
+            opened.setsockopt(socket.IPPROTO_IP, IP_MULTICAST_ALL, 0)
+            _bind(opened, (address, port))
+            membership = group + socket.inet_aton(interface)
+            opened.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
     except BaseException:
         opened.close()
         raise
@@ -87,13 +99,13 @@ def receive_buffer_bytes(opened: socket.socket) -> int:
 def interface_mtu(host: str) -> int:
     """The MTU of the interface with this address: what any peer on it may be sent.
 
-    Asked as the route of a multicast address through that interface, which needs no
+    IPv4: asked as the route of a multicast address through that interface, which needs no
     list of interfaces. MTU_DEFAULT when the kernel does not say.
     """
     if ip_address(host).is_loopback:
         return MTU_LOOPBACK
-    if _family(host) == socket.AF_INET6:
-        return MTU_DEFAULT
+    if is_ipv6(host):
+        return _mtu_of_index(host)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         try:
             interface = socket.inet_aton(host)
@@ -104,9 +116,40 @@ def interface_mtu(host: str) -> int:
             return MTU_DEFAULT
 
 
+def interface_index(host: str) -> int:
+    """The number of the interface with this IPv6 address; raises OSError when none has it."""
+    wanted = ip_address(host).packed.hex()
+    try:
+        lines = IPV6_ADDRESSES.read_text().splitlines()
+    except FileNotFoundError:
+        lines = []  # a kernel without IPv6
+    for line in lines:
+        address, index, *_ = line.split()
+        if address == wanted:
+            return int(index, 16)
+    raise OSError(errno.EADDRNOTAVAIL, f"no interface has the address {host}")
+
+
+def _mtu_of_index(host: str) -> int:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asked:
+        try:
+            name = socket.if_indextoname(interface_index(host)).encode()
+            answer = fcntl.ioctl(asked, SIOCGIFMTU, struct.pack("16si20x", name, 0))
+        except OSError:
+            return MTU_DEFAULT
+        return int(struct.unpack_from("i", answer, 16)[0])
+
+
+def require_route(group: Address, host: str) -> None:
+    """Raise OSError unless datagrams to the group can leave through the interface of `host`."""
+    with socket.socket(family_of(host), socket.SOCK_DGRAM) as asked:
+        _send_groups(asked, host)
+        asked.connect(group)  # sends nothing
+
+
 def route_to(address: Address) -> str:
     """Our address on the way to another."""
-    with socket.socket(_family(address[0]), socket.SOCK_DGRAM) as asked:
+    with socket.socket(family_of(address[0]), socket.SOCK_DGRAM) as asked:
         asked.connect(address)  # sends nothing
         return str(asked.getsockname()[0])
 
@@ -126,8 +169,18 @@ def _overhead(ipv6: bool) -> int:
     return (40 if ipv6 else 20) + 8
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
+def _send_groups(opened: socket.socket, host: str) -> None:
+    """What goes to groups leaves through the interface of `host`, is heard here too, and is routed."""
+    if opened.family == socket.AF_INET6:
+        ip, index = socket.IPPROTO_IPV6, interface_index(host)
+        opened.setsockopt(ip, socket.IPV6_MULTICAST_IF, index)
+        opened.setsockopt(ip, socket.IPV6_MULTICAST_LOOP, 1)
+        opened.setsockopt(ip, socket.IPV6_MULTICAST_HOPS, MULTICAST_HOPS)
+    else:
+        ip = socket.IPPROTO_IP
+        opened.setsockopt(ip, socket.IP_MULTICAST_IF, socket.inet_aton(host))
+        opened.setsockopt(ip, socket.IP_MULTICAST_LOOP, 1)
+        opened.setsockopt(ip, socket.IP_MULTICAST_TTL, MULTICAST_HOPS)
 
 
 def _configure(opened: socket.socket, buffer_bytes: int) -> None:

@@ -6,7 +6,8 @@ import random
 import select
 import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -19,13 +20,17 @@ from replicast.transport.sockets import (
     PortTaken,
     control_bytes_for_mtu,
     datagram_bytes_for_mtu,
+    interface_index,
     interface_mtu,
     open_group,
     open_unicast,
     receive_buffer_bytes,
+    require_route,
 )
 
 PATIENCE_SECONDS = 60.0
+LOOPBACK = ["127.0.0.1", "::1"]
+IPV6_MEMBERSHIPS = Path("/proc/net/igmp6")
 
 
 @pytest.mark.parametrize(("mtu", "expected"), [(1500, 1408), (9000, 8904), (65_536, 61_440)])
@@ -41,35 +46,52 @@ def test_datagram_bytes_for_mtu__ipv6_and_tiny() -> None:
 
 
 def test_interface_mtu__loopback_and_nonsense() -> None:
-    assert interface_mtu("127.0.0.1") == 65_536
-    assert interface_mtu("192.0.2.77") == 1500
+    assert interface_mtu("127.0.0.1") == interface_mtu("::1") == 65_536
+    assert interface_mtu("192.0.2.77") == interface_mtu("2001:db8::77") == 1500
 
 
-def test_open_unicast__buffers_and_taken_port() -> None:
-    with open_unicast("127.0.0.1", 0) as first:
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_open_unicast__buffers_and_taken_port(host: str) -> None:
+    with open_unicast(host, 0) as first:
         assert receive_buffer_bytes(first) >= 1 << 16
         port = first.getsockname()[1]
-        with pytest.raises(PortTaken, match=f"UDP port {port} on 127.0.0.1 is taken"):
-            open_unicast("127.0.0.1", port)
+        with pytest.raises(PortTaken, match=f"UDP port {port} on {host} is taken"):
+            open_unicast(host, port)
 
 
-def test_open_unicast__address_of_another_machine() -> None:
+@pytest.mark.parametrize("host", ["192.0.2.77", "2001:db8::77"])
+def test_open_unicast__address_of_another_machine(host: str) -> None:
     with pytest.raises(OSError):
-        open_unicast("192.0.2.77", 0)
+        open_unicast(host, 0)
 
 
-def test_open_unicast__what_would_be_fragmented_is_refused() -> None:
-    with open_unicast("127.0.0.1", 0) as opened, pytest.raises(OSError):
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_open_unicast__what_would_be_fragmented_is_refused(host: str) -> None:
+    with open_unicast(host, 0) as opened, pytest.raises(OSError):
         opened.sendto(bytes(65_508), opened.getsockname())
 
 
-def test_multicast_plan__addresses_are_distinct_and_local() -> None:
-    plan = MulticastPlan(b"cluster-0123456789")
+def test_interface_index__of_ipv6_addresses() -> None:
+    assert socket.if_indextoname(interface_index("::1")) == "lo"
+    with pytest.raises(OSError, match="2001:db8::77"):
+        interface_index("2001:db8::77")
+
+
+def test_require_route__ipv6_loopback_has_none_for_groups() -> None:
+    group = Group("negotiating", 0)
+    require_route(MulticastPlan(b"c").address(group), "127.0.0.1")
+    with pytest.raises(OSError):
+        require_route(MulticastPlan(b"c", ipv6=True).address(group), "::1")
+
+
+@pytest.mark.parametrize(("ipv6", "block"), [(False, "239.192.0.0/14"), (True, "ff18::efc0:0/110")])
+def test_multicast_plan__addresses_are_distinct_and_local(ipv6: bool, block: str) -> None:
+    plan = MulticastPlan(b"cluster-0123456789", ipv6=ipv6)
     groups = [*plan.negotiating_groups(), *(Group("rendezvous", n) for n in range(64))]
     addresses = [plan.address(group) for group in groups]
     assert len(set(addresses)) == 80
     for host, port in addresses:
-        assert IPv4Address("239.192.0.0") <= IPv4Address(host) <= IPv4Address("239.195.255.255")
+        assert ip_address(host) in ip_network(block)
         assert port == plan.port and 21_000 <= port < 31_000
     assert MulticastPlan(b"another").address(groups[0]) != addresses[0]
     assert MulticastPlan(b"another", configured_port=7000).port == 7000
@@ -143,6 +165,17 @@ def test_open_group__two_members_on_one_host_and_no_strangers() -> None:
             assert receiver.recvfrom(100) == (b"to both", sender.getsockname())
         with pytest.raises(BlockingIOError):
             stranger.recv(100)
+
+
+def test_open_group__ipv6_joins_on_the_interface_of_an_address() -> None:
+    plan = MulticastPlan(random.SystemRandom().randbytes(16), ipv6=True)
+    address, port = plan.address(Group("rendezvous", 3))
+    with open_group(address, port, "::1"):
+        joined = IPV6_MEMBERSHIPS.read_text().splitlines()
+        mine = [line.split() for line in joined if ip_address(address).packed.hex() in line]
+        assert [line[1] for line in mine] == ["lo"]
+    with pytest.raises(OSError, match="2001:db8::77"):
+        open_group(address, port, "2001:db8::77")
 
 
 def test_open_group__a_wrong_port_leaves_no_socket_behind() -> None:
