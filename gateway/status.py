@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from replicast.addresses import address_text
 from replicast.flexhash.table import Table, VdevState
 from replicast.generation import format_generation
 from replicast.machine import NodeId
@@ -122,7 +123,7 @@ def _target(table: Table, node_id: NodeId, answer: TargetStatus | None) -> dict[
         "node_id": f"{node_id:016x}",
         "host": entry.host,
         "zone": entry.zone,
-        "address": f"{entry.udp[0]}:{entry.udp[1]}",
+        "address": address_text(entry.udp),
         "up": answer is not None,
     }
     if answer is not None:

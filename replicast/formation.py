@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from replicast.addresses import address_text, canonical_host, parse_address
 from replicast.errors import InvalidRequest
 from replicast.keys import Identity, Role, is_public_key, write_private
 from replicast.machine import Address, NodeId
@@ -26,7 +27,7 @@ FORMATION_FILE, CLUSTER_FILE = "formation.toml", "cluster.toml"
 CLUSTER_KEY_FILE, NODE_KEY_FILE = "cluster.key", "node.key"
 PUBLIC_MODE = 0o644
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-HOST = re.compile(r"[A-Za-z0-9.:_%-]{1,255}")
+HOST = re.compile(r"[A-Za-z0-9.:_-]{1,255}")
 NOWHERE: Address = ("", 0)
 ENDPOINTS = ("udp", "peer", "control", "raft", "metrics")
 TRANSPORTS = ("unicast", "multicast")
@@ -195,6 +196,8 @@ def check_member(member: Member) -> None:
         needed = member.role == Role.TARGET
         if needed and not (HOST.fullmatch(host) and 0 < port < 1 << 16):
             raise ValueError(f"{what}: not a host and port")
+        if needed and canonical_host(host) != host:
+            raise ValueError(f"{what}: {host} is written {canonical_host(host)}")
         if not needed and (host, port) != NOWHERE:
             raise ValueError(f"{what}: only targets have one")
     if member.role == Role.TARGET and not 1 <= member.vdev_count <= 512:
@@ -273,7 +276,7 @@ def _member_lines(member: Member) -> list[str]:
     for what in ENDPOINTS:
         host, port = getattr(member, what)
         if port:
-            values[what] = f"{host}:{port}"
+            values[what] = address_text((host, port))
     return toml_pairs(values)
 
 
@@ -306,10 +309,10 @@ def toml_pairs(values: Mapping[str, Any]) -> list[str]:
 
 
 def _address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    if not HOST.fullmatch(host) or not port.isdigit() or not 0 < int(port) < 1 << 16:
+    host, port = parse_address(text)
+    if not HOST.fullmatch(host):
         raise ValueError(f"{text!r} is not host:port")
-    return host, int(port)
+    return host, port
 
 
 def _label(text: str) -> str:

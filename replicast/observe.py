@@ -23,6 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from replicast.addresses import family_of
 from replicast.metrics import BUCKETS_SECONDS, METRICS, Counters, Metric
 from replicast.transport.sockets import PortTaken
 
@@ -81,6 +82,11 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+def _server_of(host: str) -> type[_Server]:
+    """The server class that listens at addresses of this family: WSGIServer knows IPv4 only."""
+    return type("_Server", (_Server,), {"address_family": family_of(host)})
+
+
 class _Quiet(WSGIRequestHandler):
     timeout = 10  # a client that sends nothing does not keep its thread
 
@@ -105,7 +111,9 @@ class Observatory:
         self._registry = CollectorRegistry()
         self._registry.register(CountersCollector(sources, refresh))
         try:
-            self._server = make_server(host, port, self._app, _Server, handler_class=_Quiet)
+            self._server = make_server(
+                host, port, self._app, _server_of(host), handler_class=_Quiet
+            )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise PortTaken((host, port), "TCP") from None

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import click
 
+from replicast.addresses import address_text, canonical_host, family_of, parse_address
 from replicast.cli.extensions import require_native
 from replicast.cli.find import USER_FILE
 from replicast.cli.layout import (
@@ -41,7 +42,7 @@ from replicast.cli.members import (
     parse_vdev_option,
     target_joiner,
 )
-from replicast.cli.ports import require_free
+from replicast.cli.ports import check_host, require_free
 from replicast.cli.processes import wait_ready
 from replicast.cli.run import run, run_plain
 from replicast.errors import InvalidRequest
@@ -59,6 +60,7 @@ from replicast.joining import FOUNDER_KEY_FILE, Founder, Joiner, init_cluster, j
 from replicast.keys import Role
 from replicast.machine import Address
 from replicast.tokens import Token, parse_token
+from replicast.transport.sockets import route_to
 from replicast.wire.formation_messages import JoinPending
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -120,7 +122,7 @@ def init(
             _require_own(directory)
             init_cluster(
                 directory,
-                address=_reachable(_parse_address(listen)),
+                address=_reachable(_parse_listen(listen)),
                 expected=expected,
                 parameters=parameters,
             )
@@ -233,6 +235,7 @@ def join(
         host = socket.gethostname().split(".")[0]
         folder = (data or _default_data()).resolve()
         label, mine = host_label or host, address or _address_towards(parsed.founder)
+        check_host(mine, "--address")
         with locked(folder):
             if is_member(folder):
                 raise InvalidRequest(f"{folder}: has joined already; start it: replicast up")
@@ -290,7 +293,7 @@ def _settle(role: Role, place: Place, vdevs: list[VdevPlan]) -> None:
         make_target(place.folder, load_formation(place.folder).cluster_id, vdevs)
     elif role == Role.GATEWAY:
         make_gateway(place.folder, place.metrics)
-    metrics = f"{place.metrics[0]}:{place.metrics[1]}"
+    metrics = address_text(place.metrics)
     kinds = {Role.TARGET: "target", Role.GATEWAY: "gateway"}
     daemons = (LocalDaemon(place.name, kinds[role], metrics, "."),) if role in kinds else ()
     save_local(place.folder, Local(daemons, {}))
@@ -310,25 +313,26 @@ def _default_data() -> Path:
     return Path("~/.local/share/replicast").expanduser()
 
 
-def _parse_address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise InvalidRequest(f"--listen {text}: give HOST:PORT")
-    return host.strip("[]"), int(port)
+def _parse_listen(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise InvalidRequest(f"--listen: {error}") from None
 
 
 def _reachable(address: Address) -> Address:
-    """Tokens need an address that others reach, not 0.0.0.0."""
-    if address[0] not in ("0.0.0.0", "::"):
+    """Tokens need an address that others reach, not 0.0.0.0 or [::]."""
+    host, port = address
+    if host not in ("0.0.0.0", "::"):
         return address
     try:
-        return socket.gethostbyname(socket.gethostname()), address[1]
-    except OSError as error:
+        found = socket.getaddrinfo(socket.gethostname(), port, family_of(host), socket.SOCK_STREAM)
+        return canonical_host(str(found[0][4][0])), port
+    except (OSError, ValueError) as error:
         raise InvalidRequest(f"--listen: cannot tell this host's address: {error}") from None
 
 
 def _address_towards(founder: Address) -> str:
-    family = socket.AF_INET6 if ":" in founder[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as asked:
-        asked.connect(founder)  # sends nothing
-        return str(asked.getsockname()[0])
+    host, port = founder
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][4]
+    return route_to((str(found[0]), port))

@@ -10,7 +10,11 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from replicast.addresses import canonical_host, family_of, is_ipv6
 from replicast.errors import InvalidRequest
+from replicast.machine import Group
+from replicast.transport.multicast import NEGOTIATING, MulticastPlan
+from replicast.transport.sockets import require_route
 
 STREAM, DATAGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
 PORTS_LOW = 10_000
@@ -18,15 +22,35 @@ EPHEMERAL_LOW = 32_768  # Linux's default
 DRAWS_MAX = 4096
 
 
-def check_host(host: str) -> None:
-    """Raise InvalidRequest unless `host` is an IP address that daemons on this host can bind."""
+def check_host(host: str, option: str = "--host") -> None:
+    """Raise InvalidRequest unless `host` is an IP address that daemons on this host can bind.
+
+    In its one spelling: members compare addresses as texts.
+    """
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        raise InvalidRequest(f"--host {host}: give an IP address of this host") from None
-    error = _bindable(host, 0, DATAGRAM)
-    if error is not None:
-        raise InvalidRequest(f"--host {host}: {error.strerror}")
+        raise InvalidRequest(f"{option} {host}: give an IP address of this host") from None
+    try:
+        spelling = canonical_host(host)
+    except ValueError as error:
+        raise InvalidRequest(f"{option}: {error}") from None
+    if spelling != host:
+        raise InvalidRequest(f"{option} {host}: write {spelling}")
+    refused = _bindable(host, 0, DATAGRAM)
+    if refused is not None:
+        raise InvalidRequest(f"{option} {host}: {refused.strerror}")
+
+
+def check_multicast(host: str) -> None:
+    """Raise InvalidRequest unless datagrams to groups can leave from this address."""
+    group = MulticastPlan(b"", ipv6=is_ipv6(host)).address(Group(NEGOTIATING, 0))
+    try:
+        require_route(group, host)
+    except OSError as error:
+        raise InvalidRequest(
+            f"--transport multicast: groups cannot be reached from {host}: {error.strerror}"
+        ) from None
 
 
 def free_ports(host: str, count: int, rng: random.Random) -> list[int]:
@@ -58,8 +82,7 @@ def _ephemeral_low() -> int:
 
 def _bindable(host: str, port: int, kind: int) -> OSError | None:
     """None when a server could bind now, else why not."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, kind) as probe:
+    with socket.socket(family_of(host), kind) as probe:
         if kind == STREAM:
             # As servers do: connections in TIME_WAIT do not make a port taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from replicast.addresses import address_text
 from replicast.cli.extensions import require_native
 from replicast.cli.find import find_cluster
 from replicast.cli.layout import (
@@ -47,7 +48,7 @@ from replicast.cli.members import (
     make_target,
     target_joiner,
 )
-from replicast.cli.ports import check_host, free_ports, require_free
+from replicast.cli.ports import check_host, check_multicast, free_ports, require_free
 from replicast.cli.processes import Daemon, stop_all, wait_ready
 from replicast.errors import InvalidRequest, ReplicastError, Unavailable
 from replicast.formation import (
@@ -188,6 +189,8 @@ def _check_same(data: Path, plan: Mapping[str, Any], request: UpRequest) -> None
 def _check_plan(plan: Mapping[str, Any]) -> None:
     check_capacity(plan["capacity"])
     check_host(plan["host"])
+    if plan["transport"] == "multicast":
+        check_multicast(plan["host"])
     check_copies(plan["copies"], plan["min_copies"], plan["targets"])
     for key, most in (("targets", 256), ("vdevs", 64), ("gateways", 16)):
         if not 1 <= plan[key] <= most:
@@ -222,8 +225,14 @@ def _daemons(plan: Mapping[str, Any]) -> list[LocalDaemon]:
     targets = {f"t{n + 1}": _ports_of(plan, n)[METRICS_OFFSET] for n in range(plan["targets"])}
     gateways = {f"gw{n}": port for n, port in enumerate(plan["gateway_ports"], 1)}
     return [
-        *(LocalDaemon(name, "target", f"{host}:{port}", name) for name, port in targets.items()),
-        *(LocalDaemon(name, "gateway", f"{host}:{port}", name) for name, port in gateways.items()),
+        *(
+            LocalDaemon(name, "target", address_text((host, port)), name)
+            for name, port in targets.items()
+        ),
+        *(
+            LocalDaemon(name, "gateway", address_text((host, port)), name)
+            for name, port in gateways.items()
+        ),
     ]
 
 

@@ -100,7 +100,9 @@ def test_three_hosts_and_a_gateway(hosts, free_base):
         (("--copies", 9), "--copies: 1 to 8"),
         (("--copies", 2, "--min-copies", 3), "--min-copies from 1 to --copies"),
         (("--targets", 1), "--targets 1: nothing could be stored"),
-        (("--listen", "nonsense"), "give HOST:PORT"),
+        (("--listen", "nonsense"), "'nonsense' is not host:port"),
+        (("--listen", "fd00::1:7000"), "an IPv6 host stands in brackets"),
+        (("--listen", "[fe80::1]:7000"), "fe80::1 is link-local"),
     ],
 )
 def test_init__a_wrong_request_makes_nothing(hosts, arguments, says):

@@ -39,7 +39,7 @@ SECRETS = [bytes([n + 1]) * 16 for n in range(8)]
 
 def request(n: int, role: Role = Role.TARGET, secret: bytes | None = None, **labels: str):  # type: ignore[no-untyped-def]
     port = 1000 + 10 * n if role == Role.TARGET else 0
-    host = "127.0.0.1" if port else ""
+    host = labels.get("address", "127.0.0.1") if port else ""
     wheres = {
         what: Where(host=host, port=port + i if port else 0)
         for i, what in enumerate(("udp", "peer", "control", "raft", "metrics"))
@@ -70,9 +70,9 @@ def make_core(targets: int = 3, gateways: int = 1) -> FormationCore:
     return core
 
 
-def join_all(core: FormationCore) -> None:
+def join_all(core: FormationCore, address: str = "127.0.0.1") -> None:
     for n in range(3):
-        assert isinstance(core.receive(request(n), PUBLIC[n]), JoinPending)
+        assert isinstance(core.receive(request(n, address=address), PUBLIC[n]), JoinPending)
     assert isinstance(core.receive(request(7, Role.GATEWAY), PUBLIC[7]), JoinPending)
 
 
@@ -256,6 +256,19 @@ def test_parse_formation__cut_anywhere_raises_nothing_else() -> None:
             parse_formation(text[:end])
         except FormationError:
             continue
+
+
+def test_formation__ipv6_addresses_stand_in_brackets() -> None:
+    core = make_core()
+    join_all(core, "fd00::1")
+    text = format_formation(core.formation())
+    assert 'raft = "[fd00::' in text
+    assert parse_formation(text) == core.formation()
+
+
+@pytest.mark.parametrize("host", ["fe80::1", "FD00::1", "fd00::1%eth0"])
+def test_join__an_address_that_others_cannot_use(host: str) -> None:
+    assert refusal(make_core(), request(1, address=host), PUBLIC[1]) == "bad_request"
 
 
 def test_token_text__round_trip_and_typos() -> None:

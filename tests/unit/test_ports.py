@@ -15,6 +15,16 @@ from replicast.errors import InvalidRequest
 HOST = "127.0.0.1"
 
 
+def test_ports__of_ipv6() -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as taken:
+        taken.bind(("::1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InvalidRequest, match=rf"on ::1 is held by .*pid {os.getpid()}\)"):
+            require_free("::1", [port], "")
+    require_free("::1", free_ports("::1", 5, random.Random(4)), "")
+
+
 def test_free_ports__distinct_free_and_never_given_to_connections() -> None:
     ports = free_ports(HOST, 40, random.Random(1))
     assert len(set(ports)) == 40
