@@ -1,8 +1,8 @@
 """A cluster whose members live in network namespaces of their own, joined by a bridge.
 
-    gateway (10.89.0.2) --\
-    t1 (10.89.0.11) -------+-- bridge, MTU 1500, in a namespace of its own
-    t2 ... t4 ------------/
+    gateway (10.89.0.2 or fd89::2) --\
+    t1 (10.89.0.11 or fd89::11) ------+-- bridge, MTU 1500, in a namespace of its own
+    t2 ... t4 -----------------------/
 
 Formed by the very functions of `replicast up`, started with `ip netns exec`. Commands run outside:
 the gateway's API socket is a path, and paths know no namespaces. Namespaces carry the test's pid
@@ -27,6 +27,7 @@ from typing import Any
 
 import pytest
 
+from replicast.addresses import address_text, is_ipv6
 from replicast.cli.members import METRICS_OFFSET, VdevPlan, make_gateway, make_target, target_joiner
 from replicast.errors import ReplicastError
 from replicast.formation import Parameters, toml_pairs
@@ -35,8 +36,8 @@ from replicast.joining import Joiner, form_here
 from replicast.keys import Role
 
 MTU = 1500
-NETWORK = "10.89.0"
-GATEWAY_ADDRESS = f"{NETWORK}.2"
+NETWORKS = {"ipv4": "10.89.0.", "ipv6": "fd89::"}
+GATEWAY, FIRST_TARGET = 2, 11  # the last part of their addresses, in either family
 PORTS = [7000 + offset for offset in range(METRICS_OFFSET + 1)]
 SERVING_SECONDS = 60
 STOP_SECONDS = 20
@@ -76,7 +77,9 @@ class Network:
         peer = ("peer", "name", "eth0", "netns", full, "mtu", str(MTU))
         _ip("-n", self._bridge, "link", "add", "name", name, "mtu", str(MTU), "type", "veth", *peer)
         _ip("-n", self._bridge, "link", "set", name, "master", "bridge0", "up")
-        _ip("-n", full, "address", "add", f"{address}/24", "dev", "eth0")
+        # No duplicate address detection: the daemons bind at once.
+        how = ("/64", "nodad") if is_ipv6(address) else ("/24",)
+        _ip("-n", full, "address", "add", address + how[0], "dev", "eth0", *how[1:])
         # What the interface counts is then what a wire would carry: one packet a datagram.
         _ip("-n", full, "link", "set", "eth0", "gso_max_segs", "1")
         _ip("-n", full, "link", "set", "lo", "up")
@@ -101,6 +104,7 @@ class Cluster:
     data: Path
     network: Network
     gateway: str  # its namespace
+    gateway_address: str
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, name: str, module: str, namespace: str) -> None:
@@ -131,7 +135,7 @@ class Cluster:
 
     def counter(self, name: str) -> float:
         """Of the gateway, as /metrics shows it now; 0 before the first one."""
-        url = f"http://{GATEWAY_ADDRESS}:{PORTS[-1]}/metrics"
+        url = f"http://{address_text((self.gateway_address, PORTS[-1]))}/metrics"
         read = f"import urllib.request as r; print(r.urlopen({url!r}).read().decode())"
         text = _ip("netns", "exec", self.gateway, sys.executable, "-c", read)
         found = re.search(rf"^replicast_{name}_total(?:{{.*}})? (\S+)$", text, re.MULTILINE)
@@ -173,10 +177,10 @@ async def _wait_serving(cluster: Cluster, targets: int) -> None:
     raise AssertionError((report, cluster.words()))
 
 
-def _form(data: Path, targets: int, vdevs: int, parameters: Parameters) -> None:
+def _form(data: Path, network: str, targets: int, vdevs: int, parameters: Parameters) -> None:
     members: dict[Path, tuple[Role, Joiner]] = {}
     for n in range(1, targets + 1):
-        place = f"{NETWORK}.{10 + n}"
+        place = f"{network}{FIRST_TARGET - 1 + n}"
         joiner = target_joiner(f"t{n}", f"host{n}", "default", vdevs, place, PORTS)
         members[data / joiner.name] = (Role.TARGET, joiner)
     members[data / "gw1"] = (Role.GATEWAY, Joiner(name="gw1", host="gateway"))
@@ -184,7 +188,7 @@ def _form(data: Path, targets: int, vdevs: int, parameters: Parameters) -> None:
     for n in range(1, targets + 1):
         plans = [VdevPlan(data / f"t{n}" / f"v{i + 1}") for i in range(vdevs)]
         make_target(data / f"t{n}", formation.cluster_id, plans)
-    make_gateway(data / "gw1", (GATEWAY_ADDRESS, PORTS[-1]))
+    make_gateway(data / "gw1", (f"{network}{GATEWAY}", PORTS[-1]))
 
 
 @pytest.fixture
@@ -197,18 +201,24 @@ def make_cluster(
     networks: list[Network] = []
 
     def make(
-        transport: str, targets: int = 4, vdevs: int = 2, gateway: Mapping[str, Any] | None = None
+        transport: str,
+        targets: int = 4,
+        vdevs: int = 2,
+        gateway: Mapping[str, Any] | None = None,
+        family: str = "ipv4",
     ) -> Cluster:
         network = Network()
         networks.append(network)
         network.open()
-        _form(tmp_path, targets, vdevs, Parameters(transport=transport))
+        addresses = NETWORKS[family]
+        _form(tmp_path, addresses, targets, vdevs, Parameters(transport=transport))
         with open(tmp_path / "gw1" / "gateway.toml", "a") as settings:
             settings.write("\n".join([*toml_pairs(gateway or {}), ""]))
-        cluster = Cluster(tmp_path, network, network.host("gw", GATEWAY_ADDRESS))
+        at = f"{addresses}{GATEWAY}"
+        cluster = Cluster(tmp_path, network, network.host("gw", at), at)
         made.append(cluster)
         for n in range(1, targets + 1):
-            namespace = network.host(f"t{n}", f"{NETWORK}.{10 + n}")
+            namespace = network.host(f"t{n}", f"{addresses}{FIRST_TARGET - 1 + n}")
             cluster.start(f"t{n}", "replicast.target.daemon", namespace)
         cluster.start("gw1", "replicast.gateway.daemon", cluster.gateway)
         asyncio.run(_wait_serving(cluster, targets))
