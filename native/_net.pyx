@@ -5,7 +5,9 @@ One thread without the GIL waits in epoll for all sockets. Payload datagrams go
 straight into Reassembly; everything else is queued for Python, which is woken
 once per batch through an eventfd. Payload jobs are sent slice by slice between
 receives: headers are built here, data goes out from the caller's buffer by iovec,
-several datagrams per message by UDP_SEGMENT where the kernel has it.
+several datagrams per message by UDP_SEGMENT where the kernel has it. What refuses a message
+of several is found out job by job: the job goes on datagram by datagram, and only when the
+kernel takes one of these is segmentation given up for good.
 
 Locks: `table_mutex` for the sockets (held while one is read or written, so that
 remove_socket() returns only when the thread is done with it), `queue_mutex` for what
@@ -14,7 +16,7 @@ passes between the threads. Nothing of Python runs under either.
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ENOBUFS, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -66,7 +68,8 @@ ctypedef struct buffers_t:
 ctypedef struct counters_t:
     uint64_t received_control, received_payload, received_bytes
     uint64_t sent_control, sent_payload, sent_bytes
-    uint64_t send_errors, send_blocked, wake_ups
+    uint64_t sent_joined, received_joined
+    uint64_t send_too_long, send_errors, send_blocked, wake_ups
     uint64_t dropped_queue_full, dropped_truncated, dropped_unsent
 
 
@@ -77,7 +80,9 @@ cdef class NetThread:
     cdef readonly Reassembly reassembly
     cdef socket_t sockets[SOCKETS_MAX]
     cdef int epoll, wake_fd, notify_fd
-    cdef bint stopping, notified, segmenting
+    cdef bint stopping, notified
+    cdef bint segmenting       # UDP_SEGMENT was not refused so far
+    cdef bint joining          # the kernel agreed to UDP_GRO
     cdef pthread_mutex_t table_mutex, queue_mutex
     cdef control_queue_t controls
     cdef job_list_t submitted, done
@@ -147,7 +152,7 @@ cdef class NetThread:
                     taken = True
             if not taken and free_place >= 0:
                 if rc_watch(self.epoll, EPOLL_CTL_ADD, fd, free_place, 0) == 0:
-                    rc_ask_gro(fd)
+                    self.joining = rc_ask_gro(fd) == 0
                     self.sockets[free_place].fd = fd
                     self.sockets[free_place].tag = tag
                     self.sockets[free_place].blocked = False
@@ -289,6 +294,7 @@ cdef class NetThread:
                 piece = size
             at = 0
             while True:
+                self.counters.received_joined += piece < size
                 if self.deliver(place.tag, &b.sources[i], b.data[i] + at, min(piece, size - at)):
                     news = True
                 at += piece
@@ -360,7 +366,7 @@ cdef class NetThread:
         while count < MESSAGES and cursor.run < cursor.run_count:
             if unit < 0 or cursor.address == 0:
                 unit += 1
-                pieces = segments(&cursor, self.segmenting)
+                pieces = segments(&cursor)
                 fill(&cursor, &b.units[unit], pieces)
             message = &b.outgoing[count].msg_hdr
             memset(message, 0, sizeof(msghdr))
@@ -371,31 +377,42 @@ cdef class NetThread:
             if pieces > 1:
                 rc_segment(message, &b.units[unit].control,
                            job.header.datagram_bytes + sizeof(payload_header))
-            advance(&cursor, self.segmenting)
+            advance(&cursor)
             count += 1
         sent = sendmmsg(place.fd, b.outgoing, count, MSG_DONTWAIT)
         if sent < 0:
-            self.send_failed(job, place, b.outgoing[0].msg_hdr.msg_iovlen)
+            self.send_failed(job, place, b.outgoing[0].msg_hdr.msg_iovlen // 2)
             return
         for i in range(sent):
-            self.counters.sent_payload += b.outgoing[i].msg_hdr.msg_iovlen // 2
+            pieces = b.outgoing[i].msg_hdr.msg_iovlen // 2
+            self.counters.sent_payload += pieces
+            self.counters.sent_joined += pieces if pieces > 1 else 0
             self.counters.sent_bytes += b.outgoing[i].msg_len
-            advance(job, self.segmenting)
+            advance(job)
+        if job.refused_joined:
+            self.segmenting = False
 
-    cdef void send_failed(self, job_t *job, socket_t *place, size_t pieces) noexcept nogil:
+    cdef void send_failed(self, job_t *job, socket_t *place, uint32_t pieces) noexcept nogil:
         if errno == EINTR:
             return
         if errno == EAGAIN or errno == ENOBUFS:
             self.counters.send_blocked += 1
             place.blocked = True
             rc_watch(self.epoll, EPOLL_CTL_MOD, place.fd, place - self.sockets, 1)
-        elif (errno == EIO or errno == EINVAL) and pieces > 2:
-            # No segmentation here (an old kernel, a device without checksums): one by one.
-            self.segmenting = False
+        elif (errno == EIO or errno == EINVAL) and pieces > 1:
+            # Segmentation is not possible here (the device, the socket), or, with older kernels,
+            # the path has become too narrow: the next datagram, sent alone, will show which.
+            job.segmenting, job.refused_joined = False, True
+        elif errno == EMSGSIZE and pieces > 1:
+            job.segmenting = False  # other receivers of the job may have a wider path
+        elif errno == EMSGSIZE:
+            self.counters.send_too_long += 1
+            job.refused_joined = False
+            advance(job)
         else:
-            # This message cannot be sent (no route, too long, filtered): lost, like any other.
+            # This message cannot be sent (no route, filtered): lost, like any other.
             self.counters.send_errors += 1
-            advance(job, self.segmenting)
+            advance(job)
 
     def submit_payload(self, job_id, int tag, bytes transfer_id not None, sender, buffer, ranges,
                        datagram_bytes, size_bytes, addresses):
@@ -414,6 +431,7 @@ cdef class NetThread:
         except BaseException:
             free_job(job)
             raise
+        job.segmenting = self.segmenting
         job.data = <const uint8_t *>job.view.buf
         job.pinned_bytes = job.view.len
         pthread_mutex_lock(&self.queue_mutex)
@@ -488,10 +506,15 @@ cdef class NetThread:
             "sent_control": a.sent_control + b.sent_control,
             "sent_payload": a.sent_payload,
             "sent_bytes": a.sent_bytes + b.sent_bytes,
+            "sent_joined": a.sent_joined,
+            "received_joined": a.received_joined,
+            "send_too_long": a.send_too_long,
             "send_errors": a.send_errors,
             "send_blocked": a.send_blocked,
             "wake_ups": a.wake_ups,
             "dropped_queue_full": a.dropped_queue_full,
             "dropped_truncated": a.dropped_truncated,
             "dropped_unsent": a.dropped_unsent + b.dropped_unsent,
+            "segmenting": self.segmenting,
+            "joining": self.joining,
         }

@@ -24,6 +24,8 @@ ctypedef struct job_t:
     int run                   # cursor: which run
     uint32_t index            # cursor: next datagram
     uint32_t *runs            # pairs first, end
+    bint segmenting           # several datagrams a message
+    bint refused_joined       # and a message of several was refused
     rc_address *addresses
     socklen_t *address_lengths
     const uint8_t *data
@@ -41,23 +43,23 @@ ctypedef struct unit_t:
     rc_control control
 
 
-cdef inline uint32_t segments(job_t *job, bint segmenting) noexcept nogil:
+cdef inline uint32_t segments(job_t *job) noexcept nogil:
     """How many datagrams the message at the cursor carries."""
     cdef uint32_t left = job.runs[2 * job.run + 1] - job.index
     cdef uint32_t fit = SEGMENTED_BYTES_MAX // (job.header.datagram_bytes + sizeof(payload_header))
-    if not segmenting or fit < 2:
+    if not job.segmenting or fit < 2:
         return 1
     fit = min(fit, <uint32_t>SEGMENTS_MAX)
     return min(left, fit)
 
 
-cdef inline void advance(job_t *job, bint segmenting) noexcept nogil:
+cdef inline void advance(job_t *job) noexcept nogil:
     """Move the cursor past one message: next address, then next datagrams, then next run."""
     job.address += 1
     if job.address < job.address_count:
         return
     job.address = 0
-    job.index += segments(job, segmenting)
+    job.index += segments(job)
     if job.index >= job.runs[2 * job.run + 1]:
         job.run += 1
         if job.run < job.run_count:

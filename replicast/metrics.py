@@ -44,6 +44,24 @@ declare(
     "datagrams_dropped", "counter", ("reason",), "Datagrams dropped before any effect, by reason."
 )
 declare(
+    "datagrams_unsendable",
+    "counter",
+    ("reason",),
+    "Payload datagrams that the kernel refused: too_long for the path, or refused (no route).",
+)
+declare(
+    "datagrams_joined",
+    "counter",
+    ("direction",),
+    "Datagrams that passed the kernel several a message: sent (UDP_SEGMENT), received (UDP_GRO).",
+)
+declare(
+    "udp_offload",
+    "gauge",
+    ("direction",),
+    "1 while several datagrams a message may pass the kernel, sent or received; 0: it refused.",
+)
+declare(
     "sessions",
     "counter",
     ("event",),

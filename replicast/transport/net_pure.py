@@ -47,7 +47,10 @@ COUNTERS = (
     "sent_control",
     "sent_payload",
     "sent_bytes",
-    "send_errors",  # payload messages that the kernel refused (no route, too long)
+    "sent_joined",  # of the payload datagrams, by UDP_SEGMENT: several a message (native only)
+    "received_joined",  # of all received, by UDP_GRO (native only)
+    "send_too_long",  # payload datagrams that do not fit the path's MTU
+    "send_errors",  # payload messages that the kernel refused (no route)
     "send_blocked",  # times a full send buffer made the thread wait
     "wake_ups",  # times fileno() became readable
     "dropped_queue_full",
@@ -314,7 +317,8 @@ class NetThread:
                 self._epoll.modify(self._fd_of(place), select.EPOLLIN | select.EPOLLOUT)
                 return False
             # It cannot be sent (no route, too long, filtered): lost, like any other.
-            self._counters["send_errors"] += 1
+            too_long = error.errno == errno.EMSGSIZE
+            self._counters["send_too_long" if too_long else "send_errors"] += 1
         job.messages.popleft()
         return True
 
@@ -393,5 +397,6 @@ class NetThread:
         return controls, self.reassembly.take_completed(), [job.id for job in done]
 
     def stats(self) -> dict[str, int]:
-        """COUNTERS since the start."""
-        return dict(self._counters)
+        """COUNTERS since the start; 1 for `segmenting` (several datagrams a message are sent, and
+        the kernel has not refused that) and for `joining` (it gives several), else 0."""
+        return self._counters | {"segmenting": 0, "joining": 0}

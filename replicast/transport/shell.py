@@ -268,6 +268,11 @@ class UdpShell:
             self._count_new("datagrams_sent", kind, net[f"sent_{kind}"])
         for reason in ("queue_full", "truncated", "unsent"):
             self._count_new("datagrams_dropped", reason, net[f"dropped_{reason}"])
+        for direction, allowed in (("sent", "segmenting"), ("received", "joining")):
+            self._count_new("datagrams_joined", direction, net[f"{direction}_joined"])
+            self._counters.gauge("udp_offload", direction, value=net[allowed])
+        self._count_new("datagrams_unsendable", "too_long", net["send_too_long"])
+        self._count_new("datagrams_unsendable", "refused", net["send_errors"])
         for code in FeedCode:
             if code >= FeedCode.SHORT:
                 name = code.name.lower()
