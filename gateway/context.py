@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -36,7 +36,7 @@ class ChunkSettings(Settings):
         "How proposals and payload travel.", default="unicast", choices=("unicast", "multicast")
     )
     datagram_bytes: int = option(
-        "Payload bytes in a datagram; the daemon derives it from the path MTU.",
+        "Most payload bytes in a datagram; less where the interface or a path takes less.",
         default=61_440,
         minimum=512,
         maximum=61_440,
@@ -117,6 +117,12 @@ class ChunkContext:
     rng: random.Random
     credit: CreditPool
     stats: Stats = field(default_factory=Stats)
+    # Of a datagram that fits the paths to all these nodes; the shell says.
+    path_bytes: Callable[[Iterable[NodeId], int], int] = lambda nodes, most_bytes: most_bytes
+
+    def datagram_bytes(self, nodes: Iterable[NodeId]) -> int:
+        """Payload bytes in a datagram that can be sent to, and by, all these nodes."""
+        return self.path_bytes(nodes, self.settings.datagram_bytes)
 
 
 @dataclass(frozen=True, slots=True)

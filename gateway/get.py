@@ -359,7 +359,7 @@ class GetChunk(Outbox):
             return False
         best = rank(self._chid, [self._offer(v) for v in self._hits], READ_WEIGHTS)[0].vdev_index
         transfer_id = self._new_id()
-        datagram_bytes = self._context.settings.datagram_bytes
+        datagram_bytes = self._context.datagram_bytes((self._node(best),))
         try:
             self._context.buffers.open(
                 transfer_id, self._size_bytes, datagram_bytes, bool(self._bad)
@@ -368,7 +368,7 @@ class GetChunk(Outbox):
             self._next_ns = now_ns + self._backoff.take_ns()
             self._first_hit_ns = self._next_ns
             return True
-        self._ask(best, self._hits.pop(best), transfer_id, now_ns)
+        self._ask(best, self._hits.pop(best), transfer_id, datagram_bytes, now_ns)
         return True
 
     def _offer(self, vdev_index: int) -> Offer:
@@ -379,7 +379,12 @@ class GetChunk(Outbox):
         return Offer(vdev_index, "", "", start_ns, duration_ns, 0)
 
     def _ask(
-        self, vdev_index: int, answer: VdevAnswer | None, transfer_id: bytes, now_ns: int
+        self,
+        vdev_index: int,
+        answer: VdevAnswer | None,
+        transfer_id: bytes,
+        datagram_bytes: int,
+        now_ns: int,
     ) -> None:
         self._asks += 1
         credit_bytes = self._context.credit.request(transfer_id, self._size_bytes)
@@ -387,11 +392,11 @@ class GetChunk(Outbox):
             chid=self._chid,
             vdev_index=vdev_index,
             transfer_id=transfer_id,
-            datagram_bytes=self._context.settings.datagram_bytes,
+            datagram_bytes=datagram_bytes,
             credit_bytes=credit_bytes,
             authenticated=bool(self._bad),
         )
-        node = self._table.target_of(vdev_index).node_id
+        node = self._node(vdev_index)
         receiver = Receiver(self._context.buffers, transfer_id, node, credit_bytes, now_ns)
         late_ns = now_ns + patience_ns(self._context.settings, answer)
         self._sources[transfer_id] = Source(vdev_index, node, request, receiver, now_ns, late_ns)
@@ -481,6 +486,9 @@ class GetChunk(Outbox):
             self._close(transfer_id)
 
     # -- small things -----------------------------------------------------------------------------
+
+    def _node(self, vdev_index: int) -> NodeId:
+        return self._table.target_of(vdev_index).node_id
 
     def _new_id(self) -> bytes:
         self._number += 1

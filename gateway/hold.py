@@ -128,7 +128,7 @@ class HoldChunk(Outbox):
                 self._row,
                 plan,
                 self._job.id_of(2),
-                self._context.settings,
+                self._context.settings.datagram_bytes,
                 rendezvous=NO_MULTICAST,
                 authenticated=False,
             )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from replicast.gateway.ballot import Plan
-from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkSettings
+from replicast.gateway.context import OPERATION_BASE_BYTES
 from replicast.transfer import BufferLike
 from replicast.wire.chunk_messages import VDEVS_MAX, PutAccept, PutPropose
 
@@ -42,7 +42,7 @@ class PutJob:
         row: int,
         plan: Plan,
         transfer_id: bytes,
-        settings: ChunkSettings,
+        datagram_bytes: int,
         rendezvous: int,
         authenticated: bool,
     ) -> PutAccept:
@@ -55,7 +55,7 @@ class PutJob:
             winners=plan.winners,
             holders=plan.holders,
             transfer_id=transfer_id,
-            datagram_bytes=settings.datagram_bytes,
+            datagram_bytes=datagram_bytes,
             rendezvous=rendezvous,
             authenticated=authenticated,
         )

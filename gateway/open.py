@@ -165,6 +165,7 @@ class _Opening:
         )
         udp = self._open_udp(bind, buffers, initiator)
         context.credit.limit(udp.receive_bytes)
+        context.path_bytes = udp.payload_bytes
         initiator.connect(udp)
         udp.endpoint.set_addresses(_addresses(table))
         udp.start()

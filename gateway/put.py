@@ -294,8 +294,9 @@ class PutChunk(Outbox):
         rendezvous = NO_MULTICAST
         if multicast and len(nodes) > 1:
             rendezvous = rendezvous_number(nodes, self._settings.rendezvous_groups)
+        datagram_bytes = self._context.datagram_bytes(nodes)
         accept = self._job.accept(
-            self._row, plan, self._new_id(), self._settings, rendezvous, self._authenticated
+            self._row, plan, self._new_id(), datagram_bytes, rendezvous, self._authenticated
         )
         wave = Wave(accept, self._job.buffer, self._ballot, self._settings, now_ns)
         self._waves.add(wave)
@@ -354,6 +355,9 @@ class PutChunk(Outbox):
             self._resend_ns = now_ns + self._backoff.take_ns()
 
     def _expire_transfer(self, now_ns: int) -> None:
+        if self._waves.too_long(self._context):
+            self._propose(now_ns)  # a path has turned out to be narrower than we thought
+            return
         for v in self._waves.expire(now_ns):
             self._context.stats.silent(v, now_ns)
         if now_ns >= self._resend_ns:

@@ -27,6 +27,7 @@ from replicast.gateway.select import order_small
 from replicast.gateway.stats import SmallCredit
 from replicast.machine import Event, Incoming, NodeId, Outbox, Outgoing
 from replicast.transfer import Sender
+from replicast.transfer_header import DATAGRAM_BYTES_MIN
 from replicast.units import MS
 from replicast.wire.chunk_messages import ChunkPut, ChunkStored, PayloadGaps, Refused
 from replicast.wire.reasons import Reason
@@ -195,6 +196,8 @@ class SmallPut(Outbox):
         self._attempt_id = self._job.id_of(self._number)
         self._asked, self._phase = nodes, Phase.SENT
         self._sent_ns, self._next_ns = now_ns, now_ns + RESEND_NS
+        room_bytes = self._context.datagram_bytes(nodes.values()) - CONTROL_ROOM_BYTES
+        self._datagram_bytes = max(DATAGRAM_BYTES_MIN, room_bytes)
         self._send_chunk_put()
         self._send_rest(tuple(nodes.values()))
 
@@ -213,10 +216,6 @@ class SmallPut(Outbox):
         for node in dict.fromkeys(self._asked.values()):
             self._sent_bytes += len(message.data)
             self._outgoing.append(Outgoing(message, node, self._attempt_id, self._table.generation))
-
-    @property
-    def _datagram_bytes(self) -> int:
-        return self._context.settings.datagram_bytes - CONTROL_ROOM_BYTES
 
     def _send_rest(self, nodes: tuple[NodeId, ...]) -> None:
         skip_bytes = min(self._job.size_bytes, self._datagram_bytes)

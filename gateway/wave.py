@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from replicast.buggify import buggified
 from replicast.gateway.ballot import Ballot
-from replicast.gateway.context import ChunkSettings
+from replicast.gateway.context import ChunkContext, ChunkSettings
 from replicast.machine import Group, NodeId
 from replicast.transfer import BufferLike, Sender, SendPayload
 from replicast.units import MS, SECOND
@@ -222,6 +222,13 @@ class Waves:
         has and was asked before `before_ns`, but whose last word is missing."""
         silent = ((e, w) for e, w in self.live() if not w.heard or w.accepted_ns <= before_ns)
         return list(dict.fromkeys((wave.accept, winner.node) for wave, winner in silent))
+
+    def too_long(self, context: ChunkContext) -> bool:
+        """Do some of the datagrams under way not fit the path to a winner?"""
+        return any(
+            wave.accept.datagram_bytes > context.datagram_bytes(wave.payload_nodes())
+            for wave in self._waves
+        )
 
     def transfers(self, *, whole_too: bool) -> list[tuple[bytes, NodeId]]:
         """Transfer ids and targets that may still have them open; those to whom all bytes have

@@ -497,6 +497,10 @@ cdef class NetThread:
         release_jobs(&finished)
         return controls, self.reassembly.take_completed(), sent
 
+    @property
+    def send_too_long(self):
+        return self.counters.send_too_long
+
     def stats(self):
         cdef counters_t a = self.counters, b = self.caller_counters
         return {

@@ -50,6 +50,12 @@ declare(
     "Payload datagrams that the kernel refused: too_long for the path, or refused (no route).",
 )
 declare(
+    "path_mtu_bytes",
+    "gauge",
+    ("of",),
+    "MTU of the storage interface, and the least of the paths to peers; none on loopback.",
+)
+declare(
     "datagrams_joined",
     "counter",
     ("direction",),

@@ -12,6 +12,8 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 from replicast import clocks
@@ -21,6 +23,7 @@ from replicast.metrics import Counters
 from replicast.observe import Observatory
 from replicast.transport import sockets
 from replicast.transport.net import NetThread, Reassembly
+from replicast.transport.paths import PathMtu
 from replicast.witness import Witness
 
 
@@ -68,6 +71,15 @@ class Runtime:
     def interface_mtu(self, host: str) -> int:
         """MTU of the interface with this address."""
         return sockets.interface_mtu(host)
+
+    def path_mtu(self, host: str) -> PathMtu | None:
+        """Asks for the MTU of the path from our `host` to an address.
+
+        None: all paths are as wide as the interface.
+        """
+        if ip_address(host).is_loopback:
+            return None
+        return partial(sockets.path_mtu, host)
 
     def route_to(self, address: tuple[str, int]) -> str:
         """Our own address on the way to another."""

@@ -108,6 +108,7 @@ class Endpoint:
         )
         self._counter = 0
         self._addresses: dict[NodeId, Address] = {}
+        self._narrow_rooms: Mapping[Address | Group, int] = {}
         self._sessions = Sessions(rng, limits.peers_max, limits.challenges_max)
         self._assembler = Assembler(limits.fragments)
         self._recent = RecentMessages(limits.recent_count_max, limits.recent_bytes_max)
@@ -126,6 +127,13 @@ class Endpoint:
     def set_addresses(self, addresses: Mapping[NodeId, Address]) -> None:
         """All nodes of the table: replaces what set_address() said."""
         self._addresses = dict(addresses)
+
+    def set_narrow(self, datagram_bytes_max: Mapping[Address, int]) -> None:
+        """The longest datagrams to the peers that can be sent less than the others."""
+        self._narrow_rooms = {
+            address: max(most, DATAGRAM_BYTES_MIN) - HEADER_BYTES
+            for address, most in datagram_bytes_max.items()
+        }
 
     def address_of(self, node_id: NodeId) -> Address | None:
         """From the table, or learned from the node's last authenticated datagram."""
@@ -180,13 +188,15 @@ class Endpoint:
         if to is None:
             self._counters.count("datagrams_dropped", "no_address")
             return
-        body = sent.body
-        sent.counter = self._counter + 1
-        if len(body) <= self._room_bytes:  # nearly all
+        body, room_bytes = sent.body, self._room_bytes
+        if self._narrow_rooms:
+            room_bytes = self._narrow_rooms.get(to, room_bytes)
+        sent.counter, sent.room_bytes = self._counter + 1, room_bytes
+        if len(body) <= room_bytes:  # nearly all
             self._counter += 1
             self._emit(to, tag, sent, 0, body)
         else:
-            pieces = split(body, self._room_bytes)
+            pieces = split(body, room_bytes)
             sent.count = len(pieces)
             self._counter += len(pieces)
             for index, piece in enumerate(pieces):
@@ -279,7 +289,7 @@ class Endpoint:
         gone = gaps.session != self.session or buggify("auth/fragment-gone")
         if sent is None or gone:
             raise WireError("fragment_gone")
-        pieces = split(sent.body, self._room_bytes)
+        pieces = split(sent.body, sent.room_bytes)
         to, tag = self.address_of(sender) or source, node_tag(sender)
         asked = {i: None for run in gaps.runs for i in range(run.start, min(run.end, sent.count))}
         for index in asked:

@@ -36,6 +36,7 @@ class Sent:
     tries: int = 1
     counter: int = 0
     count: int = 1
+    room_bytes: int = 0  # body bytes of each fragment but the last
     repairs: int = 0
     again: tuple[NodeId, ...] = ()
 

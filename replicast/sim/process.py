@@ -126,6 +126,9 @@ class SimRuntime(Runtime):
     def interface_mtu(self, host: str) -> int:
         return self._process.wires.mtu_bytes
 
+    def path_mtu(self, host: str) -> None:
+        return None
+
     def route_to(self, address: Address) -> str:
         return self._process.host
 

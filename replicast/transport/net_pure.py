@@ -396,6 +396,11 @@ class NetThread:
             self._job_bytes -= sum(len(job.buffer) for job in done)
         return controls, self.reassembly.take_completed(), [job.id for job in done]
 
+    @property
+    def send_too_long(self) -> int:
+        """That counter alone: cheap enough to be asked for with every finished job."""
+        return self._counters["send_too_long"]
+
     def stats(self) -> dict[str, int]:
         """COUNTERS since the start; 1 for `segmenting` (several datagrams a message are sent, and
         the kernel has not refused that) and for `joining` (it gives several), else 0."""

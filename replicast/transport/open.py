@@ -107,4 +107,6 @@ def open_udp(
         plan=plan.plan,
         memberships=memberships,
         witness=runtime.witness,
+        path_mtu=runtime.path_mtu(plan.bind[0]),
+        mtu_bytes=mtu,
     )

@@ -20,23 +20,37 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from replicast.auth.endpoint import Endpoint
+from replicast.addresses import is_ipv6
+from replicast.auth.endpoint import Datagram, Endpoint
 from replicast.auth.keyring import KeyRing
 from replicast.machine import Address, Group, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
 from replicast.transfer import SendPayload
-from replicast.transfer_header import is_payload, parse_header, sealed_by, sealed_datagrams
+from replicast.transfer_header import (
+    is_payload,
+    parse_header,
+    plain_head,
+    sealed_by,
+    sealed_datagrams,
+)
 from replicast.transport.memberships import Memberships
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import FeedCode, NetThread
-from replicast.transport.sockets import receive_buffer_bytes
+from replicast.transport.paths import PathMtu, PathWatch
+from replicast.transport.sockets import (
+    MTU_LOOPBACK,
+    control_bytes_for_mtu,
+    datagram_bytes_for_mtu,
+    receive_buffer_bytes,
+)
 from replicast.wake_timer import WakeTimer
 from replicast.witness import Witness
 
 LOG = logging.getLogger(__name__)
 UNICAST_TAG = 0
+NO_TRANSFER = bytes(16)  # of a probe
 
 
 class UdpShell:
@@ -59,8 +73,13 @@ class UdpShell:
         plan: MulticastPlan | None = None,
         memberships: Memberships | None = None,
         witness: Witness | None = None,
+        path_mtu: PathMtu | None = None,
+        mtu_bytes: int = MTU_LOOPBACK,
     ) -> None:
-        """`unicast` comes from open_unicast() and is closed here."""
+        """`unicast` comes from open_unicast() and is closed here; `mtu_bytes` of its interface.
+
+        `path_mtu` None: all paths are as wide.
+        """
         self.endpoint, self.net, self.plan, self.memberships = endpoint, net, plan, memberships
         self._socket, self._keys, self._counters = unicast, keys, counters
         self._now_ns, self._fan_out = now_ns, fan_out
@@ -72,6 +91,12 @@ class UdpShell:
         self._next_job = 0
         self._counted: dict[str, int] = {}
         self._timer = WakeTimer(now_ns, self._expire)
+        self._narrow: Mapping[Address, int] = {}
+        self._too_long = 0
+        self._paths: PathWatch | None = None
+        if path_mtu is not None:
+            self._paths = PathWatch(mtu_bytes, path_mtu, self._probe, self._on_paths)
+            self._path_timer = WakeTimer(now_ns, self._expire_paths)
         self._loop = asyncio.get_running_loop()
 
     def start(self) -> None:
@@ -89,6 +114,8 @@ class UdpShell:
         """Stop the thread and close all sockets; nothing is delivered afterwards."""
         self._loop.remove_reader(self.net.fileno())
         self._timer.cancel()
+        if self._paths is not None:
+            self._path_timer.cancel()
         if self.memberships is not None:
             self.memberships.close()
         self.net.stop()
@@ -113,6 +140,8 @@ class UdpShell:
         """Hand all queued messages to the kernel."""
         queued = self.endpoint.take_datagrams()
         if queued:
+            if self._paths is not None:
+                self._note_peers(self._paths, queued)
             resolve = self._resolve
             self.net.send_control(
                 [
@@ -211,6 +240,10 @@ class UdpShell:
         completed += self.net.reassembly.take_completed()
         if completed:
             self._guard(self._on_completed, completed, now_ns)
+        if sent and self._paths is not None and self.net.send_too_long != self._too_long:
+            self._too_long = self.net.send_too_long
+            self._paths.too_long(now_ns)
+            self._expire_paths(now_ns)
         if sent:
             self._report([self._jobs.pop(job) for job in sent], now_ns)
         if self._waiting:
@@ -253,6 +286,40 @@ class UdpShell:
             LOG.exception("a handler failed")
             self._drop("handler_failed")
 
+    # -- paths --------------------------------------------------------------------------
+    def payload_bytes(self, nodes: Iterable[NodeId], most_bytes: int) -> int:
+        """Payload in a datagram that can be sent to all these nodes, at most `most_bytes`."""
+        if not self._narrow:
+            return most_bytes
+        known = [address for node in nodes if (address := self.endpoint.address_of(node))]
+        return min([most_bytes, *(self._narrow[a] for a in known if a in self._narrow)])
+
+    def _note_peers(self, paths: PathWatch, queued: Iterable[Datagram]) -> None:
+        now_ns = self._now_ns()
+        for to, _ in queued:
+            if not isinstance(to, Group):
+                paths.talked(to, now_ns)
+        self._path_timer.arm(paths.deadline_ns())
+
+    def _probe(self, to: Address) -> None:
+        """As long as anything that is ever sent; its receiver knows no such transfer."""
+        assert self._paths is not None
+        size_bytes = datagram_bytes_for_mtu(self._paths.mtu_bytes, is_ipv6(to[0]))
+        head = plain_head(NO_TRANSFER, 0, size_bytes, size_bytes, self.endpoint.node_id)
+        self.net.send_control([(UNICAST_TAG, head + bytes(size_bytes), to)])
+
+    def _on_paths(self, narrow: Mapping[Address, int]) -> None:
+        LOG.info("paths narrower than the interface: %s", narrow or "none")
+        self._narrow = {a: datagram_bytes_for_mtu(mtu, is_ipv6(a[0])) for a, mtu in narrow.items()}
+        self.endpoint.set_narrow(
+            {a: control_bytes_for_mtu(mtu, is_ipv6(a[0])) for a, mtu in narrow.items()}
+        )
+
+    def _expire_paths(self, now_ns: int) -> None:
+        assert self._paths is not None
+        self._paths.expire(now_ns)
+        self._path_timer.arm(self._paths.deadline_ns())
+
     # -- time and counts ----------------------------------------------------------------
     def _expire(self, now_ns: int) -> None:
         self.endpoint.expire(now_ns)
@@ -268,6 +335,9 @@ class UdpShell:
             self._count_new("datagrams_sent", kind, net[f"sent_{kind}"])
         for reason in ("queue_full", "truncated", "unsent"):
             self._count_new("datagrams_dropped", reason, net[f"dropped_{reason}"])
+        if self._paths is not None:
+            self._counters.gauge("path_mtu_bytes", "interface", value=self._paths.mtu_bytes)
+            self._counters.gauge("path_mtu_bytes", "least", value=self._paths.least_bytes)
         for direction, allowed in (("sent", "segmenting"), ("received", "joining")):
             self._count_new("datagrams_joined", direction, net[f"{direction}_joined"])
             self._counters.gauge("udp_offload", direction, value=net[allowed])

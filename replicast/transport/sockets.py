@@ -116,6 +116,19 @@ def interface_mtu(host: str) -> int:
             return MTU_DEFAULT
 
 
+def path_mtu(host: str, address: Address) -> int:
+    """MTU of the path from `host` to an address, as the kernel knows it now.
+
+    Its route's, or what routers on the way have said. Raises OSError without a route.
+    """
+    with socket.socket(family_of(host), socket.SOCK_DGRAM) as asked:
+        asked.bind((host, 0))
+        asked.connect(address)  # sends nothing
+        if asked.family == socket.AF_INET6:
+            return asked.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
+        return asked.getsockopt(socket.IPPROTO_IP, IP_MTU)
+
+
 def interface_index(host: str) -> int:
     """The number of the interface with this IPv6 address; raises OSError when none has it."""
     wanted = ip_address(host).packed.hex()

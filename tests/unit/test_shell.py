@@ -20,19 +20,22 @@ from replicast.transport.memberships import Memberships
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import NetThread, Reassembly
 from replicast.transport.shell import UdpShell
-from replicast.transport.sockets import open_unicast
+from replicast.transport.sockets import datagram_bytes_for_mtu, open_unicast
+from replicast.units import SECOND
 from replicast.wire.chunk_messages import ChunkQuery, PayloadDone
 
 ID = b"transfer-id-0001"
 OPERATION = b"operation-id-001"
 KEYS = KeyRing(b"c" * 16, 1, {1: b"k" * 32})
 PATIENCE_SECONDS = 60.0
+PATH_MTU, NARROW_MTU = 1500, 1280
 
 
 class Daemon:
     """A shell with callbacks that only take notes."""
 
     def __init__(self, node_id: int, plan: MulticastPlan | None = None, **limits: int) -> None:
+        self.path_mtu = PATH_MTU
         self.id = node_id
         unicast = open_unicast("127.0.0.1", 0)
         self.address = unicast.getsockname()
@@ -62,6 +65,8 @@ class Daemon:
             fan_out=lambda outgoing: self.peers,
             plan=plan,
             memberships=self.memberships,
+            path_mtu=lambda address: self.path_mtu,
+            mtu_bytes=PATH_MTU,
         )
         self.shell.start()
 
@@ -255,6 +260,26 @@ def test_a_failing_handler_does_not_stop_the_others() -> None:
             a.say(query(b.id))
         await b.wait(lambda: len(b.incoming) == 3)
         assert b.counters.get("datagrams_dropped", "handler_failed") >= 2
+
+    play(story, 2)
+
+
+def test_paths__what_the_kernel_says_of_a_peer_bounds_its_datagrams() -> None:
+    async def story(a: Daemon, b: Daemon) -> None:
+        most = datagram_bytes_for_mtu(PATH_MTU)
+        a.path_mtu = NARROW_MTU
+        a.say(query(b.id))
+        assert a.shell.payload_bytes([b.id], most) == most  # nobody has looked yet
+        await b.wait(lambda: bool(b.incoming))
+        a.shell._expire_paths(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + SECOND)
+        assert a.shell.payload_bytes([b.id, 77], most) == datagram_bytes_for_mtu(NARROW_MTU)
+        assert a.shell.payload_bytes([77], most) == most
+        assert a.shell.payload_bytes([b.id], 512) == 512
+        a.shell.count_stats()
+        assert a.counters.get("path_mtu_bytes", "interface") == PATH_MTU
+        assert a.counters.get("path_mtu_bytes", "least") == NARROW_MTU
+        b.shell.count_stats()
+        assert b.counters.get("datagrams_dropped", "payload_unknown_transfer") >= 1  # probes
 
     play(story, 2)
 
