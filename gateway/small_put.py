@@ -1,8 +1,9 @@
-"""Put a small chunk at once: one round trip, no negotiation.
+"""Put a small chunk at once, without negotiation: one round trip, two when it needs several datagrams.
 
     gateway                               `copies` members, in an order fixed by the chunk
-      | -- CHUNK_PUT (+ PAYLOAD) x n ---> |  opens the transfer, carries the first bytes
-      | <------------ PAYLOAD_GAPS ------ |  only after loss
+      | -- CHUNK_PUT x n ---------------> |  opens the transfer, carries the first bytes
+      | <------------ PAYLOAD_GAPS x n -- |  only if there is more, and after loss
+      | -- PAYLOAD x n -----------------> |
       | <------------ CHUNK_STORED x n -- |
 
 Equal content goes to the same members and meets its earlier copies there; passed
@@ -199,7 +200,7 @@ class SmallPut(Outbox):
         room_bytes = self._context.datagram_bytes(nodes.values()) - CONTROL_ROOM_BYTES
         self._datagram_bytes = max(DATAGRAM_BYTES_MIN, room_bytes)
         self._send_chunk_put()
-        self._send_rest(tuple(nodes.values()))
+        self._prepare_rest(tuple(nodes.values()))
 
     def _send_chunk_put(self) -> None:
         datagram_bytes = self._datagram_bytes
@@ -217,7 +218,7 @@ class SmallPut(Outbox):
             self._sent_bytes += len(message.data)
             self._outgoing.append(Outgoing(message, node, self._attempt_id, self._table.generation))
 
-    def _send_rest(self, nodes: tuple[NodeId, ...]) -> None:
+    def _prepare_rest(self, nodes: tuple[NodeId, ...]) -> None:
         skip_bytes = min(self._job.size_bytes, self._datagram_bytes)
         self._sender = Sender(
             self._attempt_id,
@@ -226,8 +227,8 @@ class SmallPut(Outbox):
             self._datagram_bytes,
             skip_bytes=skip_bytes,
         )
-        self._sender.add_all(nodes, self._job.size_bytes)
-        self._pump()
+        # Not before a target has opened the transfer, and says so: what overtakes CHUNK_PUT is lost.
+        self._sender.add_all(nodes, 0)
 
     def _pump(self) -> None:
         for event in self._sender.take():

@@ -209,7 +209,10 @@ class PutResponder:
             self._store(put, m.data, now_ns)
         elif put.vdevs and self._open(put, m.datagram_bytes, False):
             self._buffers.place(put.transfer_id, 0, m.data)
-            self._watch(put, put.size_bytes, now_ns)
+            receiver = self._watch(put, put.size_bytes, now_ns)
+            self._admission.send(
+                put.sender, put.operation_id, receiver.grant(put.size_bytes, now_ns)
+            )
         self._finish_if_done(put, now_ns)
 
     # -- steps of an accepted put -----------------------------------------------------
@@ -289,8 +292,10 @@ class PutResponder:
             self._arriving_bytes[v] = self._arriving_bytes.get(v, 0) + put.size_bytes
         return True
 
-    def _watch(self, put: _Put, credit_bytes: int, now_ns: int) -> None:
-        put.receiver = Receiver(self._buffers, put.transfer_id, put.sender, credit_bytes, now_ns)
+    def _watch(self, put: _Put, credit_bytes: int, now_ns: int) -> Receiver:
+        receiver = Receiver(self._buffers, put.transfer_id, put.sender, credit_bytes, now_ns)
+        put.receiver = receiver
+        return receiver
 
     def _send_accepted(self, put: _Put) -> None:
         credit_bytes = self._credit.granted(put.transfer_id)

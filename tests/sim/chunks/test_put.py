@@ -11,6 +11,7 @@ import pytest
 from replicast.flexhash.table import VdevState
 from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.get import ChunkRead
+from replicast.gateway.small_put import CONTROL_ROOM_BYTES
 from replicast.gateway.stats import CREDIT_START_BYTES
 from replicast.hashing import content_hash
 from replicast.machine import Outgoing
@@ -245,6 +246,18 @@ def test_put__small_that_must_negotiate_does_so_under_the_newest_table() -> None
         target.adopt(cluster.table)
     assert isinstance(cluster.result(operation), PutDone)
     assert cluster.now - started < SECOND and cluster.refetches == 0
+
+
+def test_put__small_one_of_several_datagrams_is_sent_once() -> None:
+    """What overtook CHUNK_PUT was dropped, and came 20 ms later as a gap."""
+    cluster = Cluster()
+    for _ in range(20):
+        started = cluster.now
+        done = cluster.result(cluster.put(cluster.data(4096)))
+        assert done.copies == 3 and cluster.now - started < 15 * MS
+    assert cluster.counters.get("payload_resent_bytes") == 0
+    rest_bytes = 4096 - (1024 - CONTROL_ROOM_BYTES)
+    assert cluster.payload_sent_bytes == 20 * 3 * rest_bytes
 
 
 def test_put__small_ones_that_wait_for_credit_pass_over_a_host_that_died() -> None:
