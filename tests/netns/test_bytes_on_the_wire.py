@@ -65,6 +65,7 @@ def test_put__bytes_sent(make_cluster, tmp_path, transport):
     _measure(make_cluster, tmp_path, transport, SMALL_BYTES)
 
 
+@pytest.mark.slow
 def test_put__bytes_sent_by_ipv6_multicast(make_cluster, tmp_path):
     _measure(make_cluster, tmp_path, "multicast", SMALL_BYTES, "ipv6")
 

@@ -67,7 +67,8 @@ def test_segments__refused_by_the_kernel(make_cluster, tmp_path):
     assert cluster.metric("datagrams_unsendable_total", reason="refused") == 0
 
 
-@pytest.mark.parametrize("family", [pytest.param("ipv4", marks=pytest.mark.slow), "ipv6"])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_path__narrower_than_the_interfaces_at_its_ends(make_cluster, tmp_path, family):
     cluster = make_cluster("unicast", vdevs=1, joined=True, family=family, link_mtu=NARROW_MTU)
     cluster.run("bucket", "create", "sizes")
