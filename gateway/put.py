@@ -116,7 +116,7 @@ class PutChunk(Outbox):
         elif isinstance(m, PutAccepted):
             self._waves.accepted(node, m)
         elif isinstance(m, PayloadGaps):
-            self._waves.gaps(node, m)
+            self._waves.gaps(node, m, now_ns)
         elif isinstance(m, ChunkStored):
             self._on_chunk_stored(node, m, now_ns)
         self._pump()
@@ -322,6 +322,8 @@ class PutChunk(Outbox):
                 continue
             wave, winner = found
             self._copies.add(stored.vdev_index, stored.kind)
+            if self._waves.first_stored_ns is None:
+                self._waves.first_stored_ns = now_ns
             stats = self._context.stats
             excess_ns = wave.excess_ns(winner, now_ns)
             if excess_ns is not None:
@@ -460,7 +462,7 @@ class PutChunk(Outbox):
         """Let the targets that are not done with the payload free its buffer and credit."""
         for transfer_id, node in self._waves.transfers(whole_too=whole_too):
             self._send(PayloadDone(transfer_id=transfer_id), node)
-        self._waves = Waves()
+        self._waves = Waves(self._waves.first_stored_ns)
 
     # -- small things -----------------------------------------------------------------------------
 

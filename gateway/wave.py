@@ -31,6 +31,8 @@ class Winner:
     promised_ns: int
     accepted_ns: int  # when we accepted its bid
     deadline_ns: int
+    moved_ns: int  # when a report has last shown that bytes arrive
+    received_bytes: int = 0
     heard: bool = False  # PUT_ACCEPTED or PAYLOAD_GAPS came
     late: bool = False  # replaced, still welcome
 
@@ -54,9 +56,9 @@ class Wave:
             accept.datagram_bytes,
             authenticated=accept.authenticated,
         )
-        straggler_ns = buggified("gateway/straggler-early", settings.straggler_ms * MS, 0)
+        self._straggler_ns = buggified("gateway/straggler-early", settings.straggler_ms * MS, 0)
         self.winners = [
-            _winner(ballot, v, v in accept.holders, straggler_ns, now_ns)
+            _winner(ballot, v, v in accept.holders, self._straggler_ns, now_ns)
             for v in (*accept.holders, *accept.winners)
         ]
         self.unicast_from_ns = now_ns + settings.rendezvous_wait_ms * MS
@@ -115,11 +117,25 @@ class Wave:
         else:
             self._start_if_complete()
 
-    def gaps(self, node: NodeId, message: PayloadGaps) -> None:
+    def late_ns(self, winner: Winner, first_stored_ns: int | None) -> int:
+        """When it is to be replaced.
+
+        Not while its bytes go on arriving and it has half of them, or nobody has stored the chunk,
+        so that it is the link of this host that takes long: another one in its place would have
+        to begin anew.
+        """
+        ahead = 2 * winner.received_bytes >= self.accept.size_bytes
+        if ahead or first_stored_ns is None:
+            return max(winner.deadline_ns, winner.moved_ns + self._straggler_ns)
+        return max(winner.deadline_ns, first_stored_ns + self._straggler_ns)
+
+    def gaps(self, node: NodeId, message: PayloadGaps, now_ns: int) -> None:
         """A receiver's report."""
         for winner in self.winners:
             if winner.node == node:
                 winner.heard = True
+                if message.received_bytes > winner.received_bytes:
+                    winner.received_bytes, winner.moved_ns = message.received_bytes, now_ns
         if node in self._waiting:
             self._waiting[node] = max(self._waiting[node], message.credit_bytes)
         elif node not in self.sender.nodes() and node in self.payload_nodes():
@@ -165,14 +181,15 @@ def _winner(
     promised_ns = min(bid.start_ns + bid.duration_ns, PROMISE_NS_MAX)
     deadline_ns = now_ns + straggler_ns + 2 * promised_ns
     node = ballot.owner(vdev_index)
-    return Winner(vdev_index, node, holder, promised_ns, now_ns, deadline_ns)
+    return Winner(vdev_index, node, holder, promised_ns, now_ns, deadline_ns, now_ns)
 
 
 class Waves:
-    """All waves of one attempt, oldest first."""
+    """All waves of one attempt, oldest first. `first_stored_ns`: of the put, in any attempt."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_stored_ns: int | None = None) -> None:
         self._waves: list[Wave] = []
+        self.first_stored_ns = first_stored_ns
 
     def add(self, wave: Wave) -> None:
         """One more PUT_ACCEPT has been sent."""
@@ -201,11 +218,11 @@ class Waves:
                 wave.accepted(node, message)
                 return
 
-    def gaps(self, node: NodeId, message: PayloadGaps) -> None:
+    def gaps(self, node: NodeId, message: PayloadGaps, now_ns: int) -> None:
         """PAYLOAD_GAPS."""
         for wave in self._waves:
             if wave.accept.transfer_id == message.transfer_id:
-                wave.gaps(node, message)
+                wave.gaps(node, message, now_ns)
 
     def sent(self, transfer_id: bytes, token: int) -> None:
         """The shell executed a SendPayload."""
@@ -249,12 +266,12 @@ class Waves:
                 wave.go_without_late()
             for winner in wave.live():
                 unheard = not winner.heard and now_ns >= winner.accepted_ns + ACCEPT_SILENCE_NS
-                if unheard or now_ns >= winner.deadline_ns:
+                if unheard or now_ns >= wave.late_ns(winner, self.first_stored_ns):
                     winner.late = True
                     late.append(winner.vdev_index)
         return late
 
     def deadlines_ns(self) -> list[int]:
         """When expire() has something to do, PUT_ACCEPT's own silence apart."""
-        times = [winner.deadline_ns for _, winner in self.live()]
+        times = [wave.late_ns(winner, self.first_stored_ns) for wave, winner in self.live()]
         return times + [w.unicast_from_ns for w in self._waves if w.waits_for_rendezvous]

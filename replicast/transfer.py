@@ -14,7 +14,9 @@ can take. All are parts of the cores in gateway/ and target/, driven by them.
 Invariants: a receiver is never sent a new byte beyond its credit, rounded up
 to a whole datagram; a resend waits until the earlier jobs for that receiver have
 left, and a report that misses all of a long job is believed the second time, so
-that one written before the bytes arrived causes no second copy.
+that one written before the bytes arrived causes no second copy. A resend of which
+less than half came is followed by one of what did come: what a link cannot carry is
+not sent into it again and again.
 Limits: one resend job and one job of new bytes per receiver at a time.
 """
 
@@ -39,6 +41,8 @@ HOLE_WAIT_PART = 4  # of the wait, when only holes are missing
 TICK_NS = 5 * MS
 UNREAD_NS_MAX = 250 * MS
 LONG_JOB_DATAGRAMS = 8
+RESEND_DATAGRAMS_MIN = 2  # that much is sent again even when nothing came of the last resend
+JUDGED_DATAGRAMS_MIN = 4  # what became of fewer may be chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +84,16 @@ class PayloadBuffers(Protocol):
 class _Peer:
     """What one receiver may get and has been sent."""
 
-    __slots__ = ("cursor", "jobs", "limit", "unheard")
+    __slots__ = ("cursor", "jobs", "limit", "resend_from", "resent", "unheard", "window")
 
     def __init__(self) -> None:
         self.cursor = 0  # bytes before it were handed out once
         self.limit = 0  # bytes before it may be
         self.jobs = 0  # SendPayload events that sent() has not confirmed
         self.unheard = (0, 0)  # the last long run of new bytes, until a report spoke of it
+        self.resent = (0, 0)  # of the last resend: how many bytes, and how many had come by then
+        self.window: int | None = None  # bytes of one resend; None: all that is missing
+        self.resend_from = 0  # where the last resend ended: the next goes on there
 
 
 class Sender:
@@ -153,7 +160,7 @@ class Sender:
         peer.limit = max(peer.limit, limit)
         missing = self._missing(peer, message.ranges)
         if missing and not peer.jobs and not self._premature(peer, missing):
-            self._send(missing, (node,), resend=True)
+            self._send(self._portion(peer, missing, message.received_bytes), (node,), resend=True)
         self._pump()
 
     def sent(self, token: int) -> None:
@@ -201,6 +208,38 @@ class Sender:
             if start < end:
                 found.append((start, end))
                 covered = self._whole_datagrams(end)
+        return tuple(found)
+
+    def _portion(self, peer: _Peer, missing: Ranges, received_bytes: int) -> Ranges:
+        """The part of what is missing to send again now.
+
+        All of it, while resends come through. Where most of the last one was lost, a queue on the
+        way is full: only as much goes out as came, and behind what was sent last, which may still
+        lie in that queue. Twice as much each time that most of it came.
+        """
+        resent_bytes, came_bytes = peer.resent[0], max(0, received_bytes - peer.resent[1])
+        if came_bytes * 2 >= resent_bytes:
+            peer.window = None if peer.window is None else max(peer.window, 2 * resent_bytes)
+        elif resent_bytes >= JUDGED_DATAGRAMS_MIN * self.datagram_bytes:
+            peer.window = max(came_bytes, RESEND_DATAGRAMS_MIN * self.datagram_bytes)
+        chosen = missing
+        if peer.window is not None and peer.window < _length(missing):
+            chosen = self._behind(missing, peer.resend_from, peer.window)
+        peer.resent, peer.resend_from = (_length(chosen), received_bytes), chosen[-1][1]
+        return chosen
+
+    def _behind(self, missing: Ranges, start: int, limit_bytes: int) -> Ranges:
+        """So many of these bytes from `start` on; from the first one when there are none."""
+        found: list[tuple[int, int]] = []
+        if missing[-1][1] <= start:
+            start = 0
+        for low, high in missing:
+            low = max(low, start)
+            high = min(high, self._whole_datagrams(low + limit_bytes - _length(found)))
+            if low < high:
+                found.append((low, high))
+            if _length(found) >= limit_bytes:
+                break
         return tuple(found)
 
     def _pump(self) -> None:
@@ -352,6 +391,10 @@ class Receiver:
             credit_bytes=self._credit_bytes,
             ranges=tuple(ByteRange(start=start, end=end) for start, end in ranges),
         )
+
+
+def _length(ranges: Sequence[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in ranges)
 
 
 def _tick_after(now_ns: int) -> int:

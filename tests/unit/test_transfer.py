@@ -148,6 +148,25 @@ def test_sender__a_report_costs_one_copy_at_most(
     assert [e.ranges for e in s.take()] == [again]
 
 
+def test_sender__what_a_link_cannot_carry_is_not_sent_into_it_again_and_again() -> None:
+    s = sender()
+    s.add(1, SIZE)
+    s.sent(s.take()[0].token)
+
+    def resent(received: int, *ranges: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        s.gaps(1, report(received, SIZE, *ranges))
+        (event,) = s.take()
+        s.sent(event.token)
+        return event.ranges
+
+    assert resent(1000, (1000, SIZE)) == ((1000, SIZE),)
+    assert resent(1000, (1000, SIZE)) == ((1000, 3000),), "nothing came of nine: two datagrams"
+    assert resent(1000, (1000, SIZE)) == ((3000, 5000),), "the first two may be on their way"
+    assert resent(3000, (3000, SIZE)) == ((5000, 9000),), "both came: twice as much"
+    assert resent(3000, (3000, SIZE)) == ((9000, SIZE),), "nothing came of four"
+    assert resent(4000, (3000, 4000), (5000, SIZE)) == ((3000, 4000), (5000, 6000))
+
+
 def opened() -> Reassembly:
     buffers = Reassembly(MIB, 4)
     buffers.open(ID, SIZE, 1000)

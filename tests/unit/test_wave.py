@@ -80,9 +80,8 @@ def test_gaps__a_put_accepted_that_was_lost_does_not_hold_up_the_others() -> Non
     made = wave()
     made.accepted(10, accepted(1))
     made.accepted(20, accepted(2))
-    made.gaps(
-        30, PayloadGaps(transfer_id=bytes(16), received_bytes=0, credit_bytes=SIZE, ranges=())
-    )
+    report = PayloadGaps(transfer_id=bytes(16), received_bytes=0, credit_bytes=SIZE, ranges=())
+    made.gaps(30, report, 0)
     assert sent_to(made) == [GROUP, (30,)] and not made.waits_for_rendezvous
 
 

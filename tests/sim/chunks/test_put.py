@@ -175,6 +175,34 @@ def test_put__straggler_is_replaced() -> None:
     assert done.copies == 3
 
 
+class Uplink:
+    """The gateway's link carries so many payload bytes a second behind a short queue."""
+
+    def __init__(self, cluster: Cluster, bytes_per_second: int) -> None:
+        self._cluster, self._ns_per_byte = cluster, SECOND // bytes_per_second
+        self._send, self._free_ns = cluster._send_datagram, 0
+        cluster._send_datagram = self._queue  # type: ignore[method-assign]
+
+    def _queue(self, sender: int, e: SendPayload, index: int, nodes: tuple[int, ...]) -> None:
+        cluster = self._cluster
+        for node in nodes:
+            start_ns = max(cluster.now, self._free_ns)
+            if sender == GATEWAY and start_ns < cluster.now + 50 * MS:
+                self._free_ns = start_ns + e.datagram_bytes * self._ns_per_byte
+                delay_ns = self._free_ns - cluster.now
+                cluster.at(delay_ns, lambda node=node: self._send(sender, e, index, (node,)))  # type: ignore[misc]
+
+
+def test_put__slow_uplink_is_not_flooded_and_nobody_is_late() -> None:
+    cluster = Cluster(straggler_ms=1000)
+    Uplink(cluster, 500_000)
+    puts = [cluster.put(cluster.data(100_000)) for _ in range(6)]
+    done = [cluster.result(put) for put in puts]
+    assert all(isinstance(put, PutDone) and put.copies == 3 for put in done)
+    assert cluster.payload_sent_bytes < 5 * 3 * 6 * 100_000
+    assert cluster.counters.get("bids", "won") == 3 * 6, "none was replaced"
+
+
 def test_put__wrong_bytes_on_the_way_are_sent_again_with_macs() -> None:
     cluster = Cluster(faults=Faults(corruption=1.0))
     done = cluster.result(cluster.put(cluster.data(9000)))
