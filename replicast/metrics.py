@@ -137,6 +137,8 @@ declare("flush_records", "counter", ("vdev",), "Records made durable.")
 declare("name_operations", "counter", ("operation",), "Named requests, as they reach a target.")
 declare("row_takeovers", "counter", (), "Rows whose leadership this target finished taking over.")
 declare("row_catchups", "counter", (), "Name replicas brought back in sync.")
+declare("row_cuts", "counter", (), "Times that the log of a row was cut.")
+declare("row_installs", "counter", (), "Replicas of rows made anew of what another log had kept.")
 declare(
     "hand_overs",
     "counter",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from replicast.flexhash.table import Table
 from replicast.sim.checkers import OK, UNKNOWN
+from replicast.target.names.base import read_base
 from replicast.target.names.service import NameService
 from replicast.target.names.store import RowStore
 
@@ -79,7 +80,7 @@ class Replicas:
                 if replica is not None and replica.committed_index > committed:
                     committed, teller = replica.committed_index, vdev
         for vdev in added:
-            gapless, _ = stores[vdev].span(row) if vdev in stores else (committed, 0)
+            gapless = _last(stores[vdev], row) if vdev in stores else committed
             if gapless < committed:
                 yield (
                     f"VDEV {vdev} joins row {row} with entries up to {gapless},"
@@ -98,3 +99,8 @@ class Replicas:
         for unit in self._cluster.targets:
             if unit.daemon is not None and hasattr(unit.daemon, "_service"):
                 yield unit, unit.daemon._service.names
+
+
+def _last(store: RowStore, row: int) -> int:
+    """The end of a log: all is there that follows its base."""
+    return store.span(row, read_base(store.base(row)).index)[0]

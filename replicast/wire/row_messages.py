@@ -54,6 +54,19 @@ class RowPosition(Struct):
 
 
 @struct
+class RowBase(Struct):
+    """Where a log begins that was cut: at or below `position` it has only the entries that versions
+    refer to. It was cut when `settled_index` was applied: the versions of then, not of `position`.
+    Results up to `forgotten_index` were forgotten by then. `time_ns` is of the entry at
+    `position`. All zero: the log was never cut."""
+
+    position: RowPosition
+    time_ns: I64
+    settled_index: U64
+    forgotten_index: U64
+
+
+@struct
 class RowEntry(Struct):
     """One log entry as it is stored; `data` is an encoded RowOperation."""
 
@@ -88,13 +101,14 @@ class RowAppend(Message):
     items: Annotated[tuple[AppendItem, ...], Kind("list", ITEMS_MAX, AppendItem)]
 
 
-ACCEPTED, MISMATCH, STALE = 0, 1, 2
+ACCEPTED, MISMATCH, STALE, INSTALLING = 0, 1, 2, 3
 
 
 @struct
 class StatusItem(Struct):
     """`outcome` MISMATCH: the entries do not follow what this replica has. STALE: it knows a
-    leader of `known_epoch`. `last` is the last durable entry; `acknowledged_index` the highest
+    leader of `known_epoch`. INSTALLING: it is being installed, or has to be; the piece that begins
+    behind `acknowledged_index` comes next. `last` is the last durable entry; `acknowledged_index` the highest
     durable one that is known to be the same as the leader's, without a gap."""
 
     row: U32
@@ -137,7 +151,8 @@ class RowQuery(Message):
 
 @struct
 class FetchItem(Struct):
-    """Entries after `after_index` are wanted."""
+    """Entries after `after_index` are wanted; or, with `install`, the piece behind `after_index` of
+    an install with this base (none has begun: all zero)."""
 
     row: U32
     leader: U16
@@ -145,6 +160,8 @@ class FetchItem(Struct):
     epoch: U64
     tenure: U64
     after_index: U64
+    install: U8
+    base: RowBase
 
 
 @message(63)
@@ -210,6 +227,31 @@ class RowGiveEntry(Message):
     items: Annotated[tuple[GiveEntryItem, ...], Kind("list", ITEMS_MAX, GiveEntryItem)]
 
 
+@struct
+class InstallItem(Struct):
+    """A piece of what a log holds up to its base: the entries that versions refer to, those behind
+    `after_index`, in order; `done` is 1 when there are no more. `open_count` is the taker's life,
+    (epoch, tenure) the leader's, who gives or, taking over, takes."""
+
+    row: U32
+    giver: U16
+    taker: U16
+    epoch: U64
+    tenure: U64
+    open_count: U64
+    base: RowBase
+    after_index: U64
+    done: U8
+    entries: EntryList
+
+
+@message(67)
+class RowInstall(Message):
+    """Leader -> replica whose log ends before the leader's begins, or answer to ROW_FETCH."""
+
+    items: Annotated[tuple[InstallItem, ...], Kind("list", ITEMS_MAX, InstallItem)]
+
+
 # -- formats in the log and in the view; never sent by themselves ------------------
 
 PUT, MARK_DELETED, REMOVE_VERSION, REFUSE, RESTORED = 1, 2, 3, 4, 5
@@ -242,9 +284,11 @@ class RowOperation(Message):
 
 @message(71)
 class RowVersion(Message):
-    """View value of one version; its body is in entry `index` of the row's log."""
+    """View value of one version; its body is in entry `index` of the row's log. `restored_index`:
+    the entry that said that it is not short of copies any more, 0 without."""
 
     index: U64
+    restored_index: U64
     summary: VersionSummary
 
 
@@ -263,3 +307,10 @@ class RowApplied(Message):
 
     time_ns: I64
     position: RowPosition
+
+
+@message(74)
+class RowCut(Message):
+    """In a ROW_CUT record: the base."""
+
+    base: RowBase

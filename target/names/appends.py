@@ -18,8 +18,15 @@ from dataclasses import dataclass
 from itertools import islice
 
 from replicast.buggify import buggified
-from replicast.target.names.replica import RowReplica
-from replicast.target.names.store import AppendRecords, EntryRecord, RowRecord, StoreOutcome
+from replicast.target.names.replica import Mark, RowReplica
+from replicast.target.names.store import (
+    AppendRecords,
+    CutRecord,
+    EntryRecord,
+    RowRecord,
+    StagedRecord,
+    StoreOutcome,
+)
 from replicast.units import MIB, MS
 
 AGAIN_NS = 20 * MS
@@ -28,12 +35,12 @@ FLIGHT_BYTES_MAX = 4 * MIB  # far below what a store takes at once
 
 @dataclass(slots=True)
 class Flight:
-    """One AppendRecords; marks tell which logs are durable with it, up to where, at which cut.
+    """One AppendRecords; marks tell which logs are durable with it, and as of when.
     `token` is 0 while it waits to be handed out again, at `again_ns` or when it is first."""
 
     token: int
     records: tuple[RowRecord, ...]
-    marks: list[tuple[RowReplica, int, int]]
+    marks: list[tuple[RowReplica, Mark]]
     done: bool = False
     again_ns: int = 0
 
@@ -56,8 +63,8 @@ class Appends:
                 self._again(place, now_ns + AGAIN_NS)
             break
         while self._flights and self._flights[0].done:
-            for replica, index, cuts in self._flights.popleft().marks:
-                replica.stored(index, cuts)
+            for replica, mark in self._flights.popleft().marks:
+                replica.stored(mark)
                 yield replica
 
     def _again(self, place: int, again_ns: int) -> None:
@@ -85,7 +92,7 @@ class Appends:
                 yield AppendRecords(self._vdev_index, first.token, first.records)
             return
         records: list[RowRecord] = []
-        marks: list[tuple[RowReplica, int, int]] = []
+        marks: list[tuple[RowReplica, Mark]] = []
         size_bytes = 0
         bytes_max = buggified("names/flight-small", FLIGHT_BYTES_MAX, 0)
         for replica in replicas:
@@ -95,13 +102,13 @@ class Appends:
                     yield self._hand_out(records, marks)
                     records, marks, size_bytes = [], [], 0
                 records.append(record)
-                size_bytes += len(record.data) if isinstance(record, EntryRecord) else 0
-            marks.append((replica, replica.log.last.index, replica.log.cuts))
+                size_bytes += _size(record)
+            marks.append((replica, replica.mark()))
         if marks:
             yield self._hand_out(records, marks)
 
     def _hand_out(
-        self, records: list[RowRecord], marks: list[tuple[RowReplica, int, int]]
+        self, records: list[RowRecord], marks: list[tuple[RowReplica, Mark]]
     ) -> AppendRecords:
         flight = Flight(self._next_token(), tuple(records), marks)
         self._flights.append(flight)
@@ -110,3 +117,9 @@ class Appends:
     def _next_token(self) -> int:
         self._token += 1
         return self._token
+
+
+def _size(record: RowRecord) -> int:
+    if isinstance(record, (EntryRecord, StagedRecord)):
+        return len(record.data)
+    return 16 * len(record.dropped) if isinstance(record, CutRecord) else 0

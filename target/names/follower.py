@@ -2,6 +2,7 @@
 
 `matched` means that the last status told an entry that both logs share; until then only
 questions are sent. `acknowledged_index` counts for commits: durable there, same history.
+`installing` means that it gets what our log has kept, the piece behind `install_index` next.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from enum import IntEnum
 
 from replicast.target.names.log import LogEntry
 from replicast.target.names.position import Position
+from replicast.units import MS
+
+PIECE_AGAIN_NS = 50 * MS  # after one that was not taken
 
 
 class Role(IntEnum):
@@ -35,12 +39,16 @@ class Follower:
         "flight_bytes",
         "flight_since_ns",
         "heard",
+        "install_index",
+        "installing",
         "joining_seen",
         "last",
         "matched",
         "node_id",
         "notice_due_ns",
         "open_count",
+        "piece_due_ns",
+        "progress_ns",
         "query_due_ns",
         "role",
         "sent_index",
@@ -62,6 +70,10 @@ class Follower:
         self.flight_bytes = 0
         self.flight_since_ns = now_ns  # its oldest part was sent, or something acknowledged
         self.query_due_ns: int | None = now_ns
+        self.installing = False
+        self.install_index = 0
+        self.piece_due_ns = 0
+        self.progress_ns = now_ns  # when it last had more than before
         self.command_due_ns = 0
         self.commands = 0  # additions submitted and not refused, since `joining_seen`
         self.joining_seen = 0  # generation under which it became JOINING
@@ -88,7 +100,7 @@ class Follower:
         """Everything up to `index` is durable there; returns the bytes that this frees."""
         if index > self.acknowledged_index:
             self.acknowledged_index = index
-            self.waiting_since_ns = self.flight_since_ns = now_ns
+            self.waiting_since_ns = self.flight_since_ns = self.progress_ns = now_ns
         freed = 0
         while self.flight and self.flight[0][0] <= index:
             freed += self.flight.popleft()[1]
@@ -99,12 +111,17 @@ class Follower:
 
     def lost(self, query_at_ns: int, now_ns: int) -> int:
         """What is on the way may be lost: ask where it stands. Returns the bytes freed."""
-        freed, self.flight_bytes = self.flight_bytes, 0
-        self.flight.clear()
-        self.matched = False
+        freed = self.land()
+        self.matched = self.installing = False
         self.query_due_ns = query_at_ns
         if self.waiting_since_ns is None:
             self.waiting_since_ns = now_ns
+        return freed
+
+    def land(self) -> int:
+        """Nothing is on the way any more. Returns the bytes freed."""
+        freed, self.flight_bytes = self.flight_bytes, 0
+        self.flight.clear()
         return freed
 
     def match(self, index: int, now_ns: int) -> int:
@@ -112,11 +129,21 @@ class Follower:
         acknowledged before may have been in an earlier life, and rolled back since.
         Returns the bytes freed."""
         self.matched = self.compared = True
+        self.installing = False
         self.query_due_ns = None
         if index > self.acknowledged_index:
             self.waiting_since_ns = now_ns
         self.acknowledged_index = self.sent_index = index
         return self.acknowledge(index, now_ns)
+
+    def install(self, index: int, now_ns: int) -> None:
+        """It has no use for entries: give it the piece behind `index`."""
+        further = not self.installing or index > self.install_index
+        if further:
+            self.progress_ns = now_ns
+        self.matched, self.installing = False, True
+        self.install_index, self.query_due_ns = index, None
+        self.piece_due_ns = now_ns if further else now_ns + PIECE_AGAIN_NS
 
     def start_over(self) -> None:
         """Its leader takes over anew: nothing was said, and nothing is wanted but an answer."""

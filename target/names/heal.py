@@ -134,9 +134,8 @@ class Healer:
             wanted.due_ns = 0  # the next replica
             return
         del self._wanted[key]
-        if item.index > wanted.replica.state.applied.index:
-            return  # its leader brings that, in order
-        wanted.replica.log.restore(entry)
+        if not wanted.replica.restore(entry):
+            return
         self._context.counters.count("row_entries_restored")
         self._touched(wanted.replica)
 

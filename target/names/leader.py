@@ -18,18 +18,19 @@ Limits: entries and bytes undecided per row, bytes on the way per replica and pe
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
 
 from replicast.buggify import buggified, buggify
 from replicast.machine import Incoming
+from replicast.target.names import base as bases
 from replicast.target.names.context import RowContext
 from replicast.target.names.follower import Follower, Role
 from replicast.target.names.heal import Healer
 from replicast.target.names.log import LogEntry
 from replicast.target.names.members import POLL_NS, Members
 from replicast.target.names.outbox import Outbox
-from replicast.target.names.position import from_wire, tenure_number, to_wire
+from replicast.target.names.position import from_wire, tenure_number
 from replicast.target.names.replica import RowReplica
+from replicast.target.names.replication import PeerWindows, Replication
 from replicast.target.names.state import summary_of
 from replicast.target.names.undecided import Pending, Undecided
 from replicast.units import MS, SECOND
@@ -37,11 +38,11 @@ from replicast.wire.name_messages import NameResult, VersionId
 from replicast.wire.reasons import Reason
 from replicast.wire.row_messages import (
     ACCEPTED,
+    INSTALLING,
     STALE,
-    AppendItem,
     FetchedItem,
     FetchItem,
-    QueryItem,
+    InstallItem,
     RowOperation,
     StatusItem,
 )
@@ -54,22 +55,6 @@ class Phase(IntEnum):
     ASKING = 2
     FETCHING = 3
     LEADING = 4
-
-
-class PeerWindows:
-    """Bytes sent to each peer process and not acknowledged, all rows together."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._bytes: dict[int, int] = {}
-
-    def room(self, node_id: int) -> bool:
-        """May more be sent?"""
-        return self._bytes.get(node_id, 0) < self._bytes_max
-
-    def add(self, node_id: int, size: int) -> None:
-        """Sent (positive) or acknowledged (negative)."""
-        self._bytes[node_id] = self._bytes.get(node_id, 0) + size
 
 
 class Leadership:
@@ -88,16 +73,17 @@ class Leadership:
         self.replica = replica
         self.row, self.vdev_index = replica.row, replica.vdev_index
         self.epoch = context.table.leader_since(replica.row)
-        self._new_tenure()
         self.phase = Phase.WAITING
         self.undecided = Undecided(replica.state)
         self._members = Members(replica, context, outbox)
         self.followers = self._members.followers
-        self._context, self._outbox, self._windows = context, outbox, windows
-        self._healer = healer
+        self.replication = Replication(replica, context, outbox, windows, healer, self.followers)
+        self._new_tenure()
+        self._context, self._outbox = context, outbox
         self._phase_since_ns = now_ns
         self._fetch: Follower | None = None
         self._fetch_due_ns = 0
+        self._fetch_open = False  # something asked for has not come
         self._time_ns = 0
         self.on_table(now_ns)
 
@@ -172,10 +158,15 @@ class Leadership:
         follower.committed_index = max(known, item.committed_index)
         follower.open_count = item.open_count
         lost = follower.matched and (other_life or buggify("names/lose-track"))
-        if item.outcome != ACCEPTED or lost:
-            self._release(follower, follower.lost(now_ns + POLL_NS, now_ns))
+        if item.outcome == INSTALLING and self.phase == Phase.LEADING:
+            self.replication.release(follower, follower.land())
+            follower.install(item.acknowledged_index, now_ns)
+        elif item.outcome != ACCEPTED or lost:
+            self.replication.release(follower, follower.lost(now_ns + POLL_NS, now_ns))
         elif follower.matched:
-            self._release(follower, follower.acknowledge(item.acknowledged_index, now_ns))
+            self.replication.release(
+                follower, follower.acknowledge(item.acknowledged_index, now_ns)
+            )
         elif self.phase == Phase.LEADING and first_word and self._knows_more(follower):
             self._ask_again(now_ns)
         elif self.phase == Phase.LEADING:
@@ -190,23 +181,34 @@ class Leadership:
 
     def on_fetched(self, item: FetchedItem, now_ns: int) -> None:
         """A part of the longer history."""
-        source = self._fetch
+        if not self._fetches(item, item.replica):
+            return
+        if not item.entries or not self.replica.accept(from_wire(item.previous), item.entries):
+            self._ask_again(now_ns)
+            return
+        self._fetch_on(item.previous.index + len(item.entries), now_ns)
+
+    def on_piece(self, item: InstallItem, now_ns: int) -> None:
+        """A part of what a log has kept that begins behind the end of ours."""
+        if not self._fetches(item, item.giver):
+            return
+        if self.replica.take_piece(item):
+            self._fetch_open = False  # what comes next is asked for when this is durable
+        else:
+            self._ask_again(now_ns)
+
+    def _fetches(self, item: FetchedItem | InstallItem, source: int) -> bool:
         mine = (item.epoch, item.tenure) == (self.epoch, self.tenure)
-        if self.phase != Phase.FETCHING or source is None or not mine:
-            return
-        if item.replica != source.vdev_index:
-            return
-        if not self.replica.accept(from_wire(item.previous), item.entries):
-            self._ask_again(now_ns)
-            return
-        reached = item.previous.index + len(item.entries)
-        if not item.entries:
-            self._ask_again(now_ns)
-        elif reached >= source.last.index:
+        fetching = self.phase == Phase.FETCHING and self._fetch is not None and self._fetch_open
+        return mine and fetching and self._fetch is not None and source == self._fetch.vdev_index
+
+    def _fetch_on(self, reached_index: int, now_ns: int) -> None:
+        assert self._fetch is not None
+        if reached_index >= self._fetch.last.index:
             self._fetch = None
             self._lead(now_ns)
         else:
-            self._send_fetch(reached, now_ns)
+            self._send_fetch(reached_index, now_ns)
 
     def _match(self, follower: Follower, now_ns: int) -> None:
         log = self.replica.log
@@ -218,11 +220,10 @@ class Leadership:
             return
         same = log.position_at(last.index) == last
         index = last.index if same else min(follower.committed_index, last.index)
-        self._release(follower, follower.match(index, now_ns))
-
-    def _release(self, follower: Follower, freed_bytes: int) -> None:
-        if freed_bytes:
-            self._windows.add(follower.node_id, -freed_bytes)
+        if index < log.base.index:
+            follower.install(0, now_ns)
+            return
+        self.replication.release(follower, follower.match(index, now_ns))
 
     # -- tables and outcomes -----------------------------------------------------
 
@@ -236,7 +237,7 @@ class Leadership:
             known = self._context.open_count(follower.vdev_index)
             if follower.matched and follower.open_count < known:
                 # It was restarted: it may know less of what is committed, and we ask at once.
-                self._release(follower, follower.lost(now_ns, now_ns))
+                self.replication.release(follower, follower.lost(now_ns, now_ns))
 
     def on_change_refused(self, vdev_index: int, seen: int) -> None:
         """Raft refused an addition for certain; `seen` is the generation that it named."""
@@ -250,23 +251,23 @@ class Leadership:
         return self.undecided.clear()
 
     def _drop(self, follower: Follower) -> None:
-        self._release(follower, follower.flight_bytes)
+        self.replication.release(follower, follower.flight_bytes)
         del self.followers[follower.vdev_index]
 
     # -- steps -----------------------------------------------------------------
 
     def step(self, now_ns: int) -> int | None:
         """Do what is due; returns when to come again (None: only when something arrives)."""
-        if not self.acting(now_ns):
+        if not self.acting(now_ns) or self.replica.rebuilding or self.replica.finishing:
             return now_ns + POLL_NS
         if self.phase == Phase.WAITING:
             self._ask_again(now_ns)
         if self.phase == Phase.ASKING:
             self._ask(now_ns)
         elif self.phase == Phase.FETCHING:
-            self._fetch_again(now_ns)
+            self._go_on_fetching(now_ns)
         if self.phase == Phase.LEADING:
-            self._replicate(now_ns)
+            self.replication.step(now_ns)
             self._commit(now_ns)
             for follower in self._members.tend(now_ns):
                 self._drop(follower)
@@ -291,14 +292,15 @@ class Leadership:
         self.phase, self._phase_since_ns = Phase.ASKING, now_ns
         self.undecided.clear()
         for follower in self.followers.values():
-            self._release(follower, follower.lost(query_ns, now_ns))
+            self.replication.release(follower, follower.lost(query_ns, now_ns))
             follower.start_over()
             follower.waiting_since_ns = now_ns
 
     def _new_tenure(self) -> None:
         self.replica.serial += 1
         self.tenure = tenure_number(self.replica.open_count, self.replica.serial)
-        self.replica.promise_self((self.epoch, self.tenure))
+        self.replication.tenure = (self.epoch, self.tenure)
+        self.replica.promise_self(self.replication.tenure)
 
     # -- taking over ---------------------------------------------------------------
 
@@ -308,7 +310,7 @@ class Leadership:
         for follower in self.followers.values():
             if follower.role != Role.IN_SYNC or follower.heard:
                 continue
-            self._query(follower, now_ns)
+            self.replication.query(follower, now_ns)
             missing = missing or self._context.is_up(follower.vdev_index)
         silence_ns = buggified("names/ask-short", self._context.limits.silence_ns, 100 * MS)
         if not missing or waited_ns >= silence_ns:
@@ -323,6 +325,7 @@ class Leadership:
         best = max(heard, key=lambda f: f.last, default=None)
         if log.hidden_index and not self._all_heard:
             committed = max(committed, log.hidden_index)
+        committed = max(committed, log.base.settled_index, log.broken_index)
         if best is not None and best.last.index < committed:
             best = max(heard, key=lambda f: f.last.index)
         mine = log.last
@@ -332,6 +335,7 @@ class Leadership:
             self._fetch = best
             self._enter_fetching(now_ns)
         else:
+            replica.read_again()
             self._ask_again(now_ns)  # nobody heard has what was committed
 
     @property
@@ -347,17 +351,32 @@ class Leadership:
 
     def _send_fetch(self, after_index: int, now_ns: int) -> None:
         assert self._fetch is not None
-        self._fetch_due_ns = now_ns + self._context.limits.silence_ns
-        item = FetchItem(**self._between(self._fetch), after_index=after_index)
+        self._fetch_due_ns, self._fetch_open = now_ns + self._context.limits.silence_ns, True
+        under_way = self.replica.installation
+        item = FetchItem(
+            **self.replication.between(self._fetch),
+            after_index=after_index if under_way is None else under_way.cursor,
+            install=under_way is not None or self.replica.log.broken,
+            base=bases.to_wire(bases.START if under_way is None else under_way.base),
+        )
         self._outbox.item(self._fetch.node_id, item)
 
-    def _fetch_again(self, now_ns: int) -> None:
-        if now_ns >= self._fetch_due_ns:
-            self._ask_again(now_ns)
+    def _go_on_fetching(self, now_ns: int) -> None:
+        """What was asked for does not come; or a piece of an install is durable by now."""
+        if self._fetch_open:
+            if now_ns >= self._fetch_due_ns:
+                self._ask_again(now_ns)
+            return
+        under_way = self.replica.installation
+        if under_way is None:
+            self._fetch_on(self.replica.committed_index, now_ns)
+        elif under_way.durable_index == under_way.cursor:
+            self._send_fetch(under_way.cursor, now_ns)
 
     def _lead(self, now_ns: int) -> None:
         """The history is chosen: complete what was prepared, then go on."""
         replica = self.replica
+        replica.installation = None
         heard = [f for f in self.followers.values() if f.heard]
         known = max([replica.committed_index, *(f.committed_index for f in heard)])
         replica.commit(min(known, replica.log.last.index))
@@ -374,77 +393,6 @@ class Leadership:
             if self.phase == Phase.LEADING:
                 self._match(follower, now_ns)
         self._context.counters.count("row_takeovers")
-
-    # -- replicating ---------------------------------------------------------------
-
-    def _replicate(self, now_ns: int) -> None:
-        for follower in self.followers.values():
-            if not self._context.is_up(follower.vdev_index):
-                if follower.waiting_since_ns is not None:
-                    follower.waiting_since_ns = now_ns  # silence counts from its return
-            elif not follower.matched:
-                self._query(follower, now_ns)
-            elif self._stuck(follower, now_ns):
-                self._release(follower, follower.lost(now_ns, now_ns))
-                self._query(follower, now_ns)
-            else:
-                self._push(follower, now_ns)
-
-    def _stuck(self, follower: Follower, now_ns: int) -> bool:
-        waited_ns = now_ns - follower.flight_since_ns
-        return bool(follower.flight) and waited_ns >= self._context.limits.resend_ns
-
-    def _query(self, follower: Follower, now_ns: int) -> None:
-        if follower.query_due_ns is None or now_ns < follower.query_due_ns:
-            return
-        follower.query_due_ns = now_ns + self._context.limits.resend_ns
-        self._outbox.item(follower.node_id, QueryItem(**self._between(follower)))
-
-    def _between(self, follower: Follower) -> dict[str, Any]:
-        """The fields that every item of ours starts with."""
-        return {
-            "row": self.row,
-            "leader": self.vdev_index,
-            "replica": follower.vdev_index,
-            "epoch": self.epoch,
-            "tenure": self.tenure,
-        }
-
-    def _push(self, follower: Follower, now_ns: int) -> None:
-        previous = self.replica.log.position_at(follower.sent_index)
-        if previous is None:
-            self._healer.want(self.replica, follower.sent_index, None)
-            return
-        entries = self._take_unsent(follower, now_ns)
-        committed = self.replica.committed_index
-        notice = follower.committed_index < committed and now_ns >= follower.notice_due_ns
-        if not entries and not (notice and not follower.flight):
-            return
-        if not entries:
-            follower.notice_due_ns = now_ns + self._context.limits.resend_ns
-        item = AppendItem(
-            **self._between(follower),
-            open_count=follower.open_count,
-            committed_index=committed,
-            previous=to_wire(previous),
-            entries=tuple(entry.wire() for entry in entries),
-        )
-        self._outbox.item(follower.node_id, item)
-
-    def _take_unsent(self, follower: Follower, now_ns: int) -> list[LogEntry]:
-        limits = self._context.limits
-        window_bytes = buggified("names/window-small", limits.replica_bytes_max, 1)
-        room = window_bytes - follower.flight_bytes
-        if room <= 0 or not self._windows.room(follower.node_id):
-            return []
-        if follower.sent_index >= self.replica.log.last.index:
-            return []
-        found = list(self.replica.entries_after(follower.sent_index, room))
-        if not found:
-            self._healer.want(self.replica, follower.sent_index + 1, None)
-        for entry in found:
-            self._windows.add(follower.node_id, follower.sent(entry, now_ns))
-        return found
 
     # -- committing ------------------------------------------------------------------
 

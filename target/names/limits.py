@@ -32,5 +32,10 @@ class NameLimits:
     peer_bytes_max: int = 32 * MIB  # the same, per peer process
     message_bytes_max: int = 4 * MIB  # one message between targets
     page_bytes_max: int = 256 * KIB  # one LIST page
+    cut_entries_min: int = 256  # a log is cut when so many of its entries are of no use
+    cut_entries_max: int = 65_536  # dropped by one cut
+    install_idle_ns: int = 10 * SECOND  # who is brought up to date keeps the log from being cut
+    piece_bytes_max: int = MIB  # of an install
+    rebuild_batch: int = 128  # entries of a log that a wake-up makes a view of
     touch_batch: int = 256  # rows brought up to date in the background at once
     step_batch: int = 256  # rows that a wake-up looks after; more of them wait for the next

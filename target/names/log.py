@@ -4,17 +4,28 @@ Entries get their index without gaps. `last` may be ahead of `durable_index`; re
 store collect in `records` until the owner takes them. Old entries are read back from the
 store. Entries at or below the applied index are committed and are never cut.
 
+Where a log was cut it begins behind its `base` (base.py); below that it has single entries, which
+`get` finds while they are kept, and no positions.
+
 An entry that is not applied and cannot be read is a hole: `last` ends before it. What the store
 has behind it, up to `hidden_index`, may be committed and stays, until entries that fill the hole
-show that it is another history.
+show that it is another history. When a view has to be made of what was kept and some of that
+cannot be read, the whole log is `broken`: it ends before its first entry, and has to be installed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from replicast.target.names.base import START, Base, read_base, write_base
 from replicast.target.names.position import ZERO, Position, entry_tenure
-from replicast.target.names.store import EntryRecord, RowRecord, RowStore, TruncateRecord
+from replicast.target.names.store import (
+    CutRecord,
+    EntryRecord,
+    RowRecord,
+    RowStore,
+    TruncateRecord,
+)
 from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.row_messages import RowEntry, RowOperation
 
@@ -43,6 +54,17 @@ def read_entry(epoch: int, index: int, data: bytes) -> LogEntry:
     return LogEntry(Position(epoch, entry_tenure(data), index), data, operation)
 
 
+def ranges(indices: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """The same as (first, last) of each run."""
+    found: list[tuple[int, int]] = []
+    for index in indices:
+        if found and found[-1][1] == index - 1:
+            found[-1] = (found[-1][0], index)
+        else:
+            found.append((index, index))
+    return tuple(found)
+
+
 class RowLog:
     """`cuts` counts truncations: a store completion from before one says nothing any more."""
 
@@ -51,7 +73,11 @@ class RowLog:
         "_store",
         "_tail",
         "_tail_bytes",
+        "base",
+        "broken_base_index",
+        "broken_index",
         "cuts",
+        "dropping",
         "durable_index",
         "hidden_index",
         "last",
@@ -59,20 +85,25 @@ class RowLog:
         "row",
     )
 
-    def __init__(self, row: int, store: RowStore, applied: Position) -> None:
+    def __init__(self, row: int, store: RowStore, applied: Position, cuts: int = 0) -> None:
         self.row = row
         self.records: list[RowRecord] = []
-        self.cuts = 0
+        self.cuts = cuts
+        self.base = read_base(store.base(row))
+        self.broken_index = 0  # of a log that is broken: what is known to be committed
+        self.broken_base_index = 0
+        self.dropping: tuple[int, ...] = ()  # of a cut that is not durable yet
         self._store = store
-        self._applied = applied  # known from the view, whether or not its entry can be read
+        # Known from the view, or the base, whether or not its entry can be read.
+        self._applied = max(applied, self.base.position)
         self._tail: dict[int, LogEntry] = {}
         self._tail_bytes = 0
         self.last = ZERO
         self.hidden_index = 0  # none
-        gapless, highest = store.span(row)
-        before = applied
+        gapless, highest = store.span(row, self.base.index)
+        before = self._applied
         self.durable_index = gapless
-        for index in range(applied.index + 1, self.durable_index + 1):
+        for index in range(before.index + 1, self.durable_index + 1):
             entry = self._read(index)
             if entry is None:
                 self.durable_index = index - 1
@@ -83,13 +114,18 @@ class RowLog:
                 break
             self._keep(entry)
             before = entry.position
-        at_applied = self.durable_index == applied.index
-        self.last = applied if at_applied else self.position_at(self.durable_index) or ZERO
+        at_applied = self.durable_index == self._applied.index
+        self.last = self._applied if at_applied else self.position_at(self.durable_index) or ZERO
         if highest > gapless == self.last.index:
             # Leftovers behind a gap: they must not seem to follow what is appended next.
             self.records.append(TruncateRecord(row, gapless + 1))
         elif highest > self.last.index:
             self.hidden_index = highest
+
+    @property
+    def broken(self) -> bool:
+        """Does it have to be installed?"""
+        return self.broken_index > 0
 
     def get(self, index: int) -> LogEntry | None:
         """Entry `index`, from memory or the store."""
@@ -99,9 +135,10 @@ class RowLog:
         return entry
 
     def position_at(self, index: int) -> Position | None:
-        """Identity of entry `index`; None when this log does not reach or hold it."""
-        if index == 0:
-            return ZERO
+        """Identity of entry `index`; None when this log does not reach or hold it, or begins
+        behind it."""
+        if index <= self.base.index:
+            return self.base.position if index == self.base.index else None
         if index == self.last.index:
             return self.last
         if index == self._applied.index < self.last.index:
@@ -111,6 +148,17 @@ class RowLog:
             return entry.position
         raw = self._store.entry(self.row, index) if index <= self.durable_index else None
         return None if raw is None else Position(raw[0], entry_tenure(raw[1]), index)
+
+    def agrees(self, at: Position) -> bool:
+        """Is this entry in the log as it is stored, as far as can be read? Then what follows it there
+        may be what follows it everywhere."""
+        base = read_base(self._store.base(self.row))
+        if at.index <= base.index:
+            return at == base.position
+        held = self._store.entry(self.row, at.index)
+        if held is None:
+            return self._store.entry_epoch(self.row, at.index) == at.epoch
+        return Position(held[0], entry_tenure(held[1]), at.index) == at
 
     def append(self, entry: LogEntry) -> None:
         """Add the next entry; it is durable when stored() says so."""
@@ -166,6 +214,22 @@ class RowLog:
         self._keep(entry)
         self.records.append(EntryRecord(self.row, position.epoch, position.index, entry.data))
 
+    def cut(self, base: Base, dropped: tuple[int, ...]) -> None:
+        """Begin behind `base` from now on, without these entries."""
+        self.base, self.dropping = base, dropped
+        for index in dropped:
+            self._forget(index)
+        data = write_base(base)
+        self.records.append(CutRecord(self.row, base.index, ranges(dropped), data))
+
+    def give_up(self) -> None:
+        """What the view needs cannot be read here."""
+        self.broken_index, self.broken_base_index = self.base.settled_index, self.base.index
+        self.hidden_index = max(self.hidden_index, self.last.index)
+        self.last, self.base, self.durable_index = ZERO, START, 0
+        self._tail, self._tail_bytes = {}, 0
+        self.cuts += 1
+
     def trim(self, applied: Position) -> None:
         """Everything up to there is applied: forget old entries; the store has them."""
         self._applied = applied
@@ -175,6 +239,11 @@ class RowLog:
             if first > limit:
                 return
             self._forget(first)
+
+    def kept(self, after: int, limit: int) -> list[int]:
+        """Indices of entries at or below the base, in order; fewer than `limit`: these are the last."""
+        found = self._store.held(self.row, after, limit)
+        return [index for index in found if index <= self.base.index]
 
     def _read(self, index: int) -> LogEntry | None:
         raw = self._store.entry(self.row, index)

@@ -10,7 +10,14 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from replicast.target.names.store import EntryRecord, RowRecord
+from replicast.target.names.store import (
+    INDEX_MAX,
+    CutRecord,
+    EntryRecord,
+    RowRecord,
+    StagedRecord,
+    TruncateRecord,
+)
 
 Log = dict[int, dict[int, tuple[int, bytes]]]
 
@@ -62,19 +69,29 @@ class MemoryRowStore(MemoryView):
         self.open_count = 1
         self.full = False
         self._log: Log = {}
+        self._staged: Log = {}
+        self._bases: dict[int, bytes] = {}
         self._unreadable: set[tuple[int, int]] = set()
         self._waiting: list[RowRecord] = []
         self._checkpoint: dict[bytes, bytes] = {}
 
     def rows(self) -> Iterable[int]:
         """Rows that hold entries."""
-        return [row for row, log in self._log.items() if log]
+        return [row for row, log in self._log.items() if log or row in self._bases]
 
-    def span(self, row: int) -> tuple[int, int]:
-        """Highest index without a gap, highest index."""
+    def base(self, row: int) -> bytes | None:
+        """Of the newest cut."""
+        return self._bases.get(row)
+
+    def span(self, row: int, after: int) -> tuple[int, int]:
+        """Highest index without a gap behind `after`, highest index."""
         log = self._log.get(row, {})
-        gapless = next((i - 1 for i in range(1, len(log) + 2) if i not in log), 0)
-        return gapless, max(log, default=0)
+        gapless = next((i - 1 for i in range(after + 1, after + len(log) + 2) if i not in log), 0)
+        return gapless, max(after, *log) if log else after
+
+    def held(self, row: int, after: int, limit: int) -> list[int]:
+        """Indices of entries behind `after`."""
+        return sorted(index for index in self._log.get(row, {}) if index > after)[:limit]
 
     def entry(self, row: int, index: int) -> tuple[int, bytes] | None:
         """(epoch, data); None after rot()."""
@@ -103,14 +120,34 @@ class MemoryRowStore(MemoryView):
         """Make the first `count` (or all) waiting records durable."""
         count = len(self._waiting) if count is None else count
         for record in self._waiting[:count]:
-            log = self._log.setdefault(record.row, {})
-            if isinstance(record, EntryRecord):
-                log[record.index] = (record.epoch, record.data)
-                self._unreadable.discard((record.row, record.index))
-            else:
-                for index in [i for i in log if i >= record.from_index]:
-                    del log[index]
+            self._write(record)
         del self._waiting[:count]
+
+    def _write(self, record: RowRecord) -> None:
+        log = self._log.setdefault(record.row, {})
+        staged = self._staged.setdefault(record.row, {})
+        if isinstance(record, EntryRecord):
+            log[record.index] = (record.epoch, record.data)
+            self._unreadable.discard((record.row, record.index))
+        elif isinstance(record, StagedRecord):
+            staged[record.index] = (record.epoch, record.data)
+        elif isinstance(record, TruncateRecord):
+            self._drop(record.row, record.from_index, INDEX_MAX)
+        elif isinstance(record, CutRecord):
+            for first, last in record.dropped:
+                self._drop(record.row, first, last)
+            self._bases[record.row] = record.base
+            if record.installs:
+                log.update(staged)
+                self._unreadable -= {(record.row, index) for index in staged}
+                staged.clear()
+        else:
+            staged.clear()
+
+    def _drop(self, row: int, first: int, last: int) -> None:
+        log = self._log[row]
+        for index in [i for i in log if first <= i <= last]:
+            del log[index]
 
     def checkpoint(self) -> None:
         """Make the view durable as it is."""
@@ -121,8 +158,10 @@ class MemoryRowStore(MemoryView):
         for index in [i for i in self._log.get(row, {}) if i >= from_index]:
             del self._log[row][index]
 
-    def crash(self) -> None:
-        """Power fails; then the VDEV is opened again."""
+    def crash(self, lose_index: bool = False) -> None:
+        """Power fails; then the VDEV is opened again. Without its index it has its log alone."""
         self._waiting.clear()
+        if lose_index:
+            self._checkpoint = {}
         self.replace(self._checkpoint)
         self.open_count += 1

@@ -25,19 +25,22 @@ from replicast.wire.row_messages import (
     FetchedItem,
     FetchItem,
     GiveEntryItem,
+    InstallItem,
     QueryItem,
     RowAppend,
     RowAskEntry,
     RowFetch,
     RowFetched,
     RowGiveEntry,
+    RowInstall,
     RowQuery,
     RowStatus,
     StatusItem,
 )
 from replicast.wire.schema import Message
 
-Item = AppendItem | StatusItem | QueryItem | FetchItem | FetchedItem | AskEntryItem | GiveEntryItem
+WithEntries = AppendItem | FetchedItem | GiveEntryItem | InstallItem
+Item = WithEntries | StatusItem | QueryItem | FetchItem | AskEntryItem
 ITEM_BYTES = 96
 FETCH_AGAIN_NS = 200 * MS
 ITEMS_PER_MESSAGE_MAX = 8192
@@ -50,6 +53,7 @@ MESSAGE_OF: dict[type[Any], type[Any]] = {  # all row messages, by what they lis
     FetchedItem: RowFetched,
     AskEntryItem: RowAskEntry,
     GiveEntryItem: RowGiveEntry,
+    InstallItem: RowInstall,
 }
 ChangeKey = tuple[bool, int, int, int, int, int]
 
@@ -143,7 +147,7 @@ class Outbox:
         count_max = buggified("names/one-item", ITEMS_PER_MESSAGE_MAX, 1)
         for item in items:
             item_bytes = ITEM_BYTES
-            if isinstance(item, (AppendItem, FetchedItem, GiveEntryItem)):
+            if isinstance(item, WithEntries):
                 item_bytes += sum(len(e.data) + 24 for e in item.entries)
             full = size + item_bytes > self._bytes_max or len(batch) >= count_max
             if batch and full:

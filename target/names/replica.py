@@ -8,17 +8,25 @@ Invariants: an entry is kept only behind its predecessor of the same history; a 
 conflicts with the leader's is cut, never at or below a committed index; a tenure older
 than one promised is refused; what was sent to an earlier life of this VDEV (`open_count`)
 is refused, which is why promises need not be durable: a leader that may still send to the
-new life holds a lease, and while it does no later leader can have committed anything.
+new life holds a lease, and while it does no later leader can have committed anything. A log that
+begins behind a base (base.py) may be without its view: it is made again from what the log has,
+a part in each wake-up (upkeep.py), and until then nothing is applied. How a log that ends too early
+is replaced stands in install.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from replicast.buggify import buggified, buggify
+from replicast.target.names.base import Base, read_base
+from replicast.target.names.base import from_wire as from_wire_base
+from replicast.target.names.install import Installation
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.log import LogEntry, RowLog, read_entry
 from replicast.target.names.position import (
+    ZERO,
     Position,
     from_wire,
     to_wire,
@@ -28,12 +36,14 @@ from replicast.target.names.store import RowStore
 from replicast.wire.codec import WireError
 from replicast.wire.row_messages import (
     ACCEPTED,
+    INSTALLING,
     MISMATCH,
     STALE,
     AppendItem,
     EntryList,
     FetchedItem,
     FetchItem,
+    InstallItem,
     QueryItem,
     StatusItem,
 )
@@ -41,14 +51,31 @@ from replicast.wire.row_messages import (
 Tenure = tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What of a replica is durable with records that are handed out now."""
+
+    last_index: int
+    cuts: int
+    dropping: tuple[int, ...]
+    installation: Installation | None
+    staged_index: int
+    finishing: bool
+
+
 class RowReplica:
     """`committed_index` is what this replica knows; effects of entries up to it are applied."""
 
     __slots__ = (
+        "_cleared",
         "_limits",
+        "_rebuilt_index",
         "_status_due",
+        "_store",
         "_verified_index",
         "committed_index",
+        "installation",
+        "installed",
         "leader",
         "log",
         "open_count",
@@ -62,16 +89,33 @@ class RowReplica:
     def __init__(self, row: int, vdev_index: int, store: RowStore, limits: NameLimits) -> None:
         self.row, self.vdev_index = row, vdev_index
         self.open_count = store.open_count
-        self._limits = limits
+        self._limits, self._store = limits, store
         retention_ns = limits.retry_window_ns + 2 * limits.max_skew_ns
-        self.state = RowState(row, store, retention_ns)
-        self.log = RowLog(row, store, self.state.applied)
-        self.committed_index = self.state.applied.index
+        self.state = RowState(row, store, retention_ns, read_base(store.base(row)))
         self.promised: Tenure = (0, 0)
         self.leader: int | None = None  # VDEV that the promise was made to
         self.serial = 0  # tenures of our own
+        self.installation: Installation | None = None
+        self.installed = False  # and nobody has taken note yet
+        self._cleared, self._rebuilt_index = False, -1  # none is under way
         self._verified_index = 0
         self._status_due: int | None = None
+        self.log = RowLog(row, store, self.state.applied)
+        self._open()
+
+    def _open(self) -> None:
+        """The log is another one than before: what follows from it alone."""
+        base = self.log.base
+        self.state.follow(base)
+        self.committed_index = max(self.state.applied.index, base.index)
+        if self.state.applied.index < base.index and not self.rebuilding:
+            self._cleared, self._rebuilt_index = False, 0
+        self.apply()
+
+    @property
+    def rebuilding(self) -> bool:
+        """Is its view being made of what the log kept?"""
+        return self._rebuilt_index >= 0 and not self.log.broken
 
     # -- what a leader sends ---------------------------------------------------
 
@@ -79,7 +123,8 @@ class RowReplica:
         """Promise and answer."""
         if not self._promise((item.epoch, item.tenure), item.leader, epoch_floor):
             return self._status(item, STALE, epoch_floor)
-        return self._status(item, ACCEPTED, epoch_floor)
+        outcome = INSTALLING if self.takes_no_entries else ACCEPTED
+        return self._status(item, outcome, epoch_floor)
 
     def on_append(self, item: AppendItem, epoch_floor: int) -> StatusItem | None:
         """Keep the entries; returns what must be said at once (refusals and repeats)."""
@@ -87,6 +132,8 @@ class RowReplica:
             return self._status(item, STALE, epoch_floor)
         if item.open_count != self.open_count or buggify("names/refuse-append"):
             return self._status(item, MISMATCH, epoch_floor)
+        if self.takes_no_entries:
+            return self._status(item, INSTALLING, epoch_floor)
         before = self.log.last
         if not self.accept(from_wire(item.previous), item.entries):
             return self._status(item, MISMATCH, epoch_floor)
@@ -95,10 +142,64 @@ class RowReplica:
             return self._status(item, ACCEPTED, epoch_floor)
         return None
 
+    @property
+    def finishing(self) -> bool:
+        """Is the record on its way to the disk that replaces the log?"""
+        return self.installation is not None and self.installation.finishing
+
+    @property
+    def takes_no_entries(self) -> bool:
+        """Only an install, or the end of it."""
+        return self.finishing or self.log.broken
+
+    def on_install(self, item: InstallItem, epoch_floor: int) -> StatusItem | None:
+        """A piece from the leader; returns what must be said at once."""
+        if not self._promise((item.epoch, item.tenure), item.giver, epoch_floor):
+            return self._status(item, STALE, epoch_floor)
+        if item.open_count != self.open_count:
+            return self._status(item, MISMATCH, epoch_floor)
+        known = min(self.committed_index, self.log.last.index)
+        if not self.log.broken and item.base.position.index <= known:
+            return self._status(item, ACCEPTED, epoch_floor)
+        if self.take_piece(item):
+            return None
+        return self._status(item, INSTALLING, epoch_floor)
+
+    def take_piece(self, item: InstallItem) -> bool:
+        """Stage it; False when it is not the piece that comes next."""
+        base, installation = from_wire_base(item.base), self.installation
+        if base.index < self.log.broken_base_index:
+            # What is behind our base would be lost, and may be committed. Who begins before us has
+            # what we lack, one by one.
+            self.read_again()
+            return False
+        if installation is None or (installation.base != base and not installation.finishing):
+            self.installation = None
+            if item.after_index:
+                return False
+            installation = self.installation = Installation(self.row, base)
+            self.log.records += installation.begin()
+        if item.done:
+            installation.keeps_rest = self.log.agrees(base.position)
+        records = installation.take(item.after_index, item.entries, bool(item.done))
+        self.log.records += records or ()
+        return records is not None
+
+    def _installed(self, installation: Installation) -> None:
+        """It is durable: the log is another one now, and so will be the view."""
+        base = installation.base
+        self.log = RowLog(self.row, self._store, base.position, self.log.cuts + 1)
+        self.installation, self.installed = None, True
+        self.state.applied = ZERO
+        self._cleared, self._rebuilt_index = False, 0
+        self._verified_index = base.index
+        self._open()
+
     def accept(self, previous: Position, entries: EntryList) -> bool:
         """Take entries that follow `previous`; False when they do not follow what is here."""
-        if not self._follows(previous):
+        if self.takes_no_entries or not self._follows(previous):
             return False
+        self.installation = None
         index = previous.index
         for wire in entries:
             if wire.index != index + 1:
@@ -155,16 +256,24 @@ class RowReplica:
         self._status_due = None
         epoch, tenure = self.promised
         assert self.leader is not None
-        return self._make_status(self.leader, epoch, tenure, ACCEPTED, epoch)
+        busy = self.installation is not None or self.log.broken
+        outcome = INSTALLING if busy else ACCEPTED
+        return self._make_status(self.leader, epoch, tenure, outcome, epoch)
 
-    def _status(self, item: QueryItem | AppendItem, outcome: int, floor: int) -> StatusItem:
+    def _status(
+        self, item: QueryItem | AppendItem | InstallItem, outcome: int, floor: int
+    ) -> StatusItem:
         known = max(self.promised[0], floor)
-        return self._make_status(item.leader, item.epoch, item.tenure, outcome, known)
+        leader = item.giver if isinstance(item, InstallItem) else item.leader
+        return self._make_status(leader, item.epoch, item.tenure, outcome, known)
 
     def _make_status(
         self, leader: int, epoch: int, tenure: int, outcome: int, known_epoch: int
     ) -> StatusItem:
         durable = self.log.durable_index
+        acknowledged_index = min(durable, self._verified_index)
+        if outcome == INSTALLING:
+            acknowledged_index = self.installation.durable_index if self.installation else 0
         return StatusItem(
             row=self.row,
             replica=self.vdev_index,
@@ -174,7 +283,7 @@ class RowReplica:
             open_count=self.open_count,
             outcome=outcome,
             known_epoch=known_epoch,
-            acknowledged_index=min(durable, self._verified_index),
+            acknowledged_index=acknowledged_index,
             committed_index=self.committed_index,
             last=to_wire(self.log.position_at(durable) or self.state.applied),
         )
@@ -213,11 +322,35 @@ class RowReplica:
 
     # -- the disk, and commits ----------------------------------------------------
 
-    def stored(self, index: int, cuts: int) -> None:
-        """The store finished what was handed out when the log had `cuts` truncations."""
-        self.log.stored(index, cuts)
-        self._status_due = index
+    def mark(self) -> Mark:
+        """With the records that are handed out now."""
+        of, log = self.installation, self.log
+        cursor, finishing = (of.cursor, of.finishing) if of is not None else (0, False)
+        return Mark(log.last.index, log.cuts, log.dropping, of, cursor, finishing)
+
+    def stored(self, mark: Mark) -> None:
+        """The store finished what was handed out with this mark."""
+        self.log.stored(mark.last_index, mark.cuts)
+        if mark.dropping and mark.dropping is self.log.dropping:
+            self.state.dropped(mark.dropping)
+            self.log.dropping = ()
+        if mark.installation is not None and mark.installation is self.installation:
+            mark.installation.durable_index = mark.staged_index
+            if mark.finishing:
+                self._installed(mark.installation)
+        self._status_due = mark.last_index
         self.apply()
+
+    def restore(self, entry: LogEntry) -> bool:
+        """An entry that could not be read any more has come back; False when it is not needed."""
+        index, state = entry.position.index, self.state
+        if self.takes_no_entries or index > max(state.applied.index, self.log.base.index):
+            return False  # its leader brings that, in order
+        known = self.rebuilding or state.refers_to(index, entry.operation)
+        if index <= self.log.base.index and not known:
+            return False
+        self.log.restore(entry)
+        return True
 
     def commit(self, index: int) -> None:
         """Learn that everything up to `index` is on all in-sync replicas."""
@@ -227,9 +360,66 @@ class RowReplica:
 
     def apply(self) -> None:
         """Apply what is committed, and durable here: the view must not run ahead of the log."""
+        if self._rebuilt_index >= 0:
+            return
         target = min(self.committed_index, self.log.durable_index)
         while self.state.applied.index < target:
             entry = self.log.get(self.state.applied.index + 1)
             assert entry is not None, "a durable entry can be read"
             self.state.apply(entry.position, entry.operation)
         self.log.trim(self.state.applied)
+
+    # -- a log that was cut ---------------------------------------------------------
+
+    def cut(self, least: int, most: int) -> bool:
+        """Drop what is of no use and older than all results that are remembered, when it is enough."""
+        state, log = self.state, self.log
+        busy = log.dropping or log.hidden_index or log.broken or self.installation is not None
+        if busy or self._rebuilt_index >= 0 or state.applied.index < log.base.settled_index:
+            return False
+        dropped = state.of_no_use(state.forgotten_index, most + 1)
+        if len(dropped) < least:
+            return False
+        index = state.forgotten_index if len(dropped) <= most else dropped.pop() - 1
+        position, time_ns = log.base.position, log.base.time_ns
+        if index > position.index:
+            entry = log.get(index)
+            if entry is None:
+                return False  # of one that cannot be read nobody knows the time
+            position, time_ns = entry.position, entry.operation.time_ns
+        # Else what is left of no use is removed by entries behind the old base.
+        base = Base(position, time_ns, state.applied.index, state.forgotten_index)
+        log.cut(base, tuple(dropped))
+        state.follow(base)
+        return True
+
+    def rebuild(self, limit: int) -> int | None:
+        """Make a part of the view from so many entries that the log kept; returns the next one
+        when it cannot be read."""
+        log = self.log
+        if not self._cleared:
+            self._cleared = self.state.clear(limit)
+            return None
+        kept = log.kept(self._rebuilt_index, limit)
+        for index in kept:
+            entry = log.get(index)
+            if entry is None:
+                return index
+            self.state.keep(index, entry.operation)
+            self._rebuilt_index = index
+        if len(kept) < limit:
+            self.state.begin(log.base)
+            self._rebuilt_index = -1
+            self.apply()
+        return None
+
+    def give_up(self) -> None:
+        """Nobody has what the view needs: what has come since is needed, too."""
+        self.log.give_up()
+        self.committed_index = self._verified_index = 0
+
+    def read_again(self) -> None:
+        """What could not be read may be readable now."""
+        if self.log.broken and self.installation is None:
+            self.log = RowLog(self.row, self._store, ZERO, self.log.cuts + 1)
+            self._open()

@@ -24,13 +24,15 @@ from replicast.target.names.appends import Appends
 from replicast.target.names.context import Buckets, Lease, RowContext
 from replicast.target.names.due import first_due
 from replicast.target.names.heal import Healer
-from replicast.target.names.leader import Leadership, PeerWindows
+from replicast.target.names.leader import Leadership
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.listing import list_page, listable
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.parking import ANY_ROW, Parking
+from replicast.target.names.peers import Peers
 from replicast.target.names.removals import Removals
 from replicast.target.names.replica import RowReplica
+from replicast.target.names.replication import PeerWindows
 from replicast.target.names.requests import (
     RETRY_NS,
     ROW_REQUESTS,
@@ -40,20 +42,11 @@ from replicast.target.names.requests import (
     well_formed,
 )
 from replicast.target.names.store import RowsChange, RowStore, StoreOutcome, View
+from replicast.target.names.upkeep import Upkeep
 from replicast.target.names.verify import EntryBad, NameVerifier
 from replicast.units import MS
 from replicast.wire.name_messages import NameKey, NameList, NamePut, NameVerify
 from replicast.wire.reasons import Reason
-from replicast.wire.row_messages import (
-    STALE,
-    AppendItem,
-    AskEntryItem,
-    FetchedItem,
-    FetchItem,
-    GiveEntryItem,
-    QueryItem,
-    StatusItem,
-)
 from replicast.wire.schema import Message
 
 RowKey = tuple[int, int]  # (row, vdev_index)
@@ -89,6 +82,17 @@ class NameService:
         self._due: dict[int, int] = {}  # row -> when its leadership wants a step
         self._to_touch: deque[int] = deque()
         self._appends: dict[int, Appends] = {}
+        self._upkeep = Upkeep(self.context, self._healer, self._leaders, self._touched)
+        self._peers = Peers(
+            self.context,
+            self._outbox,
+            self._healer,
+            self._stores,
+            self._leaders,
+            self._replica,
+            self._end,
+            self._touched,
+        )
         self._now_ns = 0
         self._flushed = True
         self.told = False  # something, since the owner last took events
@@ -113,6 +117,7 @@ class NameService:
         self._appends.pop(vdev_index, None)
         self.context.open_counts.pop(vdev_index, None)
         self._healer.forget(vdev_index)
+        self._upkeep.forget(vdev_index)
         for row in [r for r, lead in self._leaders.items() if lead.vdev_index == vdev_index]:
             self._end(row)
         for key in [key for key in self._replicas if key[1] == vdev_index]:
@@ -200,7 +205,7 @@ class NameService:
         """A row message from another target; `sender` is who the channel's key belongs to."""
         self._wake(now_ns)
         for item in getattr(message, "items", ()):
-            self._on_item(item, sender)
+            self._peers.on_item(item, sender, self._now_ns)
 
     def expire(self, now_ns: int) -> None:
         """Timers."""
@@ -211,7 +216,12 @@ class NameService:
         step_ns = min(self._due.values()) if self._due else None
         touch_ns = self._now_ns + RETRY_NS if self._to_touch else None
         again_ns = [appends.deadline_ns() for appends in self._appends.values()]
-        others_ns = (self._removals.deadline_ns(), self._healer.deadline_ns(), *again_ns)
+        others_ns = (
+            self._upkeep.deadline_ns(self._now_ns),
+            self._removals.deadline_ns(),
+            self._healer.deadline_ns(),
+            *again_ns,
+        )
         return earliest(step_ns, touch_ns, self._parking.deadline_ns(), *others_ns)
 
     def take_outgoing(self) -> list[Outgoing]:
@@ -344,6 +354,8 @@ class NameService:
         if found is None:
             found = RowReplica(row, vdev, self._stores[vdev], self.context.limits)
             self._replicas[row, vdev] = found
+            if found.rebuilding or found.log.records:
+                self._touched(found)
         return found
 
     def _find(self, row: int, vdev: int) -> RowReplica | None:
@@ -380,56 +392,6 @@ class NameService:
         replicas = table.name_replicas(row)
         return any(v not in replicas and self.context.is_up(v) for v in self.context.wanted(row))
 
-    # -- peers ---------------------------------------------------------------------
-
-    def _on_item(self, item: Any, sender: NodeId) -> None:
-        if isinstance(item, (AskEntryItem, GiveEntryItem)):
-            self._healer.on_item(item, sender)
-            return
-        table = self.context.table
-        from_leader = isinstance(item, (AppendItem, QueryItem, FetchItem))
-        speaker, hearer = item.replica, item.leader
-        if from_leader:
-            speaker, hearer = hearer, speaker
-        if table is None or item.epoch > table.generation:
-            self._outbox.fetch_table(item.epoch)
-        if table is None or item.row >= table.policy.row_count or hearer not in self._stores:
-            return
-        if self.context.node_of(speaker) != sender:
-            self.context.counters.count("row_entries_refused", "sender")
-            return
-        if from_leader:
-            self._on_leader_item(item, self._replica(item.row, hearer), table)
-            return
-        lead = self._leaders.get(item.row)
-        if lead is None or lead.vdev_index != hearer:
-            return
-        heard = lead.on_status if isinstance(item, StatusItem) else lead.on_fetched
-        heard(item, self._now_ns)
-        self._touched(lead.replica)
-
-    def _on_leader_item(self, item: Any, replica: RowReplica, table: Table) -> None:
-        floor = table.leader_since(item.row)
-        answer: StatusItem | FetchedItem | None
-        if isinstance(item, QueryItem):
-            answer = replica.on_query(item, floor)
-        elif isinstance(item, AppendItem):
-            answer = replica.on_append(item, floor)
-        else:
-            answer = replica.fetched(item)
-            if answer is not None and not answer.entries:
-                self._healer.want_applied(replica, item.after_index + 1)
-        lead = self._leaders.get(item.row)
-        leading = lead is not None and lead.replica is replica
-        if lead is not None and leading and replica.promised > (lead.epoch, lead.tenure):
-            self._end(item.row)
-        if isinstance(answer, StatusItem) and answer.outcome:
-            why = "stale" if answer.outcome == STALE else "mismatch"
-            self.context.counters.count("row_entries_refused", why)
-        if answer is not None:
-            self._outbox.item(self.context.node_of(item.leader), answer)
-        self._touched(replica)
-
     # -- the end of a wake-up ------------------------------------------------------
 
     def _wake(self, now_ns: int) -> None:
@@ -441,18 +403,21 @@ class NameService:
             return
         self._flushed = True
         self._touch_some()
+        self._upkeep.step(self._now_ns)
         self._removals.sweep(self._now_ns)
         for _ in range(LOCAL_ROUNDS_MAX):
             self._step()
             for incoming, deadline_ns in self._parking.take(self._now_ns, self._ready):
                 self._try(incoming, deadline_ns)
             self._healer.step(self._now_ns)
+            for replica in list(self._dirty.values()):
+                self._upkeep.look(replica, self._now_ns)
             self._acknowledge()
             local = self._outbox.take_local()
             if not local:
                 break
             for item in (each for message in local for each in getattr(message, "items", ())):
-                self._on_item(item, self.context.node_id)
+                self._peers.on_item(item, self.context.node_id, self._now_ns)
 
     def _touch_some(self) -> None:
         room = buggified("names/touch-one", self.context.limits.touch_batch, 1)
@@ -469,7 +434,7 @@ class NameService:
             del self._due[row]
             if due_ns is not None:
                 self._due[row] = due_ns
-            if lead.replica.log.records:
+            if lead.replica.log.records or lead.replica.rebuilding:
                 self._dirty[row, lead.vdev_index] = lead.replica
 
     def _ready(self, row: int) -> bool:

@@ -5,19 +5,22 @@ Keys of the view (integers big-endian, so that byte order is row, bucket, name, 
     row u32 | incarnation u64 | name | 00 | inverted version id   -> RowVersion
     row u32 | ff x 8 | 'A'                                        -> RowApplied
     row u32 | ff x 8 | 'R' | operation id                         -> RowOutcome
-    row u32 | ff x 8 | 'E' | time u64 | operation id              -> empty: expiry of 'R'
+    row u32 | ff x 8 | 'E' | time u64 | operation id              -> entry index u64: expiry of 'R'
     row u32 | ff x 8 | 'S' | index u64                            -> key of a version: repair work
+    row u32 | ff x 8 | 'D' | index u64                            -> empty: an entry of no more use
 
 Every effect, expiry of results included, depends on the entries alone, so replicas that
-applied the same entries have the same keys. Bodies stay in the log.
+applied the same entries have the same keys, less the 'D' of what each has cut from its log.
+Bodies stay in the log. What a log that was cut lacks is not missed: see base.py.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from replicast.target.names.base import START, Base
 from replicast.target.names.position import ZERO, Position, from_wire, to_wire
 from replicast.target.names.store import View
 from replicast.wire.codec import decode, encode
@@ -84,11 +87,21 @@ def summary_of(operation: RowOperation) -> VersionSummary:
 
 
 class RowState:
-    """One row's part of a VDEV's view. `applied` and `time_ns` are of the last applied entry."""
+    """One row's part of a VDEV's view. `applied` and `time_ns` are of the last applied entry, results
+    of entries up to `forgotten_index` are forgotten."""
 
-    __slots__ = ("_meta", "_view", "applied", "retention_ns", "row", "time_ns")
+    __slots__ = (
+        "_base",
+        "_meta",
+        "_view",
+        "applied",
+        "forgotten_index",
+        "retention_ns",
+        "row",
+        "time_ns",
+    )
 
-    def __init__(self, row: int, view: View, retention_ns: int) -> None:
+    def __init__(self, row: int, view: View, retention_ns: int, base: Base = START) -> None:
         self.row = row
         self.retention_ns = retention_ns
         self._view = view
@@ -100,6 +113,14 @@ class RowState:
             assert isinstance(known, RowApplied)
             self.applied = from_wire(known.position)
             self.time_ns = known.time_ns
+        self._base = base
+        start = self._meta + b"E"
+        oldest = view.view_scan(start, self._meta + b"F", 1)
+        self.forgotten_index = _index(oldest[0][1]) - 1 if oldest else self.applied.index
+
+    def follow(self, base: Base) -> None:
+        """The log has this base from now on."""
+        self._base = base
 
     def apply(self, position: Position, operation: RowOperation) -> None:
         """Apply the entry after `applied`."""
@@ -109,61 +130,148 @@ class RowState:
         self.applied, self.time_ns = position, operation.time_ns
 
     def _apply(self, position: Position, operation: RowOperation) -> None:
-        summary = summary_of(operation)
+        summary, index = summary_of(operation), position.index
         if operation.kind in (PUT, MARK_DELETED):
-            self._add(position.index, operation, summary)
+            self._add(index, operation, summary)
         elif operation.kind == REMOVE_VERSION:
-            self._remove(operation)
+            self._remove(index, operation)
         elif operation.kind == RESTORED:
-            self._restored(operation)
-        self._remember(operation, summary)
-        self._expire(operation.time_ns)
-        mark = RowApplied(time_ns=operation.time_ns, position=to_wire(position))
+            self._restored(index, operation)
+        else:
+            self._of_no_use(index)
+        if index <= self._base.settled_index:
+            self._settle(index, operation, summary)
+        else:
+            self._remember(index, operation, summary)
+            self._expire(operation.time_ns)
+        self._mark(position, operation.time_ns)
+
+    def _mark(self, position: Position, time_ns: int) -> None:
+        mark = RowApplied(time_ns=time_ns, position=to_wire(position))
         self._view.view_put(self._meta + b"A", encode(mark))
 
     def _add(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
         key = name_prefix(self.row, operation.bucket_incarnation, operation.name)
         key += version_suffix(operation.version)
-        value = RowVersion(index=index, summary=summary)
+        value = RowVersion(index=index, restored_index=0, summary=summary)
         self._view.view_put(key, encode(value))
         if summary.short_chunks:
             self._view.view_put(self._meta + b"S" + index.to_bytes(8, "big"), key)
 
-    def _remove(self, operation: RowOperation) -> None:
+    def _remove(self, index: int, operation: RowOperation) -> None:
+        self._of_no_use(index)
         prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
         held = self.version(prefix, operation.version)
         if held is None:
             return
         self._view.view_delete(prefix + version_suffix(operation.version))
         self._not_short(held)
+        self._of_no_use(held.index)
+        if held.restored_index:
+            self._of_no_use(held.restored_index)
 
-    def _restored(self, operation: RowOperation) -> None:
+    def _restored(self, index: int, operation: RowOperation) -> None:
         prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
         held = self.version(prefix, operation.version)
-        if held is not None and held.summary.short_chunks:
-            self._not_short(held)
-            whole = replace(held.summary, short_chunks=0)
-            key = prefix + version_suffix(operation.version)
-            self._view.view_put(key, encode(RowVersion(index=held.index, summary=whole)))
+        if held is None or not held.summary.short_chunks:
+            self._of_no_use(index)
+            return
+        self._not_short(held)
+        whole = replace(held, restored_index=index, summary=replace(held.summary, short_chunks=0))
+        self._view.view_put(prefix + version_suffix(operation.version), encode(whole))
+
+    def _of_no_use(self, index: int) -> None:
+        self._view.view_put(self._meta + b"D" + index.to_bytes(8, "big"), b"")
 
     def _not_short(self, held: RowVersion) -> None:
         if held.summary.short_chunks:
             self._view.view_delete(self._meta + b"S" + held.index.to_bytes(8, "big"))
 
-    def _remember(self, operation: RowOperation, summary: VersionSummary) -> None:
+    def _remember(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
         outcome = RowOutcome(time_ns=operation.time_ns, reason=operation.reason, summary=summary)
         self._view.view_put(self._meta + b"R" + operation.operation_id, encode(outcome))
         when = operation.time_ns.to_bytes(8, "big")
-        self._view.view_put(self._meta + b"E" + when + operation.operation_id, b"")
+        key = self._meta + b"E" + when + operation.operation_id
+        self._view.view_put(key, index.to_bytes(8, "big"))
 
     def _expire(self, now_ns: int) -> None:
         """Forget a few results older than the retention; more than one entry adds, so it keeps up."""
         start = self._meta + b"E"
         limit_ns = max(0, now_ns - self.retention_ns)
         end = start + limit_ns.to_bytes(8, "big")
-        for key, _ in self._view.view_scan(start, end, EXPIRED_PER_ENTRY):
-            self._view.view_delete(key)
-            self._view.view_delete(self._meta + b"R" + key[-16:])
+        for key, value in self._view.view_scan(start, end, EXPIRED_PER_ENTRY):
+            self._forget(key, value)
+
+    def _settle(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
+        """Replayed as the base says: what had been forgotten when the log was cut, no less, no more."""
+        limit = self._base.forgotten_index
+        if index > limit:
+            self._remember(index, operation, summary)
+        start, end = self._meta + b"E", self._meta + b"F"
+        while pairs := self._view.view_scan(start, end, EXPIRED_PER_ENTRY):
+            for key, value in pairs:
+                if _index(value) > limit:
+                    return
+                self._forget(key, value)
+        self.forgotten_index = index
+
+    def _forget(self, key: bytes, value: bytes) -> None:
+        self._view.view_delete(key)
+        self._view.view_delete(self._meta + b"R" + key[-16:])
+        self.forgotten_index = _index(value)
+
+    # -- what a log need not keep, and a view made of what it kept ----------------------
+
+    def of_no_use(self, up_to_index: int, limit: int) -> list[int]:
+        """Entries up to there that no version refers to, in order."""
+        start = self._meta + b"D"
+        end = start + (up_to_index + 1).to_bytes(8, "big")
+        return [_index(key[-8:]) for key, _ in self._view.view_scan(start, end, limit)]
+
+    def is_of_no_use(self, index: int) -> bool:
+        """One of these."""
+        return self._view.view_get(self._meta + b"D" + index.to_bytes(8, "big")) is not None
+
+    def dropped(self, indices: Iterable[int]) -> None:
+        """They are not in the log any more."""
+        with self._view.view_batch():
+            for index in indices:
+                self._view.view_delete(self._meta + b"D" + index.to_bytes(8, "big"))
+
+    def refers_to(self, index: int, operation: RowOperation) -> bool:
+        """Is there a version that needs this entry?"""
+        prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
+        held = self.version(prefix, operation.version)
+        return held is not None and index in (held.index, held.restored_index)
+
+    def clear(self, limit: int) -> bool:
+        """Forget up to so many keys, first of all what was applied; True when none is left."""
+        row = self._meta[:4]
+        end = (self.row + 1).to_bytes(4, "big") if self.row < U32_MAX else b"\xff" * 512
+        pairs = self._view.view_scan(row, end, limit)
+        with self._view.view_batch():
+            self._view.view_delete(self._meta + b"A")
+            for key, _ in pairs:
+                self._view.view_delete(key)
+        self.applied, self.time_ns, self.forgotten_index = ZERO, 0, 0
+        return len(pairs) < limit
+
+    def keep(self, index: int, operation: RowOperation) -> None:
+        """An entry at or below the base, after those before it."""
+        with self._view.view_batch():
+            if operation.kind == RESTORED:
+                self._restored(index, operation)
+            else:
+                self._add(index, operation, summary_of(operation))
+
+    def begin(self, base: Base) -> None:
+        """All kept entries are there: go on behind the base."""
+        self._base = base
+        self._mark(base.position, base.time_ns)
+        self.applied, self.time_ns = base.position, base.time_ns
+        self.forgotten_index = base.index
+
+    # -- questions --------------------------------------------------------------------
 
     def outcome(self, operation_id: bytes) -> RowOutcome | None:
         """What a committed operation answered, while it is remembered."""
@@ -188,7 +296,11 @@ class RowState:
         """Repair's work: (entry index, key of the version), oldest first."""
         start = self._meta + b"S"
         pairs = self._view.view_scan(start, self._meta + b"T", limit)
-        return [(int.from_bytes(key[len(start) :], "big"), value) for key, value in pairs]
+        return [(_index(key[len(start) :]), value) for key, value in pairs]
+
+
+def _index(raw: bytes) -> int:
+    return int.from_bytes(raw, "big")
 
 
 def _row_version(raw: bytes) -> RowVersion:

@@ -30,14 +30,17 @@ class View(Protocol):
 
 
 class RowStore(View, Protocol):
-    """One VDEV. `span` is (highest index without a gap from 1 on, highest index): they differ
+    """One VDEV. `span` is (highest index without a gap behind `after`, highest index): they differ
     after a crash between two appends of which only the second had room. `entry` gives
-    (epoch, data), None also for one that cannot be read, whose `entry_epoch` is known."""
+    (epoch, data), None also for one that cannot be read, whose `entry_epoch` is known. `base` is
+    that of the newest CutRecord; `held` lists indices of entries behind `after`."""
 
     @property
     def open_count(self) -> int: ...
     def rows(self) -> Iterable[int]: ...
-    def span(self, row: int) -> tuple[int, int]: ...
+    def base(self, row: int) -> bytes | None: ...
+    def span(self, row: int, after: int) -> tuple[int, int]: ...
+    def held(self, row: int, after: int, limit: int) -> list[int]: ...
     def entry(self, row: int, index: int) -> tuple[int, bytes] | None: ...
     def entry_epoch(self, row: int, index: int) -> int | None: ...
     def names_full(self) -> bool: ...
@@ -61,7 +64,37 @@ class TruncateRecord:
     from_index: int
 
 
-RowRecord = EntryRecord | TruncateRecord
+@dataclass(frozen=True, slots=True)
+class StagedRecord:
+    """One entry of an install under way, kept beside the log until a CutRecord."""
+
+    row: int
+    epoch: int
+    index: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UnstageRecord:
+    """An install begins: what was staged before is void."""
+
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutRecord:
+    """Entries in the `dropped` ranges (first, last) go; with `installs`, what is staged becomes part
+    of the log, which has this base from now on. All of it or nothing."""
+
+    row: int
+    base_index: int
+    dropped: tuple[tuple[int, int], ...]
+    base: bytes
+    installs: bool = False
+
+
+RowRecord = EntryRecord | TruncateRecord | StagedRecord | UnstageRecord | CutRecord
+INDEX_MAX = (1 << 64) - 1
 
 
 class StoreOutcome(IntEnum):

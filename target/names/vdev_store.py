@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
-from replicast.target.names.store import EntryRecord, RowRecord, StoreOutcome
+from replicast.target.names.store import (
+    CutRecord,
+    EntryRecord,
+    RowRecord,
+    StagedRecord,
+    StoreOutcome,
+    TruncateRecord,
+    UnstageRecord,
+)
 from replicast.target.store.errors import Outcome, ReadError, RecordClass
 from replicast.target.store.facts import VdevFacts
-from replicast.target.store.record import Record, RowEntry, RowTruncate
+from replicast.target.store.record import (
+    Record,
+    RowCut,
+    RowEntry,
+    RowStaged,
+    RowTruncate,
+    RowUnstage,
+)
 
 ENTRY_BYTES = 4096  # a usual entry
 AGAIN = (Outcome.BUSY, Outcome.NO_SPACE)
@@ -37,17 +52,25 @@ class VdevRowStore:
         """Rows that hold entries."""
         return self._vdev.rows()
 
-    def span(self, row: int) -> tuple[int, int]:
-        """Highest index without a gap, highest index."""
-        found = self._vdev.row_log(row)
+    def base(self, row: int) -> bytes | None:
+        """Of the newest cut."""
+        return self._vdev.row_base(row)
+
+    def span(self, row: int, after: int) -> tuple[int, int]:
+        """Highest index without a gap behind `after`, highest index."""
+        found = self._vdev.row_log(row, after + 1)
         if not found:
-            return 0, 0
-        gapless = 0
+            return after, after
+        gapless = after
         for location in found:
             if location.index != gapless + 1:
                 break
             gapless = location.index
         return gapless, found[-1].index
+
+    def held(self, row: int, after: int, limit: int) -> list[int]:
+        """Indices of entries behind `after`."""
+        return [location.index for location in self._vdev.row_log(row, after + 1, limit)]
 
     def entry(self, row: int, index: int) -> tuple[int, bytes] | None:
         """(epoch, data); None also for a record that cannot be read."""
@@ -71,12 +94,21 @@ class VdevRowStore:
 
 def to_records(records: Iterable[RowRecord]) -> list[Record]:
     """For Vdev.submit(..., kind=RecordClass.FREEING)."""
-    return [
-        RowEntry(r.row, r.epoch, r.index, r.data)
-        if isinstance(r, EntryRecord)
-        else RowTruncate(r.row, r.from_index)
-        for r in records
-    ]
+    return [_to_record(record) for record in records]
+
+
+def _to_record(record: RowRecord) -> Record:
+    match record:
+        case EntryRecord(row, epoch, index, data):
+            return RowEntry(row, epoch, index, data)
+        case TruncateRecord(row, from_index):
+            return RowTruncate(row, from_index)
+        case StagedRecord(row, epoch, index, data):
+            return RowStaged(row, epoch, index, data)
+        case UnstageRecord(row):
+            return RowUnstage(row)
+        case CutRecord(row, base_index, dropped, base, installs):
+            return RowCut(row, base_index, dropped, base, installs)
 
 
 def to_outcome(outcome: Outcome) -> StoreOutcome:

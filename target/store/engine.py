@@ -241,8 +241,9 @@ class StoreEngine:
         if found is None:
             raise ChunkDamaged(f"{where}: its header is not there")
         header = found[0]
-        wanted = (Kind.ROW_ENTRY, location.row, location.index, location.sequence)
-        if (header.kind, header.a, header.c, header.sequence) != wanted:
+        wanted = (location.row, location.index, location.sequence)
+        is_entry = header.kind in (Kind.ROW_ENTRY, Kind.ROW_STAGED)
+        if not is_entry or (header.a, header.c, header.sequence) != wanted:
             raise ChunkDamaged(f"{where}: another record is there")
         if xxh3_64_intdigest(header.inline, self._identity.seed) != header.checksum:
             raise ChunkDamaged(f"{where}: wrong checksum")

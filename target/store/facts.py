@@ -123,10 +123,10 @@ class VdevFacts(Views):
         """Its body, checked; blocks for a page-cached read. Raises ReadError kinds."""
         return self._engine.read_entry(location)
 
-    def row_state(self, row: int) -> bytes | None:
-        """The newest durable ROW_STATE of a row."""
-        return index.row_state(self._engine.kv, row)
+    def row_base(self, row: int) -> bytes | None:
+        """The base of the row's newest durable ROW_CUT."""
+        return index.row_base(self._engine.kv, row)
 
     def rows(self) -> Iterable[int]:
-        """Rows that have entries or state, ascending."""
+        """Rows that have entries or a base, ascending."""
         return index.rows(self._engine.kv)

@@ -3,7 +3,8 @@
     c chid              where the chunk lies
     h chid              end of its newest hold, in cluster time
     r row index         where the row's log entry lies (row and index big-endian: scans are in order)
-    s row               the row's state bytes
+    i row index         the same for an entry that is staged: of a log that is being made anew
+    s row               the row's base: where its log begins
     v ...               views, owned by the name rows
     m name              facts of the store itself: position, vdev
 
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 
 from replicast.frozen import frozen
 from replicast.target.store.overlay import Overlay
-from replicast.target.store.record import Header, Kind
+from replicast.target.store.record import Header, Kind, unpack_cut
 from replicast.target.store.segment import Placed
 
 POSITION = b"mposition"
@@ -26,6 +27,7 @@ DAMAGE = b"mdamage"
 TORN = b"mtorn"
 VIEW = b"v"
 SCAN_PAGE = 1024
+INDEX_MAX = (1 << 64) - 1
 DAMAGE_CHARS_MAX = 10_000  # beyond them no more words are added
 
 _CHUNK = struct.Struct("<QQQQQIB")
@@ -89,9 +91,31 @@ def apply(kv: Overlay, placed: Placed) -> None:
         case Kind.ROW_TRUNCATE:
             _delete_between(kv, row_key(header.a, header.c), row_end(header.a))
         case Kind.ROW_CUT:
-            _delete_between(kv, row_key(header.a), row_key(header.a, header.c))
-        case Kind.ROW_STATE:
-            kv.put(b"s" + _ROW.pack(header.a), header.inline)
+            _cut(kv, header.a, header.inline, bool(header.b))
+        case Kind.ROW_STAGED:
+            kv.put(b"i" + _ROW_INDEX.pack(header.a, header.c), _pack_entry(placed))
+        case Kind.ROW_UNSTAGE:
+            for key, _ in _staged(kv, header.a):
+                kv.delete(key)
+
+
+def _cut(kv: Overlay, row: int, body: bytes, installs: bool) -> None:
+    dropped, base = unpack_cut(body)
+    for first, last in dropped:
+        if last - first < SCAN_PAGE:
+            for index in range(first, last + 1):
+                kv.delete(row_key(row, index))
+        else:
+            end = row_end(row) if last >= INDEX_MAX else row_key(row, last + 1)
+            _delete_between(kv, row_key(row, first), end)
+    for key, value in _staged(kv, row) if installs else ():
+        kv.put(b"r" + key[1:], value)
+        kv.delete(key)
+    kv.put(b"s" + _ROW.pack(row), base)
+
+
+def _staged(kv: Overlay, row: int) -> Iterator[tuple[bytes, bytes]]:
+    return _scan_all(kv, b"i" + _ROW_INDEX.pack(row, 0), b"i" + _ROW_INDEX.pack(row, INDEX_MAX))
 
 
 def _pack_chunk(placed: Placed) -> bytes:
@@ -162,13 +186,18 @@ def _entry(key: bytes, value: bytes) -> EntryLocation:
     return EntryLocation(row, index, epoch, incarnation, offset, size, sequence)
 
 
-def row_state(kv: Overlay, row: int) -> bytes | None:
-    """The row's state bytes, or None."""
+def staged_entries(kv: Overlay, row: int) -> list[EntryLocation]:
+    """What is staged for a row, in order of index."""
+    return [_entry(key, value) for key, value in _staged(kv, row)]
+
+
+def row_base(kv: Overlay, row: int) -> bytes | None:
+    """The row's base, or None: its log was never cut."""
     return kv.get(b"s" + _ROW.pack(row))
 
 
 def rows(kv: Overlay) -> Iterator[int]:
-    """Rows with entries or state, ascending."""
+    """Rows with entries or a base, ascending."""
     found = {_ROW.unpack(key[1:])[0] for key, _ in _scan_all(kv, b"s", b"t")}
     start = b"r"
     while page := kv.scan(start, b"s", 1):

@@ -1,7 +1,7 @@
 """Records of the log: what callers submit, and the 64-byte header each has on disk.
 
-A header is followed by the chid (CHUNK, HOLD, CHUNK_DROP) or by the body (ROW_ENTRY,
-ROW_STATE), padded to 8 bytes; a chunk's payload lies elsewhere in the same flush.
+A header is followed by the chid (CHUNK, HOLD, CHUNK_DROP) or by the body (ROW_ENTRY, ROW_CUT,
+ROW_STAGED), padded to 8 bytes; a chunk's payload lies elsewhere in the same flush.
 Both checksums are xxh3 with the VDEV's secret seed, so nothing a user stores can
 be taken for a record. docs/formats-store.md has the layout.
 """
@@ -26,8 +26,9 @@ class Kind(IntEnum):
     CHUNK_DROP = 3
     ROW_ENTRY = 4
     ROW_TRUNCATE = 5
-    ROW_STATE = 6
     ROW_CUT = 7
+    ROW_STAGED = 8
+    ROW_UNSTAGE = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +81,43 @@ class RowTruncate:
 
 @dataclass(frozen=True, slots=True)
 class RowCut:
-    """Forget the row's entries before `before_index` (covered by a snapshot)."""
+    """Forget the row's entries in the `dropped` ranges (first, last); then, with `installs`, what was
+    staged becomes part of the log. `base` says in a few bytes where it begins; the newest wins."""
 
     row: int
-    before_index: int
+    base_index: int
+    dropped: tuple[tuple[int, int], ...]
+    base: bytes
+    installs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class RowState:
-    """A few bytes per row, last writer wins."""
+class RowStaged:
+    """One entry of a log that is being made anew, beside the one that is there."""
 
     row: int
+    epoch: int
+    index: int
     body: bytes
 
 
-Record = Chunk | Hold | ChunkDrop | RowEntry | RowTruncate | RowCut | RowState
+@dataclass(frozen=True, slots=True)
+class RowUnstage:
+    """Forget all that is staged for the row."""
+
+    row: int
+
+
+Record = Chunk | Hold | ChunkDrop | RowEntry | RowTruncate | RowCut | RowStaged | RowUnstage
 # What goes first in a flush: names, for their latency; drops, so that a chunk put
 # in the same flush is written anew and not taken for the copy that goes.
-FIRST_RECORDS = (RowEntry, RowTruncate, RowCut, RowState, ChunkDrop)
+FIRST_RECORDS = (RowEntry, RowTruncate, RowCut, RowStaged, RowUnstage, ChunkDrop)
 
 # kind, algorithm, chid size, zero, body size, sequence, a, b, c, body checksum, reserved
 _FIELDS = struct.Struct("<BBBBIQQQQQQ")
 _CHECKSUM = struct.Struct("<Q")
+_CUT_HEAD = struct.Struct("<Q")
+_RANGE = struct.Struct("<QQ")
 HEADER_BYTES = _FIELDS.size + _CHECKSUM.size
 HEADER_SALT = 0x52435245434F5244  # keeps header and body checksums apart
 
@@ -110,8 +126,8 @@ class Header(NamedTuple):
     """A record as its header tells it.
 
     a, b, c: CHUNK hold_until_ns, offset of the payload in the segment, 0;
-    HOLD until_ns; ROW_ENTRY row, epoch, index; ROW_TRUNCATE and ROW_CUT row, 0, index;
-    ROW_STATE row. `inline` is the chid or the body.
+    HOLD until_ns; ROW_ENTRY and ROW_STAGED row, epoch, index; ROW_TRUNCATE row, 0, index;
+    ROW_CUT row, installs, index; ROW_UNSTAGE row. `inline` is the chid or the body.
     """
 
     kind: int
@@ -134,7 +150,9 @@ def inline_size(record: Record) -> int:
     """Bytes behind the record's header, padding included."""
     if isinstance(record, (Chunk, Hold, ChunkDrop)):
         return padded(len(record.chid))
-    return padded(len(record.body)) if isinstance(record, (RowEntry, RowState)) else 0
+    if isinstance(record, RowCut):
+        return padded(_CUT_HEAD.size + len(record.dropped) * _RANGE.size + len(record.base))
+    return padded(len(record.body)) if isinstance(record, (RowEntry, RowStaged)) else 0
 
 
 def header_of(record: Record, sequence: int, payload_offset: int, seed: int) -> Header:
@@ -148,16 +166,31 @@ def header_of(record: Record, sequence: int, payload_offset: int, seed: int) -> 
             return Header(2, 0, 0, sequence, until_ns, 0, 0, 0, chid)
         case ChunkDrop(chid, _):
             return Header(3, 0, 0, sequence, 0, 0, 0, 0, chid)
-        case RowEntry(row, epoch, index, body):
+        case RowEntry(row, epoch, index, body) | RowStaged(row, epoch, index, body):
             checksum = xxh3_64_intdigest(body, seed)
-            return Header(4, 0, len(body), sequence, row, epoch, index, checksum, body)
+            kind = Kind.ROW_ENTRY if isinstance(record, RowEntry) else Kind.ROW_STAGED
+            return Header(kind, 0, len(body), sequence, row, epoch, index, checksum, body)
         case RowTruncate(row, from_index):
             return Header(5, 0, 0, sequence, row, 0, from_index, 0, b"")
-        case RowState(row, body):
+        case RowCut(row, base_index, dropped, base, installs):
+            body = pack_cut(dropped, base)
             checksum = xxh3_64_intdigest(body, seed)
-            return Header(6, 0, len(body), sequence, row, 0, 0, checksum, body)
-        case RowCut(row, before_index):
-            return Header(7, 0, 0, sequence, row, 0, before_index, 0, b"")
+            return Header(7, 0, len(body), sequence, row, installs, base_index, checksum, body)
+        case RowUnstage(row):
+            return Header(9, 0, 0, sequence, row, 0, 0, 0, b"")
+
+
+def pack_cut(dropped: tuple[tuple[int, int], ...], base: bytes) -> bytes:
+    """The body of a ROW_CUT."""
+    ranges = b"".join(_RANGE.pack(first, last) for first, last in dropped)
+    return _CUT_HEAD.pack(len(dropped)) + ranges + base
+
+
+def unpack_cut(body: bytes) -> tuple[list[tuple[int, int]], bytes]:
+    """(dropped ranges, base) of a ROW_CUT."""
+    (count,) = _CUT_HEAD.unpack_from(body)
+    end = _CUT_HEAD.size + count * _RANGE.size
+    return list(_RANGE.iter_unpack(body[_CUT_HEAD.size : end])), body[end:]
 
 
 def pack_header(header: Header, seed: int) -> bytes:

@@ -32,14 +32,17 @@ from replicast.target.store.record import (
     Record,
     RowCut,
     RowEntry,
-    RowState,
+    RowStaged,
     RowTruncate,
+    RowUnstage,
 )
 
 CLUSTER = b"cluster-16-bytes"
 SEEDS = st.integers(0, 1 << 32)
 SIZES = (0, 1, 100, 3000, 5000, 33_000, 70_000)
+INDEX_MAX = index.INDEX_MAX
 RowLog = dict[int, tuple[int, bytes]]
+RowFacts = tuple[RowLog, bytes | None, RowLog]  # log, base, staged
 
 
 class Failing:
@@ -71,10 +74,10 @@ class RowModel:
     """One row: what its acknowledged records made of it, and those in flight in order."""
 
     def __init__(self) -> None:
-        self.durable: tuple[RowLog, bytes | None] = ({}, None)
+        self.durable: RowFacts = ({}, None, {})
         self.pending: list[Record] = []
 
-    def possible(self) -> list[tuple[RowLog, bytes | None]]:
+    def possible(self) -> list[RowFacts]:
         """The durable state, and that with each prefix of what is in flight."""
         states = [self.durable]
         for record in self.pending:
@@ -82,18 +85,22 @@ class RowModel:
         return states
 
 
-def applied(state: tuple[RowLog, bytes | None], record: Record) -> tuple[RowLog, bytes | None]:
-    log, text = dict(state[0]), state[1]
+def applied(state: RowFacts, record: Record) -> RowFacts:
+    log, text, staged = dict(state[0]), state[1], dict(state[2])
     match record:
         case RowEntry(_, epoch, index, body):
             log[index] = (epoch, body)
         case RowTruncate(_, from_index):
             log = {i: entry for i, entry in log.items() if i < from_index}
-        case RowCut(_, before_index):
-            log = {i: entry for i, entry in log.items() if i >= before_index}
-        case RowState(_, body):
-            text = body
-    return log, text
+        case RowCut(_, _, dropped, text, installs):
+            log = {i: e for i, e in log.items() if not any(a <= i <= b for a, b in dropped)}
+            if installs:
+                log, staged = dict(sorted((log | staged).items())), {}
+        case RowStaged(_, epoch, index, body):
+            staged[index] = (epoch, body)
+        case RowUnstage(_):
+            staged = {}
+    return log, text, staged
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -197,12 +204,15 @@ class StoreMachine(RuleBasedStateMachine):
             ]
         )
 
-    @rule(row=st.sampled_from([0, 7, 0xFFFFFFFF]), at=st.integers(0, 7), what=st.integers(0, 2))
+    @rule(row=st.sampled_from([0, 7, 0xFFFFFFFF]), at=st.integers(0, 7), what=st.integers(0, 5))
     def row_changes(self, row: int, at: int, what: int) -> None:
         kinds: list[Record] = [
             RowTruncate(row, at),
-            RowCut(row, at),
-            RowState(row, self.rng.randbytes(at)),
+            RowCut(row, at, ((0, at), (at + 2, at + 2)), self.rng.randbytes(at)),
+            RowCut(row, at, ((at, INDEX_MAX),), self.rng.randbytes(at), installs=True),
+            RowStaged(row, self.rng.randrange(9), at, self.rng.randbytes(at * 700)),
+            RowUnstage(row),
+            RowStaged(row, self.rng.randrange(9), at + 8, self.rng.randbytes(at)),
         ]
         self.submit([kinds[what]])
 
@@ -304,7 +314,9 @@ class StoreMachine(RuleBasedStateMachine):
             entries = self.vdev.row_log(row)
             log = {e.index: (e.epoch, self.vdev.read_entry(e)) for e in entries}
             assert list(log) == sorted(log)
-            state = (log, self.vdev.row_state(row))
+            beside = index.staged_entries(self.vdev._engine.kv, row)
+            staged = {e.index: (e.epoch, self.vdev.read_entry(e)) for e in beside}
+            state = (log, self.vdev.row_base(row), staged)
             assert state in model.possible()
             model.durable, model.pending = state, []
         touched = [r for r, m in self.rows.items() if m.durable[0] or m.durable[1] is not None]

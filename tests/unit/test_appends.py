@@ -50,7 +50,7 @@ class Disk:
         list(self.appends.stored(event.token, outcome, 0))
 
     def epochs(self) -> list[int]:
-        held = (self.store.entry(ROW, i) for i in range(1, self.store.span(ROW)[0] + 1))
+        held = (self.store.entry(ROW, i) for i in range(1, self.store.span(ROW, 0)[0] + 1))
         return [found[0] for found in held if found is not None]
 
 

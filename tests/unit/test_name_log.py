@@ -43,7 +43,7 @@ def write(log: RowLog, store: MemoryRowStore, count: int | None = None) -> None:
 def test_hole__the_log_ends_before_it_and_keeps_what_is_behind() -> None:
     store, log = holed(3)
     assert log.last.index == log.durable_index == 2 and log.hidden_index == 6
-    assert not log.records and store.span(ROW) == (6, 6)
+    assert not log.records and store.span(ROW, 0) == (6, 6)
 
 
 def test_hole__filled_with_the_same_history_loses_nothing_at_any_moment() -> None:
@@ -66,7 +66,7 @@ def test_hole__filled_with_another_history_voids_what_is_behind() -> None:
     assert log.records[0] == TruncateRecord(ROW, 3) and log.hidden_index == 0
     write(log, store)
     assert RowLog(ROW, store, ZERO).last == entry(3, 9).position
-    assert store.span(ROW) == (3, 3)
+    assert store.span(ROW, 0) == (3, 3)
 
 
 def test_hole__behind_it_another_tenure_of_the_same_epoch_is_found_at_the_next_entry() -> None:

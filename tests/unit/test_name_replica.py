@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from replicast.target.names import base as bases
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.memory import MemoryRowStore
 from replicast.target.names.position import ZERO, Position, from_wire, tenure_number, to_wire
@@ -44,11 +45,11 @@ def query(epoch: int) -> QueryItem:
 
 
 def store_all(replica: RowReplica, store: MemoryRowStore) -> None:
-    log = replica.log
-    store.append(log.records)
-    log.records = []
+    mark, records = replica.mark(), replica.log.records
+    replica.log.records = []
+    store.append(records)
     store.sync()
-    replica.stored(log.last.index, log.cuts)
+    replica.stored(mark)
 
 
 def reopened(unreadable: int) -> RowReplica:
@@ -98,5 +99,12 @@ def test_fetched__behind_an_applied_entry_that_cannot_be_read() -> None:
 
 def fetch(after_index: int) -> FetchItem:
     return FetchItem(
-        row=ROW, leader=LEADER, replica=ME, epoch=9, tenure=TENURE, after_index=after_index
+        row=ROW,
+        leader=LEADER,
+        replica=ME,
+        epoch=9,
+        tenure=TENURE,
+        after_index=after_index,
+        install=0,
+        base=bases.to_wire(bases.START),
     )

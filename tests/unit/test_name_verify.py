@@ -48,7 +48,7 @@ class Bench:
             version=VERSION, replaces=NO_VERSION, kind=OBJECT, logical_size=8, etag="e",
             operation_id=b"o" * 16, body_hash=OPERATION.body_hash, short_chunks=0,
         )  # fmt: skip
-        self.version: RowVersion | None = RowVersion(index=7, summary=summary)
+        self.version: RowVersion | None = RowVersion(index=7, restored_index=0, summary=summary)
         self.last_index = 9
         self.replies: list[Any] = []
         self.refused: list[Reason] = []

@@ -28,7 +28,7 @@ from replicast.target.store.errors import (
 )
 from replicast.target.store.memory import PATH, MemoryVdev
 from replicast.target.store.overlay import Changes, CheckpointFull, MemoryCheckpoint, Page
-from replicast.target.store.record import Chunk, Record, RowCut, RowEntry, RowState
+from replicast.target.store.record import Chunk, Record, RowCut, RowEntry, RowUnstage
 from replicast.target.store.segment import BLOCK_BYTES, segment_name
 
 CLUSTER = b"cluster-16-bytes"
@@ -119,7 +119,7 @@ def test_fault__is_never_talked_down_and_says_why(bench: Bench) -> None:
 def test_abandoned_flush__everybody_is_told(bench: Bench) -> None:
     ended: Outcomes = []
     for token in (1, 2):
-        bench.vdev.submit([RowState(token, b"")], token, ended.extend)
+        bench.vdev.submit([RowUnstage(token)], token, ended.extend)
     bench.vdev._core.take()
     told = bench.vdev._core.abandon(OSError(errno.EIO, "unexpected"))
     assert [outcome for _, outcome in told] == [Outcome.FAULTED] * 2
@@ -137,9 +137,9 @@ def test_torn_chunk__is_dropped_although_the_first_flush_found_no_room(bench: Be
     core = bench.vdev._core
     core.segment = replace(core.segment, size_bytes=0)  # the next flush wants a new one
     bench.disk.fault = fail("allocate", errno.ENOSPC)
-    assert bench.run(RowState(3, b"")) == Outcome.NO_SPACE
+    assert bench.run(RowUnstage(3)) == Outcome.NO_SPACE
     bench.disk.fault = no_fault
-    assert bench.run(RowState(3, b"")) == Outcome.STORED
+    assert bench.run(RowUnstage(3)) == Outcome.STORED
     bench.reopen(index_lost=True)
     assert not bench.vdev.has(chunk.chid)
 
@@ -157,9 +157,9 @@ def test_torn_chunk__is_found_by_the_recovery_after_one_cut_short(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, commits: int
 ) -> None:
     monkeypatch.setattr(recovery_module, "COMMIT_EVERY", 1)
-    bench.run(bench.chunk(), RowState(1, b""))
+    bench.run(bench.chunk(), RowUnstage(1))
     torn = bench.chunk()
-    bench.run(torn, RowState(1, b""))
+    bench.run(torn, RowUnstage(1))
     bench.flip_payload(torn)
     bench.vdev.crash()
     bench.checkpoint = counted = CountingCommits()
@@ -185,7 +185,7 @@ def test_damage__is_remembered_when_the_rebuild_is_cut_short(
 ) -> None:
     monkeypatch.setattr(recovery_module, "COMMIT_EVERY", 1)
     for _ in range(4):
-        bench.run(bench.chunk(), RowState(1, b""))
+        bench.run(bench.chunk(), RowUnstage(1))
     bench.disk.flip_bit(FIRST, BLOCK_BYTES + 3)
     bench.vdev.crash()
     bench.checkpoint = MemoryCheckpoint()
@@ -256,7 +256,7 @@ def test_rebuild__without_room_for_the_index_goes_on_in_memory(
     monkeypatch.setattr(recovery_module, "COMMIT_EVERY", 1)
     chunks = [bench.chunk() for _ in range(5)]
     for chunk in chunks:
-        bench.run(chunk, RowState(1, b""))
+        bench.run(chunk, RowUnstage(1))
     bench.vdev.crash()
     bench.checkpoint = ReadOnly() if read_only else NoRoom()
     if read_only:
@@ -334,7 +334,7 @@ def test_row_cut__looks_at_each_entry_once(bench: Bench) -> None:
     bench.run(*[RowEntry(1, 1, index, b"") for index in range(count)])
     assert bench.vdev._engine.checkpoint()
     counted.scans = 0
-    bench.run(RowCut(1, count))
+    bench.run(RowCut(1, count, ((0, count),), b"base"))
     assert bench.vdev.row_log(1) == []
     assert counted.scans <= 10
 

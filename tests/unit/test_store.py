@@ -27,7 +27,7 @@ from replicast.target.store.errors import (
 from replicast.target.store.format import format_vdev, read_header
 from replicast.target.store.memory import PATH, MemoryVdev
 from replicast.target.store.overlay import Changes, CheckpointFull, MemoryCheckpoint
-from replicast.target.store.record import ChunkDrop, Hold, RowEntry, RowState
+from replicast.target.store.record import ChunkDrop, Hold, RowEntry, RowUnstage
 from replicast.target.store.segment import BLOCK_BYTES, segment_name
 
 from .store_bench import CLUSTER, FIRST, Bench, fail
@@ -95,7 +95,7 @@ def test_rotten_payload_in_the_last_flush__keeps_its_row_entries(bench: Bench) -
     bench.reopen()
     assert not bench.vdev.has(chunk.chid)
     assert len(bench.vdev.row_log(3)) == 1
-    bench.run(RowState(3, b""))  # the first flush after it drops the chunk for good
+    bench.run(RowUnstage(3))  # the first flush after it drops the chunk for good
     bench.vdev.crash()
     bench.checkpoint = MemoryCheckpoint()
     bench.open()
@@ -112,7 +112,7 @@ def test_torn_chunk__is_dropped_even_when_a_checkpoint_comes_first(bench: Bench)
     bench.reopen()
     assert bench.vdev._engine.checkpoint()
     bench.reopen()
-    bench.run(RowState(3, b""))
+    bench.run(RowUnstage(3))
     bench.vdev.crash()
     bench.checkpoint = MemoryCheckpoint()
     bench.open()
@@ -185,7 +185,7 @@ def test_records_of_another_vdev__are_never_read(bench: Bench) -> None:
     other.open()
     other.run(other.chunk())
     foreign = other.disk.open(FIRST).read(0, 1 << 20)
-    bench.run(RowState(1, b"mine"))
+    bench.run(RowUnstage(1))
     bench.disk.open(FIRST).write(bench.vdev._core.position.offset, [foreign])
     bench.disk.open(FIRST).sync()
     bench.reopen()
@@ -378,7 +378,7 @@ def test_filling_up__payload_stops_first_and_nothing_is_lost() -> None:
 def test_full_queue__answers_busy(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_module, "QUEUE_COUNT_MAX", 3)
     for token in range(5):
-        bench.vdev.submit([RowState(1, b"")], token, bench.done)
+        bench.vdev.submit([RowUnstage(1)], token, bench.done)
     bench.vdev.run_all()
     assert list(bench.outcomes.values()).count(Outcome.BUSY) == 2
 

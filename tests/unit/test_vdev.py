@@ -25,7 +25,7 @@ from replicast.target.store.errors import (
     VdevStatus,
 )
 from replicast.target.store.format import format_vdev
-from replicast.target.store.record import Chunk, Record, RowEntry, RowState
+from replicast.target.store.record import Chunk, Record, RowCut, RowEntry, RowUnstage
 from replicast.target.store.shell import VOUCH_NS
 from replicast.target.store.vdev import READ_THREADS, Vdev, boot_ns, open_checkpoint
 
@@ -120,14 +120,14 @@ def test_reopen__all_is_there(path: Path) -> None:
     vdev = Vdev.open(RealDisk(), path, CLUSTER)
     chunks = chunks_of(3, 20, 70_000)
     assert run(vdev, *chunks) == Outcome.STORED
-    assert run(vdev, RowEntry(5, 1, 1, b"one"), RowState(6, b"state")) == Outcome.STORED
+    assert run(vdev, RowEntry(5, 1, 1, b"one"), RowCut(6, 0, (), b"state")) == Outcome.STORED
     vdev.view_write([(b"k" * 1000, b"v"), (b"gone", None)])
     vdev.close()
     vdev = Vdev.open(RealDisk(), path, CLUSTER)
     assert vdev.open_count == 2 and vdev.status == VdevStatus.OK
     assert [info.chid for info in vdev.iterate_chunks()] == sorted(c.chid for c in chunks)
     assert vdev.read_entry(vdev.row_log(5)[0]) == b"one"
-    assert list(vdev.rows()) == [5, 6] and vdev.row_state(6) == b"state"
+    assert list(vdev.rows()) == [5, 6] and vdev.row_base(6) == b"state"
     assert vdev.view_get(b"k" * 1000) == b"v"
     vdev.close()
 
@@ -181,7 +181,7 @@ def test_vouch__needs_a_recent_flush(path: Path) -> None:
     assert vdev.vouch(stopped_ns[0] + VOUCH_NS)
     assert not vdev.vouch(stopped_ns[0] + VOUCH_NS + 1)
     stopped_ns[0] += 10
-    assert run(vdev, RowState(1, b"")) == Outcome.STORED
+    assert run(vdev, RowUnstage(1)) == Outcome.STORED
     assert vdev.vouch(stopped_ns[0] + VOUCH_NS)
     vdev.close()
 
@@ -205,7 +205,7 @@ def test_folder_that_vanishes__is_a_fault_and_no_damage(path: Path) -> None:
 
 
 def test_empty_vdev__is_small(vdev: Vdev, path: Path) -> None:
-    assert run(vdev, RowState(1, b"first")) == Outcome.STORED
+    assert run(vdev, RowUnstage(1)) == Outcome.STORED
     vdev._engine.checkpoint()
     used = sum(file.stat().st_blocks * 512 for file in path.rglob("*"))
     assert used < 8 << 20
@@ -256,9 +256,9 @@ def test_unexpected_error_in_a_flush__everybody_is_told(
 ) -> None:
     vdev = Vdev.open(RealDisk(), path, CLUSTER)
     monkeypatch.setattr(vdev._engine, "finish", unexpected)
-    assert run(vdev, RowState(1, b"")) == Outcome.FAULTED
+    assert run(vdev, RowUnstage(1)) == Outcome.FAULTED
     assert vdev.status == VdevStatus.FAULTED
-    assert run(vdev, RowState(1, b"")) == Outcome.FAULTED
+    assert run(vdev, RowUnstage(1)) == Outcome.FAULTED
     vdev.close()
     assert "the VDEV is FAULTED: [Errno 5] internal error" in caplog.text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from replicast.target.names.state import META
 from replicast.wire.name_messages import (
     DELETE_MARKER,
     IF_ABSENT,
@@ -98,7 +99,11 @@ def views(world: ControlPlane, row: int) -> list[dict[bytes, bytes]]:
     head = row.to_bytes(4, "big")
     replicas = world.table.name_replicas(row)
     return [
-        {k: v for k, v in world.nodes[r].store.values.items() if k.startswith(head)}
+        {
+            k: v
+            for k, v in world.nodes[r].store.values.items()
+            if k.startswith(head) and not k.startswith(head + META + b"D")  # each cuts its own log
+        }
         for r in replicas
     ]
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from replicast.flexhash.entries import NO_VDEV, Policy, TargetEntry, VdevEntry, VdevState
 from replicast.flexhash.table import Rows, Table
+from replicast.target.names.limits import NameLimits
 from replicast.target.names.store import RowsChange
 from replicast.units import MS
 
@@ -21,8 +22,8 @@ ROWS = 4
 class ControlPlane(Targets):
     """Keeps its rules whatever the network does; looks at everything every 20 ms."""
 
-    def __init__(self, seed: int, count: int, loss: float, copies: int) -> None:
-        super().__init__(seed, count, loss)
+    def __init__(self, seed: int, count: int, loss: float, copies: int, limits: NameLimits) -> None:
+        super().__init__(seed, count, loss, limits)
         self.policy = Policy(row_count=ROWS, group_size=max(copies, count), copies=copies)
         self.possible_lease: dict[int, int] = dict.fromkeys(self.nodes, 0)
         self.adopted: dict[int, int] = dict.fromkeys(self.nodes, 0)

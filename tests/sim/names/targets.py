@@ -57,8 +57,9 @@ class Node:
 class Targets(Network):
     """Targets 1 to `count` on one network; what they say to others goes to the two hooks."""
 
-    def __init__(self, seed: int, count: int, loss: float) -> None:
+    def __init__(self, seed: int, count: int, loss: float, limits: NameLimits) -> None:
         super().__init__(seed, loss)
+        self.limits = limits
         self.nodes = {v: Node(v) for v in range(1, count + 1)}
         self.opens = dict.fromkeys(self.nodes, 1)
         self.dirty = False  # something changed that the control plane has to look at
@@ -82,7 +83,7 @@ class Targets(Network):
         node.life += 1
         node.lease = Lease()
         node.service = NameService(
-            node_of(node.vdev), 77, node.lease, BUCKETS, node.counters, LIMITS
+            node_of(node.vdev), 77, node.lease, BUCKETS, node.counters, self.limits
         )
         node.service.set_clock(self.now_ns, WALL_NS + self.now_ns)
         node.service.add_vdev(node.vdev, node.store, self.now_ns)
@@ -91,13 +92,13 @@ class Targets(Network):
         if node.table is not None:
             node.service.adopt_table(node.table, self.now_ns)
 
-    def crash(self, vdev: int, down_ns: int | None = None) -> None:
+    def crash(self, vdev: int, down_ns: int | None = None, lose_index: bool = False) -> None:
         node = self.nodes[vdev]
         if node.service is None:
             return
         node.service = None
         node.store.sync(self.rng.randrange(3))  # reached the disk, nobody was told
-        node.store.crash()
+        node.store.crash(lose_index)
         if down_ns is not None:
             self.at(down_ns, lambda: self.start(vdev))
 

@@ -126,7 +126,7 @@ def test_the_only_replica_left_lost_what_was_committed__it_waits_for_another(
     waits = world.get(NAME) if wanted == "read" else world.put(NAME)
     world.run_for(4 * SECOND)
     assert waits.end_ns is None
-    assert store.span(0) == (5, 5), "what is behind the hole may be committed, and stays"
+    assert store.span(0, 0) == (5, 5), "what is behind the hole may be committed, and stays"
     world.start(1)
     world.done(waits)
     world.start(2)
@@ -141,7 +141,7 @@ def test_all_others_have_not_got_what_is_behind_a_hole__it_is_dropped(sim: Any) 
     world.settle()
     world.nodes[1].cut = True
     undone = world.put(NAME)
-    world.until(lambda: world.nodes[1].store.span(0) == (4, 4))  # prepared on the leader alone
+    world.until(lambda: world.nodes[1].store.span(0, 0) == (4, 4))  # prepared on the leader alone
     for vdev in (1, 2, 3):
         world.crash(vdev)
     world.nodes[1].store.rot(0, 2)

@@ -170,7 +170,7 @@ def test_a_leader_that_lost_the_end_of_its_log_unknowingly__takes_it_from_the_ot
     assert world.table.row_leader(0) == 1
     assert len(world.versions(NAME)) == 10
     finish(sim, world)
-    assert world.nodes[1].store.span(0)[0] == world.nodes[2].store.span(0)[0]
+    assert world.nodes[1].store.span(0, 0)[0] == world.nodes[2].store.span(0, 0)[0]
 
 
 def test_power_loss_of_all__and_the_leader_lost_its_end(sim: Any, world: Any) -> None:
@@ -251,7 +251,7 @@ def test_a_replica_that_restarts_with_a_hole__acknowledges_nothing_behind_it(
         world.crash(3, 5 * MS)
         made += [world.put(NAME) for _ in range(2)]
         world.done(*made)
-        gapless, highest = replica.store.span(0)
+        gapless, highest = replica.store.span(0, 0)
         assert gapless == highest
     finish(sim, world)
 

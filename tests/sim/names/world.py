@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from replicast.machine import Incoming
+from replicast.target.names.limits import NameLimits
 from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import Refused
 from replicast.wire.name_messages import (
@@ -19,20 +20,28 @@ from replicast.wire.name_messages import (
     NameVersionList,
     NameVersions,
     OperationTime,
+    VersionId,
 )
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
 from .checkers import Operation, converged
 from .control import ROWS, ControlPlane
-from .targets import WALL_NS
+from .targets import LIMITS, WALL_NS
 
 
 class World(ControlPlane):
     """Everything; `operations` is what the checkers judge."""
 
-    def __init__(self, seed: int, count: int = 4, loss: float = 0.0, copies: int = 3) -> None:
-        super().__init__(seed, count, loss, copies)
+    def __init__(
+        self,
+        seed: int,
+        count: int = 4,
+        loss: float = 0.0,
+        copies: int = 3,
+        limits: NameLimits = LIMITS,
+    ) -> None:
+        super().__init__(seed, count, loss, copies, limits)
         self.operations: list[Operation] = []
         self.waiting: dict[bytes, tuple[Operation, int]] = {}
         self.at(0, self._tick)
@@ -47,14 +56,16 @@ class World(ControlPlane):
         )  # fmt: skip
         return self.operate("put", name, message, condition)
 
-    def delete(self, name: str) -> Operation:
+    def delete(self, name: str, version: VersionId = NO_VERSION) -> Operation:
+        """Mark a name deleted, or remove one version of it."""
         condition = Condition(kind=ALWAYS, version=NO_VERSION, etag="")
         wall_ns = WALL_NS + self.now_ns
         message = NameDelete(
             key=key_of(name), time=OperationTime(first_sent_ns=wall_ns, begun_ns=wall_ns),
-            condition=condition, version=NO_VERSION,
+            condition=condition, version=version,
         )  # fmt: skip
-        return self.operate("delete", name, message, condition)
+        kind = "delete" if version == NO_VERSION else "remove"
+        return self.operate(kind, name, message, condition)
 
     def get(self, name: str) -> Operation:
         message = NameGet(key=key_of(name), version=NO_VERSION, want_body=True)
@@ -80,8 +91,9 @@ class World(ControlPlane):
         row = key_of(operation.name).row
         for vdev in self.table.name_replicas(row):
             store = self.nodes[vdev].store
-            entries = (store.entry(row, i) for i in range(1, store.span(row)[0] + 1))
-            held = any(operation.operation_id in entry[1] for entry in entries if entry)
+            entries = (store.entry(row, i) for i in store.held(row, 0, 1 << 30))
+            # One that cannot be read may be the one.
+            held = any(entry is None or operation.operation_id in entry[1] for entry in entries)
             assert held, f"{vdev} is in sync without {operation.kind} {operation.name}"
 
     def ask(self, vdev: int, operation: Operation) -> None:
@@ -133,7 +145,10 @@ class World(ControlPlane):
             return
         operation = known[0]
         if isinstance(message, Refused):
-            final = (Reason.CONDITION_FAILED, Reason.NO_SUCH_NAME, Reason.TOO_OLD)
+            if message.reason == Reason.TOO_OLD:  # an earlier attempt may have been carried out
+                del self.waiting[operation_id]
+                return
+            final = (Reason.CONDITION_FAILED, Reason.NO_SUCH_NAME)
             if message.reason not in final:
                 assert message.reason not in (Reason.BAD_REQUEST, Reason.NO_SUCH_BUCKET)
                 return

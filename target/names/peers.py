@@ -1,0 +1,150 @@
+"""Row messages of other targets, item by item, to whom they concern here.
+
+From a leader: the replica hears it and answers, and a leadership of ours that it outdates ends. From
+a replica: the leadership of its row hears it. Who speaks must own the VDEV that it speaks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any
+
+from replicast.flexhash.table import Table
+from replicast.machine import NodeId
+from replicast.target.names import base as bases
+from replicast.target.names.context import RowContext
+from replicast.target.names.give import Giver
+from replicast.target.names.heal import Healer
+from replicast.target.names.leader import Leadership
+from replicast.target.names.outbox import Outbox
+from replicast.target.names.replica import RowReplica
+from replicast.wire.row_messages import (
+    INSTALLING,
+    STALE,
+    AppendItem,
+    AskEntryItem,
+    FetchedItem,
+    FetchItem,
+    GiveEntryItem,
+    InstallItem,
+    QueryItem,
+    StatusItem,
+)
+
+Answer = StatusItem | FetchedItem | InstallItem
+
+
+class Peers:
+    """One per target; `end` gives a leadership up, `touched` hears of replicas that changed."""
+
+    def __init__(
+        self,
+        context: RowContext,
+        outbox: Outbox,
+        healer: Healer,
+        vdevs: Container[int],
+        leaders: Mapping[int, Leadership],
+        replica: Callable[[int, int], RowReplica],
+        end: Callable[[int], None],
+        touched: Callable[[RowReplica], None],
+    ) -> None:
+        self._context, self._outbox, self._healer = context, outbox, healer
+        self._vdevs, self._leaders, self._replica = vdevs, leaders, replica
+        self._end, self._touched = end, touched
+        self._giver = Giver(context.limits, healer)
+
+    def on_item(self, item: Any, sender: NodeId, now_ns: int) -> None:
+        """One item of a message that `sender` has sent."""
+        if isinstance(item, (AskEntryItem, GiveEntryItem)):
+            self._healer.on_item(item, sender)
+            return
+        table = self._context.table
+        if table is None or item.epoch > table.generation:
+            self._outbox.fetch_table(item.epoch)
+        if table is None or item.row >= table.policy.row_count:
+            return
+        speaker, hearer, from_leader = self._between(item)
+        if hearer not in self._vdevs:
+            return
+        if self._context.node_of(speaker) != sender:
+            self._context.counters.count("row_entries_refused", "sender")
+            return
+        if from_leader:
+            self._from_leader(item, self._replica(item.row, hearer), table)
+            return
+        lead = self._leaders.get(item.row)
+        if lead is None or lead.vdev_index != hearer:
+            return
+        if isinstance(item, StatusItem):
+            lead.on_status(item, now_ns)
+        elif isinstance(item, InstallItem):
+            lead.on_piece(item, now_ns)
+        else:
+            lead.on_fetched(item, now_ns)
+        self._touched(lead.replica)
+
+    def _between(self, item: Any) -> tuple[int, int, bool]:
+        """(VDEV that speaks, VDEV that hears, does the leader speak?)."""
+        if isinstance(item, InstallItem):
+            lead = self._leaders.get(item.row)
+            asked = lead is not None and (lead.epoch, lead.tenure) == (item.epoch, item.tenure)
+            return item.giver, item.taker, not asked
+        if isinstance(item, (AppendItem, QueryItem, FetchItem)):
+            return item.leader, item.replica, True
+        return item.replica, item.leader, False
+
+    def _from_leader(self, item: Any, replica: RowReplica, table: Table) -> None:
+        floor = table.leader_since(item.row)
+        answer: Answer | None
+        if isinstance(item, QueryItem):
+            answer = replica.on_query(item, floor)
+        elif isinstance(item, AppendItem):
+            answer = replica.on_append(item, floor)
+        elif isinstance(item, InstallItem):
+            answer = replica.on_install(item, floor)
+        else:
+            answer = self._fetched(item, replica)
+        lead = self._leaders.get(item.row)
+        leading = lead is not None and lead.replica is replica
+        if lead is not None and leading and replica.promised > (lead.epoch, lead.tenure):
+            self._end(item.row)
+        if isinstance(answer, StatusItem) and answer.outcome not in (0, INSTALLING):
+            why = "stale" if answer.outcome == STALE else "mismatch"
+            self._context.counters.count("row_entries_refused", why)
+        if answer is not None:
+            self._outbox.item(self._context.node_of(speaker_of(item)), answer)
+        self._touched(replica)
+
+    def _fetched(self, item: FetchItem, replica: RowReplica) -> FetchedItem | InstallItem | None:
+        if (item.epoch, item.tenure) != replica.promised or replica.takes_no_entries:
+            return None
+        base = replica.log.base
+        if item.install or item.after_index < base.index:
+            going_on = item.install and bases.from_wire(item.base) == base
+            return self._install(item, replica, item.after_index if going_on else 0)
+        answer = replica.fetched(item)
+        if answer is not None and not answer.entries:
+            self._healer.want_applied(replica, item.after_index + 1)
+        return answer
+
+    def _install(self, item: FetchItem, replica: RowReplica, after: int) -> InstallItem | None:
+        piece = self._giver.piece(replica, after)
+        if piece is None:
+            return None
+        return InstallItem(
+            row=item.row,
+            giver=item.replica,
+            taker=item.leader,
+            epoch=item.epoch,
+            tenure=item.tenure,
+            open_count=0,  # who asked knows that it did
+            base=bases.to_wire(replica.log.base),
+            after_index=after,
+            done=piece[1],
+            entries=piece[0],
+        )
+
+
+def speaker_of(item: Any) -> int:
+    """The leader's VDEV of what a leader sent."""
+    return int(item.giver if isinstance(item, InstallItem) else item.leader)

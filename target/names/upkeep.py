@@ -1,0 +1,102 @@
+"""What the logs of rows need without being asked: to be cut, and views made of what they have kept.
+
+A log is cut when enough of it is of no use any more (RowReplica.cut): each replica cuts its own, as
+far as results of operations are forgotten, which all in sync have long applied. The leader of a row
+waits while somebody catches up. A view is made a batch at a time, one row in each wake-up.
+
+NameService drives it: look() at each replica that something happened to, step() in each wake-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from replicast.buggify import buggified
+from replicast.target.names.context import RowContext
+from replicast.target.names.heal import Healer
+from replicast.target.names.leader import Leadership
+from replicast.target.names.replica import RowReplica
+from replicast.units import MS
+
+STUCK_POLL_NS = 20 * MS
+
+
+class Upkeep:
+    """One per target; `touched` hears of replicas whose view is there again."""
+
+    def __init__(
+        self,
+        context: RowContext,
+        healer: Healer,
+        leaders: Mapping[int, Leadership],
+        touched: Callable[[RowReplica], None],
+    ) -> None:
+        self._context, self._healer = context, healer
+        self._leaders, self._touched = leaders, touched
+        self._rebuilding: dict[tuple[int, int], RowReplica] = {}
+        self._stuck: dict[tuple[int, int], tuple[int, int]] = {}  # at which entry, since when
+        self._looked: dict[tuple[int, int], int] = {}  # at the log when so much was forgotten
+
+    def look(self, replica: RowReplica, now_ns: int) -> None:
+        """Something happened to a replica."""
+        key = replica.row, replica.vdev_index
+        if replica.installed:
+            replica.installed = False
+            self._context.counters.count("row_installs")
+        if replica.rebuilding:
+            self._rebuilding[key] = replica
+            return
+        limits = self._context.limits
+        least = buggified("names/log-short", limits.cut_entries_min, 4)
+        forgotten_index = replica.state.forgotten_index
+        if forgotten_index < self._looked.get(key, 0) + least:
+            return
+        lead = self._leaders.get(replica.row)
+        leads = lead is not None and lead.replica is replica
+        if lead is not None and leads and lead.replication.holds(forgotten_index, now_ns):
+            return
+        self._looked[key] = forgotten_index
+        if replica.cut(least, limits.cut_entries_max):
+            self._context.counters.count("row_cuts")
+
+    def forget(self, vdev_index: int) -> None:
+        """The VDEV is gone."""
+        for held in (self._rebuilding, self._stuck, self._looked):
+            for key in [key for key in held if key[1] == vdev_index]:
+                del held[key]
+
+    def deadline_ns(self, now_ns: int) -> int | None:
+        """When to step again."""
+        if len(self._rebuilding) > len(self._stuck):
+            return now_ns + MS  # there is room for others in between
+        return now_ns + STUCK_POLL_NS if self._rebuilding else None
+
+    def step(self, now_ns: int) -> None:
+        """Go on with one view."""
+        if not self._rebuilding:
+            return
+        key, replica = next(iter(self._rebuilding.items()))
+        del self._rebuilding[key]
+        batch = buggified("names/rebuild-one", self._context.limits.rebuild_batch, 1)
+        unreadable = replica.rebuild(batch) if replica.rebuilding else None
+        if unreadable is None:
+            self._stuck.pop(key, None)
+        else:
+            self._ask_for(unreadable, key, replica, now_ns)
+        if replica.rebuilding:
+            self._rebuilding[key] = replica  # behind the others
+        else:
+            self._touched(replica)
+
+    def _ask_for(self, index: int, key: tuple[int, int], replica: RowReplica, now_ns: int) -> None:
+        """Others have it, if they have not cut it from their logs: then they are further than this
+        one, and it gets all that they have kept."""
+        at, since_ns = self._stuck.get(key, (0, 0))
+        if at != index:
+            since_ns = now_ns
+        self._stuck[key] = index, since_ns
+        if now_ns - since_ns < self._context.limits.silence_ns:
+            self._healer.want(replica, index, None)
+            return
+        del self._stuck[key]
+        replica.give_up()
