@@ -94,7 +94,9 @@ POINTS = (
     ),
     Point("names/page-short", "a page of LIST ends after one name", "target/names/listing.py"),
     Point("names/scan-one", "LIST scans a row entry by entry", "target/names/listing.py"),
-    Point("names/window-small", "one entry is on its way to a replica", "target/names/leader.py"),
+    Point(
+        "names/window-small", "one entry is on its way to a replica", "target/names/replication.py"
+    ),
     Point("names/step-one", "a wake-up looks after one row", "target/names/service.py"),
     Point(
         "names/touch-one",
@@ -143,6 +145,9 @@ POINTS = (
         "one record is handed to the store at a time",
         "target/names/appends.py",
     ),
+    Point("names/log-short", "a log is cut after four entries", "target/names/upkeep.py"),
+    Point("names/rebuild-one", "a view is made entry by entry", "target/names/upkeep.py"),
+    Point("names/part-small", "a piece of an install is one entry", "target/names/give.py"),
     Point("chunks/bid-busy", "a target bids BUSY", "target/put.py"),
     Point("chunks/no-buffer", "there is no buffer for an accepted payload", "target/put.py"),
     Point("chunks/idle-early", "a payload that pauses for 50 ms is given up", "target/put.py"),

@@ -50,6 +50,7 @@ class Parameters:
     min_copies: int = 2
     algorithm: int = 1
     multicast_port: int = 0  # 0: derived from the cluster id
+    retry_window_seconds: int = 900  # how long rows remember what operations answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,6 +300,8 @@ def _parameters(values: Mapping[str, Any]) -> Parameters:
         if key not in known or type(value).__name__ != known[key]:
             raise ValueError(f"parameters.{key} = {value!r}")
     _choice(values["transport"], TRANSPORTS)
+    if values.get("retry_window_seconds", 1) < 1:
+        raise ValueError("parameters.retry_window_seconds: at least 1")
     return Parameters(**values)
 
 

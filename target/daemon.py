@@ -37,6 +37,7 @@ from replicast.runtime import SYSTEM, Runtime
 from replicast.target.config import TargetConfig, VdevPlace, load_target
 from replicast.target.handover import HandOver
 from replicast.target.membership import Doorkeeper, Membership, load_membership
+from replicast.target.names.limits import NameLimits
 from replicast.target.names.service import NameService
 from replicast.target.peers import PeerChannel
 from replicast.target.service import TargetService
@@ -44,7 +45,7 @@ from replicast.target.store.vdev import Vdev
 from replicast.target.vdevs import Vdevs
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.open import UdpCallbacks, UdpPlan, make_buffers, open_udp
-from replicast.units import GIB
+from replicast.units import GIB, SECOND
 from replicast.wire.status_messages import RaftStatus
 
 log = logging.getLogger("replicast.target")
@@ -207,6 +208,7 @@ class TargetDaemon:
             self._lease,
             self._client.buckets,
             self.counters,
+            NameLimits(retry_window_ns=m.formation.parameters.retry_window_seconds * SECOND),
         )
         self._service = TargetService(
             m.me.node_id,

@@ -70,6 +70,7 @@ class Shape:
     drift_ppm_max: int = 5_000
     drive_bytes: int = 2 * GIB
     mtu_bytes: int = 9000
+    retry_window_seconds: int = 900
 
 
 def draw_shape(rng: random.Random) -> Shape:
@@ -85,6 +86,7 @@ def draw_shape(rng: random.Random) -> Shape:
         negotiate_above_bytes=rng.choice([0, 8 * KIB, 64 * KIB]),
         drift_ppm_max=rng.choice([0, 100, 5_000, 9_000]),
         mtu_bytes=rng.choice([1500, 9000, 65536]),
+        retry_window_seconds=rng.choice([8, 8, 900]),  # short ones let logs be cut
     )
 
 
@@ -188,6 +190,7 @@ class SimCluster:
                 group_size=shape.group_size,
                 copies=shape.copies,
                 min_copies=shape.min_copies,
+                retry_window_seconds=shape.retry_window_seconds,
             ),
             voters=choose_voters(targets),
             members=tuple(targets + [unit.member for unit in self.clients]),

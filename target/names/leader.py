@@ -40,6 +40,7 @@ from replicast.wire.row_messages import (
     ACCEPTED,
     INSTALLING,
     STALE,
+    EntryList,
     FetchedItem,
     FetchItem,
     InstallItem,
@@ -183,6 +184,9 @@ class Leadership:
         """A part of the longer history."""
         if not self._fetches(item, item.replica):
             return
+        if self.replica.log.broken:
+            self._mend(item.entries, item.previous.index + len(item.entries), None, now_ns)
+            return
         if not item.entries or not self.replica.accept(from_wire(item.previous), item.entries):
             self._ask_again(now_ns)
             return
@@ -192,10 +196,26 @@ class Leadership:
         """A part of what a log has kept that begins behind the end of ours."""
         if not self._fetches(item, item.giver):
             return
-        if self.replica.take_piece(item):
+        base = bases.from_wire(item.base)
+        if base.index < self.replica.log.broken_base_index:
+            last = item.entries[-1].index if item.entries else 0
+            behind, base_or_none = (base.index, None) if item.done else (last, base)
+            self._mend(item.entries, behind, base_or_none, now_ns)
+        elif self.replica.take_piece(item):
             self._fetch_open = False  # what comes next is asked for when this is durable
         else:
             self._ask_again(now_ns)
+
+    def _mend(
+        self, entries: EntryList, reached_index: int, base: bases.Base | None, now_ns: int
+    ) -> None:
+        """A log that begins before ours: among its entries is the one that we cannot read."""
+        log = self.replica.log
+        mended = self.replica.mend(entries)
+        if mended or reached_index >= log.broken_base_index or not (entries or base is None):
+            self._ask_again(now_ns)
+        else:
+            self._send_fetch(reached_index, now_ns, base)
 
     def _fetches(self, item: FetchedItem | InstallItem, source: int) -> bool:
         mine = (item.epoch, item.tenure) == (self.epoch, self.tenure)
@@ -346,18 +366,23 @@ class Leadership:
 
     def _enter_fetching(self, now_ns: int) -> None:
         self.phase, self._phase_since_ns = Phase.FETCHING, now_ns
-        start = min(self.replica.committed_index, self.replica.log.last.index)
-        self._send_fetch(start, now_ns)
+        replica, under_way = self.replica, self.replica.installation
+        if under_way is not None:
+            self._send_fetch(under_way.cursor, now_ns, under_way.base)
+        elif replica.log.broken:
+            self._send_fetch(0, now_ns, bases.START)
+        else:
+            self._send_fetch(min(replica.committed_index, replica.log.last.index), now_ns)
 
-    def _send_fetch(self, after_index: int, now_ns: int) -> None:
+    def _send_fetch(self, after_index: int, now_ns: int, install: bases.Base | None = None) -> None:
+        """`install`: not what follows in the log, but that piece of an install with this base."""
         assert self._fetch is not None
         self._fetch_due_ns, self._fetch_open = now_ns + self._context.limits.silence_ns, True
-        under_way = self.replica.installation
         item = FetchItem(
             **self.replication.between(self._fetch),
-            after_index=after_index if under_way is None else under_way.cursor,
-            install=under_way is not None or self.replica.log.broken,
-            base=bases.to_wire(bases.START if under_way is None else under_way.base),
+            after_index=after_index,
+            install=install is not None,
+            base=bases.to_wire(install or bases.START),
         )
         self._outbox.item(self._fetch.node_id, item)
 
@@ -371,7 +396,7 @@ class Leadership:
         if under_way is None:
             self._fetch_on(self.replica.committed_index, now_ns)
         elif under_way.durable_index == under_way.cursor:
-            self._send_fetch(under_way.cursor, now_ns)
+            self._send_fetch(under_way.cursor, now_ns, under_way.base)
 
     def _lead(self, now_ns: int) -> None:
         """The history is chosen: complete what was prepared, then go on."""

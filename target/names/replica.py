@@ -16,6 +16,7 @@ is replaced stands in install.py.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -170,7 +171,7 @@ class RowReplica:
         base, installation = from_wire_base(item.base), self.installation
         if base.index < self.log.broken_base_index:
             # What is behind our base would be lost, and may be committed. Who begins before us has
-            # what we lack, one by one.
+            # what we lack.
             self.read_again()
             return False
         if installation is None or (installation.base != base and not installation.finishing):
@@ -417,6 +418,19 @@ class RowReplica:
         """Nobody has what the view needs: what has come since is needed, too."""
         self.log.give_up()
         self.committed_index = self._verified_index = 0
+
+    def mend(self, entries: EntryList) -> bool:
+        """Of a replica in sync, whose log is not as short as ours: take the one that the view needs,
+        if it is there. What is in our base is committed, so it is the same."""
+        after = [i for i in self._store.held(self.row, self._rebuilt_index, 1) if self.log.broken]
+        for wire in entries:
+            if [wire.index] == after:
+                with contextlib.suppress(WireError):
+                    entry = read_entry(wire.epoch, wire.index, wire.data)
+                    self.read_again()
+                    self.log.restore(entry)
+                    return True
+        return False
 
     def read_again(self) -> None:
         """What could not be read may be readable now."""

@@ -14,13 +14,14 @@ from replicast.sim.world import World
 from replicast.target.names.state import META
 from replicast.units import SECOND
 
-ONE = Copy(3, "t1/1", 7, b"s", (b"a", b"b"))
+ONE = Copy(3, "t1/1", 7, b"s", {1: b"a", 2: b"b"})
 TWO = replace(ONE, replica="t2/2")
 
 
 def test_equal_copies__do_not_differ() -> None:
     assert differences([ONE, TWO, replace(ONE, row=4, applied_index=9)]) == []
-    assert differences([ONE, replace(TWO, log=(None, b"b"))]) == []
+    assert differences([ONE, replace(TWO, log={1: None, 2: b"b"})]) == []
+    assert differences([ONE, replace(TWO, log={2: b"b"}, base_index=1)]) == []
 
 
 @pytest.mark.parametrize(
@@ -28,8 +29,8 @@ def test_equal_copies__do_not_differ() -> None:
     [
         (replace(TWO, applied_index=6), "applied_index"),
         (replace(TWO, state=b"other"), "state"),
-        (replace(TWO, log=(b"a", b"x")), "entry 2"),
-        (replace(TWO, log=(b"a",)), "length of the log"),
+        (replace(TWO, log={1: b"a", 2: b"x"}), "entry 2"),
+        (replace(TWO, log={1: b"a"}, lacks=(2,)), "t2/2 lacks entry 2"),
     ],
 )
 def test_copies_that_differ__are_named(other: Copy, what: str) -> None:
