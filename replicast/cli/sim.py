@@ -17,6 +17,7 @@ import click
 
 from replicast.cli.run import run_plain
 from replicast.errors import InvalidRequest
+from replicast.sim.cluster import COUNTED
 from replicast.sim.explain import explain as explain_trace
 from replicast.sim.fault_points import reached
 from replicast.sim.forks import forked
@@ -106,7 +107,7 @@ def sweep(
     """Run (file, seed) pairs; print what failed and how to replay it: the same `options`. Ctrl-C
     ends it early: what ran until then is summed up."""
     done = failed = 0
-    totals = [0.0] * 5
+    totals = [0.0] * 7
     taken: dict[str, int] = {}
     interrupted = False
     try:
@@ -124,11 +125,12 @@ def sweep(
         if not done:
             raise
         interrupted = True
-    seconds, operations, refused, faults, cpu_seconds = totals
+    seconds, operations, refused, faults, cpu_seconds, cuts, installs = totals
     click.echo(
         f"{done} runs{f' of {len(chosen)}' if interrupted else ''}, {failed} failed: "
         f"{seconds:.0f} virtual seconds, "
-        f"{operations:.0f} operations, {refused:.0f} without an answer, {faults:.0f} faults; "
+        f"{operations:.0f} operations, {refused:.0f} without an answer, {faults:.0f} faults, "
+        f"{cuts:.0f} logs cut, {installs:.0f} replicas installed; "
         f"{cpu_seconds:.0f} CPU seconds, {seconds / max(cpu_seconds, 0.001):.1f} times real time"
     )
     if taken and len(chosen) > 1:
@@ -138,7 +140,9 @@ def sweep(
 
 def _figures(result: Result) -> tuple[float, ...]:
     seconds = result.virtual_ns / 1e9
-    return seconds, result.operations, result.refused, result.faults, result.cpu_seconds
+    happened = [result.counted.get(name, 0) for name in COUNTED]
+    figures = seconds, result.operations, result.refused, result.faults, result.cpu_seconds
+    return *figures, *happened
 
 
 def _results(

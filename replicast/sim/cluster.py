@@ -48,6 +48,7 @@ from replicast.units import GIB, KIB, MIB, SECOND
 
 WALL_NS = 1_800_000_000 * SECOND
 DIRECTORY = Path("/member")
+COUNTED = ("row_cuts", "row_installs")
 CORES_NS = 2 * SECOND  # after its start a target has made what it serves with
 DRIFT_PPM_FAIR = 10_000  # of each clock: half of the lease margin between two
 
@@ -86,7 +87,7 @@ def draw_shape(rng: random.Random) -> Shape:
         negotiate_above_bytes=rng.choice([0, 8 * KIB, 64 * KIB]),
         drift_ppm_max=rng.choice([0, 100, 5_000, 9_000]),
         mtu_bytes=rng.choice([1500, 9000, 65536]),
-        retry_window_seconds=rng.choice([8, 8, 900]),  # short ones let logs be cut
+        retry_window_seconds=rng.choice([3, 8, 900]),  # short ones let logs be cut
     )
 
 
@@ -119,6 +120,7 @@ class SimCluster:
         self.wires = Wires(
             network, Exchange(world, network, self.watch), self.watch, shape.mtu_bytes
         )
+        self.counted = dict.fromkeys(COUNTED, 0)  # in all lives of all targets
         self._rng = world.fork_rng()
         self._cluster_keys = ClusterKeys(1, {1: self._rng.randbytes(32)})
         self.targets = [self._target(number) for number in range(1, shape.targets + 1)]
@@ -228,6 +230,7 @@ class SimCluster:
             unit.daemon = TargetDaemon(config, places, membership, runtime, open_vdev)  # type: ignore[arg-type]
             await unit.daemon.run()
 
+        self._count(unit)
         unit.daemon = None
         for disk in unit.disks:
             disk.process_death()  # the last one's locks end with it
@@ -348,3 +351,11 @@ class SimCluster:
         """Kill everything."""
         for unit in (*self.targets, *self.clients):
             unit.process.kill()
+            self._count(unit)
+
+    def _count(self, unit: Unit) -> None:
+        """A life of a target is over."""
+        if unit.daemon is not None:
+            for name in self.counted:
+                self.counted[name] += int(unit.daemon.counters.get(name))
+            unit.daemon = None

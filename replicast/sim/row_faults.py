@@ -126,6 +126,19 @@ def one_stuck(faults: Faults, most_ns: int) -> None:
     faults.cluster.world.after(lasts_ns, lambda: None if faults.stopped else drive.unstick())
 
 
+def away(faults: Faults, most_ns: int) -> None:
+    """The power of one follower of a busy row goes, and comes back when that row's log has been cut
+    behind it, mostly: one at a time, when the cluster has recovered from the last."""
+    _, _, followers = busy_row(faults)
+    if not followers or not healthy(faults.cluster):
+        return
+    unit = faults.rng.choice(followers)
+    faults.cluster.world.note("world", "away", target=unit.member.name)
+    faults.cluster.kill_target(unit)
+    lasts_ns = faults.rng.randrange(most_ns // 2, most_ns)
+    faults.cluster.world.after(lasts_ns, lambda: _revive(faults, unit))
+
+
 def _damaged_left(
     faults: Faults,
     most_ns: int,
@@ -178,6 +191,7 @@ def busy_row(faults: Faults) -> tuple[int, list[Unit], list[Unit]]:
 
 
 ROW_KINDS = {
+    "away": away,
     "one_left": one_left,
     "one_behind": one_behind,
     "one_stuck": one_stuck,

@@ -75,6 +75,7 @@ class Result:
     operations: int = 0
     refused: int = 0
     faults: int = 0
+    counted: dict[str, int] = field(default_factory=dict)  # metrics of all targets together
     points: dict[str, int] = field(default_factory=dict)  # fault points, how often each was taken
 
     def judge(self, checker: str, verdict: str, problems: list[str]) -> None:
@@ -175,6 +176,7 @@ class _Run:
         if self._points is not None:
             result.points = self._points.taken
         self._cluster.end()
+        result.counted = self._cluster.counted
         return result
 
     def _wait(

@@ -128,8 +128,9 @@ class Follower:
         """Both logs are known to be the same up to `index`: go on from there. What it
         acknowledged before may have been in an earlier life, and rolled back since.
         Returns the bytes freed."""
-        self.matched = self.compared = True
-        self.installing = False
+        if self.installing:
+            self.committed_index = min(self.committed_index, index)  # it may have known more before
+        self.matched, self.compared, self.installing = True, True, False
         self.query_due_ns = None
         if index > self.acknowledged_index:
             self.waiting_since_ns = now_ns

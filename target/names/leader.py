@@ -161,6 +161,7 @@ class Leadership:
         lost = follower.matched and (other_life or buggify("names/lose-track"))
         if item.outcome == INSTALLING and self.phase == Phase.LEADING:
             self.replication.release(follower, follower.land())
+            follower.committed_index = item.committed_index
             follower.install(item.acknowledged_index, now_ns)
         elif item.outcome != ACCEPTED or lost:
             self.replication.release(follower, follower.lost(now_ns + POLL_NS, now_ns))

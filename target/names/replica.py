@@ -418,6 +418,7 @@ class RowReplica:
         """Nobody has what the view needs: what has come since is needed, too."""
         self.log.give_up()
         self.committed_index = self._verified_index = 0
+        self._status_due = 0  # its leader may think that all is well
 
     def mend(self, entries: EntryList) -> bool:
         """Of a replica in sync, whose log is not as short as ours: take the one that the view needs,

@@ -35,6 +35,7 @@ class Upkeep:
         self._leaders, self._touched = leaders, touched
         self._rebuilding: dict[tuple[int, int], RowReplica] = {}
         self._stuck: dict[tuple[int, int], tuple[int, int]] = {}  # at which entry, since when
+        self._given_up: dict[tuple[int, int], tuple[RowReplica, int]] = {}  # until when
         self._looked: dict[tuple[int, int], int] = {}  # at the log when so much was forgotten
 
     def look(self, replica: RowReplica, now_ns: int) -> None:
@@ -61,7 +62,7 @@ class Upkeep:
 
     def forget(self, vdev_index: int) -> None:
         """The VDEV is gone."""
-        for held in (self._rebuilding, self._stuck, self._looked):
+        for held in (self._rebuilding, self._stuck, self._given_up, self._looked):
             for key in [key for key in held if key[1] == vdev_index]:
                 del held[key]
 
@@ -69,10 +70,16 @@ class Upkeep:
         """When to step again."""
         if len(self._rebuilding) > len(self._stuck):
             return now_ns + MS  # there is room for others in between
-        return now_ns + STUCK_POLL_NS if self._rebuilding else None
+        waits = self._rebuilding or self._given_up
+        return now_ns + STUCK_POLL_NS if waits else None
 
     def step(self, now_ns: int) -> None:
-        """Go on with one view."""
+        """Go on with one view; and try again where none could be made, and nobody has helped."""
+        for key, (replica, due_ns) in list(self._given_up.items()):
+            if now_ns >= due_ns:
+                del self._given_up[key]
+                replica.read_again()
+                self.look(replica, now_ns)
         if not self._rebuilding:
             return
         key, replica = next(iter(self._rebuilding.items()))
@@ -100,3 +107,4 @@ class Upkeep:
             return
         del self._stuck[key]
         replica.give_up()
+        self._given_up[key] = replica, now_ns + self._context.limits.silence_ns
