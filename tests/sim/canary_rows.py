@@ -14,6 +14,7 @@ import pytest
 from . import canaries_buckets as buckets
 from . import canaries_chunks as chunks
 from . import canaries_control as control
+from . import canaries_installs as installs
 from . import canaries_names as names
 from . import canaries_review as review
 from . import canaries_scenarios as scenarios
@@ -87,6 +88,9 @@ ROWS = [
     Row(scenarios.promises_and_fences_forgotten, "linearizable", "moves", 1, None),
     Row(scenarios.stale_addition_counts, "replicas", "late", 1, None),
     Row(CANARIES["take_over_without_asking"], "replicas", "moves", 101, None),
+    Row(installs.install_forgets_results, "convergence", "away", 1, None),
+    Row(installs.install_skips_an_entry, "convergence", "away", 1, None),
+    Row(installs.added_before_it_is_whole, "replicas", "away", 1, None),
     Row(buckets.bucket_gone_is_final, "linearizable", "anew", 1, None),
     Row(buckets.bucket_gone_is_listed, "linearizable", "anew", 1, None),
     Row(buckets.bucket_unheard_of_is_gone, "linearizable", "anew", 1, None),
