@@ -30,6 +30,7 @@ from replicast.wire.schema import (
     U32,
     U64,
     Bytes16,
+    Flag,
     Hash,
     Kind,
     Message,
@@ -160,7 +161,7 @@ class FetchItem(Struct):
     epoch: U64
     tenure: U64
     after_index: U64
-    install: U8
+    install: Flag
     base: RowBase
 
 
@@ -230,7 +231,7 @@ class RowGiveEntry(Message):
 @struct
 class InstallItem(Struct):
     """A piece of what a log holds up to its base: the entries that versions refer to, those behind
-    `after_index`, in order; `done` is 1 when there are no more. `open_count` is the taker's life,
+    `after_index`, in order; `done` when there are no more. `open_count` is the taker's life,
     (epoch, tenure) the leader's, who gives or, taking over, takes."""
 
     row: U32
@@ -241,7 +242,7 @@ class InstallItem(Struct):
     open_count: U64
     base: RowBase
     after_index: U64
-    done: U8
+    done: Flag
     entries: EntryList
 
 

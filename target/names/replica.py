@@ -182,7 +182,7 @@ class RowReplica:
             self.log.records += installation.begin()
         if item.done:
             installation.keeps_rest = self.log.agrees(base.position)
-        records = installation.take(item.after_index, item.entries, bool(item.done))
+        records = installation.take(item.after_index, item.entries, item.done)
         self.log.records += records or ()
         return records is not None
 

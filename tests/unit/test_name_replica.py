@@ -105,6 +105,6 @@ def fetch(after_index: int) -> FetchItem:
         epoch=9,
         tenure=TENURE,
         after_index=after_index,
-        install=0,
+        install=False,
         base=bases.to_wire(bases.START),
     )
