@@ -90,7 +90,8 @@ def holed_left(faults: Faults, most_ns: int) -> None:
         (drive,) = left.drives
         applied = _applied(left, entries[0].row)
         newest = faults.rng.sample(entries[-NEWEST_ENTRIES:], len(entries[-NEWEST_ENTRIES:]))
-        for found in [*entries[applied : applied + 1], *newest]:
+        first = [found for found in entries if found.index == applied + 1]
+        for found in [*first, *newest]:
             path, end = PATH / LOG_NAME / segment_name(found.incarnation), found.offset + found.size
             if drive.disk.files()[path].count(FLUSH_MAGIC, end) >= FLUSHES_BEHIND:
                 return drive.disk.flip_bit(path, end - 1, faults.rng.randrange(8))

@@ -87,8 +87,8 @@ class Peers:
         """(VDEV that speaks, VDEV that hears, does the leader speak?)."""
         if isinstance(item, InstallItem):
             lead = self._leaders.get(item.row)
-            asked = lead is not None and lead.vdev_index == item.taker
-            asked = asked and (lead.epoch, lead.tenure) == (item.epoch, item.tenure)
+            tenure = item.taker, item.epoch, item.tenure
+            asked = lead and (lead.vdev_index, lead.epoch, lead.tenure) == tenure
             return item.giver, item.taker, not asked
         if isinstance(item, (AppendItem, QueryItem, FetchItem)):
             return item.leader, item.replica, True
