@@ -281,7 +281,8 @@ class _Run:
             self._world.tell()
 
         unit = self._cluster.clients[0]
-        self._wait(5, lambda: not unit.process.running, "the client program ends", told=False)
+        if not self._wait(5, lambda: not unit.process.running, "its program ends", told=False):
+            return
         self._cluster.run_client(unit, work)
         if self._wait(2 * PEACE_SECONDS, lambda: bool(done), "healthy, repaired and verified"):
             self._until(

@@ -89,7 +89,7 @@ ROWS = [
     Row(scenarios.stale_addition_counts, "replicas", "late", 1, None),
     Row(CANARIES["take_over_without_asking"], "replicas", "moves", 101, None),
     Row(installs.install_forgets_results, "convergence", "away", 1, None),
-    Row(installs.install_skips_an_entry, "convergence", "away", 1, None),
+    Row(installs.install_skips_an_entry, "durability", "away", 1, None),
     Row(installs.added_before_it_is_whole, "replicas", "away", 1, None),
     Row(buckets.bucket_gone_is_final, "linearizable", "anew", 1, None),
     Row(buckets.bucket_gone_is_listed, "linearizable", "anew", 1, None),
