@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from replicast.target.names.base import read_base
 from replicast.units import MS
 from replicast.wire.name_messages import IF_ABSENT, NO_VERSION, Condition
 
@@ -118,3 +119,107 @@ def test_cut_logs__cuts_and_installs_happen(sim: Any) -> None:
     worlds = [run_random(sim, seed) for seed in range(8)]
     assert sum(counted(world, "row_cuts") for world in worlds) >= 20
     assert sum(counted(world, "row_installs") for world in worlds) >= 3
+
+
+# -- stories; row 0 is that of "d" and "bb": replicas 1, 2, 3, led by 1 ----------------------
+
+
+@pytest.fixture
+def world(sim: Any) -> Any:
+    """Row 0 has eight versions that stay."""
+    made = sim.World(31, limits=SHORT)
+    made.done(*(made.put("bb", body=bytes([i]) * 900) for i in range(8)))
+    assert made.table.name_replicas(0) == (1, 2, 3) and made.table.row_leader(0) == 1
+    return made
+
+
+def base_of(world: Any, vdev: int) -> int:
+    return read_base(world.nodes[vdev].store.base(0)).index
+
+
+def litter_until(world: Any, wanted: Any) -> None:
+    """Versions come and go until something is so."""
+    for _ in range(200):
+        if wanted():
+            return
+        put = world.put("d")
+        world.done(put)
+        world.done(world.delete("d", put.version))
+        world.run_for(20 * MS)
+    raise AssertionError("never happened")
+
+
+def leave_until_cut(world: Any, vdev: int) -> None:
+    """It is gone until its row's log begins behind the end of its own."""
+    world.crash(vdev)
+    end = max(world.nodes[vdev].store.held(0, 0, 1 << 20))
+    litter_until(world, lambda: base_of(world, 1) > end)
+
+
+def test_away__is_installed_and_follows(sim: Any, world: Any) -> None:
+    leave_until_cut(world, 3)
+    world.start(3)
+    world.until(lambda: counted(world, "row_installs") == 1)
+    world.settle()
+    assert base_of(world, 3) >= base_of(world, 1) > 8
+    assert len(world.nodes[3].store.held(0, 0, 8)) == 8, "what stays"
+    sim.check(world, ["bb"])
+
+
+def test_install__the_leader_dies_in_the_middle(sim: Any, world: Any) -> None:
+    leave_until_cut(world, 3)
+    world.start(3)
+
+    def under_way() -> bool:
+        replica = world.nodes[3].service._replicas.get((0, 3))
+        found = replica is not None and replica.installation
+        return bool(found) and found.durable_index > 0 and not found.finishing
+
+    world.until(under_way)
+    world.crash(1, 100 * MS)
+    world.done(world.put("bb"))
+    world.settle()
+    assert counted(world, "row_installs") >= 1
+    sim.check(world, ["bb"])
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_install__who_is_installed_dies_in_the_middle(sim: Any, world: Any, times: int) -> None:
+    leave_until_cut(world, 3)
+    world.start(3)
+    for _ in range(times):
+        world.until(lambda: bool(world.nodes[3].store._staged.get(0)))
+        world.crash(3)
+        world.start(3)
+    world.settle()
+    assert counted(world, "row_installs") == 1
+    sim.check(world, ["bb"])
+
+
+def test_view_lost__an_entry_that_cannot_be_read_comes_from_another(sim: Any, world: Any) -> None:
+    litter_until(world, lambda: base_of(world, 1) > 8)
+    world.settle()
+    world.nodes[1].store.rot(0, 5)
+    world.crash(1, lose_index=True)
+    world.start(1)
+    world.settle()
+    assert world.nodes[1].store.entry(0, 5) is not None
+    assert counted(world, "row_installs") == 0
+    sim.check(world, ["bb"])
+
+
+def test_view_lost__nobody_has_the_entry_any_more__it_is_installed(sim: Any, world: Any) -> None:
+    litter_until(world, lambda: min(base_of(world, v) for v in (1, 2, 3)) > 8)
+    gone = world.versions("bb")[-1].version
+    world.crash(3)
+    world.done(world.delete("bb", gone))
+    before = base_of(world, 1)
+    litter_until(world, lambda: base_of(world, 1) > before and base_of(world, 2) > before)
+    assert 1 not in world.nodes[1].store.held(0, 0, 1)
+    world.nodes[3].store.rot(0, 1)
+    world.nodes[3].store.checkpoint()
+    world.nodes[3].store.crash(lose_index=True)
+    world.start(3)
+    world.settle()
+    assert counted(world, "row_installs") >= 1
+    assert gone not in [summary.version for summary in world.versions("bb")]
