@@ -13,7 +13,7 @@ from replicast.metrics import Counters
 from replicast.target.store.errors import VdevStatus
 from replicast.target.store.memory import MemoryVdev
 from replicast.target.store.overlay import MemoryCheckpoint
-from replicast.target.store.record import RowState
+from replicast.target.store.record import RowUnstage
 from replicast.target.store.shell import SLOW_COUNT, SLOW_NS
 from replicast.target.vdev_state import FAILING_NS, STATES, VdevStates
 from replicast.units import SECOND
@@ -97,10 +97,10 @@ def test_slow__after_a_row_of_slow_flushes_until_a_quick_one() -> None:
     )
     for number in range(SLOW_COUNT):
         assert not vdev.slow
-        vdev.submit([RowState(number, b"")], number, lambda _outcomes: None)
+        vdev.submit([RowUnstage(number)], number, lambda _outcomes: None)
         now_ns = vdev.run_all(now_ns)
     assert vdev.slow
     took_ns = SLOW_NS
-    vdev.submit([RowState(1, b"")], 1, lambda _outcomes: None)
+    vdev.submit([RowUnstage(1)], 1, lambda _outcomes: None)
     vdev.run_all(now_ns)
     assert not vdev.slow
