@@ -5,7 +5,7 @@
     joined         when a table is first seen, who joins a set by it has what any replica knows to
                    be committed: else that one might lead, and answer, with what it has
 
-Logs are read past the daemons, which notice nothing. A VDEV that is not open just then, or on
+What a log was cut of had been committed long before. Logs are read past the daemons, which notice nothing. A VDEV that is not open just then, or on
 damaged disks, is not judged.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from replicast.flexhash.table import Table
 from replicast.sim.checkers import OK, UNKNOWN
-from replicast.target.names.base import read_base
+from replicast.target.names.base import Base, read_base
 from replicast.target.names.service import NameService
 from replicast.target.names.store import RowStore
 
@@ -40,12 +40,12 @@ class Replicas:
         if names is None or lead is None:
             return None
         index, stores = lead.replica.committed_index, self._stores()
-        epoch = names._stores[lead.vdev_index].entry_epoch(row, index)
+        epoch = _epoch(names._stores[lead.vdev_index], row, index)
         for vdev in names.context.name_replicas(row):
             store = stores.get(vdev)
             if store is not None:
                 self._looked += 1
-                if store.entry_epoch(row, index) != epoch:
+                if index >= _base(store, row).index and _epoch(store, row, index) != epoch:
                     return (
                         f"{target} takes entry {index} of row {row} for committed,"
                         f" which VDEV {vdev} of its set has not got"
@@ -103,4 +103,14 @@ class Replicas:
 
 def _last(store: RowStore, row: int) -> int:
     """The end of a log: all is there that follows its base."""
-    return store.span(row, read_base(store.base(row)).index)[0]
+    return store.span(row, _base(store, row).index)[0]
+
+
+def _base(store: RowStore, row: int) -> Base:
+    return read_base(store.base(row))
+
+
+def _epoch(store: RowStore, row: int, index: int) -> int | None:
+    """Of an entry, or of the base, whose entry may be gone."""
+    at = _base(store, row).position
+    return at.epoch if index == at.index else store.entry_epoch(row, index)
