@@ -33,6 +33,10 @@ def _write(path: Path, size_bytes: int, seed: int) -> Path:
     return path
 
 
+def _sent_bytes(cluster) -> int:
+    return cluster.network.sent_bytes(cluster.gateway)
+
+
 def _measure(
     make_cluster, folder: Path, transport: str, size_bytes: int, family: str = "ipv4"
 ) -> None:
@@ -41,10 +45,10 @@ def _measure(
     warm_up = _write(folder / "warm-up", WARM_UP_BYTES, 1)
     file = _write(folder / "file", size_bytes, 2)
     cluster.run("put", "-q", warm_up, "wire/warm-up")
-    before, began = cluster.sent_bytes(), time.monotonic()
+    before, began = _sent_bytes(cluster), time.monotonic()
     resent_before = cluster.counter("payload_resent_bytes")
     cluster.run("put", "-q", file, "wire/file")
-    seconds, sent = time.monotonic() - began, cluster.sent_bytes() - before
+    seconds, sent = time.monotonic() - began, _sent_bytes(cluster) - before
     resent = (cluster.counter("payload_resent_bytes") - resent_before) * WIRE_BYTES[family]
     ratio = (sent - resent) / size_bytes
     print(

@@ -258,7 +258,7 @@ def run(make_cluster: Any, require: Any, choose: Callable[[dict[str, Any]], str]
     cluster = make_cluster("unicast")
     victim = choose(replicast_status(cluster))
     offsets = [ENDPOINTS.index(what) for what in ("control", "raft")]
-    filter = Filter(f"{cluster.gateway.removesuffix('gw')}{victim}", [7000 + o for o in offsets])
+    filter = Filter(cluster.network.namespaces[victim], [7000 + o for o in offsets])
     cluster.run("bucket", "create", "cut")
     inside(cluster.gateway, lambda: asyncio.run(scenario(cluster, victim, filter)))
     cluster.run("verify", "cut/")
