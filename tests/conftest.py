@@ -57,6 +57,14 @@ def _missing_netns() -> str | None:
     return None if made else "veth pairs cannot be made"
 
 
+def _missing_tap() -> str | None:
+    """A TAP interface, for a network in user space."""
+    name = f"rcp{os.getpid()}"
+    made = _runs("ip", "tuntap", "add", "name", name, "mode", "tap")
+    _runs("ip", "link", "del", name)
+    return None if made else "TAP interfaces cannot be made"
+
+
 def _missing_packet_filter() -> str | None:
     return None if _runs("nft", "list", "tables") else "no working `nft` command"
 
@@ -109,6 +117,7 @@ def _missing_loop_mount() -> str | None:
 
 PROBES: dict[str, Callable[[], str | None]] = {
     "netns": _missing_netns,
+    "tap": _missing_tap,
     "nft": _missing_packet_filter,
     "multicast": _missing_multicast,
     "native": _missing_native,

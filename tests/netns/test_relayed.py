@@ -1,0 +1,51 @@
+"""Frames come twice, in another order, late or slowly, and no file notices.
+
+By a relay process (relay.py) between the interfaces of all members: TCP is hit as well as UDP.
+Several clients put, read, list and remove files of many sizes, and compare every byte.
+"""
+
+from __future__ import annotations
+
+import pytest
+from checked_load import BUCKET, run_through
+
+from replicast.units import KIB, MIB
+
+pytestmark = pytest.mark.slow
+
+SHARE = 0.10
+DELAY_SECONDS = 0.02
+SLOW_SIZES = (0, 700, 9 * KIB, 16 * KIB + 1, 64 * KIB + 1, 300 * KIB, MIB + 1)
+
+
+@pytest.fixture(scope="module")
+def relayed(make_module_cluster):
+    cluster = make_module_cluster("multicast", relayed=True)
+    cluster.run("bucket", "create", BUCKET)
+    return cluster
+
+
+def test_duplicates_and_reordering(relayed):
+    members = [*relayed.targets, *relayed.gateways]
+    before = relayed.network.total("receives")
+    relayed.network.spoil(members, "receives", duplicate=SHARE, reorder=SHARE)
+    load = run_through(relayed, 3, "d/")
+    relayed.network.spoil(members, "receives")
+    counts = {k: v - before[k] for k, v in relayed.network.total("receives").items()}
+    print(f"{load.summary()}; frames: {counts}")
+    assert 0.08 < counts["duplicated"] / (counts["forwarded"] - counts["duplicated"]) < 0.12
+    assert 0.05 < counts["reordered"] / counts["forwarded"] < 0.12
+    assert counts["reordered"] > 500
+    relayed.run("repair", f"{BUCKET}/")
+    relayed.run("verify", f"{BUCKET}/")
+
+
+def test_slow_link_of_a_target(relayed):
+    for line in ("sends", "receives"):
+        relayed.network.spoil(["t1"], line, bytes_per_second=250_000, delay_seconds=DELAY_SECONDS)
+    load = run_through(relayed, 4, "t1/", sizes=SLOW_SIZES, operations=60)
+    for line in ("sends", "receives"):
+        relayed.network.spoil(["t1"], line)
+    print(load.summary())
+    relayed.run("repair", f"{BUCKET}/")
+    relayed.run("verify", f"{BUCKET}/")
