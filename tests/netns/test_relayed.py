@@ -40,12 +40,17 @@ def test_duplicates_and_reordering(relayed):
     relayed.run("verify", f"{BUCKET}/")
 
 
-def test_slow_link_of_a_target(relayed):
+@pytest.mark.parametrize(("member", "bytes_per_second"), [("t1", 250_000), ("gw1", 2_000_000)])
+def test_slow_link(relayed, member, bytes_per_second):
+    before = relayed.network.total("sends")["dropped"]
     for line in ("sends", "receives"):
-        relayed.network.spoil(["t1"], line, bytes_per_second=250_000, delay_seconds=DELAY_SECONDS)
-    load = run_through(relayed, 4, "t1/", sizes=SLOW_SIZES, operations=60)
+        relayed.network.spoil(
+            [member], line, bytes_per_second=bytes_per_second, delay_seconds=DELAY_SECONDS
+        )
+    load = run_through(relayed, 4, f"{member}/", sizes=SLOW_SIZES, operations=60)
     for line in ("sends", "receives"):
-        relayed.network.spoil(["t1"], line)
-    print(load.summary())
+        relayed.network.spoil([member], line)
+    dropped = relayed.network.total("sends")["dropped"] - before
+    print(f"{load.summary()}; {dropped} frames found the queue of the link full")
     relayed.run("repair", f"{BUCKET}/")
     relayed.run("verify", f"{BUCKET}/")
