@@ -31,6 +31,7 @@ BUCKET = "load"
 SIZES = (0, 1, 700, 9 * KIB, 16 * KIB, 16 * KIB + 1, 64 * KIB, 64 * KIB + 1, 300 * KIB, MIB)
 MULTI_CHUNK_SIZES = (MIB + 1, 3 * MIB + 77)
 KINDS, WEIGHTS = ("put", "get", "list", "remove"), (8, 10, 2, 2)
+SMALL_BYTES = 9 * KIB
 BLOCK_BYTES = 300_000  # of an upload: never where a chunk ends
 PROGRESS_SECONDS = 120.0
 POLL_SECONDS = 0.02
@@ -91,11 +92,13 @@ class CheckedLoad:
         sizes: Sequence[int] = SIZES + MULTI_CHUNK_SIZES,
         names_each: int = 10,
         think_seconds: float = 0.0,
+        pace_bytes_per_second: float = float("inf"),
         deadline_seconds: float = 120.0,
     ) -> None:
         self._sockets, self._seed = list(sockets), seed
         self._strict, self._sizes, self._names_each = strict, sizes, names_each
         self._think_seconds, self._deadline_seconds = think_seconds, deadline_seconds
+        self._pace, self._paced_since = pace_bytes_per_second, time.monotonic()
         self._prefix, self._number = prefix, seed * 1_000_000_000
         self.names: dict[str, Name] = {}
         self.done: Counter[str] = Counter()  # acknowledged, by kind
@@ -103,6 +106,8 @@ class CheckedLoad:
         self.failures: list[str] = []  # what must not be
         self.longest: dict[str, tuple[float, str]] = {}  # seconds, which; by kind
         self.longest_wait = 0.0  # of one worker from one answer to the next
+        self.longest_silence = 0.0  # of all of them together
+        self._answered = time.monotonic()
         self.bytes_put = self.bytes_read = 0
         self.stopping = False
         self._begun = [0.0] * len(self._sockets)  # of the read that each worker is at
@@ -130,9 +135,14 @@ class CheckedLoad:
             still, last = (still + 1 if self.done.total() == last else 0), self.done.total()
             time.sleep(POLL_SECONDS)
 
+    def begin(self) -> None:
+        """Nobody was there to answer until now."""
+        self._answered = self._paced_since = time.monotonic()
+        self.stopping = False
+
     async def during(self, *steps: Callable[[], Any], operations: int) -> None:
         """The load goes on before, between and after the steps, which run in threads."""
-        self.stopping = False
+        self.begin()
         running = asyncio.ensure_future(self.run())
         try:
             await self.progress(operations)
@@ -174,13 +184,21 @@ class CheckedLoad:
         answered = time.monotonic()
         while not self.stopping or first:
             kind = "put" if first else rng.choices(KINDS, WEIGHTS)[0]
-            size = first.pop() if first else rng.choice(self._sizes)
+            size = first.pop() if first else self._size(rng)
             name = rng.choice(others if kind == "get" else mine)
             if await self._one(worker, kind, name, size):
                 now = time.monotonic()
                 self.longest_wait = max(self.longest_wait, now - answered)
-                answered = now
+                self.longest_silence = max(self.longest_silence, now - self._answered)
+                self._answered = answered = now
             await asyncio.sleep(self._think_seconds)
+
+    def _size(self, rng: random.Random) -> int:
+        """Any; a small one when the load is ahead of its pace."""
+        due_bytes = self._pace * (time.monotonic() - self._paced_since)
+        return rng.choice(
+            [s for s in self._sizes if s <= SMALL_BYTES or self.bytes_put < due_bytes]
+        )
 
     async def _one(self, worker: int, kind: str, name: str, size: int) -> bool:
         began = time.monotonic()

@@ -8,9 +8,10 @@ In a RoutedNetwork the gateway is two routers away, and the link between these m
 
     gateway (10.89.1.2 or fd89:1::2) -- far == link_mtu == near -- bridge -- t1 ... t4
 
-Formed by the very functions of `replicast up`, started with `ip netns exec`. Commands run outside:
-the gateway's API socket is a path, and paths know no namespaces. Namespaces carry the pid of who
-made them in their names; they and the processes are gone after `stop` and `close`.
+Formed by the very functions of `replicast up`, started with `nsenter`, which leaves them their
+mounts. Commands run outside: the gateway's API socket is a path, and paths know no namespaces.
+Namespaces carry the pid of who made them in their names; they and the processes are gone after
+`stop` and `close`.
 """
 
 from __future__ import annotations
@@ -61,6 +62,17 @@ def ip(*arguments: str) -> str:
     done = subprocess.run(["ip", *arguments], capture_output=True, check=False, text=True)
     assert done.returncode == 0, (arguments, done.stderr)
     return done.stdout
+
+
+def tc(verb: str, namespace: str, device: str, *arguments: str) -> None:
+    """Change the queue in front of a device."""
+    done = subprocess.run(
+        ["tc", "-n", namespace, "qdisc", verb, "dev", device, *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, (arguments, done.stderr)
 
 
 def nft(namespace: str, script: str) -> None:
@@ -139,6 +151,19 @@ class Network(Namespaces):
             # What the interface counts is then what a wire would carry: one packet a datagram.
             self.segment(name, 1)
 
+    def slow(self, name: str, rate: str) -> None:
+        """What the member sends and is sent waits in a queue for its turn at this rate."""
+        for where in self._both_ends(name):
+            tc("add", *where, "root", "tbf", "rate", rate, "burst", "32k", "latency", "400ms")
+
+    def not_slow(self, name: str) -> None:
+        """As before."""
+        for where in self._both_ends(name):
+            tc("del", *where, "root")
+
+    def _both_ends(self, name: str) -> tuple[tuple[str, str], ...]:
+        return (self.namespaces[name], "eth0"), (self.namespaces["bridge"], name)
+
     def segment(self, name: str, segments: int) -> None:
         """How many datagrams may cross the member's interface in one piece."""
         ip("-n", self.namespaces[name], "link", "set", "eth0", "gso_max_segs", str(segments))
@@ -182,6 +207,36 @@ class RoutedNetwork(Network):
         """Of the link between the routers."""
         for name in ("near", "far"):
             ip("-n", self.namespaces[name], "link", "set", "link0", "mtu", str(mtu))
+
+
+class Cut:
+    """What a member sends (`mute`), or what it should hear (`deaf`), is lost on its way."""
+
+    def __init__(self, network: Network, member: str, kind: str) -> None:
+        bridge, own = (network.namespaces[name] for name in ("bridge", member))
+        self._namespace, self._device = (bridge, member) if kind == "mute" else (own, "eth0")
+
+    def make(self) -> None:
+        """From now on."""
+        nft(
+            self._namespace,
+            f"""table netdev cut {{
+                chain ingress {{
+                    type filter hook ingress device {self._device} priority 0;
+                    counter drop
+                }}
+            }}
+            """,
+        )
+
+    def heal(self) -> None:
+        """There must have been something to drop."""
+        assert sum(nft_packets(self._namespace, "netdev cut")) > 0
+        self.remove()
+
+    def remove(self) -> None:
+        """Whether it dropped anything or not."""
+        nft(self._namespace, "delete table netdev cut\n")
 
 
 class RelayedNetwork(Namespaces):
@@ -285,17 +340,22 @@ class Cluster:
         namespace = self.network.namespaces[name]
         with open(self.data / name / "log.jsonl", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                ["ip", "netns", "exec", namespace, *command], stdout=log, stderr=log, env=environ
+                ["nsenter", f"--net=/run/netns/{namespace}", *command],
+                stdout=log,
+                stderr=log,
+                env=environ,
             )
 
-    def run(self, *arguments: str | Path, stdin: Any = None) -> bytes:
+    def run(
+        self, *arguments: str | Path, stdin: Any = None, seconds: float = COMMAND_SECONDS
+    ) -> bytes:
         """The command line through gw1; its standard output."""
         command = [sys.executable, "-m", "replicast.cli", "--cluster", self.data / "gw1"]
         done = subprocess.run(
             [*map(str, command), *map(str, arguments)],
             stdin=stdin,
             capture_output=True,
-            timeout=COMMAND_SECONDS,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == 0, (arguments, done.stdout, done.stderr, self.words())

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 from checked_load import BUCKET, SIZES, WORKERS, CheckedLoad
-from namespaces import ip, nft, nft_packets
+from namespaces import Cut, ip
 
 from replicast.cli.restart import hindrances
 
@@ -34,30 +34,6 @@ def cluster(require, make_module_cluster):
 @pytest.fixture(scope="module")
 def seeds():
     return itertools.count(10)
-
-
-class Cut:
-    """What a member sends (`mute`), or what it should hear (`deaf`), is lost on its way."""
-
-    def __init__(self, cluster, member: str, kind: str) -> None:
-        bridge, own = (cluster.network.namespaces[name] for name in ("bridge", member))
-        self._namespace, self._device = (bridge, member) if kind == "mute" else (own, "eth0")
-
-    def make(self) -> None:
-        nft(
-            self._namespace,
-            f"""table netdev cut {{
-                chain ingress {{
-                    type filter hook ingress device {self._device} priority 0;
-                    counter drop
-                }}
-            }}
-            """,
-        )
-
-    def heal(self) -> None:
-        assert sum(nft_packets(self._namespace, "netdev cut")) > 0
-        nft(self._namespace, "delete table netdev cut\n")
 
 
 def wait(cluster, wanted: Callable) -> None:
@@ -87,7 +63,7 @@ def test_one_way_cut_of_the_raft_leader(cluster, seeds, kind):
     seed = next(seeds)
     report = asyncio.run(cluster.wait_status(lambda report: report["raft"]["leader"]))
     member = report["raft"]["leader"]
-    cut = Cut(cluster, member, kind)
+    cut = Cut(cluster.network, member, kind)
     load = CheckedLoad([cluster.socket()] * WORKERS, seed, prefix=f"{seed}/", sizes=SIZES)
     steps = [
         cut.make,
