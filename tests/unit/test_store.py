@@ -24,7 +24,7 @@ from replicast.target.store.errors import (
     VdevStatus,
     WrongCluster,
 )
-from replicast.target.store.format import format_vdev, read_header
+from replicast.target.store.format import VERSION, format_vdev, read_header
 from replicast.target.store.memory import PATH, MemoryVdev
 from replicast.target.store.overlay import Changes, CheckpointFull, MemoryCheckpoint
 from replicast.target.store.record import ChunkDrop, Hold, RowEntry, RowUnstage
@@ -458,18 +458,19 @@ def test_open_count__rises_and_survives_one_bad_slot(bench: Bench) -> None:
     assert bench.vdev.open_count == 4  # not greater than the known one: the cluster sees it
 
 
-def test_open__newer_format_is_refused_by_name(bench: Bench) -> None:
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+def test_open__another_format_is_refused_by_name(bench: Bench, version: int) -> None:
     bench.vdev.close()
     import struct
 
     from xxhash import xxh3_64_intdigest
 
     slot = bytearray(bench.disk.open(PATH / "vdev").read(0, BLOCK_BYTES))
-    slot[8:10] = (2).to_bytes(2, "little")
+    slot[8:10] = version.to_bytes(2, "little")
     size = struct.calcsize("<8sHHI16s16sQQQ")
     slot[size : size + 8] = xxh3_64_intdigest(bytes(slot[:size])).to_bytes(8, "little")
     bench.disk.open(PATH / "vdev").write(0, [bytes(slot)])
-    with pytest.raises(BadVersion, match="format 2"):
+    with pytest.raises(BadVersion, match=f"format {version}"):
         bench.open()
 
 
