@@ -84,7 +84,8 @@ class ChunkSettings(Settings):
         maximum=60_000,
     )
     straggler_ms: int = option(
-        "A winner that has not stored by then (plus what it promised) is replaced.",
+        "A winner that has not stored by then (plus what it promised) is replaced, unless "
+        "its bytes go on arriving.",
         default=3000,
         minimum=10,
         maximum=60_000,

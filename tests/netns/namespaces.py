@@ -215,12 +215,13 @@ class Cut:
     def __init__(self, network: Network, member: str, kind: str) -> None:
         bridge, own = (network.namespaces[name] for name in ("bridge", member))
         self._namespace, self._device = (bridge, member) if kind == "mute" else (own, "eth0")
+        self._table = f"netdev cut_{member}"  # several members share the bridge's namespace
 
     def make(self) -> None:
         """From now on."""
         nft(
             self._namespace,
-            f"""table netdev cut {{
+            f"""table {self._table} {{
                 chain ingress {{
                     type filter hook ingress device {self._device} priority 0;
                     counter drop
@@ -231,12 +232,12 @@ class Cut:
 
     def heal(self) -> None:
         """There must have been something to drop."""
-        assert sum(nft_packets(self._namespace, "netdev cut")) > 0
+        assert sum(nft_packets(self._namespace, self._table)) > 0
         self.remove()
 
     def remove(self) -> None:
         """Whether it dropped anything or not."""
-        nft(self._namespace, "delete table netdev cut\n")
+        nft(self._namespace, f"delete table {self._table}\n")
 
 
 class RelayedNetwork(Namespaces):
