@@ -227,7 +227,7 @@ class Soak:
 
     def _figures(self, before: dict[str, Sample], after: dict[str, Sample]) -> dict[str, Any]:
         processes = {}
-        for name in sorted(before):
+        for name in sorted(before.keys() & after.keys()):
             first, last, most = before[name], after[name], self.watch.most[name]
             grown = last.memory_bytes - first.memory_bytes
             processes[name] = {

@@ -78,6 +78,7 @@ class Member:
         vdev = self.cluster.data / self.name / "v1"
         shutil.move(vdev, self.disk.place / "v1")
         vdev.symlink_to(self.disk.place / "v1")
+        self.disk.sync()
 
 
 # Each makes a fault, waits, and heals it. `wait` returns early when the soak is over.
@@ -153,6 +154,7 @@ def disk_full(member: Member, rng: random.Random, wait: Wait) -> None:
         member.disk.fill()
     wait(rng.uniform(5, 20))
     member.disk.empty()
+    member.disk.sync()
 
 
 def disk_read_only(member: Member, rng: random.Random, wait: Wait) -> None:
@@ -186,6 +188,7 @@ def disk_gone(member: Member, rng: random.Random, wait: Wait) -> None:
     wait(rng.uniform(5, 20))
     member.end(signal.SIGKILL)
     (place / "elsewhere").rename(place / "v1")
+    member.disk.sync()
     member.start()
 
 

@@ -62,6 +62,14 @@ class LoopDisk:
     def empty(self) -> None:
         (self.place / "ballast").unlink()
 
+    def sync(self) -> None:
+        """What was moved or removed on it stays so, whatever fails next."""
+        folder = os.open(self.place, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
     def _device(self) -> str:
         return f"loop{os.minor(os.stat(self.place).st_dev)}"
 
