@@ -9,6 +9,7 @@ import pytest
 from replicast.flexhash.lease import LEASE_NS, LeaseGranter
 from replicast.flexhash.steward import Steward
 from replicast.machine import Incoming
+from replicast.target.names.base import Base
 from replicast.target.names.leader import Leadership
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.requests import Judge
@@ -66,8 +67,8 @@ def answers_kept_too_short(patch: pytest.MonkeyPatch) -> None:
     """C4: an answer is forgotten while its operation may still be repeated."""
     make = RowState.__init__
 
-    def forgetful(self: RowState, row: int, view: Any, retention_ns: int) -> None:
-        make(self, row, view, SHORT_MEMORY_NS)
+    def forgetful(self: RowState, row: int, view: Any, retention_ns: int, base: Base) -> None:
+        make(self, row, view, SHORT_MEMORY_NS, base)
 
     patch.setattr(RowState, "__init__", forgetful)
 
@@ -86,7 +87,8 @@ def reads_of_undecided(patch: pytest.MonkeyPatch) -> None:
         ordered = [(i, reading[0].entries[i].entry.operation) for i in indexes or ()]
         made = [pair for pair in ordered if pair[1].kind in (PUT, MARK_DELETED)]
         if made and wanted == NO_VERSION:
-            return RowVersion(index=made[-1][0], summary=summary_of(made[-1][1]))
+            index, operation = made[-1]
+            return RowVersion(index=index, restored_index=0, summary=summary_of(operation))
         return version(self, prefix, wanted)
 
     patch.setattr(Judge, "_get", note)
