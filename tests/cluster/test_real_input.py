@@ -142,7 +142,7 @@ def test_some_packages__in_out_and_again(cluster, tmp_path):
 def test_standard_library__in_out_and_again(cluster, tmp_path):
     count = copy_library(tmp_path / "tree")
     print(f"{count} files")
-    assert count > 1000
+    assert count > 500  # Debian packs the tests of the library apart
     in_out_again(cluster, tmp_path / "tree", tmp_path)
 
 
