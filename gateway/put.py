@@ -206,9 +206,8 @@ class PutChunk(Outbox):
         if now_ns >= self._resend_ns:
             self._interval_ns = min(RESEND_MAX_NS, self._interval_ns * 2)
             self._resend_ns = now_ns + self._interval_ns
-            self._send_put_propose(
-                silent, now_ns
-            )  # by unicast: perhaps the group is not heard there
+            # By unicast: perhaps the group is not heard there.
+            self._send_put_propose(silent, now_ns)
         self._decide(now_ns)
 
     # -- 2. BID -----------------------------------------------------------------------
