@@ -21,7 +21,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -29,9 +29,7 @@ from replicast.buggify import choosing
 from replicast.embed import Cluster
 from replicast.errors import Conflict, ReplicastError, Unavailable
 from replicast.flexhash.raft import clock
-from replicast.flexhash.table import Table
-from replicast.gateway.open import OpenedInitiator
-from replicast.gateway.walk import ChunkFinding, CopyFinding, NameFinding, Walk, WalkError
+from replicast.gateway.walk import Walk
 from replicast.sim.checkers import BAD, HISTORY_CHECKS, OK, OPERATOR, UNKNOWN
 from replicast.sim.cluster import Shape, SimCluster, draw_shape
 from replicast.sim.convergence import copies_of, differences
@@ -41,6 +39,7 @@ from replicast.sim.final_reads import FinalReads
 from replicast.sim.meter import Meter
 from replicast.sim.swallowed import heard
 from replicast.sim.test_file import Test
+from replicast.sim.walks import Walks
 from replicast.sim.workload_kinds import PROGRAMS
 from replicast.sim.workloads import BUCKET, Ledger, Seat, version_of
 from replicast.sim.world import Trace, World
@@ -320,47 +319,18 @@ class _Run:
         ledger.learned(f"{BUCKET}/{name}", version_of(info.version))
 
     async def _walks(self, client: Cluster) -> None:
-        opened = client._opened
-
-        def damaged(index: int) -> bool:
-            return self._cluster.damage.hit(opened.initiator.table.host_of(index))
-
+        initiator, objects = client._opened.initiator, client._opened.objects
+        walks = Walks(
+            lambda: Walk(initiator, objects),
+            lambda: initiator.table,
+            self._cluster.damage,
+            self._not_durable,
+        )
         for bucket in await client.list_buckets():
-            await self._repair_bucket(opened, bucket, damaged)
-            await self._verify_bucket(opened, bucket)
-
-    async def _repair_bucket(
-        self, opened: OpenedInitiator, bucket: str, damaged: Callable[[int], bool]
-    ) -> None:
-        async for found in Walk(opened.initiator, opened.objects).repair(bucket):
-            if isinstance(found, NameFinding):
-                self._check_bad(found.copies, ("corrupt",), damaged)
-            elif isinstance(found, ChunkFinding):
-                self._check_bad(found.copies, ("corrupt", "missing"), damaged)
-                self._check_counted(found, opened.initiator.table)
-            elif isinstance(found, WalkError) or found.action != "restored":
-                self._not_durable(f"repair: {found}")
-
-    async def _verify_bucket(self, opened: OpenedInitiator, bucket: str) -> None:
-        async for finding in Walk(opened.initiator, opened.objects).verify(bucket):
-            if isinstance(finding, ChunkFinding):
-                self._check_bad(finding.copies, ("corrupt", "missing"), lambda index: False)
-                if finding.hosts < finding.wanted:
-                    self._not_durable(
-                        f"after repair {finding.hosts} of {finding.wanted}: {finding}"
-                    )
-            elif isinstance(finding, WalkError) or not finding.whole:
-                self._not_durable(f"after repair: {finding}")
+            await walks.run(bucket)
 
     def _not_durable(self, what: str) -> None:
         self._world.fail(what, checker="durability")
-
-    def _check_counted(self, found: ChunkFinding, table: Table) -> None:
-        """Whoever put it counted copies on min_copies hosts; one of them may have been damaged."""
-        there = {table.host_of(copy.vdev_index) for copy in found.copies if copy.state != "missing"}
-        least = table.policy.min_copies - (self._cluster.damage.host is not None)
-        if len(there) < least:
-            self._not_durable(f"on {len(there)} hosts before repair, at least {least}: {found}")
 
     def _check_stored(self) -> None:
         """What no VDEV of a sound host may lack."""
@@ -374,14 +344,6 @@ class _Run:
 
         for what in self._cluster.watch.checkers.stored.missing(holds):
             self._not_durable(what)
-
-    def _check_bad(
-        self, copies: Sequence[CopyFinding], bad: tuple[str, ...], may: Callable[[int], bool]
-    ) -> None:
-        """Only VDEVs whose disks were damaged may hold what is bad."""
-        for copy in copies:
-            if copy.state in bad and not may(copy.vdev_index):
-                self._not_durable(f"nothing damaged it: {copy}")
 
 
 async def _make_bucket(client: Cluster) -> None:
