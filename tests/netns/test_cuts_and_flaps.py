@@ -58,11 +58,19 @@ def finish(cluster, load: CheckedLoad) -> None:
     cluster.run("verify", f"{BUCKET}/")
 
 
-@pytest.mark.parametrize("kind", ["deaf", "mute"])
-def test_one_way_cut_of_the_raft_leader(cluster, seeds, kind):
-    seed = next(seeds)
+def voter(cluster, role: str) -> str:
+    """The name of the Raft leader, or of a target that follows it."""
     report = asyncio.run(cluster.wait_status(lambda report: report["raft"]["leader"]))
-    member = report["raft"]["leader"]
+    leader = report["raft"]["leader"]
+    if role == "leader":
+        return leader
+    return next(name for name in report["raft"]["voters_heard"] if name != leader)
+
+
+@pytest.mark.parametrize("kind", ["deaf", "mute"])
+@pytest.mark.parametrize("role", ["leader", "follower"])
+def test_one_way_cut_of_a_voter(cluster, seeds, role, kind):
+    seed, member = next(seeds), voter(cluster, role)
     cut = Cut(cluster.network, member, kind)
     load = CheckedLoad([cluster.socket()] * WORKERS, seed, prefix=f"{seed}/", sizes=SIZES)
     steps = [
