@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from contents import Content
 from namespaces import Cluster
 
 from replicast.errors import NotFound, ReplicastError, Unavailable
@@ -37,17 +38,6 @@ PROGRESS_SECONDS = 120.0
 POLL_SECONDS = 0.02
 STALLED_LOOKS = 25
 WORKERS, OPERATIONS = 6, 150
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """The bytes of one put; `number` is never used twice in a load."""
-
-    number: int
-    size: int
-
-    def data(self) -> bytes:
-        return random.Random(self.number).randbytes(self.size)
 
 
 @dataclass(slots=True)

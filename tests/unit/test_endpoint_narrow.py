@@ -8,7 +8,7 @@ from replicast.auth.endpoint import DATAGRAM_BYTES_MIN, Datagram, Endpoint
 from replicast.auth.keyring import KeyRing
 from replicast.machine import Address, Incoming, Outgoing
 from replicast.metrics import Counters
-from replicast.wire.name_messages import NO_VERSION, NameResult, VersionSummary
+from tests.unit.test_endpoint import result
 
 KEYS = KeyRing(b"c" * 16, 1, {1: b"k" * 32})
 A, B, C = 1, 2, 3
@@ -22,20 +22,6 @@ def make(node_id: int) -> Endpoint:
     endpoint = Endpoint(node_id, node_id << 32, KEYS, rng, Counters(), WIDE)
     endpoint.set_addresses(PLACES)
     return endpoint
-
-
-def message(size: int) -> NameResult:
-    summary = VersionSummary(
-        version=NO_VERSION,
-        replaces=NO_VERSION,
-        kind=1,
-        logical_size=size,
-        etag="",
-        operation_id=OPERATION,
-        body_hash=b"h",
-        short_chunks=0,
-    )
-    return NameResult(summary=summary, copies=2, body=random.Random(size).randbytes(size))
 
 
 def run(a: Endpoint, b: Endpoint, lose: set[int], now_ns: int = 0) -> list[Incoming]:
@@ -62,18 +48,18 @@ def test_narrow__only_its_datagrams_are_short() -> None:
     a = make(A)
     a.set_narrow({PLACES[B]: NARROW})
     for node in (B, C):
-        a.send(Outgoing(message(5000), node, OPERATION, 5), 0)
+        a.send(Outgoing(result(5000), node, OPERATION, 5), 0)
     queued = a.take_datagrams()
     assert max(lengths(queued, B)) == NARROW and max(lengths(queued, C)) == WIDE
     a.set_narrow({})
-    a.send(Outgoing(message(5000), B, OPERATION, 5), 0)
+    a.send(Outgoing(result(5000), B, OPERATION, 5), 0)
     assert max(lengths(a.take_datagrams(), B)) == WIDE
 
 
 def test_narrow__never_below_what_a_receiver_takes() -> None:
     a, b = make(A), make(B)
     a.set_narrow({PLACES[B]: 300})
-    sent = message(3000)
+    sent = result(3000)
     a.send(Outgoing(sent, B, OPERATION, 5), 0)
     assert [each.message for each in run(a, b, set())] == [sent]
     a.send(Outgoing(sent, B, OPERATION, 5), 0)
@@ -83,7 +69,7 @@ def test_narrow__never_below_what_a_receiver_takes() -> None:
 def test_narrow__learned_between_a_message_and_its_repair() -> None:
     """Fragments that are asked for are cut as they were: the receiver keeps the others."""
     a, b = make(A), make(B)
-    first, second = message(1), message(9000)
+    first, second = result(1), result(9000)
     a.send(Outgoing(first, B, OPERATION, 5), 0)
     assert len(run(a, b, set())) == 1
     a.send(Outgoing(second, B, OPERATION, 5), 0)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from contents import Content
 
 from replicast.embed import Cluster as Client
 from replicast.errors import NotFound
@@ -25,17 +26,6 @@ from replicast.units import KIB, MIB
 BUCKET = "load"
 BUCKETS_MAX, BUCKET_SECONDS = 200, 0.2
 SIZES = (0, 1, 700, 9 * KIB, 16 * KIB, 40 * KIB, 64 * KIB, 300 * KIB, MIB, 2 * MIB + 77)
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """The bytes of one put; `number` is never used twice in a test."""
-
-    number: int
-    size: int
-
-    def data(self) -> bytes:
-        return random.Random(self.number).randbytes(self.size)
 
 
 @dataclass(slots=True)
