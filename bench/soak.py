@@ -264,7 +264,7 @@ def soaked(base: Path) -> Iterator[tuple[Cluster, list[Member]]]:
     try:
         addresses = form(data, TARGETS, VDEVS, Parameters(transport="multicast"), GATEWAYS)
         network = Network()
-        planned = Cluster(data, network)
+        planned = Cluster(data, network, addresses)
         for name in addresses:
             if name.startswith("t"):
                 (folder := base / "disks" / name).mkdir(parents=True)
