@@ -57,9 +57,9 @@ class Operator:
         self.table.generation = generation
 
     def run(self) -> None:
+        table: Any = self.table
         damage: Any = SimpleNamespace(host=str(ROTTED), hit=lambda host: host == str(ROTTED))
-        walks = Walks(lambda: self, lambda: self.table, damage, self.wrong.append)  # type: ignore[arg-type,return-value]
-        asyncio.run(walks.run(BUCKET))
+        asyncio.run(Walks(lambda: self, lambda: table, damage, self.wrong.append).run(BUCKET))
         assert not self.verifies and not self.repairs
 
 
