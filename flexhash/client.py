@@ -5,12 +5,14 @@
     table = await client.wait_table()          .table, .buckets, .settings_version
     await client.refetch(generation)           many callers, one fetch
     result = await client.command(BucketCreate(...))
+    client.adopt_voters(voters)                .voters; done by itself when a voter tells of later ones
     await client.join(entry, opens)            targets: register, wait, vouch, hold the lease
 
 A target's owner gets on_prepared(table) before one is acknowledged, give_up(table)
 before it is persisted (it must stop acting for rows that it loses) and on_table(table) when it
 is adopted; then the lease is renewed. A
-gateway gives neither files nor give_up. Callbacks are quick and do not raise. `rng` must be
+gateway gives neither files nor give_up. on_voters(voters) comes when other voters are asked
+from now on; the owner keeps them on disk. Callbacks are quick and do not raise. `rng` must be
 seeded by the operating system: it makes the client id that tells one start from the next.
 Gateways ask the voters themselves; a relay by targets is not built.
 """
@@ -18,31 +20,37 @@ Gateways ask the voters themselves; a relay by targets is not built.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
 
 from replicast.curve import ChannelClosed, CurveClient, CurveHub
 from replicast.errors import InvalidRequest, Unavailable
 from replicast.flexhash.commands import Code, EditKind
 from replicast.flexhash.entries import TargetEntry
 from replicast.flexhash.follow import Ask, Follower
-from replicast.flexhash.follow_events import AdoptSettings, AdoptTable, CommandDone, PreparedTable
-from replicast.flexhash.inputs import target_info
+from replicast.flexhash.follow_events import (
+    AdoptSettings,
+    AdoptTable,
+    CommandDone,
+    LaterVoters,
+    PreparedTable,
+)
+from replicast.flexhash.join import VdevOpen, join_commands
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
+from replicast.flexhash.voter_channels import VoterChannels
+from replicast.flexhash.voters import VoterSet, told
 from replicast.keys import KeyPair
-from replicast.machine import Address, Event, NodeId
+from replicast.machine import Event, NodeId
 from replicast.metrics import Counters
 from replicast.units import SECOND
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError
 from replicast.wire.frame import pack_frame, unpack_frame
 from replicast.wire.schema import Message
+from replicast.wire.voter_messages import VotersData, VotersGet
 from replicast.witness import Witness
 
 log = logging.getLogger(__name__)
@@ -54,32 +62,10 @@ COMMAND_SECONDS = 30.0  # as long as any operation may take: an election passes 
 JOIN_SECONDS = 60.0
 STOP_SECONDS = 0.5
 STORE_RETRY_SECONDS = 1.0
+VOTERS_SECONDS = 2.0
 TABLES_KEEP = 4
 BucketRecord = cm.BucketInfo
 TableCallback = Callable[[Table], None]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Voter:
-    """Where a voter's control service listens."""
-
-    node_id: NodeId
-    address: Address
-    public_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class VdevOpen:
-    """One opened VDEV: `opener` is the session of this start, `damaged` when its row logs lost records,
-    `counted` unless its disk took no writes."""
-
-    vdev_id: bytes
-    weight: int
-    open_count: int
-    opener: int
-    damaged: bool = False
-    counted: bool = True
 
 
 class TableClient:
@@ -90,7 +76,7 @@ class TableClient:
         hub: CurveHub,
         key_pair: KeyPair,
         node_id: NodeId,
-        voters: Sequence[Voter],
+        voters: VoterSet,
         *,
         clock_ns: Callable[[], int],
         wall_ns: Callable[[], int],
@@ -102,32 +88,34 @@ class TableClient:
         on_prepared: TableCallback | None = None,
         on_table: TableCallback | None = None,
         on_settings: Callable[[int], None] | None = None,
+        on_voters: Callable[[VoterSet], None] | None = None,
         witness: Witness | None = None,
     ) -> None:
         stored = files.load() if files is not None else []
         self.lease = lease
         self.core = Follower(
             node_id,
-            tuple(v.node_id for v in voters),
+            voters.node_ids,
             rng,
             counters,
             holder=lease,
             table=stored[-1] if stored else None,
+            voter_epoch=voters.epoch,
         )
+        self.voters = voters
         self.buckets: dict[tuple[str, str], BucketRecord] = {}
         self.settings: dict[str, str] = {}
         self._own_wall_ns, self._rng = wall_ns, rng
         self._clock_ns, self._counters = clock_ns, counters
         self._files = files
         self._give_up, self._on_prepared = give_up, on_prepared
-        self._on_table, self._on_settings = on_table, on_settings
+        self._on_table, self._on_settings, self._on_voters = on_table, on_settings, on_voters
         self._witness = witness
-        self._channels: list[CurveClient] = [
-            hub.client("control", v.address, v.public_key, key_pair) for v in voters
-        ]
+        self.channels = VoterChannels(hub, key_pair, voters, rng)
         self._recent = {t.generation: t for t in stored[-TABLES_KEEP:]}
         self._tasks: list[asyncio.Task[None]] = []
         self._adoption: asyncio.Task[None] | None = None
+        self._learning: asyncio.Task[None] | None = None
         self._commands: dict[int, asyncio.Future[tuple[Code | None, int]]] = {}
         self._changed = asyncio.Condition()
         self._watchers = 0  # of it
@@ -144,21 +132,19 @@ class TableClient:
                 self._on_table(self.core.table)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._tick())]
-        self._tasks += [loop.create_task(self._read(n)) for n in range(len(self._channels))]
+        self.channels.start(self._read)
 
     async def stop(self) -> None:
         """Give the lease back (the owner has handed over) and close."""
         self.core.take_asks()
         self.core.stop()
         for ask in self.core.take_asks():
-            with contextlib.suppress(TimeoutError, ChannelClosed, WireError):
-                await self._give_back(ask)
-        tasks = self._tasks + ([self._adoption] if self._adoption else [])
+            await self._give_back(ask)
+        tasks = [*self._tasks, *filter(None, (self._adoption, self._learning))]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for channel in self._channels:
-            channel.close()
+        await self.channels.close()
         for future in self._commands.values():
             if not future.done():
                 future.set_result((None, 0))
@@ -166,15 +152,13 @@ class TableClient:
     async def _give_back(self, ask: Ask) -> None:
         """Waits for the answer: what a closed socket still held would be lost. Who does not lead
         Raft (any more) names who does, if it knows."""
-        voter, voters = ask.voter, self.core.voters
+        voters = self.core.voters
+        voter = voters[ask.voter]
         for _ in voters:
-            frame = pack_frame(ask.message, self._rng.randbytes(16), ask.generation)
-            channel = self._channels[voter]
-            answer = await channel.request(frame, timeout_seconds=STOP_SECONDS)
-            told, _, _ = unpack_frame(answer)
-            if not isinstance(told, cm.Redirect) or told.leader not in voters:
+            answer = await self.channels.request(voter, ask.message, ask.generation, STOP_SECONDS)
+            if not isinstance(answer, cm.Redirect) or answer.leader not in voters:
                 return
-            voter = voters.index(told.leader)
+            voter = answer.leader
 
     # -- what is known ------------------------------------------------------------------------
 
@@ -269,21 +253,12 @@ class TableClient:
 
     async def status(self, timeout_seconds: float = 2.0) -> list[cm.StatusData | None]:
         """What each voter says of the control plane; None for one that does not answer."""
-        ask = self._ask_status
-        return list(
-            await asyncio.gather(*(ask(n, timeout_seconds) for n in range(len(self._channels))))
+        get = cm.StatusGet(detail=True)
+        ask = self.channels.request
+        answers = await asyncio.gather(
+            *(ask(n, get, self.core.generation, timeout_seconds) for n in self.core.voters)
         )
-
-    async def _ask_status(self, number: int, timeout_seconds: float) -> cm.StatusData | None:
-        operation_id = self._rng.randbytes(16)
-        frame = pack_frame(cm.StatusGet(detail=True), operation_id, self.core.generation)
-        try:
-            channel = self._channels[number]
-            reply = await channel.request(frame, timeout_seconds=timeout_seconds)
-            message, _, _ = unpack_frame(reply)
-        except (TimeoutError, ChannelClosed, WireError):
-            return None
-        return message if isinstance(message, cm.StatusData) else None
+        return [answer if isinstance(answer, cm.StatusData) else None for answer in answers]
 
     # -- targets --------------------------------------------------------------------------------------
 
@@ -295,21 +270,8 @@ class TableClient:
         No lease is asked for before: a VDEV that the cluster finds rolled back or damaged
         must not act by a table that still trusts it.
         """
-        commands: list[Message] = [cm.TargetJoin(target=target_info(entry, len(opens)))]
-        commands += [
-            cm.VdevJoin(
-                vdev_id=o.vdev_id,
-                target=entry.node_id,
-                weight=o.weight,
-                open_count=o.open_count,
-                opener=o.opener,
-                damaged=o.damaged,
-                uncounted=not o.counted,
-            )
-            for o in opens
-        ]
         covering = 0
-        for command in commands:
+        for command in join_commands(entry, opens):
             result = await self.command(command, timeout_seconds)
             if result.code != Code.OK:
                 raise Unavailable(f"the cluster refused {command.NAME}: {Code(result.code).name}")
@@ -405,27 +367,28 @@ class TableClient:
         age_seconds = (age_ns or 0) / SECOND if valid else -1
         self._counters.gauge("lease_age_seconds", value=age_seconds)
 
-    async def _read(self, number: int) -> None:
-        channel = self._channels[number]
+    async def _read(self, voter: NodeId, channel: CurveClient) -> None:
         while True:
             try:
                 frame: bytes | None = await channel.recv()
             except ChannelClosed:
                 return
             while frame is not None:
-                self._receive(number, frame)
+                self._receive(voter, frame)
                 frame = channel.recv_nowait()
             await self._turn()
             if self.core.deadline_ns() < self._due_ns:
                 self._woken.set()
 
-    def _receive(self, number: int, frame: bytes) -> None:
+    def _receive(self, voter: NodeId, frame: bytes) -> None:
         try:
             message, operation_id, _ = unpack_frame(frame)
         except WireError as error:
             self._counters.count("control_refused", error.reason)
             return
-        self.core.receive(number, message, operation_id, self._clock_ns())
+        if voter in self.core.voters:
+            number = self.core.voters.index(voter)
+            self.core.receive(number, message, operation_id, self._clock_ns())
 
     async def _turn(self) -> None:
         """Events first: what a renewal reports must have happened."""
@@ -443,7 +406,7 @@ class TableClient:
     def _send(self) -> None:
         for ask in self.core.take_asks():
             frame = pack_frame(ask.message, ask.operation_id, ask.generation)
-            self._channels[ask.voter].send(frame)
+            self.channels.send(self.core.voters[ask.voter], frame)
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, AdoptTable):
@@ -468,6 +431,29 @@ class TableClient:
             future = self._commands.pop(event.token, None)
             if future is not None and not future.done():
                 future.set_result((event.code, event.value))
+
+        elif isinstance(event, LaterVoters) and (self._learning is None or self._learning.done()):
+            voter = self.core.voters[event.voter]
+            self._learning = asyncio.get_running_loop().create_task(self._learn(voter))
+
+    async def _learn(self, voter: NodeId) -> None:
+        """Who votes; when that voter does not answer, its next notice asks again."""
+        get = VotersGet(have_epoch=self.core.voter_epoch)
+        answer = await self.channels.request(voter, get, self.core.generation, VOTERS_SECONDS)
+        if isinstance(answer, VotersData):
+            self.adopt_voters(told(answer))
+
+    def adopt_voters(self, voters: VoterSet) -> None:
+        """Ask these from now on, unless later ones are known."""
+        if voters.epoch <= self.voters.epoch:
+            return
+        log.info("voter epoch %d: %s", voters.epoch, [v.label for v in voters.voters])
+        self.voters = voters
+        self.core.voters_replaced(voters.epoch, voters.node_ids)
+        self.channels.change(voters)
+        if self._on_voters is not None:
+            self._on_voters(voters)
+        self._woken.set()
 
     def _witnessed(self, table: Table) -> None:
         if self._witness is not None:

@@ -16,6 +16,8 @@ of them agreed for the first time there is nothing to hold on to: each answer co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from replicast.units import SECOND
 
 ROUND_TRIP_NS_MAX = 2 * SECOND
@@ -53,6 +55,14 @@ class ClusterClock:
             median_ns = self._median_ns(since)
             if not self._near(median_ns):
                 self.offset_ns, self._step_ns = median_ns, None
+
+    def renumber(self, numbers: Sequence[int | None]) -> None:
+        """The voters are others now; `numbers` are those that they had before (None: none)."""
+        self._voter_count = len(numbers)
+        heard, self._heard = self._heard, {}
+        for number, before in enumerate(numbers):
+            if before is not None and before in heard:
+                self._heard[number] = heard[before]
 
     def _near(self, offset_ns: int) -> bool:
         return self.offset_ns is not None and abs(offset_ns - self.offset_ns) <= STEP_NS

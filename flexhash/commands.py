@@ -17,6 +17,7 @@ from enum import IntEnum
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.schema import Message
+from replicast.wire.voter_messages import ReplaceVoters
 
 ENVELOPE = struct.Struct("<BQQ")
 RESULT = struct.Struct("<BQ")
@@ -34,6 +35,8 @@ class Code(IntEnum):
     NO_SUCH = 5  # names something unknown
     CONFLICT = 6  # the state has moved on since the sender looked
     FULL = 7  # a bound of the state machine is reached; retry later
+    ENDED = 9  # behind the end of the voter epoch, so not applied: again, in the next one
+    NOT_UP = 10  # who is to vote holds no lease (answered by the service, never by the log)
     FORBIDDEN = 8  # this role may not do that (answered by the service, never by the log)
 
 
@@ -74,6 +77,7 @@ ADMIN_COMMANDS = (
     cm.TokenAdd,
     cm.TokenUse,
     cm.SettingSet,
+    ReplaceVoters,
 )
 ALLOWED: dict[Role, tuple[type[Message], ...]] = {
     Role.REVOKED: (),

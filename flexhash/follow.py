@@ -7,27 +7,26 @@ CURVE; the tests drive it over a simulated network.
 Adopting a table (DESIGN 6): prepared -> fetch, verify the digest, acknowledge; active ->
 event AdoptTable: the owner gives up the leaderships it loses, persists, switches, calls
 adopted(); then the lease is renewed at once, reporting the new generation. Settings go
-the same way with AdoptSettings and settings_adopted().
+the same way with AdoptSettings and settings_adopted(). A notice of a later voter epoch is the
+event LaterVoters: the owner finds out who votes now and calls voters_replaced().
 
 Invariants: `generation` never goes back; a renewal never reports a table or settings that
-the owner has not adopted; one command is under way at a time, and a later one makes an
-earlier one harmless (sequence numbers).
-Limits: one fetch of each kind under way, COMMANDS_MAX commands waiting.
+the owner has not adopted; nothing is believed of a voter whose epoch is over.
+Limits: one fetch of each kind under way, COMMANDS_MAX commands waiting (follow_commands.py).
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from replicast.buggify import buggified, buggify
 from replicast.flexhash.cluster_clock import ClusterClock
 from replicast.flexhash.commands import Code
 from replicast.flexhash.entries import TableError
-from replicast.flexhash.follow_events import AdoptTable, CommandDone, PreparedTable
+from replicast.flexhash.follow_commands import COMMAND_NS, CommandQueue
+from replicast.flexhash.follow_events import AdoptTable, LaterVoters, PreparedTable
 from replicast.flexhash.follow_settings import Fetch, SettingsFollower
 from replicast.flexhash.lease import LeaseHolder, LeaseReason
 from replicast.flexhash.server import AGE_UNKNOWN_NS
@@ -38,7 +37,6 @@ from replicast.machine import Event
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
-from replicast.wire.codec import WireError, encode
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
@@ -48,8 +46,6 @@ RENEW_NS = SECOND
 RENEW_EARLY_NS = 100 * MS  # while there is no lease
 FETCH_NS = 2 * SECOND
 SETTINGS_NS = SECOND
-COMMAND_NS = SECOND
-COMMANDS_MAX = 256
 ASKED_MAX = 256
 
 
@@ -61,16 +57,6 @@ class Ask:
     message: Message
     operation_id: bytes
     generation: int
-
-
-@dataclass(slots=True)
-class Pending:
-    """A command on its way; its sequence is given when its turn comes."""
-
-    token: int
-    kind: int
-    body: bytes
-    until_ns: int
 
 
 class Follower:
@@ -85,9 +71,10 @@ class Follower:
         *,
         holder: LeaseHolder | None = None,
         table: Table | None = None,
+        voter_epoch: int = 0,
     ) -> None:
         self.node_id = node_id
-        self.voters = voters
+        self.voters, self.voter_epoch = voters, voter_epoch
         self.holder = holder
         self.clock = ClusterClock(len(voters))
         self.table = table
@@ -110,11 +97,7 @@ class Follower:
         self._renew_ns: int | None = None
         self._looked_ns = 0  # when tick() was called last
         self._ack_ns: int | None = None
-        self._client = rng.getrandbits(64)
-        self._sequence = 0
-        self._queue: deque[Pending] = deque()
-        self._command: Fetch | None = None
-        self._token = 0
+        self.commands = CommandQueue(rng)
         if holder is not None and table is not None:
             holder.generation = table.generation
 
@@ -142,7 +125,7 @@ class Follower:
         settings = self.settings.behind or self.settings.wants_current
         if self._adopting or self._fetch.operation_id or settings:
             due_ns = min(due_ns, self._looked_ns + HURRY_NS)
-        if self._queue or self._command is not None or self._prepared > self._active:
+        if self.commands or self.commands.asked is not None or self._prepared > self._active:
             due_ns = min(due_ns, self._looked_ns + HURRY_NS)
         return due_ns
 
@@ -152,7 +135,7 @@ class Follower:
         return asks
 
     def take_events(self) -> list[Event]:
-        """AdoptTable, AdoptSettings, CommandDone."""
+        """AdoptTable, PreparedTable, AdoptSettings, CommandDone, LaterVoters."""
         events, self._events = self._events, []
         return events
 
@@ -198,6 +181,23 @@ class Follower:
         self.settings.adopted(version)
         self._renew_ns = None
 
+    def voters_replaced(self, epoch: int, voters: tuple[int, ...]) -> None:
+        """These vote from now on; what was known of those who stay is kept."""
+        before = {node_id: number for number, node_id in enumerate(self.voters)}
+        numbers = [before.get(node_id) for node_id in voters]
+        leader, source = self.voters[self._leader], self.voters[self._source]
+        self._watch_ns = [-WATCH_NS if n is None else self._watch_ns[n] for n in numbers]
+        self._proof_ns = [None if n is None else self._proof_ns[n] for n in numbers]
+        self.clock.renumber(numbers)
+        self.voters, self.voter_epoch = voters, epoch
+        self._leader = voters.index(leader) if leader in voters else 0
+        self._source = voters.index(source) if source in voters else 0
+        self._fetch = Fetch()
+        self.settings.ask_anew()
+        if self.commands.asked is not None:
+            self.commands.asked.since_ns -= COMMAND_NS  # of one who may be gone: again at once
+        self._renew_ns = self._ack_ns = None
+
     def hurry(self, now_ns: int) -> None:
         """Something newer is known to exist: ask all voters now (at most every HURRY_NS)."""
         for voter in range(len(self.voters)):
@@ -216,14 +216,7 @@ class Follower:
     def submit(self, command: Message, until_ns: int) -> int | None:
         """Run a command on the leader; the token of its CommandDone, None when too many wait.
         Raises WireError, now and not at its turn, for one that cannot be encoded or is too big."""
-        body = encode(command)
-        if len(body) > cm.COMMAND_BYTES_MAX:
-            raise WireError("range")
-        if len(self._queue) >= COMMANDS_MAX:
-            return None
-        self._token += 1
-        self._queue.append(Pending(self._token, command.TYPE, body, until_ns))
-        return self._token
+        return self.commands.submit(command, until_ns)
 
     def stop(self) -> None:
         """Give the lease back, after the hand-over."""
@@ -240,6 +233,10 @@ class Follower:
     def _on_notice(
         self, voter: int, m: cm.Notice, _id: bytes, sent_ns: int | None, now_ns: int
     ) -> None:
+        if m.voter_epoch > self.voter_epoch:
+            self._events.append(LaterVoters(m.voter_epoch, voter))
+        elif m.voter_epoch < self.voter_epoch:
+            return  # it has not heard of the end of its epoch yet
         if sent_ns is not None and m.age_ns < AGE_UNKNOWN_NS:
             proof_ns = sent_ns - m.age_ns
             known = self._proof_ns[voter]
@@ -398,9 +395,8 @@ class Follower:
         self._turn(voter, m.leader)
         # Asked again at the next tick, or after a pause when nobody leads yet.
         pause_ns = 0 if m.leader in self.voters else HURRY_NS
-        command = self._command
-        if command is not None and operation_id == command.operation_id:
-            command.since_ns = now_ns - COMMAND_NS + pause_ns
+        if self.commands.answered(operation_id):
+            self.commands.again(pause_ns, now_ns)
         elif operation_id == self.settings.current.operation_id:
             self._ask_again(pause_ns, now_ns)
 
@@ -420,36 +416,28 @@ class Follower:
     # -- commands -----------------------------------------------------------------------------------------------
 
     def _run_commands(self, now_ns: int) -> None:
-        while self._queue and now_ns >= self._queue[0].until_ns:
-            self._finish(None, 0)
-        if not self._queue:
+        self._events += self.commands.expire(now_ns)
+        asked = self.commands.due(now_ns)
+        if asked is None:
             return
-        if self._command is None:
-            self._sequence += 1
-            self._command = Fetch(b"", now_ns - COMMAND_NS)
-        if now_ns - self._command.since_ns < COMMAND_NS:
-            return
-        if self._command.operation_id in self._sent_ns:  # silence: perhaps another leads now
-            self._sent_ns.pop(self._command.operation_id)
-            if self._leader == self._command.voter:  # and nobody has told us who
+        if asked.operation_id in self._sent_ns:  # silence: perhaps another leads now
+            self._sent_ns.pop(asked.operation_id)
+            if self._leader == asked.voter:  # and nobody has told us who
                 self._leader = (self._leader + 1) % len(self.voters)
-        first = self._queue[0]
-        submit = cm.CommandSubmit(
-            client=self._client, sequence=self._sequence, kind=first.kind, body=first.body
-        )
+        submit = self.commands.message()
         if buggify("control/command-twice"):
             self._ask(self._leader, submit, None)
-        self._command.operation_id = self._ask(self._leader, submit, now_ns)
-        self._command.since_ns, self._command.voter = now_ns, self._leader
+        asked.operation_id = self._ask(self._leader, submit, now_ns)
+        asked.since_ns, asked.voter = now_ns, self._leader
 
     def _on_command_result(
         self, voter: int, m: cm.CommandResult, operation_id: bytes, _sent: int | None,
         now_ns: int,
     ) -> None:  # fmt: skip
-        if self._command is not None and operation_id == self._command.operation_id:
+        if self.commands.answered(operation_id):
             self._leader = voter
             code = Code(m.code) if m.code in list(Code) else Code.BAD_COMMAND
-            self._finish(code, m.value)
+            self._events.append(self.commands.finish(code, m.value))
             self._run_commands(now_ns)
 
     def _on_control_refused(
@@ -460,16 +448,11 @@ class Follower:
             self._fetch.since_ns = now_ns - FETCH_NS + HURRY_NS
         elif operation_id == self.settings.current.operation_id:
             self._ask_again(HURRY_NS, now_ns)
-        elif self._command is not None and operation_id == self._command.operation_id:
+        elif self.commands.answered(operation_id):
             if m.reason == Reason.BAD_REQUEST:
-                self._finish(Code.BAD_COMMAND, 0)
+                self._events.append(self.commands.finish(Code.BAD_COMMAND, 0))
             else:
-                self._command.since_ns = now_ns - COMMAND_NS + HURRY_NS
-
-    def _finish(self, code: Code | None, value: int) -> None:
-        """The first command is done; given up without being sent counts as unknown too."""
-        self._events.append(CommandDone(self._queue.popleft().token, code, value))
-        self._command = None
+                self.commands.again(HURRY_NS, now_ns)
 
     # -- sending ----------------------------------------------------------------------------------------------------
 

@@ -41,3 +41,11 @@ class CommandDone(Event):
     token: int
     code: Code | None
     value: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaterVoters(Event):
+    """Voter number `voter` knows of a later voter epoch: ask it who votes."""
+
+    epoch: int
+    voter: int

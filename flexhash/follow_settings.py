@@ -62,6 +62,10 @@ class SettingsFollower:
         """What to send."""
         return cm.SettingsGet(have_version=self.version, current=current)
 
+    def ask_anew(self) -> None:
+        """Who was asked may be gone."""
+        self.anyone, self.current = Fetch(), Fetch()
+
     def answered(self, m: cm.SettingsData, operation_id: bytes) -> AdoptSettings | None:
         """An answer; the settings to switch to when it has newer ones."""
         if operation_id == self.anyone.operation_id:

@@ -6,10 +6,12 @@
       | -- SETTINGS_GET current --------> |   leader: SETTINGS_DATA once proved, else REDIRECT
       | -- LEASE_RENEW, PREPARE_ACK ----> |   leader: LEASE_GRANT / LEASE_REFUSED, else REDIRECT
       | -- COMMAND_SUBMIT --------------> |   leader: COMMAND_RESULT once applied, else REDIRECT
+      | -- VOTERS_GET, START_GET -------> |   VOTERS_DATA, START_DATA, after a voter was replaced
 
 flexhash/service.py drives it over CURVE and Raft, the tests over a simulated network.
 A sender's node id and role come from its key; what they allow is in commands.ALLOWED.
-Invariant: a CommandResult leaves only after its command was applied here.
+Invariant: a CommandResult leaves only after its command was applied here; one that came behind
+the end of the voter epoch was not, and is refused: its sender asks again.
 Limits: COMMANDS_MAX and READS_MAX under way, WATCHERS_MAX watchers; beyond that BUSY or the
 oldest goes.
 """
@@ -25,6 +27,7 @@ from replicast.buggify import buggify
 from replicast.flexhash.commands import ALLOWED, Code, EditKind, Role, decode_result, encode_command
 from replicast.flexhash.state import STOPPING, ControlState
 from replicast.flexhash.steward import Steward
+from replicast.flexhash.succession import Succession
 from replicast.flexhash.tables import TableBook
 from replicast.frozen import frozen
 from replicast.metrics import Counters
@@ -34,6 +37,7 @@ from replicast.wire.codec import WireError, decode
 from replicast.wire.frame import NO_OPERATION
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
+from replicast.wire.voter_messages import ReplaceVoters, StartGet, VotersGet
 
 COMMANDS_MAX = 1000
 READS_MAX = 1000
@@ -115,6 +119,7 @@ class ControlServer:
         self._waiting: dict[int, tuple[Sender, bytes, int]] = {}
         self._reads: list[Read] = []
         self._token = 1 << 32  # apart from the steward's
+        self.succession = Succession(state)
 
     # -- driving ----------------------------------------------------------------------
 
@@ -153,7 +158,21 @@ class ControlServer:
             self._refuse(sender, operation_id, Reason.BUSY, "outcome unknown")
             return
         code, value = decode_result(result)
-        self._reply(sender, operation_id, cm.CommandResult(code=code, value=value))
+        if code == Code.ENDED:
+            self._refuse(sender, operation_id, Reason.NOT_READY, "the voter epoch has ended")
+        else:
+            self._reply(sender, operation_id, cm.CommandResult(code=code, value=value))
+
+    def regroup(self, start: bytes) -> None:
+        """The voter goes over to the next epoch, which begins with `start`: what waits is void."""
+        for sender, operation_id, _ in self._waiting.values():
+            self._refuse(sender, operation_id, Reason.NOT_READY, "the voters change")
+        for read in self._reads:
+            self._redirect(read.sender, read.operation_id)
+        self._waiting, self._reads, self._commands = {}, [], []
+        self.succession.began(start)
+        self.standing = Standing()
+        self.steward.tick(0, 0, None)
 
     def receive(
         self, sender: Sender, message: Message, operation_id: bytes, now_ns: int, wall_ns: int
@@ -204,6 +223,7 @@ class ControlServer:
             floor=granter.floor(now_ns) if leads else 0,
             settings_floor=granter.settings_floor(now_ns) if leads else 0,
             wall_ns=wall_ns,
+            voter_epoch=state.epoch,
         )
 
     def _age_ns(self, now_ns: int) -> int:
@@ -278,6 +298,7 @@ class ControlServer:
             segment_id=state.segment_id,
             node_id=self.node_id,
             leader=self.node_id if self.steward.started else standing.leader,
+            voter_epoch=state.epoch,
             term=standing.term,
             has_quorum=standing.has_quorum,
             age_ns=self._age_ns(now_ns),
@@ -308,6 +329,16 @@ class ControlServer:
             self._refuse(sender, operation_id, Reason.UNAUTHORIZED, "administrators only")
         else:
             self._reply(sender, operation_id, cm.KeysData(keys=tuple(self.state.keys.values())))
+
+    def _on_succession(
+        self, sender: Sender, m: Message, operation_id: bytes, now_ns: int, wall_ns: int
+    ) -> None:
+        """VotersGet and StartGet."""
+        answer = self.succession.answer(m, sender.node_id)
+        if isinstance(answer, Reason):
+            self._refuse(sender, operation_id, answer, "no later voters are known here")
+        else:
+            self._reply(sender, operation_id, answer)
 
     # -- for the leader -------------------------------------------------------------------------------
 
@@ -347,6 +378,12 @@ class ControlServer:
             result = cm.CommandResult(code=Code.FORBIDDEN, value=0)
             self._reply(sender, operation_id, result)
             return
+        if isinstance(command, ReplaceVoters):
+            before = [voter.node_id for voter in self.standing.voters]
+            code = self.succession.objection(command, before, self.steward.granter, now_ns)
+            if code is not None:
+                self._reply(sender, operation_id, cm.CommandResult(code=code, value=0))
+                return
         self._token += 1
         self._waiting[self._token] = (sender, operation_id, now_ns)
         client = _client_key(sender.node_id, m.client)
@@ -403,6 +440,7 @@ def _essence(notice: cm.Notice) -> tuple[int, ...]:
         notice.settings_version,
         notice.floor,
         notice.settings_floor,
+        notice.voter_epoch,
     )
 
 
@@ -421,4 +459,6 @@ HANDLERS: dict[type[Message], Callable[[ControlServer, Sender, Any, bytes, int, 
     cm.LeaseRenew: ControlServer._on_lease_renew,
     cm.PrepareAck: ControlServer._on_prepare_ack,
     cm.CommandSubmit: ControlServer._on_command_submit,
+    VotersGet: ControlServer._on_succession,
+    StartGet: ControlServer._on_succession,
 }

@@ -5,7 +5,9 @@
                     snapshot=service.state.snapshot, restore=service.state.restore)
     shell = RaftShell(node, ..., after_turn=service.turn)
     service.start(node, shell.wake, node_ids_by_voter_name)
+    service.regroup(epoch, start)                          then another node, and start() again
 
+on_ended() is called once when the state says that this voter epoch has ended.
 Driven by RaftShell's turns (after each change, and as often as turn() asks for) and by its own
 reader, which wakes the shell for what the leader has to act on.
 Tables are built in a worker thread, one at a time: a build must not stop heartbeats.
@@ -60,8 +62,11 @@ class ControlService:
         formation: cm.ClusterInit | None = None,
         tables: Iterable[Table] = (),
         holder: LeaseHolder | None = None,
+        voter_epoch: int = 0,
+        on_ended: Callable[[], None] = lambda: None,
     ) -> None:
-        self.state = ControlState()
+        self.state = ControlState(voter_epoch)
+        self._on_ended, self._told_epoch = on_ended, voter_epoch
         self.book = TableBook(self.state)
         self.core = ControlServer(node_id, self.state, self.book, counters, formation)
         self._bootstrap = bootstrap
@@ -97,6 +102,13 @@ class ControlService:
         """Serve from now on; `voter_ids` are node ids by voter name."""
         self._node, self._wake, self._voter_ids = node, wake, dict(voter_ids)
         self.server.hand_to(self._read)
+
+    def regroup(self, epoch: int, start: bytes) -> None:
+        """Serve nobody until start(): the next node restores `start` here, as group `epoch`."""
+        self._node = None
+        self.core.regroup(start)
+        self.state.group_epoch = self._told_epoch = epoch
+        self._seen, self._voters, self._looked_ns = None, (), -LOOK_NS
 
     async def stop(self) -> None:
         """Close the socket; the Raft shell is stopped by its owner."""
@@ -134,6 +146,9 @@ class ControlService:
             self._holder.fenced = True
         self._build()
         self._flush(now_ns)
+        if self.state.epoch > self._told_epoch:
+            self._told_epoch = self.state.epoch
+            self._on_ended()
 
     def _standing(self, now_ns: int) -> Standing:
         node = self._node

@@ -13,7 +13,7 @@ from typing import Any
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError, decode, encode
 
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION = 4
 KEYED: dict[str, Callable[[Any], Any]] = {
     "targets": lambda t: t.node_id,
     "vdevs": lambda v: v.index,

@@ -5,6 +5,7 @@ the log carries inputs. Changes gather as pending; Prepare freezes them as the
 inputs of the next generation, every voter builds the table outside
 (replicast.flexhash.inputs), Seal records its digest, Activate makes it the
 cluster's. flexhash/steward.py proposes those; flexhash/raft drives apply().
+ReplaceVoters is the last command that the log of a voter epoch applies (flexhash/voters.py).
 
 Invariants: generations count up by one and a number is never used twice; at most
 one generation is prepared and not active; the inputs of the active and the prepared
@@ -19,7 +20,6 @@ from dataclasses import replace
 from typing import Any
 
 from replicast.flexhash.commands import (
-    BucketState,
     Code,
     Command,
     EditKind,
@@ -34,19 +34,25 @@ from replicast.flexhash.entries import (
     TARGET_COUNT_MAX,
 )
 from replicast.flexhash.snapshot import pack, unpack
+from replicast.flexhash.state_settings import (
+    bucket_create,
+    bucket_delete_begin,
+    bucket_delete_end,
+    setting_set,
+)
+from replicast.flexhash.voters import end_epoch
 from replicast.generation import make_generation
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError
 from replicast.wire.schema import Message
+from replicast.wire.voter_messages import ReplaceVoters
 
 Result = tuple[Code, int]
 CLIENTS_MAX = 8192
 EDITS_MAX = 60_000
 HISTORY_MAX = 8
-BUCKETS_MAX = 60_000
 KEYS_MAX = 16_384
 TOKENS_MAX = 4096
-SETTINGS_MAX = 4096
 VDEV_INDEX_MAX = 65_000
 FREEZE_NS_MAX = 300 * 1_000_000_000
 NO_POLICY = cm.PolicyInfo(row_count=0, group_size=0, copies=0, min_copies=0, algorithm=0)
@@ -63,7 +69,10 @@ TRANSITIONS = {
 class ControlState:
     """One replica's state. Fields are read freely, changed only by apply() and restore()."""
 
-    def __init__(self) -> None:
+    def __init__(self, group_epoch: int = 0) -> None:
+        self.group_epoch = group_epoch  # of the Raft group that applies here; not replicated
+        self.voter_epoch = 0  # 0: as formed
+        self.voters: tuple[cm.VoterInfo, ...] = ()  # of that epoch
         self.cluster_id = bytes(16)
         self.segment_id = self.recovery_epoch = self.expected_targets = 0
         self.policy = NO_POLICY
@@ -104,6 +113,8 @@ class ControlState:
             if command.sequence == known.sequence:
                 return Code(known.code), known.value
             return Code.OLD_SEQUENCE, 0
+        if self.ended:
+            return Code.ENDED, self.voter_epoch
         result = HANDLERS[type(command.message)](self, command.message)
         if command.client:
             self._remember(command, result)
@@ -118,6 +129,16 @@ class ControlState:
             del self.clients[next(iter(self.clients))]
 
     # -- questions -----------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The voter epoch that goes on."""
+        return max(self.voter_epoch, self.group_epoch)
+
+    @property
+    def ended(self) -> bool:
+        """Has this group's epoch ended? Then nothing changes any more."""
+        return self.voter_epoch > self.group_epoch
 
     @property
     def next_generation(self) -> int:
@@ -382,69 +403,6 @@ class ControlState:
             self.tokens[m.token_hash] = replace(token, used=True)
         return result
 
-    # -- buckets and settings ------------------------------------------------------
-
-    def _bucket_create(self, m: cm.BucketCreate) -> Result:
-        if not m.tenant or not m.bucket or not self.policy.row_count:
-            return Code.BAD_COMMAND, 0
-        spread = min(m.spread, self.policy.row_count)
-        if spread < 1 or spread & (spread - 1):
-            return Code.BAD_COMMAND, 0
-        if (m.tenant, m.bucket) in self.buckets:
-            return Code.EXISTS, self.buckets[m.tenant, m.bucket].incarnation
-        if len(self.buckets) >= BUCKETS_MAX:
-            return Code.FULL, 0
-        if m.settings_floor < self.removed_version:
-            return Code.CONFLICT, self.removed_version  # some row may still be led for the old one
-        self.settings_version += 1  # also the incarnation: who has that version knows the bucket
-        self.buckets[m.tenant, m.bucket] = cm.BucketInfo(
-            tenant=m.tenant,
-            bucket=m.bucket,
-            incarnation=self.settings_version,
-            spread=spread,
-            inline_max_bytes=m.inline_max_bytes,
-            state=BucketState.ACTIVE,
-            created_ns=m.created_ns,
-            marked=0,
-        )
-        return Code.OK, self.settings_version
-
-    def _bucket_delete_begin(self, m: cm.BucketDeleteBegin) -> Result:
-        known = self.buckets.get((m.tenant, m.bucket))
-        if known is None:
-            return Code.NO_SUCH, 0
-        if known.state != BucketState.DELETING:
-            self.settings_version += 1
-            known = replace(known, state=BucketState.DELETING, marked=self.settings_version)
-            self.buckets[m.tenant, m.bucket] = known
-        return Code.OK, known.marked
-
-    def _bucket_delete_end(self, m: cm.BucketDeleteEnd) -> Result:
-        known = self.buckets.get((m.tenant, m.bucket))
-        if known is None or known.incarnation != m.incarnation:
-            return Code.NO_SUCH, 0
-        if known.state != BucketState.DELETING or known.marked != m.marked:
-            return Code.CONFLICT, 0
-        self.settings_version += 1
-        if m.remove:
-            del self.buckets[m.tenant, m.bucket]
-            self.removed_version = self.settings_version
-        else:
-            self.buckets[m.tenant, m.bucket] = replace(known, state=BucketState.ACTIVE, marked=0)
-        return Code.OK, self.settings_version
-
-    def _setting_set(self, m: cm.SettingSet) -> Result:
-        key, value = m.setting.key, m.setting.value
-        if not key:
-            return Code.BAD_COMMAND, 0
-        if value and key not in self.settings and len(self.settings) >= SETTINGS_MAX:
-            return Code.FULL, 0
-        self.settings.pop(key, None)
-        if value:
-            self.settings[key] = value
-        self.settings_version += 1
-        return Code.OK, self.settings_version
-
     # -- snapshot ------------------------------------------------------------------
 
     def snapshot(self) -> bytes:
@@ -479,8 +437,9 @@ HANDLERS: dict[type[Message], Callable[[ControlState, Any], Result]] = {
     cm.KeyRevoke: ControlState._key_revoke,
     cm.TokenAdd: ControlState._token_add,
     cm.TokenUse: ControlState._token_use,
-    cm.BucketCreate: ControlState._bucket_create,
-    cm.BucketDeleteBegin: ControlState._bucket_delete_begin,
-    cm.BucketDeleteEnd: ControlState._bucket_delete_end,
-    cm.SettingSet: ControlState._setting_set,
+    cm.BucketCreate: bucket_create,
+    cm.BucketDeleteBegin: bucket_delete_begin,
+    cm.BucketDeleteEnd: bucket_delete_end,
+    cm.SettingSet: setting_set,
+    ReplaceVoters: end_epoch,
 }

@@ -82,7 +82,7 @@ class Steward:
         """Look at the state and propose what it needs; `leading_term` is None for a follower."""
         if leading_term != self.term:
             self._reset(leading_term)
-        if leading_term is None:
+        if leading_term is None or self._state.ended:
             return
         late = self._noop_ns is None or now_ns - self._noop_ns >= NOOP_NS
         if late or (self._asked_ns > (self._noop_ns or 0) and not self._noops):
@@ -113,8 +113,10 @@ class Steward:
         if leading_term is None or leading_term != self.term:
             return
         proposed_ns = self._noops.pop(token, None)
-        if proposed_ns is not None and result is not None:
-            self._proved(proposed_ns, now_ns, wall_ns)
+        if proposed_ns is not None and result is not None and decode_result(result)[0] == Code.OK:
+            self._proved(
+                proposed_ns, now_ns, wall_ns
+            )  # behind the end of an epoch it proves nothing
         what = self._tokens.pop(token, None)
         if what is not None and result is not None:
             self._tried_ns.pop(what, None)

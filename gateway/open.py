@@ -10,6 +10,7 @@ Used by replicast-gw and by replicast.connect().
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 from dataclasses import dataclass, replace
 
@@ -17,9 +18,11 @@ from replicast.addresses import is_ipv6
 from replicast.auth.keyring import KeyRing
 from replicast.curve import CurveHub
 from replicast.errors import Unavailable
-from replicast.flexhash.client import TableClient, Voter
+from replicast.flexhash.client import TableClient
 from replicast.flexhash.table import Table
-from replicast.formation import ClusterFile
+from replicast.flexhash.voter_file import VoterFile
+from replicast.flexhash.voters import VoterSet, formed_voters
+from replicast.formation import VOTER_EPOCH, ClusterFile
 from replicast.gateway.buckets import Buckets
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.context import ChunkContext
@@ -35,6 +38,8 @@ from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import Reassembly
 from replicast.transport.open import UdpCallbacks, UdpPlan, make_buffers, open_udp, payload_bytes
 from replicast.transport.shell import UdpShell
+
+log = logging.getLogger("replicast.gateway")
 
 FIRST_TABLE_SECONDS = 30.0
 FRESH_SECONDS = 3.0
@@ -125,16 +130,18 @@ class _Opening:
         self._node_id = self._rng.getrandbits(64)
         self._opened: OpenedInitiator | None = None
         self.hub = runtime.hub(self._counters)
+        self._voter_file = VoterFile(runtime.disk("real"), cluster.directory, cluster.cluster_id)
         self.client = TableClient(
             self.hub,
             credentials.key_pair,
             self._node_id,
-            [Voter(v.node_id, v.control, v.public_key) for v in cluster.voters],
+            self._voter_file.load() or formed_voters(VOTER_EPOCH, cluster.voters),
             clock_ns=self._runtime.now_ns,
             wall_ns=self._runtime.wall_ns,
             rng=self._rng,
             counters=self._counters,
             on_table=self._on_table,
+            on_voters=self._on_voters,
             witness=runtime.witness,
         )
 
@@ -142,6 +149,13 @@ class _Opening:
         if self._opened is not None:
             self._opened.udp.endpoint.set_addresses(_addresses(table))
             self._opened.initiator.on_table(table)
+
+    def _on_voters(self, voters: VoterSet) -> None:
+        """A client whose folder cannot be written is told again after its next start."""
+        try:
+            self._voter_file.save(voters)
+        except OSError as error:
+            log.warning("the voters of epoch %d are not kept: %s", voters.epoch, error)
 
     def finish(self) -> OpenedInitiator:
         """The UDP side and the object layer, on the first table."""

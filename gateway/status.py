@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from replicast.wire.status_messages import TargetStatus, VdevStatusEntry
 
 HEALTHY, DEGRADED, AT_RISK = "healthy", "degraded", "at_risk"
 GOING = (VdevState.DOWN, VdevState.STOPPING)  # no replica of such a VDEV is counted on
-VOTER_FAILED = "failed"  # flexhash/raft/node.py
+VOTER_FAILED, VOTER_LOST = "failed", "lost"  # flexhash/raft/node.py, target/voter.py
 WHY_DOWN = ("faulted", "read_only", "damaged")  # say more than that it is not vouched for
 TAKES_PAYLOAD = ("ok", "slow")  # unless it is full
 GOOD_STATES = ("up", "out")  # out: given up for good, its data is elsewhere or being restored
@@ -193,8 +193,21 @@ def _rows(table: Table) -> dict[str, int]:
 
 
 def _raft(table: Table, heard: Mapping[NodeId, TargetStatus]) -> dict[str, Any]:
-    failed = [n for n, a in heard.items() if a.raft.voter and a.raft.state == VOTER_FAILED]
-    voters = {n: a for n, a in heard.items() if a.raft.voter and n not in failed}
+    def names(nodes: Iterable[NodeId]) -> list[str]:
+        return sorted(table.targets[n].name for n in nodes if n in table.targets)
+
+    def of_state(state: str) -> list[str]:
+        return names(n for n, a in heard.items() if a.raft.voter and a.raft.state == state)
+
+    # Who has not heard yet that its voter epoch is over says nothing that counts.
+    epoch = max((a.raft.voter_epoch for a in heard.values()), default=0)
+    voters = {
+        n: a
+        for n, a in heard.items()
+        if a.raft.voter
+        and a.raft.voter_epoch == epoch
+        and a.raft.state not in (VOTER_FAILED, VOTER_LOST)
+    }
     # The voter of the highest term knows best who leads.
     best = max(voters.values(), key=lambda a: (a.raft.term, a.raft.has_quorum), default=None)
     leader = best.raft.leader if best else 0
@@ -202,9 +215,11 @@ def _raft(table: Table, heard: Mapping[NodeId, TargetStatus]) -> dict[str, Any]:
     return {
         "leader": name,
         "term": best.raft.term if best else 0,
+        "voter_epoch": epoch,
         "quorum": name is not None and any(a.raft.has_quorum for a in voters.values()),
-        "voters_heard": sorted(table.targets[n].name for n in voters if n in table.targets),
-        "voters_failed": sorted(table.targets[n].name for n in failed if n in table.targets),
+        "voters_heard": names(voters),
+        "voters_failed": of_state(VOTER_FAILED),
+        "voters_lost": of_state(VOTER_LOST),
     }
 
 
@@ -228,6 +243,10 @@ def _problems(facts: _Facts) -> list[str]:
     problems += [
         f"the voter of {name} has stopped: its disk failed; restart {name} when that works again"
         for name in facts.raft["voters_failed"]
+    ]
+    problems += [
+        f"the voter of {name} has lost its files and must not vote: `replicast raft replace {name} NEW`"
+        for name in facts.raft["voters_lost"]
     ]
     if not facts.raft["quorum"]:
         problems.append("the Raft group has no leader with a quorum")

@@ -23,6 +23,7 @@ from replicast.keys import Identity, Role, is_public_key, write_private
 from replicast.machine import Address, NodeId
 
 FORMAT = 1
+VOTER_EPOCH = 1  # of every cluster as it is formed
 FORMATION_FILE, CLUSTER_FILE = "formation.toml", "cluster.toml"
 CLUSTER_KEY_FILE, NODE_KEY_FILE = "cluster.key", "node.key"
 PUBLIC_MODE = 0o644
@@ -112,6 +113,7 @@ class ClusterFile:
     multicast_port: int
     node_key: Path
     cluster_key: Path
+    directory: Path  # of the file itself; voters.toml lies beside it, once voters were replaced
     voters: tuple[Member, ...]  # id, name, host, zone, key and control address only
 
 
@@ -257,6 +259,7 @@ def load_cluster_file(path: Path) -> ClusterFile:
             multicast_port=int(values["multicast_port"]),
             node_key=path.parent / str(values["node_key"]),
             cluster_key=path.parent / str(values["cluster_key"]),
+            directory=path.parent.absolute(),
             voters=tuple(_member(voter) for voter in values["voters"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

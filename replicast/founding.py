@@ -22,6 +22,7 @@ from typing import Any
 
 from replicast.formation import (
     ENDPOINTS,
+    VOTER_EPOCH,
     Formation,
     FormationError,
     Member,
@@ -46,7 +47,6 @@ from replicast.wire.schema import Message
 
 STATE_FILE = "founder.toml"
 TOKENS_MAX = 10_000
-VOTER_EPOCH = 1
 
 
 @dataclass(slots=True)

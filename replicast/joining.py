@@ -20,7 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from replicast.curve import CurveClient, CurveHub, Received
+from replicast.disks import RealDisk
 from replicast.errors import ReplicastError
+from replicast.flexhash.voter_file import VoterFile
+from replicast.flexhash.voters import formed_voters
 from replicast.formation import (
     CLUSTER_KEY_FILE,
     ENDPOINTS,
@@ -324,6 +327,8 @@ def _persist(directory: Path, formed: JoinFormed, key: KeyPair) -> Formation:
     if me.public_key != key.public:
         raise JoinError("not_a_member", "the formation lists another key for this node")
     save_cluster_keys(directory / CLUSTER_KEY_FILE, keys)
+    voters = formed_voters(formation.voter_epoch, formation.voter_members())
+    VoterFile(RealDisk(), directory.absolute(), formation.cluster_id).save(voters)
     save_formation(directory, formation, formed.node_id)
     return formation
 

@@ -171,7 +171,7 @@ declare("rows_led", "gauge", (), "Rows led by this target.")
 declare("generation", "gauge", (), "Counter part of the adopted generation.")
 declare("lease_age_seconds", "gauge", (), "Age of the current lease's grant; -1 without a lease.")
 declare("lease_valid", "gauge", (), "1 while the lease is valid.")
-declare("raft_state", "gauge", ("state",), "1 for follower, candidate, leader or failed.")
+declare("raft_state", "gauge", ("state",), "1 for follower, candidate, leader, failed or lost.")
 declare(
     "table_refetches", "counter", (), "A newer table was asked for than the one that is known here."
 )
@@ -191,6 +191,8 @@ declare(
 )
 declare("raft_dropped", "counter", ("reason",), "Raft messages dropped at their receiver.")
 declare("raft_commands", "counter", ("outcome",), "Commands submitted here, when answered.")
+declare("voter_epoch", "gauge", (), "Of the newest list of voters on disk here.")
+declare("voters_lost", "counter", (), "Voters that must not vote: their Raft files are lost.")
 declare("raft_term", "gauge", (), "Current Raft term.")
 declare("raft_journal_entries", "gauge", (), "Entries in the Raft journal.")
 declare("raft_apply_failures", "counter", (), "Commands whose application raised: always a bug.")

@@ -20,14 +20,11 @@ from replicast.auth.boot import next_boot_number
 from replicast.auth.session import make_session
 from replicast.daemon import Heartbeat, Work, run_daemon
 from replicast.disks import LockableDisk
-from replicast.flexhash.client import TableClient, VdevOpen, Voter
+from replicast.flexhash.client import TableClient
+from replicast.flexhash.join import VdevOpen
 from replicast.flexhash.lease import LeaseHolder
-from replicast.flexhash.raft.node import RaftNode, RaftSettings
-from replicast.flexhash.raft.shell import RaftShell
-from replicast.flexhash.service import ControlService
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
-from replicast.formation import voter_name
 from replicast.keys import Identity
 from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
@@ -43,10 +40,10 @@ from replicast.target.peers import PeerChannel
 from replicast.target.service import TargetService
 from replicast.target.store.vdev import Vdev
 from replicast.target.vdevs import Vdevs
+from replicast.target.voter import VoterRole
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.open import UdpCallbacks, UdpPlan, make_buffers, open_udp
 from replicast.units import GIB, SECOND
-from replicast.wire.status_messages import RaftStatus
 
 log = logging.getLogger("replicast.target")
 
@@ -105,6 +102,7 @@ class TargetDaemon:
         self._open_network()
         self._observatory = self._observe()
         await self._client.start()
+        self._voter.connect(self._client)
         ticking = asyncio.ensure_future(self._tick())
         try:
             await self._join()
@@ -130,57 +128,19 @@ class TargetDaemon:
         return list(await asyncio.gather(*(asyncio.to_thread(open_one, p) for p in self._places)))
 
     def _start_raft(self) -> None:
-        member, m = self._membership.me, self._membership
         self._files = TableFiles(self._disk, self._directory / "tables")
-        self._control: ControlService | None = None
-        self._raft: RaftShell | None = None
-        if not m.is_voter:
-            return
-        self._control = ControlService(
-            member.node_id,
+        self._voter = VoterRole(
+            self._membership,
+            self._disk,
             self._hub,
-            m.key_pair,
-            member.control,
             self._door,
-            clock_ns=self._runtime.now_ns,
-            wall_ns=self._runtime.wall_ns,
-            counters=self.counters,
-            formation=m.cluster_init(),
-            tables=self._files.load(),
-            holder=self._lease,
+            self._lease,
+            self._files.load,
+            self._rng,
+            self._runtime,
+            self.counters,
         )
-        voters = m.voters()
-        directory = self._directory / "raft"
-        self._disk.make_directory(directory)
-        settings = RaftSettings(
-            name=voter_name(member.node_id),
-            voters=tuple(voters),
-            voter_epoch=m.formation.voter_epoch,
-            cluster_id=m.formation.cluster_id,
-            directory=directory,
-            new_voter="voted" not in self._disk.list(self._directory),
-        )
-        node = RaftNode(
-            settings,
-            disk=self._disk,
-            apply=self._control.state.apply,
-            snapshot=self._control.state.snapshot,
-            restore=self._control.state.restore,
-            rng=self._rng,
-            now_ns=self._runtime.now_ns(),
-            counters=self.counters,
-        )
-        # From now on an empty folder means a lost disk, and such a voter must not vote.
-        mark = self._disk.open(self._directory / "voted", create=True)
-        mark.sync()
-        mark.close()
-        self._disk.sync_directory(self._directory)
-        self._raft = RaftShell(
-            node, self._hub, m.key_pair, voters, self._runtime.now_ns, self._control.turn
-        )
-        ids = {name: voter.node_id for name, voter in voters.items()}
-        self._control.start(node, self._raft.wake, ids)
-        self._raft.start()
+        self._voter.open()
 
     def _make_service(self) -> None:
         m = self._membership
@@ -189,7 +149,7 @@ class TargetDaemon:
             self._hub,
             m.key_pair,
             m.me.node_id,
-            [Voter(v.node_id, v.control, v.public_key) for v in m.formation.voter_members()],
+            self._voter.voters,
             clock_ns=self._runtime.now_ns,
             wall_ns=self._runtime.wall_ns,
             rng=self._rng,
@@ -200,6 +160,7 @@ class TargetDaemon:
             on_prepared=self._on_prepared,
             on_table=self._on_table,
             on_settings=self._on_settings,
+            on_voters=self._voter.on_voters,
             witness=self._runtime.witness,
         )
         names = NameService(
@@ -219,7 +180,7 @@ class TargetDaemon:
             self.counters,
             now_ns=self._runtime.now_ns,
             wall_ns=self._runtime.wall_ns,
-            raft_status=self._raft_status,
+            raft_status=self._voter.status,
         )
 
     def _open_network(self) -> None:
@@ -270,7 +231,8 @@ class TargetDaemon:
             log.error("a negotiating group cannot be joined: initiators fall back to unicast")
 
     def _allow_peer(self, public_key: str) -> Identity | None:
-        return self._control.allow(public_key) if self._control else self._door(public_key)
+        control = self._voter.control
+        return control.allow(public_key) if control else self._door(public_key)
 
     def _observe(self) -> Observatory:
         return self._runtime.observatory(
@@ -320,8 +282,7 @@ class TargetDaemon:
 
     def _on_table(self, table: Table) -> None:
         self._door.update(table)
-        if self._control is not None:
-            self._control.offer(table)
+        self._voter.offer(table)
         self._service.on_table(table)
 
     def _on_settings(self, version: int) -> None:
@@ -335,28 +296,11 @@ class TargetDaemon:
                 self._client.vouch(self._vdevs.vouched(now_ns))
             await asyncio.sleep(TICK_SECONDS)
 
-    def _raft_status(self) -> RaftStatus:
-        if self._raft is None:
-            return RaftStatus(voter=False, state="", has_quorum=False, leader=0, term=0)
-        node = self._raft.node
-        status = node.status()
-        leader = node.leader
-        return RaftStatus(
-            voter=True,
-            state=str(status["state"]),
-            has_quorum=bool(status["has_quorum"]),
-            leader=int(leader, 16) if leader else 0,
-            term=node.term,
-        )
-
     def _refresh(self) -> None:
         self._client.show_lease()
         self._udp.count_stats()
         self._service.refresh_gauges()
-        if self._raft is not None:
-            state = self._raft_status().state
-            for each in ("follower", "candidate", "leader"):
-                self.counters.gauge("raft_state", each, value=int(each == state))
+        self._voter.show()
 
     # -- stopping ---------------------------------------------------------------------
 
@@ -372,7 +316,7 @@ class TargetDaemon:
             self._client,
             self._lease,
             self._service,
-            self._raft,
+            self._voter.raft,
             self._runtime.now_ns,
             self.counters,
         )
@@ -390,10 +334,7 @@ class TargetDaemon:
         await self._client.stop()
         self._udp.close()
         await self._peers.close()
-        if self._control is not None:
-            await self._control.stop()
-        if self._raft is not None:
-            await self._raft.stop()
+        await self._voter.stop()
         self._hub.close()
         self._observatory.close()
         await asyncio.to_thread(self._vdevs.close)

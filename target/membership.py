@@ -11,8 +11,8 @@ from pathlib import Path
 
 from replicast.auth.keyring import KeyRing
 from replicast.flexhash.entries import Policy, TargetEntry
-from replicast.flexhash.raft.shell import VoterAddress
 from replicast.flexhash.table import Table
+from replicast.flexhash.voters import VoterSet, formed_voters
 from replicast.formation import (
     CLUSTER_KEY_FILE,
     NODE_KEY_FILE,
@@ -20,7 +20,6 @@ from replicast.formation import (
     Member,
     load_cluster_file,
     load_formation,
-    voter_name,
 )
 from replicast.keys import Identity, KeyPair, Role, load_cluster_keys, load_key_pair
 from replicast.wire.control_messages import ClusterInit, PolicyInfo
@@ -38,11 +37,6 @@ class Membership:
     key_pair: KeyPair
     keys: KeyRing
 
-    @property
-    def is_voter(self) -> bool:
-        """Does this target carry a Raft voter?"""
-        return self.me.node_id in self.formation.voters
-
     def entry(self) -> TargetEntry:
         """What the table says of this target."""
         me = self.me
@@ -58,12 +52,9 @@ class Membership:
             metrics=me.metrics,
         )
 
-    def voters(self) -> dict[str, VoterAddress]:
-        """All voters of the Raft group, by name."""
-        return {
-            voter_name(m.node_id): VoterAddress(m.node_id, m.raft, m.public_key)
-            for m in self.formation.voter_members()
-        }
+    def formed_voters(self) -> VoterSet:
+        """Who voted first; replaced voters are in voters.toml."""
+        return formed_voters(self.formation.voter_epoch, self.formation.voter_members())
 
     def policy(self) -> Policy:
         """The table's policy."""

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from replicast.curve import CurveHub, CurveServer, Received
+from replicast.curve import CurveClient, CurveHub, CurveServer, Received
 from replicast.flexhash.raft.node import Outcome, RaftNode
 from replicast.keys import AllowList, Identity, KeyPair, Role
 from replicast.machine import Address, NodeId
@@ -24,7 +24,7 @@ from replicast.wire.raft_messages import PAYLOAD_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
-ENVELOPE_BYTES_MAX = 256
+ENVELOPE_BYTES_MAX = PAYLOAD_BYTES_MAX + 256
 FAILED_NS = 50 * MS  # until a turn that failed is tried again
 
 
@@ -56,23 +56,53 @@ class RaftShell:
         self._hub = hub
         self._clock_ns = clock_ns
         self._after_turn = after_turn
-        own = voters[node.settings.name]
-        peers = {name: v for name, v in voters.items() if name != node.settings.name}
-        self._names = {v.public_key: name for name, v in peers.items()}
-        identities = {v.public_key: Identity(v.node_id, Role.VOTER) for v in peers.values()}
-        limit = PAYLOAD_BYTES_MAX + ENVELOPE_BYTES_MAX
+        self._key_pair = key_pair
+        self._peers = {name: v for name, v in voters.items() if name != node.settings.name}
+        self._names: dict[str, str] = {}  # by key
+        self._allow = AllowList()
+        self._let_in()
         self.server: CurveServer = hub.server(
-            "raft", own.address, key_pair, AllowList(identities), message_bytes_max=limit
+            "raft",
+            voters[node.settings.name].address,
+            key_pair,
+            self._allow,
+            message_bytes_max=ENVELOPE_BYTES_MAX,
         )
-        self._clients = {
-            name: hub.client("raft", v.address, v.public_key, key_pair, message_bytes_max=limit)
-            for name, v in peers.items()
-        }
+        self._clients = {name: self._client(v) for name, v in self._peers.items()}
         self._timer = WakeTimer(clock_ns, self._turn)
         self._wanted_ns: int | None = None  # by the owner
         self._woken: asyncio.Handle | None = None
         self._loop = asyncio.get_running_loop()
         self._stopped = False
+
+    def _let_in(self) -> None:
+        peers = self._peers
+        self._names = {v.public_key: name for name, v in peers.items()}
+        self._allow.replace({v.public_key: Identity(v.node_id, Role.VOTER) for v in peers.values()})
+
+    def _client(self, peer: VoterAddress) -> CurveClient:
+        return self._hub.client(
+            "raft",
+            peer.address,
+            peer.public_key,
+            self._key_pair,
+            message_bytes_max=ENVELOPE_BYTES_MAX,
+        )
+
+    def regroup(self, node: RaftNode, voters: Mapping[str, VoterAddress]) -> None:
+        """Run another node, of another group; connections to those in both are kept."""
+        self.node.close()
+        before = self._peers
+        self._peers = {name: v for name, v in voters.items() if name != node.settings.name}
+        for name in before:
+            if self._peers.get(name) != before[name]:
+                self._clients.pop(name).close()
+        for name, peer in self._peers.items():
+            if name not in self._clients:
+                self._clients[name] = self._client(peer)
+        self._let_in()
+        self.node = node
+        self.wake()
 
     def start(self) -> None:
         """Read and tick from now on."""
@@ -120,7 +150,9 @@ class RaftShell:
 
     def _receive(self, received: Received, now_ns: int) -> None:
         try:
-            self.node.receive(self._names[received.public_key], received.frame, now_ns)
+            name = self._names.get(received.public_key)
+            if name is not None:  # else read before the group changed
+                self.node.receive(name, received.frame, now_ns)
         except Exception:  # the last resort of a shell, as in _turn()
             log.exception("a Raft message failed")
             self.node.counters.count("raft_turn_failures")

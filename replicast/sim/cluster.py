@@ -24,6 +24,8 @@ from replicast.auth.keyring import KeyRing
 from replicast.disks import LockableDisk
 from replicast.embed import Cluster
 from replicast.errors import Unavailable
+from replicast.flexhash.voter_file import VoterFile
+from replicast.flexhash.voters import formed_voters
 from replicast.formation import ClusterFile, Formation, Member, Parameters, choose_voters
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.open import Credentials, OpenedInitiator, open_initiator
@@ -128,7 +130,7 @@ class SimCluster:
         self.formation = self._form()
         self.damage, self.upkeep = Damage(world), Upkeep(self)
         for unit in self.targets:
-            unit.process.disk.make_directory(DIRECTORY)
+            self._join(unit)
             for drive in unit.drives:
                 drive.format(self.formation.cluster_id)
 
@@ -197,6 +199,12 @@ class SimCluster:
             voters=choose_voters(targets),
             members=tuple(targets + [unit.member for unit in self.clients]),
         )
+
+    def _join(self, unit: Unit) -> None:
+        """What `replicast cluster join` leaves in a folder, as far as a daemon reads it here."""
+        formation = self.formation
+        voters = formed_voters(formation.voter_epoch, formation.voter_members())
+        VoterFile(unit.process.disk, DIRECTORY, formation.cluster_id).save(voters)
 
     # -- targets ----------------------------------------------------------------------
 
@@ -285,6 +293,7 @@ class SimCluster:
             multicast_port=parameters.multicast_port,
             node_key=DIRECTORY,
             cluster_key=DIRECTORY,
+            directory=DIRECTORY,
             voters=formation.voter_members(),
         )
         config = InitiatorConfig(

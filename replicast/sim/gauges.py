@@ -15,7 +15,7 @@ from typing import NamedTuple
 from replicast.auth.endpoint import Endpoint, EndpointLimits
 from replicast.curve import QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX, CurveHub
 from replicast.flexhash import client as table_client
-from replicast.flexhash import follow, lease, server
+from replicast.flexhash import follow, follow_commands, lease, server
 from replicast.flexhash.raft import node as raft_node
 from replicast.gateway import chunks as gateway_chunks
 from replicast.gateway import initiator as gateway_initiator
@@ -183,8 +183,8 @@ def _hub(hub: CurveHub) -> Iterator[Gauge]:
 
 def _tables(client: table_client.TableClient) -> Iterator[Gauge]:
     core = client.core
-    yield Gauge("commands waiting", len(core._queue), follow.COMMANDS_MAX, True)
-    yield Gauge("commands of callers", len(client._commands), follow.COMMANDS_MAX, True)
+    yield Gauge("commands waiting", len(core.commands), follow_commands.COMMANDS_MAX, True)
+    yield Gauge("commands of callers", len(client._commands), follow_commands.COMMANDS_MAX, True)
     yield Gauge("questions to voters", len(core._sent_ns), follow.ASKED_MAX)
     yield Gauge("tables kept", len(client._recent), table_client.TABLES_KEEP)
     if client.lease is not None:
@@ -192,10 +192,11 @@ def _tables(client: table_client.TableClient) -> Iterator[Gauge]:
 
 
 def _voter(daemon: TargetDaemon) -> Iterator[Gauge]:
-    if daemon._control is None or daemon._raft is None:
+    voter = daemon._voter
+    if voter.control is None or voter.raft is None:
         return
-    core = daemon._control.core
+    core = voter.control.core
     yield Gauge("commands of clients", len(core._waiting), server.COMMANDS_MAX, True)
     yield Gauge("watchers", len(core._watchers), server.WATCHERS_MAX)
-    submitted = daemon._raft.node._submitted
+    submitted = voter.raft.node._submitted
     yield Gauge("commands in Raft", len(submitted), raft_node.COMMANDS_MAX)

@@ -42,7 +42,7 @@ def leader(faults: Faults) -> Unit | None:
 def raft_leader(faults: Faults) -> Unit | None:
     """The target whose voter leads Raft and has proved it; None while nobody does."""
     for unit in faults.cluster.targets:
-        control = getattr(unit.daemon, "_control", None)
+        control = getattr(getattr(unit.daemon, "_voter", None), "control", None)
         if unit.process.running and control is not None and control.core.steward.started:
             return unit
     return None

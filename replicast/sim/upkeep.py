@@ -102,7 +102,8 @@ class Upkeep:
             daemon = unit.daemon
             if not (unit.process.running and self._given_up and daemon is not None):
                 continue
-            raft, control = getattr(daemon, "_raft", None), getattr(daemon, "_control", None)
+            voter = getattr(daemon, "_voter", None)
+            raft, control = (voter.raft, voter.control) if voter is not None else (None, None)
             if raft is None or control is None or not raft.node.is_leader:
                 continue
             state = control.state
@@ -135,8 +136,8 @@ def _ill(unit: Unit) -> bool:
 def _has_failed(unit: Unit) -> bool:
     """What only a restart mends."""
     daemon = unit.daemon
-    raft = getattr(daemon, "_raft", None)
-    if raft is not None and raft.node.failed:
+    voter = getattr(daemon, "_voter", None)
+    if voter is not None and voter.raft is not None and voter.raft.node.failed:
         return True
     vdevs: list[Vdev] = list(daemon._vdevs.by_id.values()) if hasattr(daemon, "_vdevs") else []  # type: ignore[union-attr]
     return any(vdev.status in FAILED for vdev in vdevs)

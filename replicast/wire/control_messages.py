@@ -98,6 +98,9 @@ from replicast.wire.control_records import (
     VdevInfo as VdevInfo,
 )
 from replicast.wire.control_records import (
+    VoterInfo as VoterInfo,
+)
+from replicast.wire.control_records import (
     VoterStatus as VoterStatus,
 )
 from replicast.wire.schema import (
@@ -378,7 +381,8 @@ class Watch(Message):
 
 @message(127)
 class Notice(Message):
-    """What a voter knows; 0 for none. Floors only from the Raft leader, else 0."""
+    """What a voter knows; 0 for none. Floors only from the Raft leader, else 0. A later
+    `voter_epoch` than the hearer's: ask for the voters (VOTERS_GET)."""
 
     leader: U64
     age_ns: U64
@@ -390,6 +394,7 @@ class Notice(Message):
     floor: U64
     settings_floor: U64
     wall_ns: U64
+    voter_epoch: U32
 
 
 @message(128)
@@ -459,6 +464,7 @@ class StatusData(Message):
     segment_id: U64
     node_id: U64
     leader: U64
+    voter_epoch: U32
     term: U64
     has_quorum: Flag
     age_ns: U64

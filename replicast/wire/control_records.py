@@ -37,6 +37,7 @@ Body = Annotated[bytes, Kind("bytes", COMMAND_BYTES_MAX)]
 TableBytes = Annotated[bytes, Kind("bytes", TABLE_BYTES_MAX)]
 Rows = Annotated[tuple[int, ...], Kind("list", ROWS_PER_COMMAND_MAX, Kind("uint", 2))]
 Indexes = Annotated[tuple[int, ...], Kind("list", STATE_ITEMS_MAX, Kind("uint", 2))]
+VOTERS_MAX = 5
 VdevIds = Annotated[tuple[bytes, ...], Kind("list", VDEVS_PER_TARGET_MAX, Kind("fixed", 16))]
 
 
@@ -119,6 +120,17 @@ class Setting(Struct):
 
     key: Name
     value: Value
+
+
+@struct
+class VoterInfo(Struct):
+    """One voter: where clients ask it, where its peers do, and the key that proves it."""
+
+    node_id: U64
+    name: Name
+    control: Place
+    raft: Place
+    public_key: Key
 
 
 @struct
@@ -215,6 +227,8 @@ class StateSnapshot(Message):
     noop_term: U64
     noop_number: U64
     vdev_index_last: U32
+    voter_epoch: U32
+    voters: Annotated[tuple[VoterInfo, ...], Kind("list", VOTERS_MAX, VoterInfo)]
     targets: Annotated[tuple[TargetInfo, ...], Kind("list", STATE_ITEMS_MAX, TargetInfo)]
     vdevs: Annotated[tuple[VdevInfo, ...], Kind("list", STATE_ITEMS_MAX, VdevInfo)]
     edits: Annotated[tuple[RowEdit, ...], Kind("list", STATE_ITEMS_MAX, RowEdit)]

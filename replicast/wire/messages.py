@@ -14,6 +14,7 @@ from replicast.wire import (
     row_messages,
     session_messages,
     status_messages,
+    voter_messages,
 )
 from replicast.wire.schema import MESSAGES
 
@@ -28,4 +29,5 @@ __all__ = [
     "row_messages",
     "session_messages",
     "status_messages",
+    "voter_messages",
 ]

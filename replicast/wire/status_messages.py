@@ -45,9 +45,10 @@ class RaftStatus(Struct):
     """The voter inside this target; all zero and empty in a target that does not vote."""
 
     voter: Flag
-    state: Word  # follower, candidate, leader
+    state: Word  # follower, candidate, leader, failed, lost
     has_quorum: Flag
     leader: U64
+    voter_epoch: U32
     term: U64
 
 

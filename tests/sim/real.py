@@ -15,6 +15,8 @@ from replicast.auth.keyring import KeyRing
 from replicast.cli.ports import free_ports
 from replicast.disks import RealDisk
 from replicast.embed import Cluster
+from replicast.flexhash.voter_file import VoterFile
+from replicast.flexhash.voters import formed_voters
 from replicast.formation import ClusterFile, Formation, Member, Parameters, choose_voters
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.open import Credentials, OpenedInitiator, open_initiator
@@ -102,6 +104,8 @@ def _daemon(
     directory: Path, formation: Formation, member: Member, pair: KeyPair, ring: KeyRing
 ) -> TargetDaemon:
     directory.mkdir()
+    voters = formed_voters(formation.voter_epoch, formation.voter_members())
+    VoterFile(RealDisk(), directory, formation.cluster_id).save(voters)
     place = VdevPlace(directory / "v0", capacity_bytes=2 * GIB)
     format_vdev(RealDisk(), place.path, formation.cluster_id, None, random.Random(member.node_id))
     config = TargetConfig(directory=str(directory), vdevs="", buffer_bytes=16 * MIB)
@@ -121,6 +125,7 @@ async def _open(formation: Formation, me: Member, credentials: Credentials) -> O
         multicast_port=parameters.multicast_port,
         node_key=Path(),
         cluster_key=Path(),
+        directory=Path("/none"),
         voters=formation.voter_members(),
     )
     config = InitiatorConfig(buffer_bytes=16 * MIB, negotiate_above_bytes=8 * KIB)

@@ -23,7 +23,10 @@ def unit() -> Any:
     return SimpleNamespace(
         member=SimpleNamespace(name="t1", host="h1"),
         process=Process(),
-        daemon=SimpleNamespace(_raft=SimpleNamespace(node=node), _vdevs=SimpleNamespace(by_id={})),
+        daemon=SimpleNamespace(
+            _voter=SimpleNamespace(raft=SimpleNamespace(node=node)),
+            _vdevs=SimpleNamespace(by_id={}),
+        ),
         disks=[],
         drives=[],
     )
@@ -35,10 +38,10 @@ def test_a_voter_that_fails_again_after_somebody_else_started_it() -> None:
     upkeep = Upkeep(SimpleNamespace(world=world, targets=[target]))  # type: ignore[arg-type]
     upkeep.started(target)
     for failures in (1, 2, 3):
-        target.daemon._raft.node.failed = True
+        target.daemon._voter.raft.node.failed = True
         upkeep._watch()
         assert target.process.terminations == failures
-        target.process.running, target.daemon._raft.node.failed = True, False
+        target.process.running, target.daemon._voter.raft.node.failed = True, False
         upkeep.started(target)  # not by the operator
         upkeep._watch()
         assert target.process.terminations == failures

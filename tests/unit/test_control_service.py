@@ -14,9 +14,10 @@ from replicast.cli.ports import free_ports
 from replicast.curve import CurveHub
 from replicast.disks import RealDisk
 from replicast.errors import Unavailable
-from replicast.flexhash.client import TableClient, VdevOpen, Voter
+from replicast.flexhash.client import TableClient
 from replicast.flexhash.commands import BucketState, Code
 from replicast.flexhash.entries import TargetEntry
+from replicast.flexhash.join import VdevOpen
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.raft.node import RaftNode, RaftSettings
 from replicast.flexhash.raft.shell import RaftShell, VoterAddress
@@ -24,6 +25,7 @@ from replicast.flexhash.service import ControlService
 from replicast.flexhash.state import STOPPING
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
+from replicast.flexhash.voters import VoterEntry, voter_set
 from replicast.keys import AllowList, Identity, Role, make_key_pair
 from replicast.metrics import Counters
 from replicast.wire import control_messages as cm
@@ -72,7 +74,9 @@ class Cluster:
         ports = free_ports("127.0.0.1", 6, random.SystemRandom())
         addresses = [("127.0.0.1", port) for port in ports]
         self.raft = {f"t{n}": VoterAddress(n, addresses[n - 1], KEYS[n].public) for n in VOTERS}
-        self.voters = [Voter(n, addresses[2 + n], KEYS[n].public) for n in VOTERS]
+        self.voters = voter_set(
+            1, [VoterEntry(n, addresses[2 + n], KEYS[n].public) for n in VOTERS]
+        )
         identities = {KEYS[n].public: Identity(n, Role.TARGET) for n in TARGETS}
         identities[KEYS[GATEWAY].public] = Identity(GATEWAY, Role.GATEWAY)
         self.bootstrap = AllowList(identities)
@@ -90,7 +94,7 @@ class Cluster:
             node,
             self.hubs[node],
             KEYS[node],
-            self.voters[node - 1].address,
+            self.voters.voters[node - 1].control,
             self.bootstrap,
             clock_ns=now_ns,
             wall_ns=time.time_ns,
@@ -98,6 +102,7 @@ class Cluster:
             formation=INIT,
             tables=TableFiles(RealDisk(), self.path / f"tables{node}").load(),
             holder=self.holders[node],
+            voter_epoch=1,
         )
 
     def make_client(self, node: int) -> TableClient:

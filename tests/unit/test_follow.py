@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from replicast.flexhash.follow import COMMAND_NS, HURRY_NS, SETTINGS_NS, Ask, Follower
+from replicast.flexhash.follow import HURRY_NS, SETTINGS_NS, Ask, Follower
+from replicast.flexhash.follow_commands import COMMAND_NS
 from replicast.flexhash.follow_events import AdoptSettings
 from replicast.flexhash.lease import LeaseHolder
 from replicast.metrics import Counters
@@ -24,7 +25,7 @@ VOTERS = (11, 12, 13)
 def notice(leader: int) -> cm.Notice:
     return cm.Notice(
         leader=leader, age_ns=0, active=1, active_digest=bytes(32), prepared=0,
-        prepared_digest=bytes(32), settings_version=0, floor=1, settings_floor=0, wall_ns=0,
+        prepared_digest=bytes(32), settings_version=0, floor=1, settings_floor=0, wall_ns=0, voter_epoch=0,
     )  # fmt: skip
 
 

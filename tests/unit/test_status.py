@@ -76,6 +76,7 @@ class World:
             state="failed" if failed else "follower",
             has_quorum=self.quorum or failed,  # what it saw last
             leader=0 if failed else 1,
+            voter_epoch=1,
             term=4 if failed else 3,
         )
         return TargetStatus(

@@ -1,0 +1,85 @@
+"""Commands about buckets and cluster-wide settings, applied to the replicated state (state.py)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from replicast.flexhash.commands import BucketState, Code
+from replicast.wire import control_messages as cm
+
+if TYPE_CHECKING:
+    from replicast.flexhash.state import ControlState
+
+Result = tuple[Code, int]
+BUCKETS_MAX = 60_000
+SETTINGS_MAX = 4096
+
+
+def bucket_create(state: ControlState, m: cm.BucketCreate) -> Result:
+    """Make one; the value is its incarnation."""
+    if not m.tenant or not m.bucket or not state.policy.row_count:
+        return Code.BAD_COMMAND, 0
+    spread = min(m.spread, state.policy.row_count)
+    if spread < 1 or spread & (spread - 1):
+        return Code.BAD_COMMAND, 0
+    if (m.tenant, m.bucket) in state.buckets:
+        return Code.EXISTS, state.buckets[m.tenant, m.bucket].incarnation
+    if len(state.buckets) >= BUCKETS_MAX:
+        return Code.FULL, 0
+    if m.settings_floor < state.removed_version:
+        return Code.CONFLICT, state.removed_version  # some row may still be led for the old one
+    state.settings_version += 1  # also the incarnation: who has that version knows the bucket
+    state.buckets[m.tenant, m.bucket] = cm.BucketInfo(
+        tenant=m.tenant,
+        bucket=m.bucket,
+        incarnation=state.settings_version,
+        spread=spread,
+        inline_max_bytes=m.inline_max_bytes,
+        state=BucketState.ACTIVE,
+        created_ns=m.created_ns,
+        marked=0,
+    )
+    return Code.OK, state.settings_version
+
+
+def bucket_delete_begin(state: ControlState, m: cm.BucketDeleteBegin) -> Result:
+    """Mark it; the value names the mark."""
+    known = state.buckets.get((m.tenant, m.bucket))
+    if known is None:
+        return Code.NO_SUCH, 0
+    if known.state != BucketState.DELETING:
+        state.settings_version += 1
+        known = replace(known, state=BucketState.DELETING, marked=state.settings_version)
+        state.buckets[m.tenant, m.bucket] = known
+    return Code.OK, known.marked
+
+
+def bucket_delete_end(state: ControlState, m: cm.BucketDeleteEnd) -> Result:
+    """Remove it, or take the mark back."""
+    known = state.buckets.get((m.tenant, m.bucket))
+    if known is None or known.incarnation != m.incarnation:
+        return Code.NO_SUCH, 0
+    if known.state != BucketState.DELETING or known.marked != m.marked:
+        return Code.CONFLICT, 0
+    state.settings_version += 1
+    if m.remove:
+        del state.buckets[m.tenant, m.bucket]
+        state.removed_version = state.settings_version
+    else:
+        state.buckets[m.tenant, m.bucket] = replace(known, state=BucketState.ACTIVE, marked=0)
+    return Code.OK, state.settings_version
+
+
+def setting_set(state: ControlState, m: cm.SettingSet) -> Result:
+    """Set or remove one; the value is the new version."""
+    key, value = m.setting.key, m.setting.value
+    if not key:
+        return Code.BAD_COMMAND, 0
+    if value and key not in state.settings and len(state.settings) >= SETTINGS_MAX:
+        return Code.FULL, 0
+    state.settings.pop(key, None)
+    if value:
+        state.settings[key] = value
+    state.settings_version += 1
+    return Code.OK, state.settings_version
