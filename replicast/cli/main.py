@@ -21,6 +21,7 @@ MODULES = {
     "health": ("status", "flexhash", "verify", "repair"),
     "local": ("up", "down", "cluster", "logs", "config"),
     "restart": ("target",),
+    "raft_command": ("raft",),
     "sim": ("sim",),
 }
 WHERE = {command: module for module, commands in MODULES.items() for command in commands}

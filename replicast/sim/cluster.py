@@ -128,6 +128,7 @@ class SimCluster:
         self.targets = [self._target(number) for number in range(1, shape.targets + 1)]
         self.clients = [self._client(number) for number in range(1, shape.clients + 1)]
         self.formation = self._form()
+        self.away: dict[str, Unit] = {}  # hosts that are gone until return_target()
         self.damage, self.upkeep = Damage(world), Upkeep(self)
         for unit in self.targets:
             self._join(unit)
@@ -216,6 +217,8 @@ class SimCluster:
 
     def start_target(self, unit: Unit) -> None:
         """Start one; it finds on its drives what was synced."""
+        if unit.member.name in self.away:
+            return
         keys = self._cluster_keys
         membership = Membership(
             DIRECTORY,
@@ -251,6 +254,12 @@ class SimCluster:
                 self._note_cores(unit, unit.daemon)
 
         self.world.after(CORES_NS, note)
+
+    def return_target(self, unit: Unit) -> None:
+        """A host that was away is there again."""
+        del self.away[unit.member.name]
+        if not unit.process.running:
+            self.start_target(unit)
 
     def _note_cores(self, unit: Unit, root: object) -> None:
         """So that a trace says which classes ran, and from which files. Compiled or not, it is the

@@ -21,6 +21,7 @@ from replicast.sim.network import Weather
 from replicast.sim.reconfigure import resize, rolling
 from replicast.sim.row_faults import ROW_KINDS
 from replicast.sim.vdev import SYNC_NS_MAX, Drive
+from replicast.sim.voter_faults import VOTER_KINDS
 from replicast.units import MS, SECOND, US
 
 SLOW_FACTOR = 50
@@ -290,4 +291,5 @@ KINDS: dict[str, Harm] = {
     **ADDITION_KINDS,
     **CHUNK_KINDS,
     **BUCKET_KINDS,
+    **VOTER_KINDS,
 }

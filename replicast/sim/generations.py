@@ -65,6 +65,10 @@ class Generations:
         holder.reported = generation
         return None
 
+    def forgot(self, process: str) -> None:
+        """Its disk is lost, and the tables on it: what it reported is known to others only."""
+        self._holders.pop(process, None)
+
     def last_reported(self, process: str) -> int:
         """The newest generation that a target has reported; 0 before the first."""
         holder = self._holders.get(process)
