@@ -129,6 +129,7 @@ class SimCluster:
         self.clients = [self._client(number) for number in range(1, shape.clients + 1)]
         self.formation = self._form()
         self.away: dict[str, Unit] = {}  # hosts that are gone until return_target()
+        self.watch.voter_epoch = self._voter_epoch
         self.damage, self.upkeep = Damage(world), Upkeep(self)
         for unit in self.targets:
             self._join(unit)
@@ -285,6 +286,14 @@ class SimCluster:
             for drive in unit.drives:
                 drive.unstick()
                 drive.disk.power_loss(self._rng)
+
+    def _voter_epoch(self, host: str) -> int:
+        """Of the group that the voter on this host takes part in."""
+        for unit in self.targets:
+            voter = getattr(unit.daemon, "_voter", None)
+            if unit.process.host == host and voter is not None and voter.control is not None:
+                return int(voter.control.state.group_epoch)
+        return 0
 
     # -- clients ----------------------------------------------------------------------
 

@@ -10,12 +10,14 @@ It only looks: no random number is drawn, no event made, nothing answered.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from replicast.flexhash.table import Table
 from replicast.sim.answers import Answers
 from replicast.sim.checkers import BAD
+from replicast.sim.epochs import Epochs
 from replicast.sim.fences import Fences
 from replicast.sim.generations import Generations
 from replicast.sim.leaders import Leaders
@@ -50,6 +52,7 @@ class Checkers:
     stored: Stored
     tables: dict[int, Table]
     replicas: Replicas
+    epochs: Epochs
     by_clocks: bool  # whether clocks keep to the lease margin, on which leases and leaders rest
 
 
@@ -59,8 +62,17 @@ class Watch:
     def __init__(self, world: World, replicas: Replicas, *, by_clocks: bool = True) -> None:
         self._world = world
         self.checkers = Checkers(
-            Generations(), Leases(), Leaders(), Fences(), Stored(), {}, replicas, by_clocks
+            Generations(),
+            Leases(),
+            Leaders(),
+            Fences(),
+            Stored(),
+            {},
+            replicas,
+            Epochs(),
+            by_clocks,
         )
+        self.voter_epoch: Callable[[str], int] = lambda host: 0  # of the voter there (cluster.py)
         self.frames: dict[str, int] = {}  # sent so far, by host
         self._processes: dict[str, Watched] = {}  # by host
 
@@ -89,6 +101,12 @@ class Watch:
         elif isinstance(message, cm.LeaseGrant):
             name = self._processes[target].name
             self.checkers.leases.granted(name, message.sequence, here.clock.now_ns())
+            if self.checkers.by_clocks:
+                epoch, age_ns = self.voter_epoch(source), message.age_ns
+                problem = self.checkers.epochs.granted(
+                    here.name, epoch, age_ns, self._world.time_ns
+                )
+                self._breach("epochs", problem)
 
     def arrived(self, source: str, target: str, frame: bytes) -> None:
         """A frame reaches a host."""
@@ -107,6 +125,7 @@ class Watch:
         made = [("generations", c.generations.verdict())]
         if c.by_clocks:
             made += [("leases", c.leases.verdict()), ("leaders", c.leaders.verdict())]
+            made += [("epochs", c.epochs.verdict())]
         made += [("fences", c.fences.verdict()), ("replicas", c.replicas.verdict())]
         return [(name, verdict, [] if verdict == BAD else why) for name, (verdict, why) in made]
 

@@ -18,6 +18,7 @@ from . import canaries_installs as installs
 from . import canaries_names as names
 from . import canaries_review as review
 from . import canaries_scenarios as scenarios
+from . import canaries_voters as voters
 from . import canaries_workloads as workloads
 from .canaries import CANARIES
 from .whole import run
@@ -94,6 +95,7 @@ ROWS = [
     Row(buckets.bucket_gone_is_final, "linearizable", "anew", 1, None),
     Row(buckets.bucket_gone_is_listed, "linearizable", "anew", 1, None),
     Row(buckets.bucket_unheard_of_is_gone, "linearizable", "anew", 1, None),
+    Row(voters.old_epoch_goes_on, "epochs", "replace", 3, None),
 ]
 
 # Another defence keeps these from doing harm alone; the others are planted with them above.
