@@ -81,7 +81,7 @@ class VoterRole:
         self.voters = self._formed  # of the newest epoch on disk
         self._wanted = self.voters
         self._remembers = False  # this folder has a voters.toml
-        self._in_place = True  # the voter, or its absence, is as `voters` says
+        self._settled = 0  # up to this epoch the voter, or its absence, is as it should be
         self._client: TableClient | None = None
         self._task: asyncio.Task[None] | None = None
         self.control: ControlService | None = None
@@ -96,6 +96,7 @@ class VoterRole:
         self._remembers = saved is not None
         if saved is not None and saved.epoch > self.voters.epoch:
             self.voters = self._wanted = saved
+        self._settled = self.voters.epoch
         if not self._votes(self.voters):
             return
         try:
@@ -166,19 +167,20 @@ class VoterRole:
         self.on_voters(voter_set(state.voter_epoch, map(entry_of, state.voters), digest_of(start)))
 
     def _go_on(self) -> None:
-        done = self._in_place and self._wanted.epoch == self.voters.epoch
-        if self._client is not None and not done and (self._task is None or self._task.done()):
+        idle = self._task is None or self._task.done()
+        if self._client is not None and idle and self._wanted.epoch > self._settled:
             self._task = asyncio.get_running_loop().create_task(self._change())
 
     async def _change(self) -> None:
-        while not self._in_place or self._wanted.epoch > self.voters.epoch:
-            self._in_place = False
+        while (voters := self._wanted).epoch > self._settled:
             try:
-                self._in_place = await self._go_over(self._wanted)
-                if not self._in_place:
+                if await self._go_over(voters):
+                    self._settled = voters.epoch
+                else:
                     await asyncio.sleep(RETRY_SECONDS)
             except (NotAVoter, Damaged) as error:
                 self._lose(error)
+                self._settled = voters.epoch
                 await self._leave()
             except OSError:
                 log.exception("voter epoch %d cannot begin here yet", self._wanted.epoch)
@@ -224,7 +226,7 @@ class VoterRole:
     def _lose(self, error: NotAVoter | Damaged) -> None:
         """Serve as a target without a vote, until another one votes in its place."""
         log.error("this voter must not vote: %s", error)
-        self.lost, self._in_place = str(error), True
+        self.lost = str(error)
         self._counters.count("voters_lost")
 
     # -- the group --------------------------------------------------------------------
