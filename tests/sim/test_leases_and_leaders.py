@@ -1,8 +1,9 @@
-"""The checkers of leases and leaders report every planted breach, and nothing else."""
+"""The checkers of leases, leaders and voter epochs report every planted breach, and nothing else."""
 
 from __future__ import annotations
 
 from replicast.flexhash.lease import stretched
+from replicast.sim.epochs import Epochs
 from replicast.sim.leaders import Leaders
 from replicast.sim.leases import Leases
 from replicast.units import SECOND
@@ -122,3 +123,15 @@ def test_old_leader_after_the_new_one__is_bad() -> None:
 def test_answer_of_who_does_not_lead__is_bad() -> None:
     assert "leads by its table" in str(Leaders().acted(3, 10, "t1", "t2"))
     assert "leads by its table" in str(Leaders().acted(3, 10, "t1", None))
+
+
+def test_epoch_that_is_over__grants_by_what_it_had_committed_before() -> None:
+    epochs = Epochs()
+    assert epochs.verdict()[0] == "unknown"
+    assert epochs.granted("t1", 1, SECOND, 10 * SECOND) is None
+    assert epochs.granted("t2", 2, 0, 12 * SECOND) is None
+    assert epochs.granted("t1", 1, 2 * SECOND, 13 * SECOND) is None
+    assert epochs.verdict() == ("ok", [])
+    assert "after epoch 2 had begun" in str(epochs.granted("t1", 1, 0, 13 * SECOND))
+    assert epochs.verdict()[0] == "bad"
+    assert epochs.granted("t2", 2, 0, 13 * SECOND) is None

@@ -24,6 +24,8 @@ class World:
         self.file_system: dict[int, bytes] = {}
         self.quorum = True
         self.failed_voters: set[int] = set()
+        self.lost_voters: set[int] = set()
+        self.behind: set[int] = set()  # in a voter epoch that is over
         self.down: set[int] = set()
         self.out: set[int] = set()
         nodes = range(1, targets + 1)
@@ -73,11 +75,11 @@ class World:
         failed = node in self.failed_voters
         raft = RaftStatus(
             voter=True,
-            state="failed" if failed else "follower",
+            state="failed" if failed else "lost" if node in self.lost_voters else "follower",
             has_quorum=self.quorum or failed,  # what it saw last
-            leader=0 if failed else 1,
-            voter_epoch=1,
-            term=4 if failed else 3,
+            leader=0 if failed else node if node in self.behind else 1,
+            voter_epoch=1 if node in self.behind else 2,
+            term=4 if failed else 9 if node in self.behind else 3,
         )
         return TargetStatus(
             implementation="cython",
@@ -227,6 +229,23 @@ def test_raft__a_voter_whose_disk_failed_is_named_and_not_believed():
     assert problem.startswith("the voter of t2 has stopped") and report["verdict"] == "degraded"
     world.quorum = False
     assert not world.report()["raft"]["quorum"]
+
+
+def test_raft__a_voter_that_lost_its_files_is_to_be_replaced():
+    world = World()
+    world.lost_voters = {3}
+    report = world.report()
+    (problem,) = report["problems"]
+    assert "`replicast raft replace t3 NEW`" in problem and report["verdict"] == "degraded"
+    assert report["raft"]["voters_lost"] == ["t3"] and "t3" not in report["raft"]["voters_heard"]
+
+
+def test_raft__a_voter_whose_epoch_is_over_is_not_believed():
+    world = World()
+    world.behind = {2}
+    raft = world.report()["raft"]
+    assert (raft["leader"], raft["term"], raft["voter_epoch"]) == ("t1", 3, 2)
+    assert "t2" not in raft["voters_heard"]
 
 
 def test_short_chunks__repair_is_not_advised_where_it_cannot_help():
