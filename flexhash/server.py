@@ -298,7 +298,7 @@ class ControlServer:
             segment_id=state.segment_id,
             node_id=self.node_id,
             leader=self.node_id if self.steward.started else standing.leader,
-            voter_epoch=state.epoch,
+            voter_epoch=state.group_epoch,
             term=standing.term,
             has_quorum=standing.has_quorum,
             age_ns=self._age_ns(now_ns),

@@ -60,10 +60,11 @@ class VoterChannels:
         self._voters = wanted
         for node_id, voter in wanted.items():
             if node_id not in self._channels:
-                self._channels[node_id] = self._hub.client(
-                    "control", voter.control, voter.public_key, self._key_pair
-                )
+                self._channels[node_id] = self._open(voter)
         self._start()
+
+    def _open(self, voter: VoterEntry) -> CurveClient:
+        return self._hub.client("control", voter.control, voter.public_key, self._key_pair)
 
     def _start(self) -> None:
         if self._read is None:
@@ -86,6 +87,11 @@ class VoterChannels:
         channel = self._channels.get(node_id)
         if channel is None:
             return None
+        return await self._ask(channel, message, generation, timeout_seconds)
+
+    async def _ask(
+        self, channel: CurveClient, message: Message, generation: int, timeout_seconds: float
+    ) -> Message | None:
         frame = pack_frame(message, self._rng.randbytes(16), generation)
         try:
             answer = await channel.request(frame, timeout_seconds=timeout_seconds)
@@ -93,24 +99,37 @@ class VoterChannels:
         except (TimeoutError, ChannelClosed, WireError):
             return None
 
-    async def fetch_start(self, voters: VoterSet, counters: Counters) -> bytes | None:
-        """The state that this epoch begins with, from any of its voters; None: from nobody yet.
+    async def fetch_start(
+        self, voters: VoterSet, before: VoterSet, counters: Counters
+    ) -> bytes | None:
+        """The state that this epoch begins with, from its voters or those before; None: from
+        nobody yet.
 
         Bytes that are not those which the epoch was announced with are refused and counted.
         """
-        for node_id in voters.node_ids:
-            start = await self._fetch_from(node_id, voters.epoch)
+        asked = {voter.node_id: voter for voter in (*voters.voters, *before.voters)}
+        for voter in asked.values():
+            start = await self._fetch_from(voter, voters.epoch)
             if start is not None and digest_of(start) == voters.start:
                 return start
             if start is not None:
                 counters.count("control_refused", "digest_mismatch")
         return None
 
-    async def _fetch_from(self, node_id: NodeId, epoch: int) -> bytes | None:
+    async def _fetch_from(self, voter: VoterEntry, epoch: int) -> bytes | None:
+        known = self._channels.get(voter.node_id)
+        channel = self._open(voter) if known is None else known
+        try:
+            return await self._fetch(channel, epoch)
+        finally:
+            if known is None:
+                channel.close()
+
+    async def _fetch(self, channel: CurveClient, epoch: int) -> bytes | None:
         start = bytearray()
         while True:
             get = StartGet(voter_epoch=epoch, offset=len(start))
-            m = await self.request(node_id, get, 0, PIECE_SECONDS)
+            m = await self._ask(channel, get, 0, PIECE_SECONDS)
             if not isinstance(m, StartData) or (m.voter_epoch, m.offset) != (epoch, len(start)):
                 return None
             start += m.data

@@ -13,8 +13,8 @@ ends with the command that replaces a voter (flexhash/voters.py). Going over to 
 
 So nothing is sent in epoch N before what it rests on is durable, and a voter leaves its epoch only
 when the next one can go on without it. Who is no voter any more writes voters.toml and closes its
-group; it lingers for a moment, so that the others hear of the end from it if it leads them. Folders
-of ended epochs stay as they are and are not opened again.
+group once the next epoch has a leader: until then it may be the only one that can tell how it begins.
+Folders of ended epochs stay as they are and are not opened again.
 
 A voter must never forget a vote, so voters.toml is the memory of a target's folder: written first
 when it joins, it says up to which epoch all that this target did is recorded here. Who has none (a
@@ -51,7 +51,7 @@ from replicast.wire.status_messages import RaftStatus
 
 log = logging.getLogger("replicast.target")
 
-LINGER_SECONDS = 1.0  # the others apply the last command of the epoch with the next heartbeat
+ASK_SECONDS = 1.0
 RETRY_SECONDS = 0.25
 VOTED = "voted"
 LOST, STATES = "lost", ("follower", "candidate", "leader")
@@ -187,13 +187,13 @@ class VoterRole:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _go_over(self, voters: VoterSet) -> bool:
-        """All steps; False when the first state is not to be had yet."""
+        """All steps; False when it is too early for one."""
         assert self._client is not None
         if not self._votes(voters):
-            self._keep(voters)
             self._client.adopt_voters(voters)
-            if self.raft is not None:
-                await asyncio.sleep(LINGER_SECONDS)
+            if self.raft is not None and not await self._goes_on(voters):
+                return False
+            self._keep(voters)
             await self._leave()
             self.lost = ""
             return True
@@ -201,7 +201,7 @@ class VoterRole:
             if not self._remembers:
                 raise NotAVoter(f"{self._membership.directory}: no {VOTERS_FILE}, made anew")
             start = self._own_start(voters) or await self._client.channels.fetch_start(
-                voters, self._counters
+                voters, self.voters, self._counters
             )
             if start is None:
                 return False
@@ -211,6 +211,15 @@ class VoterRole:
         self._client.adopt_voters(voters)
         self._enter()
         return True
+
+    async def _goes_on(self, voters: VoterSet) -> bool:
+        """Whether a group of that epoch has a leader."""
+        assert self._client is not None
+        answers = [a for a in await self._client.status(ASK_SECONDS) if a is not None]
+        return any(
+            a.voter_epoch >= voters.epoch and a.has_quorum and a.leader in voters.node_ids
+            for a in answers
+        )
 
     def _own_start(self, voters: VoterSet) -> bytes | None:
         control = self.control

@@ -458,7 +458,8 @@ class StatusGet(Message):
 
 @message(135)
 class StatusData(Message):
-    """Raft, generation and lease state; leases are listed by the Raft leader only."""
+    """Raft, generation and lease state; leases are listed by the Raft leader only. `voter_epoch`
+    is that of the group which the answering voter takes part in."""
 
     cluster_id: Bytes16
     segment_id: U64

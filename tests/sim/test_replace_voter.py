@@ -20,8 +20,9 @@ from replicast.wire.voter_messages import ReplaceVoters
 Choose = Callable[[SimCluster], Unit]
 
 
-def formed(seed: int = 1) -> SimCluster:
-    cluster = SimCluster(World(seed), Shape(targets=4, vdevs=1, rows=16, clients=0))
+def formed(seed: int = 1, targets: int = 4) -> SimCluster:
+    shape = Shape(targets=targets, vdevs=1, rows=16, clients=0, copies=min(3, targets))
+    cluster = SimCluster(World(seed), shape)
     cluster.start()
     assert cluster.world.run_until(60 * SECOND, lambda: healthy(cluster))
     return cluster
@@ -148,6 +149,21 @@ def test_crash__at_every_step(who: str) -> None:
     while (number := number + 1) and crash(WHO[who], number, seed=number).crashed:
         continue
     assert number > 3
+
+
+def test_only_voter__stays_until_its_successor_leads() -> None:
+    with one_world():
+        cluster = formed(targets=2)
+        (old,), world = [leader(cluster)], cluster.world
+        after = replace(cluster, old)
+        cluster.crash_target(spare(cluster))
+        world.run_until(world.time_ns + 5 * SECOND)
+        cluster.crash_target(old)
+        cluster.start_target(old)
+        world.run_until(world.time_ns + 5 * SECOND)
+        cluster.start_target(next(u for u in cluster.targets if u is not old))
+        settle(cluster, after)
+        cluster.end()
 
 
 def test_lost_voter__comes_back_without_a_memory_and_does_not_vote() -> None:

@@ -228,9 +228,10 @@ class FakeVoters(VoterChannels):
 
     def __init__(self, starts: dict[int, bytes]) -> None:
         self.starts = starts
+        self._channels: dict[int, Any] = {n: n for n in (1, 2, 3, 4)}
 
-    async def request(self, node_id: int, message: Any, generation: int, timeout: float) -> Any:
-        start = self.starts.get(node_id)
+    async def _ask(self, channel: Any, message: Any, generation: int, timeout: float) -> Any:
+        start = self.starts.get(channel)
         if start is None:
             return None
         return StartData(
@@ -245,12 +246,15 @@ def test_fetch_start__other_bytes_than_announced_are_refused() -> None:
     start = b"what epoch two begins with"
     voters = voter_set(2, [VoterEntry(n, ("h", n), "") for n in (1, 2, 3)], digest_of(start))
 
+    before = voter_set(1, [VoterEntry(n, ("h", n), "") for n in (1, 2, 4)])
+
     def fetch(starts: dict[int, bytes]) -> tuple[bytes | None, float]:
         counters = Counters()
-        found = asyncio.run(FakeVoters(starts).fetch_start(voters, counters))
+        found = asyncio.run(FakeVoters(starts).fetch_start(voters, before, counters))
         return found, counters.get("control_refused", "digest_mismatch")
 
     assert fetch({3: start}) == (start, 0)
+    assert fetch({4: start}) == (start, 0)  # the voter that is replaced
     assert fetch({1: b"something else", 2: start}) == (start, 1)
     assert fetch({1: b"", 3: start[:-1]}) == (None, 2)
     assert fetch({}) == (None, 0)
