@@ -10,12 +10,12 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from replicast.addresses import address_text, parse_address
 from replicast.disk import Disk
 from replicast.errors import InvalidRequest
 from replicast.flexhash.raft.sealed import write_whole
 from replicast.flexhash.voters import VoterEntry, VoterSet, voter_set
 from replicast.formation import toml_pairs
-from replicast.machine import Address
 
 FORMAT = 1
 VOTERS_FILE = "voters.toml"
@@ -51,9 +51,9 @@ class VoterFile:
                 [
                     VoterEntry(
                         int(each["node_id"], 16),
-                        _address(each["control"]),
+                        parse_address(each["control"]),
                         str(each["public_key"]),
-                        _address(each["raft"]),
+                        parse_address(each["raft"]),
                         str(each["name"]),
                     )
                     for each in values["voters"]
@@ -76,14 +76,9 @@ class VoterFile:
                 "node_id": f"{each.node_id:016x}",
                 "name": each.label,
                 "public_key": each.public_key,
-                "control": f"{each.control[0]}:{each.control[1]}",
-                "raft": f"{each.raft[0]}:{each.raft[1]}",
+                "control": address_text(each.control),
+                "raft": address_text(each.raft),
             }
             lines += ["", "[[voters]]", *toml_pairs(pairs)]
         self._disk.make_directory(self._path.parent)
         write_whole(self._disk, self._path, [("\n".join(lines) + "\n").encode()])
-
-
-def _address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    return host, int(port)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from replicast.addresses import address_text
 from replicast.cli.control import ControlPlane, control, operator_folder
 from replicast.cli.find import find_cluster
 from replicast.cli.run import run
@@ -162,7 +163,7 @@ def report_of(voters: VoterSet, answers: Mapping[NodeId, StatusData | None]) -> 
             {
                 "name": voter.label,
                 "node_id": f"{voter.node_id:016x}",
-                "address": f"{voter.control[0]}:{voter.control[1]}",
+                "address": address_text(voter.control),
                 "state": _state(answers.get(voter.node_id), voters.epoch, leader),
             }
             for voter in voters.voters
