@@ -8,13 +8,12 @@
     client.adopt_voters(voters)                .voters; done by itself when a voter tells of later ones
     await client.join(entry, opens)            targets: register, wait, vouch, hold the lease
 
-A target's owner gets on_prepared(table) before one is acknowledged, give_up(table)
+With `near` the bytes of tables come from targets near by (flexhash/sources.py). A target's owner gets on_prepared(table) before one is acknowledged, give_up(table)
 before it is persisted (it must stop acting for rows that it loses) and on_table(table) when it
 is adopted; then the lease is renewed. A
 gateway gives neither files nor give_up. on_voters(voters) comes when other voters are asked
 from now on; the owner keeps them on disk. Callbacks are quick and do not raise. `rng` must be
 seeded by the operating system: it makes the client id that tells one start from the next.
-Gateways ask the voters themselves; a relay by targets is not built.
 """
 
 from __future__ import annotations
@@ -28,18 +27,22 @@ from replicast.curve import ChannelClosed, CurveClient, CurveHub
 from replicast.errors import InvalidRequest, Unavailable
 from replicast.flexhash.commands import Code, EditKind
 from replicast.flexhash.entries import TargetEntry
-from replicast.flexhash.follow import Ask, Follower
+from replicast.flexhash.follow import Follower
 from replicast.flexhash.follow_events import (
     AdoptSettings,
     AdoptTable,
+    Ask,
+    AskTarget,
     CommandDone,
     LaterVoters,
     PreparedTable,
 )
+from replicast.flexhash.follow_tables import TargetFetch
 from replicast.flexhash.join import VdevOpen, join_commands
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
+from replicast.flexhash.target_channel import TargetChannel
 from replicast.flexhash.voter_channels import VoterChannels
 from replicast.flexhash.voters import VoterSet, told
 from replicast.keys import KeyPair
@@ -90,6 +93,7 @@ class TableClient:
         on_settings: Callable[[int], None] | None = None,
         on_voters: Callable[[VoterSet], None] | None = None,
         witness: Witness | None = None,
+        near: TargetFetch | None = None,
     ) -> None:
         stored = files.load() if files is not None else []
         self.lease = lease
@@ -101,6 +105,7 @@ class TableClient:
             holder=lease,
             table=stored[-1] if stored else None,
             voter_epoch=voters.epoch,
+            near=near,
         )
         self.voters = voters
         self.buckets: dict[tuple[str, str], BucketRecord] = {}
@@ -112,6 +117,7 @@ class TableClient:
         self._on_table, self._on_settings, self._on_voters = on_table, on_settings, on_voters
         self._witness = witness
         self.channels = VoterChannels(hub, key_pair, voters, rng)
+        self._targets = TargetChannel(hub, key_pair, self._on_target)
         self._recent = {t.generation: t for t in stored[-TABLES_KEEP:]}
         self._tasks: list[asyncio.Task[None]] = []
         self._adoption: asyncio.Task[None] | None = None
@@ -145,6 +151,7 @@ class TableClient:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.channels.close()
+        await self._targets.close()
         for future in self._commands.values():
             if not future.done():
                 future.set_result((None, 0))
@@ -417,6 +424,8 @@ class TableClient:
         elif isinstance(event, PreparedTable):
             if self._on_prepared is not None:
                 self._on_prepared(event.table)
+        elif isinstance(event, AskTarget):
+            self._targets.ask(event, self.core.generation)
         elif isinstance(event, AdoptSettings):
             # The same dictionaries for good: others hold on to them.
             self.buckets.clear()
@@ -431,10 +440,13 @@ class TableClient:
             future = self._commands.pop(event.token, None)
             if future is not None and not future.done():
                 future.set_result((event.code, event.value))
-
         elif isinstance(event, LaterVoters) and (self._learning is None or self._learning.done()):
             voter = self.core.voters[event.voter]
             self._learning = asyncio.get_running_loop().create_task(self._learn(voter))
+
+    def _on_target(self, message: Message, operation_id: bytes) -> None:
+        self.core.target_answered(message, operation_id, self._clock_ns())
+        self._woken.set()
 
     async def _learn(self, voter: NodeId) -> None:
         """Who votes; when that voter does not answer, its next notice asks again."""

@@ -1,8 +1,8 @@
 """A client of the control plane, without sockets: every target and every gateway has one.
 
-Watches all voters, fetches and verifies tables and settings, runs commands on the Raft
-leader with retries, and for a target holds the lease. flexhash/client.py drives it over
-CURVE; the tests drive it over a simulated network.
+Watches all voters, fetches and verifies tables and settings (with `near` the tables from targets
+near by, follow_tables.py), runs commands on the Raft leader with retries, and for a target holds
+the lease. flexhash/client.py drives it over CURVE; the tests drive it over a simulated network.
 
 Adopting a table (DESIGN 6): prepared -> fetch, verify the digest, acknowledge; active ->
 event AdoptTable: the owner gives up the leaderships it loses, persists, switches, calls
@@ -26,13 +26,12 @@ from replicast.flexhash.cluster_clock import ClusterClock
 from replicast.flexhash.commands import Code
 from replicast.flexhash.entries import TableError
 from replicast.flexhash.follow_commands import COMMAND_NS, CommandQueue
-from replicast.flexhash.follow_events import AdoptTable, LaterVoters, PreparedTable
+from replicast.flexhash.follow_events import AdoptTable, Ask, LaterVoters, PreparedTable
 from replicast.flexhash.follow_settings import Fetch, SettingsFollower
+from replicast.flexhash.follow_tables import TargetFetch, verified
 from replicast.flexhash.lease import LeaseHolder, LeaseReason
 from replicast.flexhash.server import AGE_UNKNOWN_NS
 from replicast.flexhash.table import Table
-from replicast.flexhash.tables import unpack_table
-from replicast.frozen import frozen
 from replicast.machine import Event
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
@@ -49,16 +48,6 @@ SETTINGS_NS = SECOND
 ASKED_MAX = 256
 
 
-@frozen
-class Ask:
-    """One message for voter number `voter`."""
-
-    voter: int
-    message: Message
-    operation_id: bytes
-    generation: int
-
-
 class Follower:
     """`voters` are node ids; voter numbers in asks and answers are positions in it."""
 
@@ -72,10 +61,11 @@ class Follower:
         holder: LeaseHolder | None = None,
         table: Table | None = None,
         voter_epoch: int = 0,
+        near: TargetFetch | None = None,
     ) -> None:
         self.node_id = node_id
         self.voters, self.voter_epoch = voters, voter_epoch
-        self.holder = holder
+        self.holder, self._near = holder, near
         self.clock = ClusterClock(len(voters))
         self.table = table
         self.settings = SettingsFollower()
@@ -123,7 +113,8 @@ class Follower:
                 return self._looked_ns
             due_ns = min(due_ns, self._renew_ns + self._renew_period_ns(self._looked_ns))
         settings = self.settings.behind or self.settings.wants_current
-        if self._adopting or self._fetch.operation_id or settings:
+        fetches = self._fetch.operation_id or (self._near is not None and self._near.waits)
+        if self._adopting or fetches or settings:
             due_ns = min(due_ns, self._looked_ns + HURRY_NS)
         if self.commands or self.commands.asked is not None or self._prepared > self._active:
             due_ns = min(due_ns, self._looked_ns + HURRY_NS)
@@ -135,7 +126,7 @@ class Follower:
         return asks
 
     def take_events(self) -> list[Event]:
-        """AdoptTable, PreparedTable, AdoptSettings, CommandDone, LaterVoters."""
+        """AdoptTable, PreparedTable, AskTarget, AdoptSettings, CommandDone, LaterVoters."""
         events, self._events = self._events, []
         return events
 
@@ -166,6 +157,8 @@ class Follower:
         """The table of the last AdoptTable is durable and in use."""
         self.table = table
         self._adopting = 0
+        if self._near is not None:
+            self._near.adopted(table)
         if self._ready is not None and self._ready.generation <= table.generation:
             self._ready = None
         if self.holder is not None:
@@ -279,7 +272,25 @@ class Follower:
         self._pursue_settings(now_ns)
 
     def _fetch_table(self, generation: int, now_ns: int) -> None:
+        if self._near is not None and not self._fetch.operation_id:
+            asked = self._near.pursue(generation, self.voters, now_ns)
+            if asked is not None:
+                self._events.append(asked)
+            if self._near.waits:
+                return
         self._fetch_once(self._fetch, cm.TableGet(generation=generation), now_ns)
+
+    def target_answered(self, message: Message, operation_id: bytes, now_ns: int) -> None:
+        """What the target of an AskTarget said."""
+        if self._near is not None:
+            table = self._near.answered(message, operation_id, self._digests(), now_ns)
+            if table is not None:
+                self._took(table)
+            self._pursue(now_ns)
+
+    def _digests(self) -> dict[int, bytes]:
+        """Of the tables that are wanted, as the voters announced them."""
+        return {self._prepared: self._prepared_digest, self._active: self._active_digest}
 
     def _fetch_once(
         self, fetch: Fetch, message: Message, now_ns: int, patience_ns: int = FETCH_NS
@@ -300,22 +311,23 @@ class Follower:
         if operation_id != self._fetch.operation_id:
             return
         self._fetch.operation_id = b""
-        digests = {self._prepared: self._prepared_digest, self._active: self._active_digest}
-        digest = digests.get(m.generation)
+        digest = self._digests().get(m.generation)
         if digest is None:
             return  # overtaken by a newer one
         try:
-            if buggify("control/table-refused"):
-                raise TableError("fault point")
-            self._ready = unpack_table(m, digest)
+            table = verified(m, digest)
         except TableError:
             self._counters.count("control_refused", "digest_mismatch")
             self._source = (self._source + 1) % len(self.voters)
             return
-        self._ack_ns = None
-        if self._ready.generation == self._prepared > self._active and self.holder is not None:
-            self._events.append(PreparedTable(self._ready))
+        self._counters.count("tables_fetched", "voter")
+        self._took(table)
         self._pursue(now_ns)
+
+    def _took(self, table: Table) -> None:
+        self._ready, self._ack_ns = table, None
+        if table.generation == self._prepared > self._active and self.holder is not None:
+            self._events.append(PreparedTable(table))
 
     def _acknowledge(self, now_ns: int) -> None:
         """Tell the leader that the prepared table is here; repeated, a leader forgets."""

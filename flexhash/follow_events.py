@@ -1,13 +1,26 @@
-"""What a follower of the control plane (follow.py) tells its owner."""
+"""What a follower of the control plane (follow.py) tells its owner, and what it asks whom."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from replicast.flexhash.commands import Code
+from replicast.flexhash.sources import Source
 from replicast.flexhash.table import Table
+from replicast.frozen import frozen
 from replicast.machine import Event
 from replicast.wire import control_messages as cm
+from replicast.wire.schema import Message
+
+
+@frozen
+class Ask:
+    """One message for voter number `voter`."""
+
+    voter: int
+    message: Message
+    operation_id: bytes
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +36,15 @@ class PreparedTable(Event):
     active any moment."""
 
     table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class AskTarget(Event):
+    """Ask this target; what it says goes to Follower.target_answered()."""
+
+    source: Source
+    message: cm.TableGet
+    operation_id: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from replicast import clocks
 from replicast.config import load
 from replicast.daemon import Heartbeat, Work, run_daemon
-from replicast.formation import load_cluster_file
+from replicast.formation import formation_beside, load_cluster_file
 from replicast.gateway.api_handlers import ApiHandlers
 from replicast.gateway.api_server import ApiServer
 from replicast.gateway.config import GatewayConfig
@@ -82,7 +82,13 @@ class GatewayDaemon:
         cluster = load_cluster_file(self._base / self._config.directory)
         log.info("asking the voters for a table")
         starting = asyncio.ensure_future(
-            open_initiator(cluster, self._config, self._counters, table_seconds=TABLE_SECONDS)
+            open_initiator(
+                cluster,
+                self._config,
+                self._counters,
+                table_seconds=TABLE_SECONDS,
+                formation=formation_beside(cluster),
+            )
         )
         told = asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait({starting, told}, return_when=asyncio.FIRST_COMPLETED)

@@ -19,17 +19,19 @@ from replicast.auth.keyring import KeyRing
 from replicast.curve import CurveHub
 from replicast.errors import Unavailable
 from replicast.flexhash.client import TableClient
+from replicast.flexhash.follow_tables import TargetFetch
+from replicast.flexhash.sources import Place, Sources
 from replicast.flexhash.table import Table
 from replicast.flexhash.voter_file import VoterFile
 from replicast.flexhash.voters import VoterSet, formed_voters
-from replicast.formation import VOTER_EPOCH, ClusterFile
+from replicast.formation import VOTER_EPOCH, ClusterFile, Formation, Member
 from replicast.gateway.buckets import Buckets
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.context import ChunkContext
 from replicast.gateway.initiator import SOURCE_AGE_NS_MAX, UdpInitiator
 from replicast.gateway.objects import ObjectLimits, Objects
 from replicast.hashing import algorithm_named
-from replicast.keys import ClusterKeys, KeyPair, load_cluster_keys, load_key_pair
+from replicast.keys import ClusterKeys, KeyPair, Role, load_cluster_keys, load_key_pair
 from replicast.machine import Address, NodeId
 from replicast.metrics import Counters
 from replicast.runtime import SYSTEM, Runtime
@@ -93,12 +95,15 @@ async def open_initiator(
     table_seconds: float = FIRST_TABLE_SECONDS,
     runtime: Runtime = SYSTEM,
     credentials: Credentials | None = None,
+    formation: Formation | None = None,
 ) -> OpenedInitiator:
-    """Connect; returns with a table in hand. Raises Unavailable when no voter gives one.
+    """Connect; returns with a table in hand. Raises Unavailable when nobody gives one.
 
-    The credentials are read from the files that `cluster` names unless they are given.
+    The credentials are read from the files that `cluster` names unless they are given. With the
+    formation document the first table, too, can come from a target near by.
     """
-    opening = _Opening(cluster, config, counters, runtime, credentials or load_credentials(cluster))
+    known = credentials or load_credentials(cluster)
+    opening = _Opening(cluster, config, counters, runtime, known, formation)
     try:
         await opening.client.start()
         await opening.client.wait_table(table_seconds)
@@ -122,6 +127,7 @@ class _Opening:
         counters: Counters,
         runtime: Runtime,
         credentials: Credentials,
+        formation: Formation | None,
     ) -> None:
         self._cluster, self._config = cluster, config
         self._runtime, self._credentials = runtime, credentials
@@ -143,7 +149,25 @@ class _Opening:
             on_table=self._on_table,
             on_voters=self._on_voters,
             witness=runtime.witness,
+            near=self._near(formation),
         )
+
+    def _near(self, formation: Formation | None) -> TargetFetch:
+        """Where this process is, and which targets were there when the cluster was formed."""
+        place = Place()
+        targets: tuple[Member, ...] = ()
+        with contextlib.suppress(OSError):  # no way to the voters yet
+            place = Place(addresses=(self._own_host(),))
+        if formation is not None:
+            targets = formation.of_role(Role.TARGET)
+            for me in formation.members:
+                if me.node_id == self._cluster.node_id:
+                    place = replace(place, host=me.host, zone=me.zone)
+        return TargetFetch(Sources(place, self._rng), targets, self._rng, self._counters)
+
+    def _own_host(self) -> str:
+        """The address that this host is known by."""
+        return self._config.host or self._runtime.route_to(self._cluster.voters[0].control)
 
     def _on_table(self, table: Table) -> None:
         if self._opened is not None:
@@ -162,7 +186,7 @@ class _Opening:
         table = self.client.table
         assert table is not None
         config, cluster = self._config, self._cluster
-        bind = (config.host or self._runtime.route_to(cluster.voters[0].control), 0)
+        bind = (self._own_host(), 0)
         buffers = make_buffers(
             config.buffer_bytes
             + config.pipeline_bytes

@@ -198,7 +198,7 @@ POINTS = (
     Point(
         "control/table-refused",
         "a table that came whole is thrown away, and asked for elsewhere",
-        "flexhash/follow.py",
+        "flexhash/follow_tables.py",
     ),
     Point("control/renew-often", "a lease is renewed every 100 ms", "flexhash/follow.py"),
     Point("control/command-twice", "a command is submitted twice", "flexhash/follow.py"),

@@ -21,7 +21,7 @@ from typing import BinaryIO, Self, TypeVar, overload
 from replicast.cli.find import find_cluster
 from replicast.config import load
 from replicast.errors import InvalidRequest, Unavailable
-from replicast.formation import load_cluster_file
+from replicast.formation import formation_beside, load_cluster_file
 from replicast.gateway.conditions import condition
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.initiation import Block, Source
@@ -280,4 +280,6 @@ async def connect(
     looks). Raises Unavailable when no voter answers."""
     place = find_cluster(None if cluster is None else os.fspath(cluster))
     settings = config or load(InitiatorConfig)
-    return Cluster(await open_initiator(load_cluster_file(place.path), settings, Counters()))
+    file = load_cluster_file(place.path)
+    formation = formation_beside(file)
+    return Cluster(await open_initiator(file, settings, Counters(), formation=formation))

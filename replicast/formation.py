@@ -224,6 +224,16 @@ def load_formation(directory: Path) -> Formation:
     return parse_formation(_read(path), str(path))
 
 
+def formation_beside(cluster: ClusterFile) -> Formation | None:
+    """The document that lies beside a member's key; None: there is none, or it cannot be used.
+
+    For those who can do without: it says where targets were when the cluster was formed."""
+    try:
+        return load_formation(cluster.node_key.parent)
+    except FormationError:
+        return None
+
+
 def format_cluster_file(formation: Formation, node_id: NodeId, *, keys_in: Path = Path("")) -> str:
     """cluster.toml for one node. `keys_in`: where its key files lie, seen from the file."""
     me, parameters = formation.member(node_id), formation.parameters

@@ -176,6 +176,18 @@ declare(
     "table_refetches", "counter", (), "A newer table was asked for than the one that is known here."
 )
 declare("control_refused", "counter", ("reason",), "Control-plane requests refused, by reason.")
+declare(
+    "tables_fetched",
+    "counter",
+    ("source",),
+    "Tables that came and were right, from a target on this host, another target, or a voter.",
+)
+declare(
+    "table_sources_failed",
+    "counter",
+    ("how",),
+    "Targets near by that had no table to give (refused), gave other bytes (wrong) or nothing (silent).",
+)
 # -- channels and Raft ------------------------------------------------------------
 declare(
     "curve_refused",

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from replicast.flexhash.follow import HURRY_NS, SETTINGS_NS, Ask, Follower
+from replicast.flexhash.follow import HURRY_NS, SETTINGS_NS, Follower
 from replicast.flexhash.follow_commands import COMMAND_NS
-from replicast.flexhash.follow_events import AdoptSettings
+from replicast.flexhash.follow_events import AdoptSettings, Ask
 from replicast.flexhash.lease import LeaseHolder
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
