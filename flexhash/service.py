@@ -1,4 +1,4 @@
-"""A voter's control service: ControlServer and a Raft node, joined to CURVE and a clock.
+"""A voter's control service: ControlServer and a Raft node, joined to its socket and a clock.
 
     service = ControlService(...)                          before Raft, which needs its state
     node = RaftNode(..., apply=service.state.apply,
@@ -20,17 +20,18 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from replicast.buggify import buggify
-from replicast.curve import Allow, CurveHub, Received
+from replicast.curve import Allow, Received
 from replicast.flexhash.commands import Role
+from replicast.flexhash.control_port import ControlPort
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.raft.node import Outcome, RaftNode
 from replicast.flexhash.server import ControlServer, Sender, Standing
 from replicast.flexhash.state import ControlState
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import BuildJob, TableBook
-from replicast.keys import Identity, KeyPair
+from replicast.keys import Identity
 from replicast.keys import Role as KeyRole
-from replicast.machine import Address, NodeId
+from replicast.machine import NodeId
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
@@ -51,9 +52,7 @@ class ControlService:
     def __init__(
         self,
         node_id: NodeId,
-        hub: CurveHub,
-        key_pair: KeyPair,
-        bind: Address,
+        port: ControlPort,
         bootstrap: Allow,
         *,
         clock_ns: Callable[[], int],
@@ -85,7 +84,8 @@ class ControlService:
         self._building: asyncio.Task[None] | None = None
         for table in tables:
             self.book.put(table)
-        self.server = hub.server("control", bind, key_pair, self.allow)
+        self._port = port
+        port.vote(self.allow, self._read)
 
     def allow(self, public_key: str) -> Identity | None:
         """Who stands behind a key; asked at handshakes and for every frame."""
@@ -101,7 +101,6 @@ class ControlService:
     ) -> None:
         """Serve from now on; `voter_ids` are node ids by voter name."""
         self._node, self._wake, self._voter_ids = node, wake, dict(voter_ids)
-        self.server.hand_to(self._read)
 
     def regroup(self, epoch: int, start: bytes) -> None:
         """Serve nobody until start(): the next node restores `start` here, as group `epoch`."""
@@ -111,11 +110,11 @@ class ControlService:
         self._seen, self._voters, self._looked_ns = None, (), -LOOK_NS
 
     async def stop(self) -> None:
-        """Close the socket; the Raft shell is stopped by its owner."""
+        """Vote no more; the Raft shell is stopped by its owner."""
         if self._building is not None:
             self._building.cancel()
             await asyncio.gather(self._building, return_exceptions=True)
-        self.server.close()
+        self._port.unvote()
         self._node = None
 
     def offer(self, table: Table) -> None:
@@ -184,7 +183,7 @@ class ControlService:
             self._submit(token, entry, now_ns)
         for reply in self.core.take_replies():
             frame = pack_frame(reply.message, reply.operation_id, reply.generation)
-            self.server.send(reply.peer, frame)
+            self._port.send(reply.peer, frame)
         if commands:
             self._wake()
 

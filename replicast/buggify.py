@@ -200,6 +200,16 @@ POINTS = (
         "a table that came whole is thrown away, and asked for elsewhere",
         "flexhash/follow_tables.py",
     ),
+    Point(
+        "control/target-has-not",
+        "a target has not got the table that a follower near it asks for",
+        "flexhash/shelf.py",
+    ),
+    Point(
+        "control/target-mistakes",
+        "a target gives an older table for the one that it is asked for",
+        "flexhash/shelf.py",
+    ),
     Point("control/renew-often", "a lease is renewed every 100 ms", "flexhash/follow.py"),
     Point("control/command-twice", "a command is submitted twice", "flexhash/follow.py"),
     Point("control/push-late", "a voter tells its watchers a turn later", "flexhash/server.py"),

@@ -21,6 +21,7 @@ from replicast.auth.session import make_session
 from replicast.daemon import Heartbeat, Work, run_daemon
 from replicast.disks import LockableDisk
 from replicast.flexhash.client import TableClient
+from replicast.flexhash.control_port import ControlPort
 from replicast.flexhash.join import VdevOpen
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.table import Table
@@ -129,10 +130,15 @@ class TargetDaemon:
 
     def _start_raft(self) -> None:
         self._files = TableFiles(self._disk, self._directory / "tables")
+        m, clock_ns = self._membership, self._runtime.now_ns
+        self._port = ControlPort(
+            self._hub, m.key_pair, m.me.control, self._door, self.counters, clock_ns
+        )
         self._voter = VoterRole(
-            self._membership,
+            m,
             self._disk,
             self._hub,
+            self._port,
             self._door,
             self._lease,
             self._files.load,
@@ -231,8 +237,7 @@ class TargetDaemon:
             log.error("a negotiating group cannot be joined: initiators fall back to unicast")
 
     def _allow_peer(self, public_key: str) -> Identity | None:
-        control = self._voter.control
-        return control.allow(public_key) if control else self._door(public_key)
+        return self._port.allow(public_key)
 
     def _observe(self) -> Observatory:
         return self._runtime.observatory(
@@ -278,10 +283,12 @@ class TargetDaemon:
         self._service.give_up(table)
 
     def _on_prepared(self, table: Table) -> None:
+        self._port.shelf.put(table)  # active any moment now, and then gateways want it
         self._service.on_prepared(table)
 
     def _on_table(self, table: Table) -> None:
         self._door.update(table)
+        self._port.shelf.put(table)
         self._voter.offer(table)
         self._service.on_table(table)
 
@@ -335,6 +342,7 @@ class TargetDaemon:
         self._udp.close()
         await self._peers.close()
         await self._voter.stop()
+        self._port.close()
         self._hub.close()
         self._observatory.close()
         await asyncio.to_thread(self._vdevs.close)

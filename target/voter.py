@@ -33,6 +33,7 @@ from pathlib import Path
 from replicast.curve import CurveHub
 from replicast.disk import Disk
 from replicast.flexhash.client import TableClient
+from replicast.flexhash.control_port import ControlPort
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.raft.beginning import begin, read_start
 from replicast.flexhash.raft.journal import NotAVoter, Voter
@@ -65,6 +66,7 @@ class VoterRole:
         membership: Membership,
         disk: Disk,
         hub: CurveHub,
+        port: ControlPort,
         door: Doorkeeper,
         lease: LeaseHolder,
         tables: Callable[[], Iterable[Table]],
@@ -72,7 +74,7 @@ class VoterRole:
         runtime: Runtime,
         counters: Counters,
     ) -> None:
-        self._membership, self._disk, self._hub = membership, disk, hub
+        self._membership, self._disk, self._hub, self._port = membership, disk, hub, port
         self._door, self._lease, self._tables = door, lease, tables
         self._rng, self._runtime, self._counters = rng, runtime, counters
         formation = membership.formation
@@ -102,9 +104,8 @@ class VoterRole:
         try:
             self._enter()
         except (NotAVoter, Damaged) as error:
-            if self.control is not None:
-                self.control.server.close()
-                self.control = None
+            self._port.unvote()
+            self.control = None
             self._lose(error)
 
     def connect(self, client: TableClient) -> None:
@@ -292,9 +293,7 @@ class VoterRole:
         m = self._membership
         return ControlService(
             m.me.node_id,
-            self._hub,
-            m.key_pair,
-            m.me.control,
+            self._port,
             self._door,
             clock_ns=self._runtime.now_ns,
             wall_ns=self._runtime.wall_ns,

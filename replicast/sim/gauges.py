@@ -15,7 +15,7 @@ from typing import NamedTuple
 from replicast.auth.endpoint import Endpoint, EndpointLimits
 from replicast.curve import QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX, CurveHub
 from replicast.flexhash import client as table_client
-from replicast.flexhash import follow, follow_commands, lease, server
+from replicast.flexhash import follow, follow_commands, lease, server, shelf
 from replicast.flexhash.raft import node as raft_node
 from replicast.gateway import chunks as gateway_chunks
 from replicast.gateway import initiator as gateway_initiator
@@ -58,6 +58,7 @@ def of_target(daemon: TargetDaemon) -> list[Gauge]:
     found += _hub(daemon._hub)
     found += _tables(daemon._client)
     found += _voter(daemon)
+    found.append(Gauge("tables to give", len(daemon._port.shelf.tables), shelf.KEEP))
     found.append(Gauge("service tasks", len(daemon._service._tasks), TASKS_MAX, True))
     changes = daemon._service.row_changes
     found.append(Gauge("row changes waiting", len(changes), ROWS_WAITING_MAX, True))

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,16 @@ from replicast.disks import RealDisk
 from replicast.errors import Unavailable
 from replicast.flexhash.client import TableClient
 from replicast.flexhash.commands import BucketState, Code
+from replicast.flexhash.control_port import ControlPort
 from replicast.flexhash.entries import TargetEntry
+from replicast.flexhash.follow_tables import TargetFetch
 from replicast.flexhash.join import VdevOpen
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.raft.node import RaftNode, RaftSettings
 from replicast.flexhash.raft.shell import RaftShell, VoterAddress
 from replicast.flexhash.service import ControlService
+from replicast.flexhash.shelf import TableShelf
+from replicast.flexhash.sources import Place, Sources
 from replicast.flexhash.state import STOPPING
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
@@ -29,6 +34,7 @@ from replicast.flexhash.voters import VoterEntry, voter_set
 from replicast.keys import AllowList, Identity, Role, make_key_pair
 from replicast.metrics import Counters
 from replicast.wire import control_messages as cm
+from replicast.wire.frame import pack_frame, unpack_frame
 
 MS = 1_000_000
 TARGETS = (1, 2, 3, 4)
@@ -71,7 +77,7 @@ class Cluster:
 
     def __init__(self, path: Path, boot: int = 1) -> None:
         self.path, self.boot = path, boot
-        ports = free_ports("127.0.0.1", 6, random.SystemRandom())
+        ports = free_ports("127.0.0.1", 7, random.SystemRandom())
         addresses = [("127.0.0.1", port) for port in ports]
         self.raft = {f"t{n}": VoterAddress(n, addresses[n - 1], KEYS[n].public) for n in VOTERS}
         self.voters = voter_set(
@@ -83,18 +89,22 @@ class Cluster:
         self.hubs = {n: CurveHub() for n in KEYS}
         self.counters = {n: Counters() for n in KEYS}
         self.holders = {n: LeaseHolder(boot) for n in TARGETS}
+        self.controls = dict(zip(TARGETS, addresses[3:], strict=True))
+        self.ports = {n: self.make_port(n) for n in TARGETS}
         self.services = {n: self.make_service(n) for n in VOTERS}
         self.clients = {n: self.make_client(n) for n in TARGETS}
         self.shells: dict[int, RaftShell] = {}
         self.adopted: list[tuple[int, int]] = []
         self.gave_up: list[tuple[int, int]] = []
 
+    def make_port(self, node: int) -> ControlPort:
+        hub, bind, counters = self.hubs[node], self.controls[node], self.counters[node]
+        return ControlPort(hub, KEYS[node], bind, self.bootstrap, counters, now_ns)
+
     def make_service(self, node: int) -> ControlService:
         return ControlService(
             node,
-            self.hubs[node],
-            KEYS[node],
-            self.voters.voters[node - 1].control,
+            self.ports[node],
             self.bootstrap,
             clock_ns=now_ns,
             wall_ns=time.time_ns,
@@ -108,6 +118,8 @@ class Cluster:
     def make_client(self, node: int) -> TableClient:
         def adopted(table: Table) -> None:
             self.adopted.append((node, table.generation))
+            if node in TARGETS:
+                self.ports[node].shelf.put(table)
 
         def give_up(table: Table) -> None:
             self.gave_up.append((node, table.generation))
@@ -126,7 +138,16 @@ class Cluster:
             files=TableFiles(RealDisk(), self.path / f"tables{node}") if target else None,
             give_up=give_up if target else None,
             on_table=adopted,
+            near=None if target else self.near(node),
         )
+
+    def near(self, node: int) -> TargetFetch:
+        """For a gateway on the host of target 4, which does not vote."""
+        rng, targets = random.Random(node), tuple(self.entry(n) for n in TARGETS)
+        return TargetFetch(Sources(Place("h4"), rng), targets, rng, self.counters[node])
+
+    def entry(self, node: int) -> TargetEntry:
+        return replace(entry(node), control=self.controls[node])
 
     async def start(self) -> None:
         for node, service in self.services.items():
@@ -161,13 +182,15 @@ class Cluster:
     async def join(self) -> None:
         boot = self.boot
         opens = {n: [VdevOpen(bytes([n]) * 16, 10, boot, 77 + boot)] for n in TARGETS}
-        await asyncio.gather(*(self.clients[n].join(entry(n), opens[n], 60) for n in TARGETS))
+        await asyncio.gather(*(self.clients[n].join(self.entry(n), opens[n], 60) for n in TARGETS))
 
     async def stop(self) -> None:
         for client in self.clients.values():
             await client.stop()
         for service in self.services.values():
             await service.stop()
+        for port in self.ports.values():
+            port.close()
         for shell in self.shells.values():
             await shell.stop()
         for hub in self.hubs.values():
@@ -283,6 +306,65 @@ def test_stranger__is_refused_at_the_handshake(tmp_path: Path) -> None:
             )
         )
         assert stranger.table is None
+
+    run(tmp_path, scenario)
+
+
+def test_gateway__gets_its_table_from_the_target_beside_it_and_without_it_from_a_voter(
+    tmp_path: Path,
+) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await until(lambda: all(c.table is not None for c in cluster.clients.values()))
+        counters = cluster.counters[GATEWAY]
+
+        async def gateway_with(source: str) -> None:
+            gateway = cluster.make_client(GATEWAY)
+            before = counters.get("tables_fetched", source)
+            await gateway.start()
+            await gateway.wait_table(60)
+            assert counters.get("tables_fetched", source) > before
+            await gateway.stop()
+
+        await gateway_with("host")
+        assert counters.total("table_sources_failed") == 0
+        port = cluster.ports[4]
+        tables, port.shelf = port.shelf.tables.values(), TableShelf()
+        await gateway_with("voter")
+        assert counters.get("table_sources_failed", "refused") == 1
+        for table in tables:
+            port.shelf.put(wrong(table))
+        await gateway_with("voter")
+        assert counters.get("table_sources_failed", "wrong") == 1
+        port.close()
+        await gateway_with("voter")
+        assert counters.get("table_sources_failed", "silent") == 1
+
+    run(tmp_path, scenario)
+
+
+def wrong(table: Table) -> Table:
+    policy = replace(table.policy, group_size=table.policy.group_size + 1)
+    return Table(table.generation, policy, table.targets, table.vdevs, table.rows)
+
+
+def test_target_without_a_vote__answers_no_other_question_and_no_stranger(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        counters = cluster.counters[4]
+        control, key = cluster.controls[4], KEYS[4].public
+        member = cluster.hubs[1].client("control", control, key, KEYS[1])
+        stranger = cluster.hubs[STRANGER].client("control", control, key, KEYS[STRANGER])
+        ask = pack_frame(cm.TableGet(generation=1 << 40), b"q" * 16)
+        refused, _, _ = unpack_frame(await member.request(ask, timeout_seconds=60))
+        assert isinstance(refused, cm.ControlRefused)
+        assert counters.get("control_refused", "table") == 1
+        for message in (cm.StatusGet(detail=True), cm.SettingsGet(have_version=0, current=True)):
+            assert member.send(pack_frame(message))
+        assert member.send(b"junk")
+        await until(lambda: counters.get("control_refused", "truncated") == 1)
+        assert counters.get("control_refused", "no_vote") == 2
+        refusals = cluster.hubs[4].counters
+        await until(lambda: refusals.get("curve_refused", "control", "handshake") > 0)
+        assert not stranger.send(ask)
 
     run(tmp_path, scenario)
 
