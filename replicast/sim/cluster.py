@@ -74,6 +74,7 @@ class Shape:
     drive_bytes: int = 2 * GIB
     mtu_bytes: int = 9000
     retry_window_seconds: int = 900
+    beside: bool = False  # clients are on hosts of targets
 
 
 def draw_shape(rng: random.Random) -> Shape:
@@ -171,16 +172,18 @@ class SimCluster:
         return unit
 
     def _client(self, number: int) -> Unit:
-        pair = self._key_pair()
+        pair, name = self._key_pair(), f"c{number}"
+        # An address of its own in any case: who watches the network tells processes by it.
+        beside = self.targets[-number % len(self.targets)] if self.shape.beside else None
         member = Member(
             node_id=1000 + number,
             role=Role.ADMIN if number <= self.shape.admins else Role.GATEWAY,
-            name=f"c{number}",
-            host=f"c{number}",
+            name=name,
+            host=beside.member.host if beside else name,
             zone="z",
             public_key=pair.public,
         )
-        return Unit(member, pair, self._process(member.name, f"10.0.1.{number}"))
+        return Unit(member, pair, self._process(name, f"10.0.1.{number}"))
 
     def _form(self) -> Formation:
         shape = self.shape
@@ -331,6 +334,7 @@ class SimCluster:
                         table_seconds=300,
                         runtime=runtime,
                         credentials=credentials,
+                        formation=formation,
                     )
             unit.opened = opened
             self._note_cores(unit, opened)
