@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from replicast.flexhash.table import Table
@@ -69,11 +70,11 @@ class Answers:
             checkers.tables[table.generation] = table
             self._breach("replicas", checkers.replicas.joined(table))
         self._table = table
+        # Of its bytes: a process may believe of a table what somebody told it.
+        digest = blake2b(table.to_bytes(), digest_size=32).digest()
         self._breach(
             "generations",
-            checkers.generations.adopting(
-                self._process, self._life, table.generation, table.digest
-            ),
+            checkers.generations.adopting(self._process, self._life, table.generation, digest),
         )
 
     def heard(self, incoming: Incoming) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from replicast.flexhash import follow
+from replicast.flexhash import follow, follow_tables
 from replicast.flexhash.balance import Balancer
 from replicast.flexhash.lease import LeaseHolder
+from replicast.flexhash.shelf import TableShelf
 from replicast.flexhash.table import Table
 from replicast.flexhash.tables import TableFiles
 from replicast.machine import Incoming
@@ -84,6 +86,30 @@ def digest_not_compared(patch: pytest.MonkeyPatch) -> None:
         return adopt(Table(table.generation, policy, table.targets, table.vdevs, table.rows))
 
     patch.setattr(follow, "AdoptTable", forked)
+
+
+def given_table_not_checked(patch: pytest.MonkeyPatch) -> None:
+    """Targets give older tables for newer ones, and who asks them takes what comes for
+    what was announced."""
+    reply = TableShelf.reply
+
+    def mistaken(
+        self: TableShelf, generation: int, now_ns: int
+    ) -> cm.TableData | cm.ControlRefused:
+        old = self.tables[min(self.tables)] if generation in self.tables else None
+        if old is None or old.generation == generation:
+            return reply(self, generation, now_ns)
+        shelf = TableShelf()
+        shelf.put(Table(generation, old.policy, old.targets, old.vdevs, old.rows))
+        return reply(shelf, generation, now_ns)
+
+    def believed(message: cm.TableData, digest: bytes) -> Table:
+        table = Table.from_bytes(zlib.decompress(message.data))
+        vars(table)["digest"] = digest  # as announced, not as computed
+        return table
+
+    patch.setattr(TableShelf, "reply", mistaken)
+    patch.setattr(follow_tables, "verified", believed)
 
 
 def wrong_clock_keeps_its_rows(patch: pytest.MonkeyPatch) -> None:

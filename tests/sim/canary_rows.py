@@ -52,6 +52,7 @@ ROWS = [
     Row(control.stale_name_request_answered, "fences", "everything", 2, None),
     Row(control.starts_by_an_older_table, "generations", "attrition", 4),
     Row(control.digest_not_compared, "generations", "attrition", 1, 5),
+    Row(control.given_table_not_checked, "generations", "beside", 1),
     Row(control.stops_without_a_hand_over, "liveness", "handover", 1, None),
     Row(control.stale_store_accepted, "fences", "moves", 4, None),
     Row(control.wrong_clock_keeps_its_rows, "liveness", "astray", 1, None),
