@@ -399,7 +399,8 @@ class Notice(Message):
 
 @message(128)
 class TableGet(Message):
-    """Asks for the table of `generation`, prepared or active; 0 is the active one."""
+    """Asks a voter for the table of `generation`, prepared or active, 0 being the active one; or a
+    target that does not vote for one that it holds (0 it refuses)."""
 
     generation: U64
 
