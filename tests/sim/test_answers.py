@@ -143,9 +143,9 @@ class Room:
         return " ".join(self.world.failures)
 
     @property
-    def bad(self) -> list[bool]:
-        """Generations, leases, leaders, fences: which are bad."""
-        return [verdict == "bad" for _, verdict, _ in self.watch.verdicts()]
+    def bad(self) -> list[str]:
+        """The checkers that found something."""
+        return [name for name, verdict, _ in self.watch.verdicts() if verdict == "bad"]
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_answer_without_lease__is_bad(room: Room, request_: Any, answer: Any) ->
     room.later(7)
     room.exchange("t1", request_, answer)
     assert "without a lease" in room.problem
-    assert room.bad == [False, True, False, False, False]
+    assert room.bad == ["leases"]
 
 
 def test_answer_after_giving_the_lease_back__is_bad(room: Room) -> None:
@@ -239,7 +239,7 @@ def test_refusals_that_need_nothing__are_allowed(room: Room) -> None:
 
 def test_follower_that_answers__is_bad(room: Room) -> None:
     room.exchange("t2", GET, NOT_HERE)
-    assert room.bad == [False, False, True, False, False]
+    assert room.bad == ["leaders"]
 
 
 def test_old_leader_that_answers_after_the_new_one__is_bad(room: Room) -> None:
@@ -249,7 +249,7 @@ def test_old_leader_that_answers_after_the_new_one__is_bad(room: Room) -> None:
     assert room.problem == ""
     room.exchange("t1", LIST, entries(2))
     assert "after t2 did" in room.problem
-    assert room.bad == [False, False, True, False, False]
+    assert room.bad == ["leaders"]
 
 
 def test_answer_by_a_generation_that_nobody_has__is_bad(room: Room) -> None:
@@ -263,7 +263,7 @@ def test_answer_by_a_generation_that_nobody_has__is_bad(room: Room) -> None:
 def test_answer_to_a_stale_request__is_bad(room: Room, request_: Any, answer: Any) -> None:
     room.seats["t2"].adopting(table(4, 2))
     room.exchange("t2", request_, answer, asked=3, said=4)
-    assert room.bad == [False, False, False, True, False]
+    assert room.bad == ["fences"]
 
 
 def test_chunk_stored_for_a_stale_request__is_bad_once_the_newer_table_was_reported(
@@ -274,7 +274,7 @@ def test_chunk_stored_for_a_stale_request__is_bad_once_the_newer_table_was_repor
     assert room.problem == ""  # it is not on disk yet: the old one is still acted by
     room.renew("t2", 2, generation=4)
     room.exchange("t2", CHUNK_PUT, STORED, asked=3, said=4, id=b"j" * 16)
-    assert room.bad == [False, False, False, True, False]
+    assert room.bad == ["fences"]
 
 
 def test_write_that_was_fresh_when_it_came__may_be_answered_later(room: Room) -> None:
@@ -296,10 +296,9 @@ def test_generation_that_forks__is_bad(room: Room) -> None:
     room.seats["t1"].adopting(table(4, 1))
     room.seats["t2"].adopting(table(4, 2))
     assert "forked" in room.problem
-    assert room.bad == [True, False, False, False, False]
+    assert room.bad == ["generations"]
 
 
 def test_nothing_shown__is_unknown() -> None:
-    assert [verdict for _, verdict, _ in Watch(World(1), no_replicas()).verdicts()] == [
-        "unknown"
-    ] * 5
+    verdicts = Watch(World(1), no_replicas()).verdicts()
+    assert {verdict for _, verdict, _ in verdicts} == {"unknown"} and len(verdicts) > 4
