@@ -89,7 +89,7 @@ def test_client__waits_once_for_a_target_that_is_gone() -> None:
 def test_client__takes_no_wrong_table_from_a_target(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = formed(HOSTS)
     stale = next(iter(spare(cluster).daemon._port.shelf.tables.values()))  # type: ignore[union-attr]
-    policy = replace(stale.policy, group_size=stale.policy.group_size + 1)
+    policy = replace(stale.policy, min_copies=1)
 
     def lie(self: TableShelf, generation: int, now_ns: int) -> cm.TableData | cm.ControlRefused:
         other = Table(generation, policy, stale.targets, stale.vdevs, stale.rows)

@@ -343,7 +343,7 @@ def test_gateway__gets_its_table_from_the_target_beside_it_and_without_it_from_a
 
 
 def wrong(table: Table) -> Table:
-    policy = replace(table.policy, group_size=table.policy.group_size + 1)
+    policy = replace(table.policy, min_copies=1)
     return Table(table.generation, policy, table.targets, table.vdevs, table.rows)
 
 
