@@ -16,10 +16,11 @@ from replicast.errors import Unavailable
 from replicast.flexhash.table import Table
 from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext
 from replicast.gateway.copies import PutDone, PutFailed
-from replicast.gateway.get import ChunkFailed, ChunkRead, GetChunk
+from replicast.gateway.get import GetChunk
 from replicast.gateway.hold import HoldChunk
 from replicast.gateway.job import PutJob
 from replicast.gateway.put import PutChunk
+from replicast.gateway.read_events import ChunkFailed, ChunkRead
 from replicast.gateway.small_put import SmallPut
 from replicast.gateway.timers import Timers
 from replicast.machine import Event, Incoming, Outbox

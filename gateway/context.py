@@ -10,11 +10,12 @@ from typing import ClassVar
 
 from replicast.buggify import buggified
 from replicast.config import Settings, option
+from replicast.credit import CreditPool
 from replicast.gateway.select import Weights
 from replicast.gateway.stats import Stats
 from replicast.machine import Event, NodeId
 from replicast.metrics import Counters
-from replicast.transfer import CreditPool, PayloadBuffers
+from replicast.transfer import PayloadBuffers
 from replicast.units import MS
 
 OPERATION_BASE_BYTES = 12  # of attempt and transfer ids; the rest counts attempts and transfers

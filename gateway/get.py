@@ -20,17 +20,15 @@ Limits: two sources at a time; ends at `deadline_ns`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-
 from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.context import OPERATION_BASE_BYTES, Backoff, ChunkContext, NeedTable
 from replicast.gateway.copies import reason_of
 from replicast.gateway.query_round import QueryRound, listed
+from replicast.gateway.read_events import ChunkFailed, ChunkRead, Outcome, VerifyPayload
 from replicast.gateway.select import Offer, Weights, rank
 from replicast.gateway.source import PROMISE_UNKNOWN_NS, Source, patience_ns
-from replicast.machine import Destination, Event, Group, Incoming, NodeId, Outbox, Outgoing
-from replicast.transfer import BufferLike, Receiver
+from replicast.machine import Destination, Group, Incoming, NodeId, Outbox, Outgoing
+from replicast.transfer import Receiver
 from replicast.transport.reassembly import Full
 from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import (
@@ -54,42 +52,6 @@ HIT_WINDOW_NS = 5 * MS
 SOURCES_MAX = 2
 MISS_ROUNDS = 2
 READ_WEIGHTS = Weights(equal_ns=2 * MS)
-
-
-class Outcome(Enum):
-    """How a read fails."""
-
-    UNAVAILABLE = "unavailable"
-    DATA_LOST = "lost"
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyPayload(Event):
-    """Hash `buffer` off the loop; then verified(transfer_id, ok)."""
-
-    transfer_id: bytes
-    buffer: BufferLike
-    hash_algorithm: int
-    chid: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkRead(Event):
-    """Verified bytes. `bad_vdevs` sent wrong ones; they were told to check their copies."""
-
-    chid: bytes
-    buffer: BufferLike
-    vdev_index: int
-    bad_vdevs: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkFailed(Event):
-    """No verified bytes; `answers` says what each listed VDEV said last."""
-
-    chid: bytes
-    outcome: Outcome
-    answers: tuple[tuple[int, str], ...]
 
 
 class GetChunk(Outbox):

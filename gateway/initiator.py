@@ -32,11 +32,11 @@ from replicast.gateway.answer_times import AnswerTimes
 from replicast.gateway.chunks import ChunkEvent, ChunkExchange
 from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext, NeedTable
 from replicast.gateway.copies import PutDone, PutFailed
-from replicast.gateway.get import ChunkFailed, ChunkRead, VerifyPayload
 from replicast.gateway.initiation import Block, BucketView, ChunkPlaced
 from replicast.gateway.listing import ListDone, ListOperation
 from replicast.gateway.names import NameDone, NamedOperation, NameFailed
 from replicast.gateway.outcome_errors import get_error, name_error, put_error
+from replicast.gateway.read_events import ChunkFailed, ChunkRead, VerifyPayload
 from replicast.gateway.requests import Request, RequestEvent, RequestExchange
 from replicast.gateway.status import status_report
 from replicast.gateway.survey import Survey, SurveyDone

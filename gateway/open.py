@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from replicast.addresses import is_ipv6
 from replicast.auth.keyring import KeyRing
+from replicast.credit import CreditPool
 from replicast.curve import CurveHub
 from replicast.errors import Unavailable
 from replicast.flexhash.client import TableClient
@@ -35,7 +36,6 @@ from replicast.keys import ClusterKeys, KeyPair, Role, load_cluster_keys, load_k
 from replicast.machine import Address, NodeId
 from replicast.metrics import Counters
 from replicast.runtime import SYSTEM, Runtime
-from replicast.transfer import CreditPool
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import Reassembly
 from replicast.transport.open import UdpCallbacks, UdpPlan, make_buffers, open_udp, payload_bytes

@@ -13,8 +13,8 @@ from replicast.errors import (
     Unavailable,
 )
 from replicast.gateway.copies import PutFailed
-from replicast.gateway.get import ChunkFailed, Outcome
 from replicast.gateway.names import NameFailed
+from replicast.gateway.read_events import ChunkFailed, Outcome
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 

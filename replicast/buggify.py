@@ -165,7 +165,7 @@ POINTS = (
     Point(
         "chunks/credit-small",
         "a payload gets credit for one datagram at a time",
-        "replicast/transfer.py",
+        "replicast/credit.py",
     ),
     Point(
         "gateway/remember-nothing",

@@ -8,8 +8,7 @@
 
 `Sender` decides which bytes go to whom and when; the shell executes its
 SendPayload events and reports each with sent(). `Receiver` looks at the
-reassembly's progress on a timer. `CreditPool` shares what one receiving socket
-can take. All are parts of the cores in gateway/ and target/, driven by them.
+reassembly's progress on a timer. Both are parts of the cores in gateway/ and target/, driven by them.
 
 Invariants: a receiver is never sent a new byte beyond its credit, rounded up
 to a whole datagram; a resend waits until the earlier jobs for that receiver have
@@ -26,15 +25,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from replicast.buggify import buggified
 from replicast.machine import Destination, Event, Group, NodeId
-from replicast.units import KIB, MS
+from replicast.units import MS
 from replicast.wire.chunk_messages import RANGES_MAX, ByteRange, PayloadGaps
 
 Ranges = tuple[tuple[int, int], ...]
 BufferLike = Any  # whatever supports the buffer protocol; Python 3.11 has no public type for it
 
-CREDIT_STEP_BYTES = 64 * KIB
 GAP_WAIT_NS = 20 * MS
 GAP_WAIT_MAX_NS = 320 * MS
 HOLE_WAIT_PART = 4  # of the wait, when only holes are missing
@@ -400,69 +397,3 @@ def _length(ranges: Sequence[tuple[int, int]]) -> int:
 def _tick_after(now_ns: int) -> int:
     """The next time at which transfers are looked at, all at once: one wake-up for any number."""
     return (now_ns // TICK_NS + 1) * TICK_NS
-
-
-class CreditPool:
-    """Shares what one receiving socket can take between its transfers, first come first served.
-
-    A transfer gets its whole size, or all of the pool when it is larger; until then it waits. What
-    has arrived is free for others: a few holes that are mended do not hold up the next transfer.
-    """
-
-    def __init__(self, total_bytes: int) -> None:
-        self.total_bytes = max(total_bytes, CREDIT_STEP_BYTES)
-        self.granted_bytes = 0
-        self._granted: dict[bytes, int] = {}
-        self._waiting: dict[bytes, int] = {}
-        self._fresh: list[tuple[bytes, int]] = []
-
-    def limit(self, total_bytes: int) -> None:
-        """The socket takes no more than this."""
-        self.total_bytes = max(min(self.total_bytes, total_bytes), CREDIT_STEP_BYTES)
-
-    def request(self, transfer_id: bytes, want_bytes: int) -> int:
-        """Credit now, or 0: then the transfer appears in take_granted() later."""
-        want_bytes = min(want_bytes, buggified("chunks/credit-small", self.total_bytes, 1))
-        if self._waiting or self.granted_bytes + want_bytes > self.total_bytes:
-            self._waiting[transfer_id] = want_bytes
-            return 0
-        self._granted[transfer_id] = want_bytes
-        self.granted_bytes += want_bytes
-        return want_bytes
-
-    def release(self, transfer_id: bytes) -> None:
-        """The transfer has arrived or was given up."""
-        self._waiting.pop(transfer_id, None)
-        self.granted_bytes -= self._granted.pop(transfer_id, 0)
-        self._advance()
-
-    def left(self, transfer_id: bytes, left_bytes: int) -> None:
-        """No more than that is still to come for this transfer."""
-        granted_bytes = self._granted.get(transfer_id, 0)
-        if left_bytes < granted_bytes:
-            self._granted[transfer_id] = left_bytes
-            self.granted_bytes -= granted_bytes - left_bytes
-            self._advance()
-
-    def take_granted(self) -> list[tuple[bytes, int]]:
-        """Transfers that waited and may start now, with their credit."""
-        fresh, self._fresh = self._fresh, []
-        return [(transfer_id, n) for transfer_id, n in fresh if transfer_id in self._granted]
-
-    def granted(self, transfer_id: bytes) -> int:
-        """What this transfer may have under way; 0 while it waits, or after its end."""
-        return self._granted.get(transfer_id, 0)
-
-    def waiting(self, transfer_id: bytes) -> bool:
-        """Has it no credit yet?"""
-        return transfer_id in self._waiting
-
-    def _advance(self) -> None:
-        while self._waiting:
-            transfer_id, want_bytes = next(iter(self._waiting.items()))
-            if self.granted_bytes + want_bytes > self.total_bytes:
-                return
-            del self._waiting[transfer_id]
-            self._granted[transfer_id] = want_bytes
-            self.granted_bytes += want_bytes
-            self._fresh.append((transfer_id, want_bytes))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from replicast.buggify import buggify
+from replicast.credit import CreditPool
 from replicast.flexhash.table import Table
 from replicast.machine import Event, Incoming, NodeId, Outgoing, earliest
 from replicast.metrics import Counters
@@ -20,7 +21,7 @@ from replicast.target.admission import Admission, Lease, VdevView
 from replicast.target.get import SendResponder
 from replicast.target.put import PutResponder
 from replicast.target.verify import VerifyResponder
-from replicast.transfer import BufferLike, CreditPool, PayloadBuffers
+from replicast.transfer import BufferLike, PayloadBuffers
 from replicast.units import MIB, MS, SECOND
 from replicast.wire.chunk_messages import (
     ChunkPut,

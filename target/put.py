@@ -25,11 +25,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from replicast.buggify import buggified, buggify
+from replicast.credit import CreditPool
 from replicast.machine import Event, Incoming, NodeId, earliest
 from replicast.target.admission import Admission
 from replicast.target.answers import Answers, TransferKey
 from replicast.target.reserve import Reservations, make_bid, refused_bid
-from replicast.transfer import BufferLike, CreditPool, PayloadBuffers, Receiver
+from replicast.transfer import BufferLike, PayloadBuffers, Receiver
 from replicast.transport.reassembly import Full
 from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import (

@@ -24,7 +24,7 @@ import pytest
 
 import replicast
 from replicast.formation import ENDPOINTS
-from replicast.gateway.get import ChunkRead
+from replicast.gateway.read_events import ChunkRead
 from replicast.gateway.walk import holders
 from replicast.hashing import content_hash
 from replicast.units import SECOND

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from replicast import clocks
+from replicast.credit import CreditPool
 from replicast.errors import InvalidRequest
 from replicast.flexhash.build import build
 from replicast.flexhash.table import Policy, Table, TargetEntry, VdevEntry, VdevState
@@ -18,7 +19,7 @@ from replicast.gateway.initiator import UdpInitiator
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.machine import Outgoing
 from replicast.metrics import Counters
-from replicast.transfer import CreditPool, SendPayload
+from replicast.transfer import SendPayload
 from replicast.transport.reassembly import Reassembly
 from replicast.units import KIB, MIB
 from replicast.wire.codec import encode

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from replicast.credit import CreditPool
 from replicast.flexhash.build import build
 from replicast.flexhash.table import Policy, Table, TargetEntry, VdevEntry, VdevState
 from replicast.gateway.context import ChunkContext, ChunkSettings
@@ -15,7 +16,6 @@ from replicast.gateway.small_put import SmallPut
 from replicast.gateway.stats import CREDIT_START_BYTES
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.metrics import Counters
-from replicast.transfer import CreditPool
 from replicast.transport.reassembly import Reassembly
 from replicast.units import MIB, MS
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from replicast.credit import CreditPool
 from replicast.hashing import HashAlgorithm, content_hash, fits_algorithm
 from replicast.machine import Group
 from replicast.transfer import (
@@ -11,7 +12,6 @@ from replicast.transfer import (
     HOLE_WAIT_PART,
     TICK_NS,
     UNREAD_NS_MAX,
-    CreditPool,
     Receiver,
     Sender,
 )

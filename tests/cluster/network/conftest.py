@@ -18,6 +18,7 @@ import pytest
 
 from replicast import clocks
 from replicast.auth.keyring import KeyRing
+from replicast.credit import CreditPool
 from replicast.disks import RealDisk
 from replicast.flexhash.build import build
 from replicast.flexhash.entries import Policy, TargetEntry, VdevEntry, VdevState
@@ -30,7 +31,6 @@ from replicast.target.service import TargetService
 from replicast.target.store.format import format_vdev
 from replicast.target.store.vdev import Vdev, open_vdev
 from replicast.target.vdevs import Vdevs
-from replicast.transfer import CreditPool
 from replicast.transport.open import UdpCallbacks, UdpPlan, make_buffers, open_udp
 
 MIB = 1 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from replicast.gateway.copies import PutDone
-from replicast.gateway.get import ChunkRead
+from replicast.gateway.read_events import ChunkRead
 from replicast.gateway.stats import CREDIT_MIN_BYTES
 from replicast.hashing import content_hash
 from replicast.units import SECOND

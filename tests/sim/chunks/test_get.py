@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from replicast.flexhash.table import VdevState
-from replicast.gateway.get import ChunkFailed, ChunkRead, Outcome
+from replicast.gateway.read_events import ChunkFailed, ChunkRead, Outcome
 from replicast.hashing import content_hash
 from replicast.transfer_header import parse_header
 from replicast.units import MS, SECOND

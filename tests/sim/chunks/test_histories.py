@@ -11,7 +11,7 @@ import random
 import pytest
 
 from replicast.gateway.copies import PutDone
-from replicast.gateway.get import ChunkRead, Outcome
+from replicast.gateway.read_events import ChunkRead, Outcome
 from replicast.units import KIB, MIB, MS
 
 from .checkers import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from replicast.gateway.copies import PutDone
-from replicast.gateway.get import ChunkRead
+from replicast.gateway.read_events import ChunkRead
 from replicast.transfer import SendPayload
 from replicast.transfer_header import datagram_length
 from replicast.units import MS, SECOND

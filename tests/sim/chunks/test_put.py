@@ -10,7 +10,7 @@ import pytest
 
 from replicast.flexhash.table import VdevState
 from replicast.gateway.copies import PutDone, PutFailed
-from replicast.gateway.get import ChunkRead
+from replicast.gateway.read_events import ChunkRead
 from replicast.gateway.small_put import CONTROL_ROOM_BYTES
 from replicast.gateway.stats import CREDIT_START_BYTES
 from replicast.hashing import content_hash

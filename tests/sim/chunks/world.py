@@ -7,11 +7,12 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
+from replicast.credit import CreditPool
 from replicast.flexhash.build import build
 from replicast.flexhash.table import Policy, TargetEntry, VdevEntry, VdevState
 from replicast.gateway.chunks import ChunkEvent, ChunkExchange
 from replicast.gateway.context import ChunkContext, ChunkSettings, NeedTable
-from replicast.gateway.get import VerifyPayload
+from replicast.gateway.read_events import VerifyPayload
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.machine import Group, Incoming, Outgoing
 from replicast.metrics import Counters
@@ -19,7 +20,7 @@ from replicast.target.chunks import FetchTable
 from replicast.target.get import ReadChunk
 from replicast.target.put import JoinRendezvous, StoreChunk, StoreHold
 from replicast.target.verify import VerifyChunk
-from replicast.transfer import CreditPool, SendPayload
+from replicast.transfer import SendPayload
 from replicast.transfer_header import datagram_length, header_for, index_runs
 from replicast.transport.reassembly import Reassembly
 from replicast.units import MIB, MS, SECOND, US
