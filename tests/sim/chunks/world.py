@@ -29,6 +29,7 @@ from replicast.wire.codec import decode, encode
 from replicast.wire.reasons import Reason
 
 from .faults import Faults
+from .link import Link
 from .target import SimVdev, Target
 
 GATEWAY = 999
@@ -51,6 +52,8 @@ class Cluster:
         self.rng = random.Random(seed)
         self.faults = faults or Faults()
         self.credit_bytes = credit_bytes
+        self.links_in: dict[int, Link] = {}  # of nodes whose lines are slow
+        self.links_out: dict[int, Link] = {}
         self.now = SECOND
         self.heap: list[tuple[int, int, Callable[[], None]]] = []
         self.sequence = 0
@@ -135,19 +138,26 @@ class Cluster:
 
     # -- network ------------------------------------------------------------------------
 
-    def _delays(self) -> list[int]:
+    def _delays(self, sender: int, node: int, size_bytes: int) -> list[int]:
+        delay_ns = 30 * US
+        for link in (self.links_out.get(sender), self.links_in.get(node)):
+            took_ns = 0 if link is None else link.carry(size_bytes, self.now)
+            if took_ns is None:
+                return []
+            delay_ns += took_ns
         if self.rng.random() < self.faults.loss:
             return []
         count = 2 if self.rng.random() < self.faults.duplication else 1
-        return [30 * US + self.rng.randrange(self.faults.jitter_ns) for _ in range(count)]
+        return [delay_ns + self.rng.randrange(self.faults.jitter_ns) for _ in range(count)]
 
     def _deliver_message(self, sender: int, out: Outgoing) -> None:
         nodes: list[int] = [out.to] if isinstance(out.to, int) else sorted(self.targets)
         group = out.to if isinstance(out.to, Group) else None
-        message = decode(out.message.TYPE, encode(out.message))
+        packed = encode(out.message)
+        message = decode(out.message.TYPE, packed)
         incoming = Incoming(message, sender, out.operation_id, out.generation, None, group)
         for node in nodes:
-            for delay in self._delays():
+            for delay in self._delays(sender, node, len(packed)):
                 self.at(delay, lambda node=node: self._receive(node, incoming))  # type: ignore[misc]
 
     def _receive(self, node: int, incoming: Incoming) -> None:
@@ -186,7 +196,7 @@ class Cluster:
         for node in nodes:
             wrong = self.rng.random() < self.faults.corruption and not e.authenticated
             sent = bytes([data[0] ^ 1]) + data[1:] if wrong else data
-            for delay in self._delays():
+            for delay in self._delays(sender, node, length):
                 self.at(
                     delay,
                     lambda node=node, sent=sent: self._receive_payload(  # type: ignore[misc]
