@@ -4,7 +4,7 @@
       | -- CHUNK_QUERY (group or fan-out) -> |  1. who has it?  (or 2. at once, with a hint)
       | <------------- CHUNK_ANSWER x n ---- |
       | -- CHUNK_SEND ---------------------> |  2. the best one is asked to send
-      | <--------------- PAYLOAD x n ------- |  3. a second one when it is later than promised
+      | <--------------- PAYLOAD x n ------- |  3. a second one when it is later than promised,
       | -- PAYLOAD_GAPS -------------------> |
       |    VerifyPayload -> verified()       |  4. the shell hashes off the loop
       | -- PAYLOAD_DONE -------------------> |
@@ -25,10 +25,10 @@ from replicast.gateway.context import OPERATION_BASE_BYTES, Backoff, ChunkContex
 from replicast.gateway.copies import reason_of
 from replicast.gateway.query_round import QueryRound, listed
 from replicast.gateway.read_events import ChunkFailed, ChunkRead, Outcome, VerifyPayload
-from replicast.gateway.select import Offer, Weights, rank
-from replicast.gateway.source import PROMISE_UNKNOWN_NS, Source, patience_ns
+from replicast.gateway.select import Weights, rank
+from replicast.gateway.source import Source, offer_of, patience_ns
 from replicast.machine import Destination, Group, Incoming, NodeId, Outbox, Outgoing
-from replicast.transfer import Receiver
+from replicast.transfer import LONG_JOB_DATAGRAMS, Receiver
 from replicast.transport.reassembly import Full
 from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import (
@@ -132,6 +132,8 @@ class GetChunk(Outbox):
         if source is None or source.complete:
             return False
         source.complete = True
+        source.receiver.complete(now_ns)
+        self._leave_behind(transfer_id, self._size_bytes)
         self._context.stats.read(source.vdev_index, now_ns - source.asked_ns, now_ns)
         source.buffer = self._context.buffers.take(transfer_id)
         self._context.credit.release(transfer_id)
@@ -146,7 +148,8 @@ class GetChunk(Outbox):
         source = self._sources.get(transfer_id)
         if source is not None and not source.complete:
             source.asked_ns = now_ns  # that it had to wait was our doing
-            source.late_ns = max(source.late_ns, now_ns + patience_ns(self._context.settings, None))
+            wait_ns = patience_ns(self._context.settings, None) + 2 * source.receiver.round_trip_ns
+            source.late_ns = max(source.late_ns, now_ns + wait_ns)
             report = source.receiver.grant(credit_bytes, now_ns)
             self._send(report, source.node, transfer_id)
 
@@ -177,7 +180,7 @@ class GetChunk(Outbox):
             self._end_failed(Outcome.UNAVAILABLE)
             return
         for transfer_id, source in list(self._sources.items()):
-            if not source.complete:
+            if not source.complete and transfer_id in self._sources:
                 self._check(transfer_id, source, now_ns)
         if now_ns >= self._next_ns and not self._on_time():
             self._resend_or_query(now_ns)
@@ -251,6 +254,7 @@ class GetChunk(Outbox):
         if fresh:
             for v in answers:
                 self._context.stats.answered(v, now_ns - self._asked_ns, now_ns)
+                self._context.stats.heard(v, now_ns - asked.asked_ns, now_ns)
         self._choose(now_ns)
 
     def _take_answer(self, answer: VdevAnswer, now_ns: int) -> int:
@@ -319,7 +323,8 @@ class GetChunk(Outbox):
         """Open a transfer from the best holder that is not tried. False: there is none."""
         if len(self._sources) >= SOURCES_MAX or not self._hits:
             return False
-        best = rank(self._chid, [self._offer(v) for v in self._hits], READ_WEIGHTS)[0].vdev_index
+        offers = [offer_of(v, answer) for v, answer in self._hits.items()]
+        best = rank(self._chid, offers, READ_WEIGHTS)[0].vdev_index
         transfer_id = self._new_id()
         datagram_bytes = self._context.datagram_bytes((self._node(best),))
         try:
@@ -332,13 +337,6 @@ class GetChunk(Outbox):
             return True
         self._ask(best, self._hits.pop(best), transfer_id, datagram_bytes, now_ns)
         return True
-
-    def _offer(self, vdev_index: int) -> Offer:
-        answer = self._hits[vdev_index]
-        start_ns, duration_ns = 0, PROMISE_UNKNOWN_NS
-        if answer is not None:
-            start_ns, duration_ns = answer.start_ns, answer.duration_ns
-        return Offer(vdev_index, "", "", start_ns, duration_ns, 0)
 
     def _ask(
         self,
@@ -359,28 +357,43 @@ class GetChunk(Outbox):
             authenticated=bool(self._bad),
         )
         node = self._node(vdev_index)
-        receiver = Receiver(self._context.buffers, transfer_id, node, credit_bytes, now_ns)
-        late_ns = now_ns + patience_ns(self._context.settings, answer)
+        context = self._context
+        receiver = Receiver(
+            context.buffers,
+            transfer_id,
+            node,
+            credit_bytes,
+            now_ns,
+            pool=context.credit,
+            round_trip_ns=context.stats.round_trip_ns(vdev_index, now_ns),
+            long=self._size_bytes >= LONG_JOB_DATAGRAMS * datagram_bytes,
+        )
+        late_ns = now_ns + patience_ns(context.settings, answer) + 2 * receiver.round_trip_ns
         self._sources[transfer_id] = Source(vdev_index, node, request, receiver, now_ns, late_ns)
         self._send(request, node, transfer_id)
 
     def _check(self, transfer_id: bytes, source: Source, now_ns: int) -> None:
         """Gap report when due; company for a sender that is later than its promise."""
-        report = source.receiver.check(now_ns)
-        left_bytes = self._size_bytes - source.receiver.received_bytes
-        self._context.credit.left(transfer_id, left_bytes)
+        receiver = source.receiver
+        before_bytes = receiver.received_bytes
+        report = receiver.check(now_ns)
+        self._context.credit.left(transfer_id, self._size_bytes - receiver.received_bytes)
         if report is not None:
-            if source.receiver.received_bytes == 0:
+            if receiver.received_bytes == 0:
                 self._send(source.request, source.node, transfer_id)  # perhaps it was lost
             self._send(report, source.node, transfer_id)
+        quiet_ns = source.quiet_ns(self._context.settings)
+        if receiver.received_bytes > before_bytes:
+            if source.late:
+                source.late, source.late_ns = False, now_ns + quiet_ns
+            self._leave_behind(transfer_id, receiver.received_bytes)
         if now_ns < source.late_ns:
             return
-        quiet_ns = self._context.settings.second_source_ms * MS
         if self._context.credit.waiting(transfer_id):
             source.late_ns = now_ns + quiet_ns  # it may not send yet: the delay is ours
             return
-        if now_ns < source.receiver.moved_ns + quiet_ns:
-            source.late_ns = source.receiver.moved_ns + quiet_ns
+        if now_ns < receiver.progress_ns + quiet_ns:
+            source.late_ns = receiver.progress_ns + quiet_ns
             return
         self._said[source.vdev_index] = "late"
         if source.late:
@@ -390,6 +403,15 @@ class GetChunk(Outbox):
         self._context.stats.read(source.vdev_index, now_ns - source.asked_ns, now_ns)
         if not self._ask_best(now_ns) and self._round is None:
             self._query(now_ns)
+
+    def _leave_behind(self, transfer_id: bytes, received_bytes: int) -> None:
+        """One goes on alone: two that send the same would fill a slow line with it. Whoever has
+        sent less is a holder that can be asked again."""
+        for other_id, other in list(self._sources.items()):
+            behind = not other.complete and other.receiver.received_bytes < received_bytes
+            if behind and other_id != transfer_id:
+                self._close(other_id)
+                self._hits.setdefault(other.vdev_index, None)
 
     def _drop_late(self, transfer_id: bytes, source: Source, now_ns: int) -> None:
         """Quiet for a whole PATIENCE_NS: it makes room, and gets another go if nobody else has it."""

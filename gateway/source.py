@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from replicast.buggify import buggified
 from replicast.gateway.context import ChunkSettings
+from replicast.gateway.select import Offer
 from replicast.machine import NodeId
 from replicast.transfer import BufferLike, Receiver
 from replicast.units import MS, SECOND
@@ -29,9 +30,21 @@ class Source:
     complete: bool = False  # at the shell, to be verified
     buffer: BufferLike | None = None
 
+    def quiet_ns(self, settings: ChunkSettings) -> int:
+        """How long it may make no progress before another is asked."""
+        return settings.second_source_ms * MS + 2 * self.receiver.round_trip_ns
+
 
 def patience_ns(settings: ChunkSettings, answer: VdevAnswer | None) -> int:
-    """From asking a VDEV to looking for company; without an answer its promise is unknown."""
+    """From asking a VDEV to looking for company, beside what the way takes; without an answer its
+    promise is unknown."""
     promised_ns = answer.start_ns + answer.duration_ns if answer else PROMISE_UNKNOWN_NS
     wait_ns = buggified("gateway/second-source", settings.second_source_ms * MS, MS)
     return wait_ns + 2 * min(promised_ns, PROMISE_NS_MAX)
+
+
+def offer_of(vdev_index: int, answer: VdevAnswer | None) -> Offer:
+    """For rank(); a VDEV that was only named in a hint has made no promise."""
+    if answer is None:
+        return Offer(vdev_index, "", "", 0, PROMISE_UNKNOWN_NS, 0)
+    return Offer(vdev_index, "", "", answer.start_ns, answer.duration_ns, 0)

@@ -20,6 +20,7 @@ from replicast.wire.reasons import Reason
 EXCESS_HALF_LIFE_NS = 1 * SECOND
 EXCESS_NS_MAX = 1 * SECOND
 SUSPECT_NS = 2 * SECOND
+HEARD_NS = 1 * SECOND  # how long the way that an answer took is believed
 RESEND_MIN_NS, RESEND_FIRST_NS = 5 * MS, 25 * MS
 FULL_NS = 10 * SECOND
 SLOW_NS = 100 * MS
@@ -32,9 +33,19 @@ CREDIT_MAX_BYTES = 4 * MIB
 class VdevMemory:
     """One VDEV as seen from here."""
 
-    __slots__ = ("bid_ns", "excess_ns", "failed_ns", "free_ppm", "full_ns", "read_ns", "small_ns")
+    __slots__ = (
+        "bid_ns",
+        "excess_ns",
+        "failed_ns",
+        "free_ppm",
+        "full_ns",
+        "heard_ns",
+        "read_ns",
+        "small_ns",
+    )
 
     def __init__(self) -> None:
+        self.heard_ns: tuple[int, int] | None = None  # how soon it answered last, and when
         self.bid_ns = Ewma()  # proposal or query to its answer
         # Later than promised, compared with the others of its put.
         self.excess_ns = Ewma(0, EXCESS_HALF_LIFE_NS)
@@ -89,6 +100,10 @@ class Stats:
         memory.bid_ns.add(elapsed_ns, now_ns)
         memory.failed_ns = None
 
+    def heard(self, vdev_index: int, elapsed_ns: int, now_ns: int) -> None:
+        """An answer came `elapsed_ns` after its request was sent for the first time."""
+        self.vdev(vdev_index).heard_ns = (elapsed_ns, now_ns)
+
     def stored(self, vdev_index: int, excess_ns: int, now_ns: int) -> None:
         """It stored a chunk `excess_ns` later than promised, the others of its put considered.
 
@@ -125,6 +140,11 @@ class Stats:
         return _far_above(
             self.vdev(vdev_index).read_ns.get(now_ns), times_ns.values(), SLOW_READ_NS
         )
+
+    def round_trip_ns(self, vdev_index: int, now_ns: int) -> int | None:
+        """What the way to its target and back took lately; None: it is not known."""
+        heard = self.vdev(vdev_index).heard_ns
+        return heard[0] if heard is not None and now_ns < heard[1] + HEARD_NS else None
 
     def bid_wait_ns(self, vdevs: Collection[int], now_ns: int) -> int:
         """Four times the slowest usual answer of these; 0 when nothing is known."""

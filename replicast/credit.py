@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from replicast.arrivals import Arrivals
 from replicast.buggify import buggified
 from replicast.units import KIB
 
@@ -21,6 +22,7 @@ class CreditPool:
         self._granted: dict[bytes, int] = {}
         self._waiting: dict[bytes, int] = {}
         self._fresh: list[tuple[bytes, int]] = []
+        self.arrivals = Arrivals()
 
     def limit(self, total_bytes: int) -> None:
         """The socket takes no more than this."""
@@ -49,6 +51,10 @@ class CreditPool:
             self._granted[transfer_id] = left_bytes
             self.granted_bytes -= granted_bytes - left_bytes
             self._advance()
+
+    def before(self, transfer_id: bytes) -> int:
+        """Bytes of other transfers that are under way to the same socket."""
+        return self.granted_bytes - self._granted.get(transfer_id, 0)
 
     def take_granted(self) -> list[tuple[bytes, int]]:
         """Transfers that waited and may start now, with their credit."""

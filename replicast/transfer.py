@@ -25,6 +25,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from replicast.arrivals import Arrivals
+from replicast.credit import CreditPool
 from replicast.machine import Destination, Event, Group, NodeId
 from replicast.units import MS
 from replicast.wire.chunk_messages import RANGES_MAX, ByteRange, PayloadGaps
@@ -36,8 +38,12 @@ GAP_WAIT_NS = 20 * MS
 GAP_WAIT_MAX_NS = 320 * MS
 HOLE_WAIT_PART = 4  # of the wait, when only holes are missing
 TICK_NS = 5 * MS
+SPOKEN_NS = 500 * MS  # the sender of a slow payload hears that often that it is still wanted
 UNREAD_NS_MAX = 250 * MS
 LONG_JOB_DATAGRAMS = 8
+ALL_LOST_WAITS = 8  # so much longer is waited before all of a long payload is believed lost
+SLACK = 2  # times what bytes before ours take at the best pace seen
+ROUND_TRIP_NS_MAX = 100 * MS  # a measured one: a disk may have been part of it
 RESEND_DATAGRAMS_MIN = 2  # that much is sent again even when nothing came of the last resend
 JUDGED_DATAGRAMS_MIN = 4  # what became of fewer may be chance
 
@@ -297,7 +303,11 @@ class Sender:
 
 
 class Receiver:
-    """Watches one open transfer: reports gaps when nothing moves, slides a partial credit."""
+    """Watches one open transfer: reports gaps when nothing moves, slides a partial credit.
+
+    Bytes that were on their way to this socket before those of this transfer were asked for come
+    before them, if the line is slow: while they arrive, nothing is missing yet.
+    """
 
     def __init__(
         self,
@@ -307,19 +317,32 @@ class Receiver:
         credit_bytes: int,
         now_ns: int,
         *,
-        gap_wait_ns: int = GAP_WAIT_NS,
+        pool: CreditPool | None = None,
+        round_trip_ns: int | None = 0,
+        long: bool = False,
     ) -> None:
+        """`pool`: of all transfers to this socket; None: they do not matter, nor does how long the
+        way is. `round_trip_ns` to the sender; None: not known, the first answer tells. `long`: of
+        so many datagrams that all of them do not get lost."""
         self.transfer_id, self.sender = transfer_id, sender
         self.received_bytes = 0
         self.moved_ns = now_ns  # when bytes were last seen to have arrived
-        self._quiet_since_ns = now_ns  # or when the last report was made
-        self._in_vain = False  # nothing has come since the last report
-        self._buffers = buffers
+        self.progress_ns = now_ns  # or bytes that had to come first
+        self.round_trip_ns = round_trip_ns or 0
+        self._measures = round_trip_ns is None  # the first answer, which a disk may delay
+        self._buffers, self._pool = buffers, pool
         self._credit_bytes = credit_bytes
         self._granted_at_bytes = 0
-        self._asked_end = buffers.progress(transfer_id)[1]  # where what was asked for last ends
-        self._first_wait_ns = self._wait_ns = gap_wait_ns
+        self._size_bytes = buffers.progress(transfer_id)[1]
+        self._long = long
+        self._asked_end = self._size_bytes  # where what was asked for last ends
         self._next_ns = _tick_after(now_ns)
+        self._reported_ns = now_ns
+        self._wait_ns = GAP_WAIT_NS
+        self._in_vain = False  # nothing has come since the last report
+        self._begin_wait()
+        self._answered = True
+        self._ask(now_ns)
 
     def deadline_ns(self) -> int:
         """When check() is due."""
@@ -328,11 +351,12 @@ class Receiver:
     def grant(self, credit_bytes: int, now_ns: int) -> PayloadGaps:
         """New credit; the report that tells the sender."""
         self._credit_bytes = credit_bytes
-        self._wait_ns, self._in_vain = self._first_wait_ns, False
-        self._quiet_since_ns = now_ns
         self._look(now_ns)
+        self._begin_wait()
+        self._answered = True  # what was asked for before had to wait for the credit
+        self._ask(now_ns)
         self._next_ns = _tick_after(now_ns)
-        return self._report(())
+        return self._report((), now_ns)
 
     def check(self, now_ns: int) -> PayloadGaps | None:
         """A report when one is due: bytes were lost or stopped coming, or half the credit is used."""
@@ -341,22 +365,45 @@ class Receiver:
         self._next_ns = _tick_after(now_ns)
         moved = self._look(now_ns)
         if moved:
-            self._wait_ns, self._in_vain = self._first_wait_ns, False
+            self._begin_wait()
             used = self.received_bytes - self._granted_at_bytes
             if self._slides() and used * 2 >= self._credit_bytes:
-                return self._report(())
+                return self._report((), now_ns)
         missing = tuple(self._buffers.gaps(self.transfer_id, RANGES_MAX))
         lost = moved and self._has_end(missing)
         if not lost and now_ns < self._quiet_since_ns + self._quiet_ns(missing):
-            return None
+            return self._report((), now_ns) if now_ns >= self._reported_ns + SPOKEN_NS else None
         if self._buffers.unread() and now_ns < self.moved_ns + UNREAD_NS_MAX:
             return None  # what seems to be missing may lie in the socket of a busy host
         if self._in_vain:
-            self._wait_ns = min(GAP_WAIT_MAX_NS, self._wait_ns * 2)
+            self._wait_ns = min(max(GAP_WAIT_MAX_NS, self._wait_ns), self._wait_ns * 2)
             self._next_ns = (now_ns + self._quiet_ns(missing)) // TICK_NS * TICK_NS
-        self._quiet_since_ns, self._in_vain = now_ns, True
+        if self._long and not self.received_bytes and self._wait_ns < ALL_LOST_WAITS * GAP_WAIT_NS:
+            missing = ()  # they are late
+        self._ask(now_ns)
+        self._in_vain = True
         self._asked_end = missing[-1][1] if missing else self._asked_end
-        return self._report(missing)
+        return self._report(missing, now_ns)
+
+    def complete(self, now_ns: int) -> None:
+        """The last byte is there."""
+        if self._pool is not None:
+            self._pool.arrivals.add(self._size_bytes - self.received_bytes, now_ns)
+
+    def _ask(self, now_ns: int) -> None:
+        """Something is asked for now, which comes behind all that is under way."""
+        self._asked_ns = self._quiet_since_ns = now_ns  # quiet since: bytes came, or were asked for
+        if self._answered:
+            self._first_asked_ns, self._answered = now_ns, False
+        self._waits_for_others = self._pool is not None
+        if self._pool is not None:
+            self._pool.arrivals.add(0, now_ns)
+            self._before_bytes = self._pool.before(self.transfer_id)
+            self._due_at_bytes = self._pool.arrivals.arrived_bytes + self._before_bytes
+
+    def _begin_wait(self) -> None:
+        self._wait_ns = max(GAP_WAIT_NS, 2 * self.round_trip_ns)
+        self._in_vain = False
 
     def _has_end(self, missing: Ranges) -> bool:
         """The end of what was asked for last is here: what lies before it was lost or overtaken."""
@@ -365,22 +412,51 @@ class Receiver:
     def _quiet_ns(self, missing: Ranges) -> int:
         """How long nothing may come before it is reported missing. When the end of the payload is
         here, its sender is not just late."""
-        size_bytes = self._buffers.progress(self.transfer_id)[1]
-        only_holes = len(missing) < RANGES_MAX and bool(missing) and missing[-1][1] < size_bytes
-        return self._wait_ns // HOLE_WAIT_PART if only_holes else self._wait_ns
+        only_holes = len(missing) < RANGES_MAX and bool(missing)
+        if not only_holes or missing[-1][1] >= self._size_bytes:
+            return self._wait_ns
+        return max(self._wait_ns // HOLE_WAIT_PART, self.round_trip_ns)
 
     def _slides(self) -> bool:
-        _, size_bytes = self._buffers.progress(self.transfer_id)
-        return 0 < self._credit_bytes < size_bytes - self._granted_at_bytes
+        return 0 < self._credit_bytes < self._size_bytes - self._granted_at_bytes
 
     def _look(self, now_ns: int) -> bool:
         received, _ = self._buffers.progress(self.transfer_id)
-        moved = received > self.received_bytes
-        if moved:
+        new_bytes = received - self.received_bytes
+        if self._pool is not None:
+            self._pool.arrivals.add(new_bytes, now_ns)
+        if new_bytes > 0:
             self.received_bytes, self.moved_ns, self._quiet_since_ns = received, now_ns, now_ns
-        return moved
+            self.progress_ns = now_ns
+            self._measure(now_ns)
+            self._waits_for_others = False
+        elif self._waits_for_others and self._pool is not None:
+            self._look_at_others(self._pool.arrivals, now_ns)
+        return new_bytes > 0
 
-    def _report(self, ranges: Ranges) -> PayloadGaps:
+    def _look_at_others(self, arrivals: Arrivals, now_ns: int) -> None:
+        """What was under way before moves: ours is behind it, until as much has come, or could."""
+        if arrivals.arrived_bytes >= self._due_at_bytes:
+            self._waits_for_others = False
+            return
+        takes_ns = arrivals.takes_ns(self._before_bytes, now_ns)
+        late = takes_ns is not None and now_ns >= self._asked_ns + SLACK * takes_ns
+        if not late and arrivals.moved_ns > self._quiet_since_ns:
+            self._quiet_since_ns = self.progress_ns = arrivals.moved_ns
+
+    def _measure(self, now_ns: int) -> None:
+        """How soon something came when it was asked for: believed at once when less, slowly when
+        more. Of what was asked for again nobody knows which time is answered: the middle."""
+        if not self._answered and self._measures:
+            again_ns = self._asked_ns - self._first_asked_ns
+            took_ns = now_ns - self._asked_ns + (again_ns // 2 if again_ns else -TICK_NS)
+            took_ns = min(max(0, took_ns), ROUND_TRIP_NS_MAX)
+            known_ns = self.round_trip_ns or took_ns
+            self.round_trip_ns = min(took_ns, known_ns + max(0, took_ns - known_ns) // 4)
+        self._answered, self._measures = True, self._pool is not None
+
+    def _report(self, ranges: Ranges, now_ns: int) -> PayloadGaps:
+        self._reported_ns = now_ns
         self._granted_at_bytes = self.received_bytes
         return PayloadGaps(
             transfer_id=self.transfer_id,

@@ -129,3 +129,12 @@ def test_read__small_times_are_noise() -> None:
     for v in (2, 3):
         stats.read(v, MS, 0)
     assert not stats.slow_to_read(1, (1, 2, 3), 0)
+
+
+def test_round_trip__what_it_was_last_for_a_second() -> None:
+    stats = Stats()
+    assert stats.round_trip_ns(1, 0) is None
+    stats.heard(1, 3 * MS, 0)
+    stats.heard(1, 40 * MS, MS)
+    assert stats.round_trip_ns(1, 2 * MS) == 40 * MS
+    assert stats.round_trip_ns(1, 2 * SECOND) is None
