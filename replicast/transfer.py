@@ -377,7 +377,9 @@ class Receiver:
             return None  # what seems to be missing may lie in the socket of a busy host
         if self._in_vain:
             self._wait_ns = min(max(GAP_WAIT_MAX_NS, self._wait_ns), self._wait_ns * 2)
-            self._next_ns = (now_ns + self._quiet_ns(missing)) // TICK_NS * TICK_NS
+            if self._pool is None or not self._credit_bytes:
+                # Nothing can come; or it is a put, which a slow uplink would have to send again.
+                self._next_ns = (now_ns + self._quiet_ns(missing)) // TICK_NS * TICK_NS
         if self._long and not self.received_bytes and self._wait_ns < ALL_LOST_WAITS * GAP_WAIT_NS:
             missing = ()  # they are late
         self._ask(now_ns)
