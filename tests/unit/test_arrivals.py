@@ -145,3 +145,12 @@ def test_receiver__speaks_while_a_slow_payload_comes() -> None:
         SPOKEN_NS,
         2 * SPOKEN_NS,
     ]
+
+
+def test_receiver__notices_what_comes_after_reports_in_vain() -> None:
+    buffers, receiver = _receiver(CreditPool(MIB))
+    now_ns = START_NS + 6 * GAP_WAIT_NS
+    assert len(_reports(receiver, now_ns)) == 3
+    for start in (0, 2000, 4000, 6000, 8000):
+        buffers.place(ID, start, bytes(1000))
+    assert not _reports(receiver, now_ns + TICK_NS) and receiver.moved_ns == now_ns + TICK_NS
