@@ -5,7 +5,7 @@
       | <------------- CHUNK_ANSWER x n ---- |
       | -- CHUNK_SEND ---------------------> |  2. the best one is asked to send
       | <--------------- PAYLOAD x n ------- |  3. a second one when it is later than promised,
-      | -- PAYLOAD_GAPS -------------------> |
+      | -- PAYLOAD_GAPS -------------------> |     until one of them makes progress
       |    VerifyPayload -> verified()       |  4. the shell hashes off the loop
       | -- PAYLOAD_DONE -------------------> |
 
