@@ -2,14 +2,15 @@
 
 The gateway's shell and the simulator drive this; each put and get is a core of its
 own (put.py, small_put.py, hold.py, get.py). Replies find theirs by the first 12 bytes
-of the operation or transfer id, which are random per operation.
+of the operation or transfer id, which are random per operation. A large chunk is put when its turn
+comes (put_turns.py), within its deadline; from then on it has as long again.
 
-Limits: OPERATIONS_MAX at a time.
+Limits: OPERATIONS_MAX at a time, those that wait among them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from replicast.buggify import buggify
 from replicast.errors import Unavailable
@@ -25,6 +26,7 @@ from replicast.gateway.small_put import SmallPut
 from replicast.gateway.timers import Timers
 from replicast.machine import Event, Incoming, Outbox
 from replicast.transfer import BufferLike
+from replicast.wire.reasons import Reason
 
 OPERATIONS_MAX = 4096
 FINAL = (PutDone, PutFailed, ChunkRead, ChunkFailed)
@@ -47,6 +49,9 @@ class ChunkExchange(Outbox):
         self._context, self._table = context, table
         self._cores: dict[bytes, PutChunk | SmallPut | HoldChunk | GetChunk] = {}
         self._timers = Timers()
+        self._turns = context.turns
+        self._waiting: dict[bytes, tuple[PutJob, int]] = {}  # for their turn, and since when
+        self._beginning = False
 
     # -- operations -------------------------------------------------------------------
 
@@ -66,10 +71,15 @@ class ChunkExchange(Outbox):
         small = size_bytes <= self._context.settings.negotiate_above_bytes and not negotiate
         operation = self._new_operation()
         job = PutJob(chid, hash_algorithm, buffer, size_bytes, operation, deadline_ns)
-        self._cores[operation] = (SmallPut if small else PutChunk)(
-            self._context, self._table, job=job, now_ns=now_ns
-        )
-        self._collect(operation, now_ns)
+        if small:
+            self._cores[operation] = SmallPut(self._context, self._table, job=job, now_ns=now_ns)
+            self._collect(operation, now_ns)
+        elif self._turns.take(operation, size_bytes, now_ns):
+            self._begin_put(job, now_ns)
+        else:
+            self._waiting[operation] = job, now_ns
+            self._timers.schedule(operation, deadline_ns)
+            self._show_turns()
         return operation
 
     def hold(
@@ -110,11 +120,13 @@ class ChunkExchange(Outbox):
 
     def cancel(self, operation: bytes, now_ns: int) -> None:
         """Nobody waits for it any more: close its transfers; no event follows."""
+        if self._waiting.pop(operation, None) is not None:
+            self._forget(operation, False, now_ns)
         core = self._cores.get(operation)
         if core is not None:
             core.cancel()
             self._outgoing += core.take_outgoing()
-            self._forget(operation)
+            self._forget(operation, False, now_ns)
             self._grant(now_ns)
 
     # -- inputs -----------------------------------------------------------------------
@@ -162,8 +174,11 @@ class ChunkExchange(Outbox):
     def expire(self, now_ns: int) -> None:
         """Call the cores whose time has come."""
         while (operation := self._timers.take_due(now_ns)) is not None:
-            self._cores[operation].expire(now_ns)
-            self._collect(operation, now_ns)
+            if operation in self._waiting:
+                self._wait_in_vain(operation, now_ns)
+            else:
+                self._cores[operation].expire(now_ns)
+                self._collect(operation, now_ns)
 
     # -- outputs ----------------------------------------------------------------------
 
@@ -174,9 +189,33 @@ class ChunkExchange(Outbox):
     # -- inside -----------------------------------------------------------------------
 
     def _new_operation(self) -> bytes:
-        if len(self._cores) >= OPERATIONS_MAX:
+        if len(self._cores) + len(self._waiting) >= OPERATIONS_MAX:
             raise Unavailable(f"{OPERATIONS_MAX} chunk operations are in flight", reason="BUSY")
         return self._context.rng.randbytes(OPERATION_BASE_BYTES)
+
+    def _begin_put(self, job: PutJob, now_ns: int) -> None:
+        core = PutChunk(self._context, self._table, job=job, now_ns=now_ns)
+        self._cores[job.operation_base] = core
+        self._collect(job.operation_base, now_ns)
+
+    def _begin_ready(self, now_ns: int) -> None:
+        """A put that ends at once makes room for the next one: that is a loop, not a call."""
+        if self._beginning:
+            return
+        self._beginning = True
+        while ready := self._turns.take_ready(now_ns):
+            for operation in ready:
+                job, since_ns = self._waiting.pop(operation)
+                later_ns = job.deadline_ns + now_ns - since_ns
+                self._begin_put(replace(job, deadline_ns=later_ns), now_ns)
+        self._beginning = False
+
+    def _wait_in_vain(self, operation: bytes, now_ns: int) -> None:
+        job, _ = self._waiting.pop(operation)
+        detail = f"{self._turns.under_way_bytes} bytes of other chunks were put first"
+        failed = PutFailed(job.chid, Reason.BUSY, detail, ())
+        self._events.append(ChunkEvent(operation, failed))
+        self._forget(operation, False, now_ns)
 
     def _collect(self, operation: bytes, now_ns: int) -> None:
         """Take what a core has to say, set its timer, forget it at its end."""
@@ -187,14 +226,22 @@ class ChunkExchange(Outbox):
             self._events.append(ChunkEvent(operation, event))
             ended = ended or isinstance(event, FINAL)
         if ended:
-            self._forget(operation)
+            self._forget(operation, isinstance(core, PutChunk) and core.was_busy, now_ns)
         else:
             self._timers.schedule(operation, core.deadline_ns())
         self._grant(now_ns)
 
-    def _forget(self, operation: bytes) -> None:
-        del self._cores[operation]
+    def _forget(self, operation: bytes, busy: bool, now_ns: int) -> None:
+        self._cores.pop(operation, None)
         self._timers.forget(operation)
+        self._turns.end(operation, busy, now_ns)
+        self._begin_ready(now_ns)
+        self._show_turns()
+
+    def _show_turns(self) -> None:
+        counters, turns = self._context.counters, self._turns
+        counters.gauge("chunk_puts_waiting", value=len(self._waiting))
+        counters.gauge("chunk_put_window_bytes", value=turns.window_bytes)
 
     def _grant(self, now_ns: int) -> None:
         for transfer_id, credit_bytes in self._context.credit.take_granted():

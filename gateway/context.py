@@ -11,6 +11,7 @@ from typing import ClassVar
 from replicast.buggify import buggified
 from replicast.config import Settings, option
 from replicast.credit import CreditPool
+from replicast.gateway.put_turns import PutTurns
 from replicast.gateway.select import Weights
 from replicast.gateway.stats import Stats
 from replicast.machine import Event, NodeId
@@ -119,6 +120,7 @@ class ChunkContext:
     rng: random.Random
     credit: CreditPool
     stats: Stats = field(default_factory=Stats)
+    turns: PutTurns = field(default_factory=PutTurns)
     # Of a datagram that fits the paths to all these nodes; the shell says.
     path_bytes: Callable[[Iterable[NodeId], int], int] = lambda nodes, most_bytes: most_bytes
 

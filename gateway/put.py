@@ -98,6 +98,7 @@ class PutChunk(Outbox):
         self._mismatches = 0  # although authenticated
         self._sent_bytes = sent_bytes
         self._waves = Waves()
+        self.was_busy = False  # it had to pause, as too few VDEVs could take it now
         self._propose(now_ns)
 
     # -- inputs ---------------------------------------------------------------------
@@ -264,8 +265,12 @@ class PutChunk(Outbox):
         if len(hosts) < self._table.policy.min_copies and self._given_up:
             self._fail(worst_reason(self._given_up.values()), "too few VDEVs can take the chunk")
             return
+        self._pause(now_ns)
+
+    def _pause(self, now_ns: int) -> None:
         self._phase = Phase.PAUSE
         self._resend_ns = now_ns + self._backoff.take_ns()
+        self.was_busy = self.was_busy or Reason.BUSY in self._last_said.values()
 
     # -- 3. PUT_ACCEPT ------------------------------------------------------------------
 
@@ -352,8 +357,7 @@ class PutChunk(Outbox):
         if len(self._copies.hosts) >= self._goal(now_ns):
             self._end_done(now_ns)
         else:
-            self._phase = Phase.PAUSE
-            self._resend_ns = now_ns + self._backoff.take_ns()
+            self._pause(now_ns)
 
     def _expire_transfer(self, now_ns: int) -> None:
         if self._waves.too_long(self._context):

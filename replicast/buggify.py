@@ -173,6 +173,7 @@ POINTS = (
         "gateway/initiator.py",
     ),
     Point("gateway/send-twice", "an initiator sends a request twice", "gateway/initiator.py"),
+    Point("gateway/one-put", "large chunks are put one after the other", "gateway/put_turns.py"),
     Point("gateway/no-backoff", "a wait before trying again lasts 1 ms", "gateway/context.py"),
     Point("gateway/window-none", "an initiator waits for no late bidders", "gateway/ballot.py"),
     Point(

@@ -94,6 +94,18 @@ declare(
     "Chunks durable on enough VDEVs: path immediate, negotiated, or held (a copy).",
 )
 declare(
+    "chunk_puts_waiting",
+    "gauge",
+    (),
+    "Large chunks that wait for their turn at this initiator.",
+)
+declare(
+    "chunk_put_window_bytes",
+    "gauge",
+    (),
+    "Bytes of large chunks put at a time; less after targets were too busy.",
+)
+declare(
     "chunk_put_bytes", "counter", ("how",), "Chunk bytes of finished puts: sent or deduplicated."
 )
 declare("chunks_stored", "counter", ("how",), "Per VDEV, after fdatasync: stored, held (dedupe).")

@@ -19,6 +19,7 @@ from replicast.flexhash import follow, follow_commands, lease, server, shelf
 from replicast.flexhash.raft import node as raft_node
 from replicast.gateway import chunks as gateway_chunks
 from replicast.gateway import initiator as gateway_initiator
+from replicast.gateway import put_turns
 from replicast.gateway import requests as gateway_requests
 from replicast.gateway.open import OpenedInitiator
 from replicast.sim.inbox_pure import CONTROL_COUNT_MAX
@@ -76,7 +77,7 @@ def of_initiator(opened: OpenedInitiator) -> list[Gauge]:
     found = [
         Gauge(
             "chunk operations",
-            len(initiator._chunks._cores),
+            len(initiator._chunks._cores) + len(initiator._chunks._waiting),
             gateway_chunks.OPERATIONS_MAX,
             True,
         ),
@@ -93,6 +94,12 @@ def of_initiator(opened: OpenedInitiator) -> list[Gauge]:
             gateway_initiator.REMEMBERED_CHUNKS_MAX,
         ),
         Gauge("fetches of tables", len(initiator._fetches), TASKS_MAX, True),
+        Gauge(
+            "bytes of chunks put",
+            initiator._context.turns.under_way_bytes,
+            put_turns.MOST_BYTES,
+            True,
+        ),
         Gauge(
             "credit granted",
             initiator._context.credit.granted_bytes,
