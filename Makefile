@@ -9,11 +9,12 @@ PYTHON := $(shell sh .ci/python)
 endif
 DEV := $(VENV)/.dev
 PYTEST := $(BIN)/python -m pytest -q -rs
+ALONE := tests/unit tests/property tests/conformance tests/sim
 DATA ?= .cluster
 SEEDS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help up down native dev check lint test test-slow slow-machines slow-alone test-all explore sim bench clean
+.PHONY: help up down native dev check lint test test-machines test-alone test-slow slow-machines slow-alone test-all explore sim bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,18 +51,28 @@ check: lint  ## lint, types, unit and property tests, tiny benches: 3 minutes
 	@$(PYTEST) tests/unit tests/property tests/conformance
 	@REPLICAST_BENCH_TINY=1 $(PYTEST) bench --benchmark-disable
 
+# Tests run in two groups side by side, each of which says how it went when it has ended: those with real
+# daemons, and single processes without a machine around them, which take what the others leave.
+PAIR := $(MAKE) -s -j 2 --output-sync=target
+
 test: dev  ## everything but the slow tests: 12 minutes
-	@$(PYTEST) tests -m 'not slow'
+	@echo "Two groups of tests side by side, about 8 minutes; each is shown when it has ended."
+	@$(PAIR) test-machines test-alone
+
+test-machines:
+	@$(PYTEST) tests -m 'not slow' $(ALONE:%=--ignore %)
+
+test-alone:
+	@nice -n 19 $(PYTEST) $(ALONE) -m 'not slow'
 
 test-all: test test-slow  ## everything: 45 minutes
 
 test-slow: dev  ## what `make test` leaves out
-	@$(MAKE) -s -j 2 --output-sync=target slow-machines slow-alone
+	@$(PAIR) slow-machines slow-alone
 
 slow-machines:
 	@$(PYTEST) tests -m slow --timeout 900 --ignore tests/sim
 
-# Single processes without a machine around them: they take what the others leave.
 slow-alone: export PYTEST := nice -n 19 $(PYTEST)
 slow-alone:
 	@$(PYTEST) tests/sim -m slow --timeout 1200
