@@ -4,7 +4,8 @@
 
 As root, with a packet filter and loop devices. Six targets with two VDEVs each and two gateways live in
 network namespaces of their own; bench/soak_faults.py says what is done to them, up to two at a time, in
-rounds; after each round the cluster must become whole. Eight clients, half of them at each gateway, keep
+rounds; after each round the cluster must become whole, and some are followed by one of the drills
+of bench/soak_drills.py. Eight clients, half of them at each gateway, keep
 a model of what each name may hold (tests/netns/checked_load.py): operations may fail while too many are
 away, answers may never be wrong. In the end all is healed, `repair` runs, `verify` must be clean, the
 cluster healthy, and memory and open files of all processes what they were before the first fault.
@@ -34,9 +35,12 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS / "netns"), str(TESTS / "cluster" / "durability")]
 
+import busy_name  # noqa: E402
 from checked_load import BUCKET, CheckedLoad  # noqa: E402
 from loop_disk import LoopDisk  # noqa: E402
-from namespaces import Cluster, Network, form, running  # noqa: E402
+from namespaces import Cluster, form, running  # noqa: E402
+from networks import RelayedNetwork  # noqa: E402
+from soak_drills import Drill, Drills  # noqa: E402
 from soak_faults import Member, choose, wait_until  # noqa: E402
 
 from replicast.cli.restart import hindrances  # noqa: E402
@@ -61,6 +65,8 @@ SIZES = (
 )
 AT_ONCE = 2  # faults, each of another member
 ROUND_SECONDS = 60.0
+DRILLS_SHARE = 0.6  # of the rounds are followed by one
+RETRY_WINDOW_SECONDS = 90  # logs are cut behind it; longer than a client waits for an answer
 PAUSE_SECONDS = 3.0  # at most, between two faults of one hand
 WHOLE_SECONDS = 180.0
 WALK_SECONDS = 1800.0  # of `repair` and `verify`
@@ -139,7 +145,14 @@ class Soak:
         self.seconds = options.minutes * 60
         self.watch = Watch(cluster)
         self.faults: Counter[str] = Counter()
+        self.installs = 0.0  # replicas that were given a snapshot
+        self.relayed: dict[str, int] = {}  # frames, by what the relay did to them
+        self.busy = busy_name.BusyName(cluster)
+        by_name = {member.name: member for member in members}
+        self._drills = Drills(cluster, by_name, self.busy, self._become_whole, self._faults)
+        self._drills_left: list[Drill] = []
         self.whole_after: list[float] = []  # seconds, after each round
+        self._installs_seen: dict[str, float] = {}
         self._busy: set[str] = set()
         self._round_end = 0.0
         self._wait = wait_until(lambda: time.monotonic() >= self._round_end, POLL_SECONDS)
@@ -163,14 +176,17 @@ class Soak:
         began, number = time.monotonic(), 0
         self.load.begin()
         working = asyncio.ensure_future(self.load.run())
+        writing = asyncio.ensure_future(self.busy.run())
         while time.monotonic() < began + self.seconds and not self._failures():
             number += 1
-            self._round_end = min(time.monotonic() + ROUND_SECONDS, began + self.seconds)
-            await asyncio.gather(*(self._hand() for _ in range(AT_ONCE)))
+            await self._faults(set(), min(ROUND_SECONDS, began + self.seconds - time.monotonic()))
             await self._become_whole(f"round {number}")
-        self.load.stopping = True
-        await asyncio.wait({working})
+            if self.rng.random() < DRILLS_SHARE and not self._failures():
+                await self._drill()
+        self.load.stopping = self.busy.stopping = True
+        await asyncio.wait({working, writing})
         await working
+        await writing
         await self._finish()
         after = await self._quiet()
         watching.cancel()
@@ -178,6 +194,23 @@ class Soak:
 
     def _failures(self) -> list[str]:
         return self.load.failures + self.watch.failures
+
+    async def _faults(self, spared: set[str], seconds: float) -> None:
+        """Of these members none. One hand less when some are spared: they have one already."""
+        self._round_end, self._busy = time.monotonic() + seconds, set(spared)
+        await asyncio.gather(*(self._hand() for _ in range(AT_ONCE - bool(spared))))
+
+    async def _drill(self) -> None:
+        if not self._drills_left:  # each once before any comes again
+            drills = self._drills.all()
+            self._drills_left = self.rng.sample(drills, len(drills))
+        drill = self._drills_left.pop()
+        self.faults[drill.__name__] += 1
+        say(drill.__name__)
+        try:
+            await drill(random.Random(self.rng.random()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the verdict
+            self.watch.failures.append(f"{drill.__name__}: {error!r:.2000}")
 
     async def _hand(self) -> None:
         """One fault after the other until the round ends."""
@@ -200,12 +233,25 @@ class Soak:
             self.watch.failures.append(f"not whole after {what}: {str(error)[:2000]}")
             return
         self.whole_after.append(time.monotonic() - began)
+        await asyncio.to_thread(self._count)
         say(f"whole {self.whole_after[-1]:.1f} s after {what}; {self.load.summary()}")
+
+    def _count(self) -> None:
+        """What processes count only until they end, so as often as all are there."""
+        now = {
+            name: self.cluster.metric("row_installs_total", name) for name in self.cluster.targets
+        }
+        for name, count in now.items():
+            before = self._installs_seen.get(name, 0.0)
+            self.installs += count - before if count >= before else count
+        self._installs_seen = now
+        self.relayed = self.cluster.network.total("receives")
 
     async def _finish(self) -> None:
         """Every name once more, repair, verify, healthy."""
         steps = (
             ("every name once more", self.load.check),
+            ("every version of the busy name", self.busy.check),
             ("repair", lambda: self._walk("repair")),
             ("healthy", lambda: self.cluster.wait_status(lambda r: r["verdict"] == "healthy")),
             ("verify", lambda: self._walk("verify")),
@@ -218,8 +264,9 @@ class Soak:
                 self.watch.failures.append(f"{what}: {type(error).__name__}: {str(error)[:2000]}")
 
     async def _walk(self, command: str) -> None:
-        arguments = (command, f"{BUCKET}/")
-        await asyncio.to_thread(self.cluster.run, *arguments, seconds=WALK_SECONDS)
+        for bucket in (BUCKET, busy_name.BUCKET):
+            arguments = (command, f"{bucket}/")
+            await asyncio.to_thread(self.cluster.run, *arguments, seconds=WALK_SECONDS)
 
     async def _quiet(self) -> dict[str, Sample]:
         await asyncio.sleep(QUIET_SECONDS)
@@ -238,7 +285,7 @@ class Soak:
                 self.watch.failures.append(f"{name} has grown by {grown / MIB:.0f} MiB")
             if last.files > first.files + FILES_GROWTH_MAX:
                 self.watch.failures.append(f"{name}: {first.files} open files, now {last.files}")
-        wrong = [each for each in self.load.failures if "WRONG ANSWER" in each]
+        wrong = [each for each in self._failures() if "WRONG ANSWER" in each]
         return {
             "implementation": IMPLEMENTATION,
             "operations": dict(self.load.done),
@@ -246,6 +293,9 @@ class Soak:
             "compared_mib": round(self.load.bytes_read / MIB),
             "put_mib": round(self.load.bytes_put / MIB),
             "faults": dict(self.faults),
+            "versions_of_the_busy_name": [self.busy.written, len(self.busy.kept)],
+            "rows_installed": round(self.installs),
+            "frames": self.relayed,
             "wrong_answers": len(wrong),
             "longest_silence_seconds": round(self.load.longest_silence, 1),
             "longest_wait_seconds": round(self.load.longest_wait, 1),
@@ -262,8 +312,9 @@ def soaked(base: Path) -> Iterator[tuple[Cluster, list[Member]]]:
     data = base / "data"
     disks: dict[str, LoopDisk] = {}
     try:
-        addresses = form(data, TARGETS, VDEVS, Parameters(transport="multicast"), GATEWAYS)
-        network = Network()
+        parameters = Parameters(transport="multicast", retry_window_seconds=RETRY_WINDOW_SECONDS)
+        addresses = form(data, TARGETS, VDEVS, parameters, GATEWAYS)
+        network = RelayedNetwork()
         planned = Cluster(data, network, addresses)
         for name in addresses:
             if name.startswith("t"):
@@ -283,6 +334,9 @@ def show(figures: dict[str, Any]) -> None:
     print(f"not answered, by reason: {figures['unanswered']}")
     print(f"{figures['put_mib']} MiB put, {figures['compared_mib']} MiB read and compared")
     print(f"faults: {figures['faults']}")
+    written, kept = figures["versions_of_the_busy_name"]
+    print(f"{written} versions of one name written, {kept} kept")
+    print(f"{figures['rows_installed']} replicas installed; frames: {figures['frames']}")
     print(
         f"longest time in which no client had an answer {figures['longest_silence_seconds']} s, "
         f"in which one had none {figures['longest_wait_seconds']} s; "
@@ -312,7 +366,8 @@ def main() -> int:
     base = Path(tempfile.mkdtemp(prefix="soak-"))
     try:
         with soaked(base) as (cluster, members):
-            cluster.run("bucket", "create", BUCKET)
+            for bucket in (BUCKET, busy_name.BUCKET):
+                cluster.run("bucket", "create", bucket)
             figures = asyncio.run(Soak(cluster, members, options).run())
             if figures["failures"]:
                 print(json.dumps(cluster.words(), indent=2))

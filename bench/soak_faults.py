@@ -1,9 +1,10 @@
 """What bench/soak.py does to a cluster: every fault that this kernel can do, and its healing.
 
-Processes: SIGKILL, SIGTERM, SIGSTOP. Network of one member: a tenth of its datagrams lost, deaf,
-mute, a slow link, a link that flaps. Disk of one target's first VDEV, which lies on an ext4 in a
-file: full, read-only, failing everything, gone, slow. A fault is made, lasts for a while, and
-is healed; a process that died of it or whose disk was changed is started again.
+Processes: SIGKILL, SIGTERM, SIGSTOP. Network of one member: a tenth of its datagrams lost, a tenth of
+all frames twice or out of order, deaf, mute, a slow link, a link that flaps. Disk of one target's first
+VDEV, which lies on an ext4 in a file: full, read-only, failing everything, gone, slow. A fault
+is made, lasts for a while, and is healed; a process that died of it or whose disk was changed is
+started again. bench/soak_drills.py has what concerns the whole cluster.
 """
 
 from __future__ import annotations
@@ -20,10 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loop_disk import LoopDisk
-from namespaces import STOP_SECONDS, Cluster, Cut, ip, nft
+from namespaces import STOP_SECONDS, Cluster
+from networks import ip, nft
 
 LOST_PERCENT = 10
-SLOW_RATES = ("2mbit", "16mbit", "64mbit")
+SPOILT = 0.10  # of all frames
+SLOW_BYTES_PER_SECOND = (250_000, 2_000_000, 8_000_000)
+SLOW_DELAY_SECONDS = 0.01
+CUT_SECONDS = (1, 4, 8, 15)
+BOTH_WAYS = ("sends", "receives")
 FLAPS = 6
 DISK_SLOW_MS = 1300
 LOSS = f"""table ip loss {{
@@ -114,28 +120,46 @@ def loss(member: Member, rng: random.Random, wait: Wait) -> None:
     nft(member.namespace, "delete table ip loss\n")
 
 
+def twice(member: Member, rng: random.Random, wait: Wait) -> None:
+    """What it sends and what it hears may come twice."""
+    _spoil(member, BOTH_WAYS, wait, rng.uniform(5, 25), duplicate=SPOILT)
+
+
+def out_of_order(member: Member, rng: random.Random, wait: Wait) -> None:
+    """What it sends and what it hears may be overtaken."""
+    _spoil(member, BOTH_WAYS, wait, rng.uniform(5, 25), reorder=SPOILT)
+
+
 def deaf(member: Member, rng: random.Random, wait: Wait) -> None:
     """It hears nobody."""
-    _cut(member, "deaf", rng, wait)
+    _spoil(member, ("receives",), wait, rng.choice(CUT_SECONDS), lose=1.0)
 
 
 def mute(member: Member, rng: random.Random, wait: Wait) -> None:
     """Nobody hears it."""
-    _cut(member, "mute", rng, wait)
-
-
-def _cut(member: Member, kind: str, rng: random.Random, wait: Wait) -> None:
-    cut = Cut(member.cluster.network, member.name, kind)
-    cut.make()
-    wait(rng.choice((1, 4, 8, 15)))
-    cut.remove()
+    _spoil(member, ("sends",), wait, rng.choice(CUT_SECONDS), lose=1.0)
 
 
 def slow_link(member: Member, rng: random.Random, wait: Wait) -> None:
     """Both ways."""
-    member.cluster.network.slow(member.name, rng.choice(SLOW_RATES))
-    wait(rng.uniform(5, 20))
-    member.cluster.network.not_slow(member.name)
+    _spoil(
+        member,
+        BOTH_WAYS,
+        wait,
+        rng.uniform(5, 20),
+        bytes_per_second=rng.choice(SLOW_BYTES_PER_SECOND),
+        delay_seconds=SLOW_DELAY_SECONDS,
+    )
+
+
+def _spoil(
+    member: Member, lines: tuple[str, ...], wait: Wait, seconds: float, **faults: float
+) -> None:
+    for line in lines:
+        member.cluster.network.spoil([member.name], line, **faults)
+    wait(seconds)
+    for line in lines:
+        member.cluster.network.spoil([member.name], line)
 
 
 def flap(member: Member, rng: random.Random, wait: Wait) -> None:
@@ -206,7 +230,18 @@ def disk_slow(member: Member, rng: random.Random, wait: Wait) -> None:
 
 
 Fault = Callable[[Member, random.Random, Wait], None]
-OF_ALL: tuple[Fault, ...] = (kill, restart, stop, loss, deaf, mute, slow_link, flap)
+OF_ALL: tuple[Fault, ...] = (
+    kill,
+    restart,
+    stop,
+    loss,
+    twice,
+    out_of_order,
+    deaf,
+    mute,
+    slow_link,
+    flap,
+)
 OF_DISKS: tuple[Fault, ...] = (disk_full, disk_read_only, disk_errors, disk_gone, disk_slow)
 
 

@@ -9,15 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from namespaces import (
-    GATEWAY_MODULE,
-    Cluster,
-    Network,
-    RelayedNetwork,
-    RoutedNetwork,
-    form,
-    running,
-)
+from namespaces import GATEWAY_MODULE, Cluster, form, running
+from networks import Network, RelayedNetwork, RoutedNetwork
 
 from replicast.formation import Parameters
 

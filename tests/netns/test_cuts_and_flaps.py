@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 from checked_load import BUCKET, SIZES, WORKERS, CheckedLoad
-from namespaces import Cut, ip
+from networks import Cut, ip
 
 from replicast.cli.restart import hindrances
 

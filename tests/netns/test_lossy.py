@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from checked_load import BUCKET, run_through
-from namespaces import INTERFACE_SEGMENTS, nft, nft_packets
+from networks import INTERFACE_SEGMENTS, nft, nft_packets
 
 pytestmark = pytest.mark.slow
 
