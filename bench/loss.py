@@ -80,8 +80,8 @@ def lose(percent: int) -> None:
 class Client:
     """Objects put and read by one client; `bucket` is one round's."""
 
-    def __init__(self, cluster: replicast.Cluster, bucket: str, count: int, seed: int) -> None:
-        rng = random.Random(seed)
+    def __init__(self, cluster: replicast.Cluster, bucket: str, count: int) -> None:
+        rng = random.Random(bucket)  # the bytes of no other round, or they would be there already
         self._cluster, self._bucket = cluster, bucket
         self._objects = {f"{n:04}": rng.randbytes(OBJECT_BYTES) for n in range(count)}
 
@@ -119,7 +119,7 @@ async def measure(data: Path, mib: int, rounds: int) -> Found:
                 bucket = f"loss-{number + 1}-{percent}"
                 await cluster.create_bucket(bucket)
                 count = max(1, mib * MIB // OBJECT_BYTES)
-                client = Client(cluster, bucket, count, number * 100 + percent)
+                client = Client(cluster, bucket, count)
                 lose(percent)
                 for name, work in (("put", client.put), ("get", client.get)):
                     began, cpu = time.perf_counter(), cpu_seconds(data)
