@@ -22,6 +22,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -76,7 +77,6 @@ THINK_SECONDS = 0.1
 POLL_SECONDS = 0.05
 MEMORY_GROWTH_MAX = 96 * MIB  # of a process: 64 MiB of it are buffers that payload may fill
 FILES_GROWTH_MAX = 32
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 FAILURES_SHOWN = 10
 
 
@@ -129,9 +129,11 @@ class Watch:
 
 
 def sample(pid: int) -> Sample:
-    """Resident memory and open files."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return Sample(pages * PAGE_BYTES, len(os.listdir(f"/proc/{pid}/fd")))
+    """Memory of its own, without the pages of mapped indexes (the kernel's to take back, they grow
+    with what is stored), and open files."""
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    memory_bytes = int(found[1]) * KIB if found else 0
+    return Sample(memory_bytes, len(os.listdir(f"/proc/{pid}/fd")))
 
 
 class Soak:
