@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
 
 import pytest
 
-from replicast.sim.run import one_world
 
-
-@pytest.fixture(scope="session", autouse=True)
-def worlds_end_quietly() -> Iterator[None]:
-    """A world that a test held on to ends with the session: `finally` blocks of processes whose
-    machine is gone would fail aloud then, one traceback each."""
-    yield
-    with one_world():
-        pass
+def pytest_unconfigure() -> None:
+    """Worlds that tests held on to end now: `finally` blocks of processes whose machine is gone fail,
+    and would do so aloud, a traceback each."""
+    warnings.simplefilter("ignore", pytest.PytestUnraisableExceptionWarning)
+    warnings.simplefilter("ignore", RuntimeWarning)  # coroutines that never began
