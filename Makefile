@@ -56,7 +56,7 @@ check: lint  ## lint, types, unit and property tests, tiny benches: 3 minutes
 PAIR := $(MAKE) -s -j 2 --output-sync=target
 
 test: dev  ## everything but the slow tests: 12 minutes
-	@echo "Two groups of tests side by side, about 8 minutes; each is shown when it has ended."
+	@echo "Two groups of tests side by side, about 10 minutes; each is shown when it has ended."
 	@$(PAIR) test-machines test-alone
 
 test-machines:
