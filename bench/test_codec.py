@@ -72,6 +72,7 @@ def messages() -> dict[str, Message]:
             key=key,
             time=OperationTime(first_sent_ns=1, begun_ns=1),
             condition=Condition(kind=ALWAYS, version=NO_VERSION, etag=""),
+            null=False,
             logical_size=len(data),
             etag="e" * 32,
             body_hash=CHID,

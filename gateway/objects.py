@@ -177,6 +177,7 @@ class Objects:
                 key=key,
                 time=OperationTime(first_sent_ns=self._initiator.wall_ns(), begun_ns=begun_ns),
                 condition=when or condition(),
+                null=False,
                 logical_size=report.logical_bytes,
                 etag=body_hash[:16].hex(),
                 body_hash=body_hash,
@@ -307,7 +308,12 @@ class Objects:
             bucket,
             name,
             lambda key: NameDelete(
-                key=key, time=self._time(), condition=when or condition(), version=version
+                key=key,
+                time=self._time(),
+                condition=when or condition(),
+                version=version,
+                null=False,
+                absent_too=False,
             ),
         )
         assert isinstance(reply, NameResult)

@@ -44,6 +44,8 @@ class VersionId(Struct):
 
 
 NO_VERSION = VersionId(time_ns=0, segment_id=0, sequence=0)
+# In NAME_GET and NAME_DELETE: the name's null version, whichever that is.
+NULL_VERSION = VersionId(time_ns=0, segment_id=0, sequence=1)
 
 # Condition.kind
 ALWAYS, IF_ABSENT, IF_PRESENT, IF_VERSION, IF_ETAG, IF_NOT_ETAG = 0, 1, 2, 3, 4, 5
@@ -84,11 +86,13 @@ ChidList = Annotated[tuple[bytes, ...], Kind("list", SHORT_CHUNKS_MAX, Kind("has
 @message(40)
 class NamePut(Message):
     """Commit a version: every chunk that `body` references is durable already. `body` is the
-    canonical manifest body; the leader never parses it beyond the summary fields here."""
+    canonical manifest body; the leader never parses it beyond the summary fields here. `null`: as the
+    name's null version, in place of the one that it has."""
 
     key: NameKey
     time: OperationTime
     condition: Condition
+    null: Flag
     logical_size: U64
     etag: ETag
     body_hash: Hash
@@ -98,12 +102,16 @@ class NamePut(Message):
 
 @message(41)
 class NameDelete(Message):
-    """A delete marker (version = NO_VERSION), or the removal of one version for good."""
+    """A delete marker (version = NO_VERSION), or the removal of one version for good. A marker is
+    refused where nothing is to be marked unless `absent_too`; `null`: it is the name's null version,
+    in place of the one that it has."""
 
     key: NameKey
     time: OperationTime
     condition: Condition
     version: VersionId
+    null: Flag
+    absent_too: Flag
 
 
 @message(42)
@@ -163,11 +171,13 @@ OBJECT, DELETE_MARKER = 1, 2
 
 @struct
 class VersionSummary(Struct):
-    """What is known of a version without its body."""
+    """What is known of a version without its body. `null`: the one version of its name that has no id
+    of its own for clients, and that the next such one takes the place of."""
 
     version: VersionId
     replaces: VersionId
     kind: U8
+    null: Flag
     logical_size: U64
     etag: ETag
     operation_id: Annotated[bytes, Kind("fixed", 16)]
@@ -232,6 +242,7 @@ __all__ = [
     "IF_VERSION",
     "NAME_BYTES_MAX",
     "NO_VERSION",
+    "NULL_VERSION",
     "OBJECT",
     "Condition",
     "ListEntry",

@@ -260,7 +260,8 @@ PUT, MARK_DELETED, REMOVE_VERSION, REFUSE, RESTORED = 1, 2, 3, 4, 5
 
 @message(70)
 class RowOperation(Message):
-    """What an entry holds. PUT and MARK_DELETED add `version`; REMOVE_VERSION removes it;
+    """What an entry holds. PUT and MARK_DELETED add `version`, as the name's null version or not, and
+    remove `superseded`, the null version before; REMOVE_VERSION removes `version`;
     RESTORED says that `version` is not short of copies any more.
     REFUSE records a final refusal (`reason`), so that a retry gets the same answer.
     `time_ns` is the row's cluster time, strictly increasing from entry to entry."""
@@ -276,6 +277,8 @@ class RowOperation(Message):
     name: ObjectName
     version: VersionId
     replaces: VersionId
+    null: Flag
+    superseded: VersionId
     logical_size: U64
     etag: ETag
     body_hash: Hash

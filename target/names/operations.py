@@ -16,6 +16,7 @@ from replicast.wire.name_messages import (
     IF_PRESENT,
     IF_VERSION,
     NO_VERSION,
+    NULL_VERSION,
     OBJECT,
     Condition,
     NameDelete,
@@ -35,6 +36,7 @@ from replicast.wire.row_messages import (
 )
 
 NO_HASH = b"\0"
+NULLABLE = (NamePut, NameDelete)
 CONDITIONS = (ALWAYS, IF_ABSENT, IF_PRESENT, IF_VERSION, IF_ETAG, IF_NOT_ETAG)
 
 
@@ -66,14 +68,17 @@ def make_operation(
 ) -> RowOperation:
     """The entry for a request, judged against everything ordered before it."""
     newest = undecided.newest(prefix)
-    reason = _reason(request, undecided, prefix, newest)
+    named = _named(request, undecided, prefix)
+    reason = _reason(request, named, newest)
     kind = REFUSE if reason else _kind(request)
     if kind in (REMOVE_VERSION, RESTORED):
-        assert isinstance(request, (NameDelete, NameRestored))
-        own = request.version
+        assert named is not None
+        own = named.version
     else:
         own = NO_VERSION if reason else version
     put = request if isinstance(request, NamePut) and not reason else None
+    null = kind in (PUT, MARK_DELETED) and isinstance(request, NULLABLE) and request.null
+    superseded = undecided.null(prefix) if null else None
     return RowOperation(
         tenure=tenure,
         kind=kind,
@@ -86,6 +91,8 @@ def make_operation(
         name=request.key.name,
         version=own,
         replaces=NO_VERSION if newest is None or reason else newest.version,
+        null=null,
+        superseded=NO_VERSION if superseded is None else superseded.version,
         logical_size=put.logical_size if put else 0,
         etag=put.etag if put else "",
         body_hash=put.body_hash if put else NO_HASH,
@@ -102,21 +109,25 @@ def _kind(request: NameWrite) -> int:
     return MARK_DELETED if request.version == NO_VERSION else REMOVE_VERSION
 
 
-def _reason(
-    request: NameWrite,
-    undecided: Undecided,
-    prefix: bytes,
-    newest: VersionSummary | None,
-) -> int:
+def _named(request: NameWrite, undecided: Undecided, prefix: bytes) -> VersionSummary | None:
+    """The version that the request names, if it names one that there is."""
+    if isinstance(request, NamePut) or request.version == NO_VERSION:
+        return None
+    if request.version == NULL_VERSION:
+        return undecided.null(prefix)
+    return undecided.find(prefix, request.version)
+
+
+def _reason(request: NameWrite, named: VersionSummary | None, newest: VersionSummary | None) -> int:
     """0, or the final refusal."""
     if isinstance(request, NameRestored):
-        return 0 if undecided.find(prefix, request.version) else Reason.NO_SUCH_NAME
+        return 0 if named else Reason.NO_SUCH_NAME
     if not holds(request.condition, newest):
         return Reason.CONDITION_FAILED
     if isinstance(request, NameDelete):
         if request.version != NO_VERSION:
-            gone = undecided.find(prefix, request.version) is None
+            gone = named is None
         else:
-            gone = newest is None or newest.kind != OBJECT
+            gone = not request.absent_too and (newest is None or newest.kind != OBJECT)
         return Reason.NO_SUCH_NAME if gone else 0
     return 0

@@ -23,6 +23,7 @@ from replicast.units import MS
 from replicast.wire.name_messages import (
     DELETE_MARKER,
     NO_VERSION,
+    NULL_VERSION,
     NameDelete,
     NameGet,
     NameKey,
@@ -91,7 +92,11 @@ class Judge:
         prefix = key_prefix(request.key)
         if lead.undecided.inherited(prefix):
             return Reason.ROW_UNAVAILABLE
-        found = lead.replica.state.version(prefix, request.version)
+        state = lead.replica.state
+        if request.version == NULL_VERSION:
+            found = state.null_version(prefix)
+        else:
+            found = state.version(prefix, request.version)
         newest_deleted = (
             found is not None
             and request.version == NO_VERSION

@@ -78,6 +78,7 @@ def summary_of(operation: RowOperation) -> VersionSummary:
         version=operation.version,
         replaces=operation.replaces,
         kind=DELETE_MARKER if operation.kind == MARK_DELETED else OBJECT,
+        null=operation.null,
         logical_size=operation.logical_size,
         etag=operation.etag,
         operation_id=operation.operation_id,
@@ -151,8 +152,10 @@ class RowState:
         self._view.view_put(self._meta + b"A", encode(mark))
 
     def _add(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
-        key = name_prefix(self.row, operation.bucket_incarnation, operation.name)
-        key += version_suffix(operation.version)
+        prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
+        if operation.superseded != NO_VERSION:
+            self._drop(prefix, operation.superseded)
+        key = prefix + version_suffix(operation.version)
         value = RowVersion(index=index, restored_index=0, summary=summary)
         self._view.view_put(key, encode(value))
         if summary.short_chunks:
@@ -161,10 +164,13 @@ class RowState:
     def _remove(self, index: int, operation: RowOperation) -> None:
         self._of_no_use(index)
         prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
-        held = self.version(prefix, operation.version)
+        self._drop(prefix, operation.version)
+
+    def _drop(self, prefix: bytes, version: VersionId) -> None:
+        held = self.version(prefix, version)
         if held is None:
             return
-        self._view.view_delete(prefix + version_suffix(operation.version))
+        self._view.view_delete(prefix + version_suffix(version))
         self._not_short(held)
         self._of_no_use(held.index)
         if held.restored_index:
@@ -286,6 +292,10 @@ class RowState:
             return next(self.versions(prefix, 1), None)
         raw = self._view.view_get(prefix + version_suffix(version))
         return None if raw is None else _row_version(raw)
+
+    def null_version(self, prefix: bytes) -> RowVersion | None:
+        """The name's null version; where all are of that kind it is the only one."""
+        return next((v for v in self.versions(prefix, U32_MAX) if v.summary.null), None)
 
     def versions(self, prefix: bytes, limit: int) -> Iterator[RowVersion]:
         """Versions of a name, newest first."""

@@ -6,20 +6,14 @@ is what the view holds plus what is undecided. Replies wait here for their commi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from replicast.machine import Incoming
 from replicast.target.names.log import LogEntry
 from replicast.target.names.state import RowState, name_prefix, summary_of
-from replicast.wire.name_messages import VersionId, VersionSummary
-from replicast.wire.row_messages import (
-    MARK_DELETED,
-    PUT,
-    REFUSE,
-    REMOVE_VERSION,
-    RESTORED,
-    RowOperation,
-)
+from replicast.wire.name_messages import NO_VERSION, VersionId, VersionSummary
+from replicast.wire.row_messages import MARK_DELETED, PUT, REMOVE_VERSION, RowOperation
 
 WAITERS_MAX = 4
 
@@ -90,15 +84,31 @@ class Undecided:
 
     def newest(self, prefix: bytes) -> VersionSummary | None:
         """The newest version of a name with all undecided entries applied."""
-        operations = [self.entries[i].entry.operation for i in self._names.get(prefix, ())]
-        removed = [o.version for o in operations if o.kind == REMOVE_VERSION]
-        for operation in reversed(operations):
+        removed: set[VersionId] = set()
+        for operation in self._ordered(prefix):
             if operation.kind in (PUT, MARK_DELETED) and operation.version not in removed:
                 return summary_of(operation)
+            removed |= _removed_by(operation)
         for version in self._state.versions(prefix, len(removed) + 1):
             if version.summary.version not in removed:
                 return version.summary
         return None
+
+    def null(self, prefix: bytes) -> VersionSummary | None:
+        """The null version of a name with all undecided entries applied."""
+        removed: set[VersionId] = set()
+        for operation in self._ordered(prefix):
+            added = operation.kind in (PUT, MARK_DELETED) and operation.null
+            if added and operation.version not in removed:
+                return summary_of(operation)
+            removed |= _removed_by(operation)
+        held = self._state.null_version(prefix)
+        return None if held is None or held.summary.version in removed else held.summary
+
+    def _ordered(self, prefix: bytes) -> Iterator[RowOperation]:
+        """Undecided operations on a name, the last first."""
+        for index in reversed(self._names.get(prefix, ())):
+            yield self.entries[index].entry.operation
 
     def find(self, prefix: bytes, version: VersionId) -> VersionSummary | None:
         """One version of a name with all undecided entries applied."""
@@ -108,8 +118,10 @@ class Undecided:
             found = held.summary
         for index in self._names.get(prefix, ()):
             operation = self.entries[index].entry.operation
-            if operation.version == version and operation.kind not in (REFUSE, RESTORED):
-                found = None if operation.kind == REMOVE_VERSION else summary_of(operation)
+            if version in _removed_by(operation):
+                found = None
+            elif operation.version == version and operation.kind in (PUT, MARK_DELETED):
+                found = summary_of(operation)
         return found
 
     def clear(self) -> list[Pending]:
@@ -123,3 +135,8 @@ class Undecided:
 
     def _key(self, operation: RowOperation) -> bytes:
         return name_prefix(self._state.row, operation.bucket_incarnation, operation.name)
+
+
+def _removed_by(operation: RowOperation) -> set[VersionId]:
+    removed = operation.version if operation.kind == REMOVE_VERSION else operation.superseded
+    return {removed} - {NO_VERSION}

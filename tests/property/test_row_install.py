@@ -112,6 +112,7 @@ def history(steps: list[tuple[int, int, int, int]]) -> list[LogEntry]:
     """Entries of a leader; a removal and a repair concern a version that is there, mostly."""
     entries: list[LogEntry] = []
     held: list[tuple[str, VersionId]] = []
+    nulls: dict[str, VersionId] = {}
     time_ns = 100
     for index, (kind, name_number, passed_ns, choice) in enumerate(steps, 1):
         time_ns += 1 + passed_ns
@@ -120,13 +121,20 @@ def history(steps: list[tuple[int, int, int, int]]) -> list[LogEntry]:
             name, version = held[choice % len(held)]
             if kind == REMOVE_VERSION and choice > 2:
                 held.remove((name, version))
-        elif kind in (PUT, MARK_DELETED):
+                if nulls.get(name) == version:
+                    del nulls[name]
+        superseded, null = NO_VERSION, kind in (PUT, MARK_DELETED) and passed_ns % 2 == 1
+        if null:
+            superseded, nulls[name] = nulls.get(name, NO_VERSION), version
+            if superseded != NO_VERSION:
+                held.remove((name, superseded))
+        if kind in (PUT, MARK_DELETED):
             held.append((name, version))
         operation = RowOperation(
             tenure=TENURE, kind=kind, reason=0, time_ns=time_ns,
             operation_id=index.to_bytes(16, "big"), tenant="t", bucket="b", bucket_incarnation=1,
             name=name, version=NO_VERSION if kind == REFUSE else version, replaces=NO_VERSION,
-            logical_size=0, etag="", body_hash=b"\0",
+            null=null, superseded=superseded, logical_size=0, etag="", body_hash=b"\0",
             short_of_copies=(b"c" * 32,) if kind == PUT and choice % 2 else (),
             body=bytes([index % 256]) * (50 * choice if kind == PUT else 0),
         )  # fmt: skip

@@ -38,6 +38,7 @@ PUT = names.NamePut(
     key=KEY,
     time=names.OperationTime(first_sent_ns=1, begun_ns=1),
     condition=names.Condition(kind=names.ALWAYS, version=names.NO_VERSION, etag=b""),
+    null=False,
     logical_size=0,
     etag=b"",
     body_hash=b"h" * 32,

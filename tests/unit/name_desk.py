@@ -122,16 +122,23 @@ class Desk:
         wall_ns = WALL_NS + self.now_ns
         message = NamePut(
             key=key(name), time=OperationTime(first_sent_ns=wall_ns, begun_ns=wall_ns),
-            condition=condition(ALWAYS), logical_size=3, etag="e", body_hash=b"h" * 32,
+            condition=condition(ALWAYS), null=False, logical_size=3, etag="e", body_hash=b"h" * 32,
             body=name.encode(), short_of_copies=(),
         )  # fmt: skip
         return replace(message, **fields)
 
-    def delete(self, name: str, version: VersionId = NO_VERSION) -> Any:
+    def delete(self, name: str, version: VersionId = NO_VERSION, **fields: Any) -> Any:
         wall_ns = WALL_NS + self.now_ns
         time = OperationTime(first_sent_ns=wall_ns, begun_ns=wall_ns)
-        ask = NameDelete(key=key(name), time=time, condition=condition(ALWAYS), version=version)
-        return self.ask(ask)
+        ask = NameDelete(
+            key=key(name),
+            time=time,
+            condition=condition(ALWAYS),
+            version=version,
+            null=False,
+            absent_too=False,
+        )
+        return self.ask(replace(ask, **fields))
 
     def get(self, name: str, version: VersionId = NO_VERSION) -> Any:
         return self.ask(NameGet(key=key(name), version=version, want_body=True))

@@ -147,6 +147,7 @@ class MemoryInitiator:
             version=VersionId(time_ns=self.clock_ns, segment_id=1, sequence=0),
             replaces=versions[0][0].version if versions else NO_VERSION,
             kind=kind,
+            null=False,
             logical_size=request.logical_size if put else 0,
             etag=request.etag if put else "",
             operation_id=bytes(16),

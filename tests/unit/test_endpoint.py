@@ -342,6 +342,7 @@ def result(size: int) -> NameResult:
         version=NO_VERSION,
         replaces=NO_VERSION,
         kind=1,
+        null=False,
         logical_size=size,
         etag="",
         operation_id=OPERATION,

@@ -38,6 +38,8 @@ DELETE = NameDelete(
     time=OperationTime(first_sent_ns=1, begun_ns=1),
     condition=Condition(kind=0, version=NO_VERSION, etag=""),
     version=NO_VERSION,
+    null=False,
+    absent_too=False,
 )
 
 
@@ -88,6 +90,7 @@ def summary(name="a"):
         version=NO_VERSION,
         replaces=NO_VERSION,
         kind=1,
+        null=False,
         logical_size=1,
         etag="e",
         operation_id=OPERATION,

@@ -89,6 +89,8 @@ def delete(etag: str) -> NameDelete:
         time=OperationTime(first_sent_ns=1, begun_ns=1),
         condition=Condition(kind=ALWAYS, version=NO_VERSION, etag=etag),
         version=NO_VERSION,
+        null=False,
+        absent_too=False,
     )
 
 

@@ -27,7 +27,8 @@ def entry(index: int, epoch: int) -> RowEntry:
     operation = RowOperation(
         tenure=TENURE, kind=PUT, reason=0, time_ns=index, operation_id=bytes([epoch, index] * 8),
         tenant="t", bucket="b", bucket_incarnation=1, name="n", version=NO_VERSION,
-        replaces=NO_VERSION, logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), body=b"",
+        replaces=NO_VERSION, null=False, superseded=NO_VERSION,
+        logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), body=b"",
     )  # fmt: skip
     return RowEntry(epoch=epoch, index=index, data=encode(operation))
 

@@ -19,6 +19,7 @@ from replicast.wire.name_messages import (
     IF_PRESENT,
     IF_VERSION,
     NO_VERSION,
+    NULL_VERSION,
     NameEntries,
     NameGet,
     NameResult,
@@ -64,6 +65,52 @@ def test_delete__a_marker_then_the_older_version_comes_back(desk: Desk) -> None:
     assert not isinstance(desk.delete("a", marker.version), Refused)
     assert desk.get("a").summary == first
     assert reason(desk.delete("a", marker.version)) == Reason.NO_SUCH_NAME
+
+
+def test_null__takes_the_place_of_the_null_version_before(desk: Desk) -> None:
+    first = desk.put("a", null=True).summary
+    second = desk.put("a", null=True).summary
+    assert first.null and second.null and second.replaces == first.version
+    assert desk.versions("a") == [second]
+    kept = desk.put("a").summary
+    third = desk.put("a", null=True).summary
+    assert desk.versions("a") == [third, kept]
+    assert desk.get("a", NULL_VERSION).summary == third
+    desk.restart()
+    assert desk.versions("a") == [third, kept]
+
+
+def test_null__several_at_once_leave_one(desk: Desk) -> None:
+    """Each is judged against those that were ordered before and are not durable yet."""
+    for number in range(5):
+        desk.submit(desk.put_message("a", null=True, etag=str(number)), bytes([number] * 16))
+    assert all(isinstance(reply.message, NameResult) for reply in desk.replies())
+    (left,) = desk.versions("a")
+    assert left.etag == "4"
+
+
+def test_null__a_marker_takes_its_place_and_goes_by_the_same_name(desk: Desk) -> None:
+    kept = desk.put("a").summary
+    desk.put("a", null=True)
+    marker = desk.delete("a", null=True).summary
+    assert marker.kind == DELETE_MARKER and desk.versions("a") == [marker, kept]
+    assert desk.delete("a", NULL_VERSION).summary.version == marker.version
+    assert desk.get("a").summary == kept
+    assert reason(desk.delete("a", NULL_VERSION)) == Reason.NO_SUCH_NAME
+    assert reason(desk.get("a", NULL_VERSION)) == Reason.NO_SUCH_NAME
+
+
+def test_null__removed_for_good_it_leaves_nothing(desk: Desk) -> None:
+    only = desk.put("a", null=True).summary
+    assert desk.delete("a", NULL_VERSION).summary.version == only.version
+    assert desk.versions("a") == []
+
+
+def test_delete__a_marker_for_what_is_not_there_when_asked_for(desk: Desk) -> None:
+    assert reason(desk.delete("a")) == Reason.NO_SUCH_NAME
+    marks = [desk.delete("a", absent_too=True).summary for _ in range(2)]
+    assert desk.versions("a") == list(reversed(marks))
+    assert reason(desk.get("a")) == Reason.NO_SUCH_NAME
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ VERSION = VersionId(time_ns=5, segment_id=1, sequence=0)
 BODY = b"the body"
 OPERATION = RowOperation(
     tenure=1, kind=PUT, reason=0, time_ns=5, operation_id=b"o" * 16, tenant="t", bucket="b",
-    bucket_incarnation=1, name="n", version=VERSION, replaces=NO_VERSION, logical_size=8,
+    bucket_incarnation=1, name="n", version=VERSION, replaces=NO_VERSION, null=False, superseded=NO_VERSION,
+    logical_size=8,
     etag="e", body_hash=content_hash(ALGORITHM, BODY), short_of_copies=(), body=BODY,
 )  # fmt: skip
 
@@ -45,7 +46,7 @@ class Bench:
 
     def __init__(self) -> None:
         summary = VersionSummary(
-            version=VERSION, replaces=NO_VERSION, kind=OBJECT, logical_size=8, etag="e",
+            version=VERSION, replaces=NO_VERSION, kind=OBJECT, null=False, logical_size=8, etag="e",
             operation_id=b"o" * 16, body_hash=OPERATION.body_hash, short_chunks=0,
         )  # fmt: skip
         self.version: RowVersion | None = RowVersion(index=7, restored_index=0, summary=summary)

@@ -20,7 +20,8 @@ KEY = NameKey(row=0, tenant="t", bucket="b", bucket_incarnation=1, name="n")
 def put(size: int) -> Incoming:
     message = NamePut(
         key=KEY, time=OperationTime(first_sent_ns=0, begun_ns=0),
-        condition=Condition(kind=ALWAYS, version=NO_VERSION, etag=""), logical_size=size, etag="",
+        condition=Condition(kind=ALWAYS, version=NO_VERSION, etag=""), null=False,
+        logical_size=size, etag="",
         body_hash=b"h" * 32, body=bytes(size), short_of_copies=(),
     )  # fmt: skip
     return Incoming(message, 9, bytes(16), 1)

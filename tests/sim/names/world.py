@@ -51,7 +51,8 @@ class World(ControlPlane):
         wall_ns = WALL_NS + self.now_ns
         message = NamePut(
             key=key_of(name), time=OperationTime(first_sent_ns=wall_ns, begun_ns=wall_ns),
-            condition=condition, logical_size=len(body), etag="e", body_hash=b"h" * 32, body=body,
+            condition=condition, null=False,
+            logical_size=len(body), etag="e", body_hash=b"h" * 32, body=body,
             short_of_copies=(),
         )  # fmt: skip
         return self.operate("put", name, message, condition)
@@ -62,7 +63,7 @@ class World(ControlPlane):
         wall_ns = WALL_NS + self.now_ns
         message = NameDelete(
             key=key_of(name), time=OperationTime(first_sent_ns=wall_ns, begun_ns=wall_ns),
-            condition=condition, version=version,
+            condition=condition, version=version, null=False, absent_too=False,
         )  # fmt: skip
         kind = "delete" if version == NO_VERSION else "remove"
         return self.operate(kind, name, message, condition)
