@@ -133,7 +133,7 @@ class ApiHandlers:
         span = request.range()
         info, body = await self._head(request)
         await reply.json(info_json(info))
-        async for block in self._objects.read(body, span):
+        async for block in self._objects.bodies.read(body, span):
             view = memoryview(block)
             for at in range(0, len(view), DATA_BLOCK_BYTES):
                 await reply.data(view[at : at + DATA_BLOCK_BYTES])
@@ -146,7 +146,9 @@ class ApiHandlers:
     async def stat(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         info, body = await self._head(request)
         count = 0
-        async for _ in self._objects.payload_references(body.references, 0, body.logical_bytes):
+        async for _ in self._objects.bodies.payload_references(
+            body.references, 0, body.logical_bytes
+        ):
             count += 1
         await reply.json(info_json(info) | {"chunks": count, "inline": not body.references})
 
@@ -200,7 +202,7 @@ class ApiHandlers:
         await reply.json(
             {"name": info_json(info), "inline": not body.references} | self._row_json(row)
         )
-        async for reference in self._objects.all_references(body.references):
+        async for reference in self._objects.bodies.all_references(body.references):
             found = await holders(self._service, reference.chid)
             chunk = {
                 "chid": reference.chid.hex(),

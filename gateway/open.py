@@ -26,11 +26,12 @@ from replicast.flexhash.table import Table
 from replicast.flexhash.voter_file import VoterFile
 from replicast.flexhash.voters import VoterSet, formed_voters
 from replicast.formation import VOTER_EPOCH, ClusterFile, Formation, Member
+from replicast.gateway.bodies import ObjectLimits
 from replicast.gateway.buckets import Buckets
 from replicast.gateway.config import InitiatorConfig
 from replicast.gateway.context import ChunkContext
 from replicast.gateway.initiator import SOURCE_AGE_NS_MAX, UdpInitiator
-from replicast.gateway.objects import ObjectLimits, Objects
+from replicast.gateway.objects import Objects
 from replicast.hashing import algorithm_named
 from replicast.keys import ClusterKeys, KeyPair, Role, load_cluster_keys, load_key_pair
 from replicast.machine import Address, NodeId

@@ -273,7 +273,7 @@ class Walk:
     async def _references(self, version: _Version) -> AsyncIterator[tuple[ObjectInfo, Reference]]:
         """Chunks not seen before; a manifest chunk that cannot be read ends its version."""
         try:
-            async for reference in self._objects.all_references(version.references):
+            async for reference in self._objects.bodies.all_references(version.references):
                 key = _seen_key(reference)
                 if key in self._short:
                     version.whole = False

@@ -31,7 +31,7 @@ class Crash(Large):
     def __init__(self, seat: Seat, plan: WorkloadPlan) -> None:
         super().__init__(seat, plan)
         self._fragile = Fragile(seat)
-        seat.client._opened.objects._initiator = self._fragile
+        seat.client._opened.objects.names._initiator = self._fragile
 
     async def put_large(self, name: str) -> None:
         rng = self._rng
@@ -55,7 +55,7 @@ class Fragile:
 
     def __init__(self, seat: Seat) -> None:
         self._seat = seat
-        self._initiator: Initiator = seat.client._opened.objects._initiator
+        self._initiator: Initiator = seat.client._opened.objects.names._initiator
         self.place: str | None = None
 
     def __getattr__(self, name: str) -> Any:

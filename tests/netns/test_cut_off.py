@@ -117,7 +117,7 @@ class Probe:
         raise AssertionError(f"no answer to {message}")
 
     async def ask_name(self) -> Any:
-        key, _ = await self.client._opened.objects._key("default", "cut", self.name)
+        key, _ = await self.client._opened.objects.names.locate("default", "cut", self.name)
         return await self.ask(NameGet(key=key, version=NO_VERSION, want_body=True))
 
     async def ask_store(self) -> Any:
@@ -142,7 +142,7 @@ class Probe:
     async def find(self, table: Any, names: list[str], chunks: list[bytes]) -> None:
         """A name that it leads and a chunk that it holds."""
         for name in names:
-            key, _ = await self.client._opened.objects._key("default", "cut", name)
+            key, _ = await self.client._opened.objects.names.locate("default", "cut", name)
             if table.target_of(table.row_leader(key.row)).node_id == self.target:
                 self.name = name
         for data in chunks:

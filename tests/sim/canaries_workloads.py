@@ -63,7 +63,7 @@ def reclaim_without_counting(patch: pytest.MonkeyPatch) -> None:
         if version != NO_VERSION:
             with contextlib.suppress(ReplicastError):
                 _, body = await self.head(bucket, name, version=version)
-                chids = [each.chid async for each in self.all_references(body.references)]
+                chids = [each.chid async for each in self.bodies.all_references(body.references)]
         done = await delete(self, bucket, name, version=version, **more)
         drops = [ChunkDrop(chid) for chid in chids]
         for unit in clusters[0].targets:

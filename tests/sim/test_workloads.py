@@ -135,7 +135,8 @@ def test_fragile__dies_at_the_place(place: str, asked: int, answered: int) -> No
 
 async def look_at_fragile(place: str, asked: int, answered: int) -> None:
     behind, kills = Named(), []
-    client = SimpleNamespace(_opened=SimpleNamespace(objects=SimpleNamespace(_initiator=behind)))
+    objects = SimpleNamespace(names=SimpleNamespace(_initiator=behind))
+    client = SimpleNamespace(_opened=SimpleNamespace(objects=objects))
 
     def kill() -> None:
         kills.append((len(behind.asked), behind.answered))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from replicast.errors import NotFound
-from replicast.gateway.objects import ObjectLimits, Objects
+from replicast.gateway.bodies import ObjectLimits
+from replicast.gateway.objects import Objects
 
 from .object_memory import CHUNK, MemoryInitiator, noise
 

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from replicast.gateway.objects import ObjectLimits, Objects
+from replicast.gateway.bodies import ObjectLimits
+from replicast.gateway.objects import Objects
 from replicast.gateway.room import Room
 
 from .object_memory import CHUNK, MemoryInitiator, noise, read
@@ -40,7 +41,7 @@ def test_objects__without_room_one_chunk_at_a_time_and_all_get_theirs(memory) ->
             assert await read(objects, name) == body
         for reader in stuck:
             await reader.aclose()
-        assert objects._room.held_bytes == 0
+        assert objects.bodies._room.held_bytes == 0
 
     asyncio.run(run())
 
@@ -53,16 +54,16 @@ def test_objects__give_room_back_when_they_fail_or_are_cancelled(memory) -> None
         memory.gate = asyncio.Event()
         putting = asyncio.ensure_future(objects.put("b", "new", noise(40 * CHUNK, 2)))
         getting = asyncio.ensure_future(read(objects, "n"))
-        while objects._room.held_bytes < 10 * CHUNK:
+        while objects.bodies._room.held_bytes < 10 * CHUNK:
             await asyncio.sleep(0)
         for task in (putting, getting):
             task.cancel()
         await asyncio.wait((putting, getting))
         memory.gate = None
-        assert objects._room.held_bytes == 0
+        assert objects.bodies._room.held_bytes == 0
         memory.fail_at = len(memory.chunks) + 5
         with pytest.raises(Exception, match="full"):
             await objects.put("b", "new", noise(40 * CHUNK, 3))
-        assert objects._room.held_bytes == 0
+        assert objects.bodies._room.held_bytes == 0
 
     asyncio.run(run())

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from replicast.errors import ConditionFailed, InvalidRequest, NotFound, Unavailable
+from replicast.gateway.bodies import ObjectLimits
 from replicast.gateway.conditions import condition
-from replicast.gateway.objects import ObjectLimits, Objects
+from replicast.gateway.objects import Objects
 from replicast.gateway.put_stream import PutReport
 
 from .object_memory import CHUNK, INLINE, MemoryInitiator, noise, read

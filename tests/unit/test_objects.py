@@ -16,10 +16,11 @@ from replicast.errors import (
     NotFound,
     Unavailable,
 )
+from replicast.gateway.bodies import ObjectLimits
 from replicast.gateway.conditions import condition
 from replicast.gateway.limits import METADATA_BYTES_MAX, check_metadata
 from replicast.gateway.manifest import ManifestBuilder, ManifestError
-from replicast.gateway.objects import ObjectInfo, ObjectLimits, Objects
+from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.put_stream import PutReport, cut
 from replicast.gateway.version_text import parse_version, version_text
 from replicast.hashing import content_hash
@@ -137,7 +138,7 @@ def test_put__a_tall_object_is_a_tree(objects, memory):
         assert kinds == {MANIFEST} and len(body.references) == 3
         assert report.chunks == count + 1 + 3
         assert await read(objects, "tall") == data
-        every = [r async for r in objects.all_references(body.references)]
+        every = [r async for r in objects.bodies.all_references(body.references)]
         assert len(every) == count + 1 + 3
         for first, last in [(0, 0), (CHUNK - 1, CHUNK), (1024 * CHUNK - 5, 1024 * CHUNK + 5)]:
             assert await read(objects, "tall", (first, last)) == data[first : last + 1]

@@ -125,6 +125,7 @@ class Names:
         self.unreadable = False
         self.removed = False
         self.cleared: list[str] = []
+        self.bodies = self
 
     async def list(self, bucket: str, prefix: str, *, deleted: bool) -> AsyncIterator[Any]:
         assert deleted, "names under a delete marker have versions, too"

@@ -1,0 +1,185 @@
+"""The bytes of objects: chunks in and out, and the manifest bodies that say which they are.
+
+A put streams: blocks are cut into chunks of `chunk_size_bytes`, at most `put_pipeline` of them are in
+flight, and references fold into manifests. Up to the inline limit there is nothing but the body
+itself. A get fetches at most `get_read_ahead` chunks ahead of the reader. All puts and gets
+together hold `pipeline_bytes` beyond one chunk each. Names come later: gateway/name_access.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+
+from replicast.errors import InvalidRequest
+from replicast.gateway.copy_stream import HoldPipeline
+from replicast.gateway.fetch_ahead import FetchAhead
+from replicast.gateway.initiation import Block, Initiator, Source
+from replicast.gateway.limits import check_metadata
+from replicast.gateway.manifest import ManifestBuilder, overlapping, parse_chunk, with_metadata
+from replicast.gateway.put_stream import PutPipeline, PutReport, cut
+from replicast.gateway.room import Room
+from replicast.hashing import content_hash
+from replicast.units import MIB
+from replicast.wire.documents import MANIFEST, ManifestBody, Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectLimits:
+    """Sizes and windows of the object layer."""
+
+    chunk_size_bytes: int = MIB
+    put_pipeline: int = 8
+    get_read_ahead: int = 8
+    pipeline_bytes: int = 32 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What goes with an object's bytes. `etag`: "" for the one that is made from the body's hash."""
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    etag: str = ""
+
+
+Describe = Callable[[], Description]  # called once the last byte has come; may raise
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A manifest body of which every chunk is durable; to be committed under a name."""
+
+    body: bytes
+    body_hash: bytes
+    etag: str
+    metadata: dict[str, str]
+    logical_bytes: int
+    short_of_copies: tuple[bytes, ...]
+    begun_ns: int  # when the first of its chunks may have been stored
+
+
+class Bodies:
+    """Makes bodies and reads what they describe."""
+
+    def __init__(self, initiator: Initiator, limits: ObjectLimits) -> None:
+        self._initiator, self._limits = initiator, limits
+        self._room = Room(limits.pipeline_bytes)
+
+    # -- in -------------------------------------------------------------------------
+
+    async def store(
+        self, source: Source, inline_max_bytes: int, describe: Describe, report: PutReport
+    ) -> Made:
+        """Store the bytes; durable on return, and of no name yet."""
+        begun_ns = self._initiator.wall_ns()
+        chunks = cut(source, self._limits.chunk_size_bytes)
+        first = await anext(chunks, b"")
+        second = await anext(chunks, None)
+        builder = self.builder()
+        if second is None and len(first) <= inline_max_bytes:
+            report.logical_bytes, report.inline = len(first), True
+            described = describe()
+            body = builder.finish(check_metadata(described.metadata), inline=bytes(first))
+            return self.made(body, described, report, begun_ns)
+        width = self._limits.put_pipeline
+        pipeline = PutPipeline(self._initiator, builder, width, self._room, report)
+        try:
+            await pipeline.put(first)
+            if second is not None:
+                await pipeline.put(second)
+            del first, second  # or they would stay in memory until the end
+            async for chunk in chunks:
+                await pipeline.put(chunk)
+            described = describe()
+            body = await pipeline.finish(check_metadata(described.metadata))
+        finally:
+            await pipeline.close()
+        return self.made(body, described, report, begun_ns)
+
+    async def hold(self, source: ManifestBody, described: Description, report: PutReport) -> Made:
+        """The same bytes again without moving them: every chunk is held where it lies."""
+        begun_ns = self._initiator.wall_ns()
+        report.logical_bytes, report.inline = source.logical_bytes, not source.references
+        pipeline = HoldPipeline(self._initiator, self._limits.put_pipeline, report)
+        try:
+            async for reference in self.all_references(source.references):
+                await pipeline.hold(reference)
+            await pipeline.finish()
+        finally:
+            await pipeline.close()
+        body = with_metadata(source, check_metadata(described.metadata))
+        return self.made(body, described, report, begun_ns)
+
+    def builder(self) -> ManifestBuilder:
+        """An empty manifest."""
+        initiator = self._initiator
+        copies = initiator.table.policy.copies
+        return ManifestBuilder(algorithm=initiator.algorithm, copies=copies)
+
+    def made(self, body: bytes, described: Description, report: PutReport, begun_ns: int) -> Made:
+        """A body with its hash."""
+        body_hash = content_hash(self._initiator.algorithm, body)
+        return Made(
+            body,
+            body_hash,
+            described.etag or body_hash[:16].hex(),
+            dict(described.metadata),
+            report.logical_bytes,
+            tuple(report.short_of_copies),
+            begun_ns,
+        )
+
+    # -- out ------------------------------------------------------------------------
+
+    async def read(
+        self, body: ManifestBody, range: tuple[int, int] | None = None
+    ) -> AsyncGenerator[Block, None]:
+        """The bytes that `body` describes, or those of `range` (first, last), both included."""
+        start, end = _span(range, body.logical_bytes)
+        if body.inline:
+            yield body.inline[start:end]
+            return
+        ahead = FetchAhead(self._initiator, self._limits.get_read_ahead, self._room)
+        try:
+            async for reference in self.payload_references(body.references, start, end):
+                while not ahead.fetch(reference):
+                    yield await ahead.oldest(start, end)
+                if ahead.full:
+                    yield await ahead.oldest(start, end)
+            while not ahead.empty:
+                yield await ahead.oldest(start, end)
+        finally:
+            await ahead.close()
+
+    async def payload_references(
+        self, references: tuple[Reference, ...], start: int, end: int
+    ) -> AsyncIterator[Reference]:
+        """Leaves of the Merkle tree that overlap [start, end), in order."""
+        for reference in overlapping(references, start, end):
+            if reference.kind != MANIFEST:
+                yield reference
+                continue
+            data = await self._initiator.get_chunk(reference)
+            below = parse_chunk(bytes(data), reference)
+            async for leaf in self.payload_references(below, start, end):
+                yield leaf
+
+    async def all_references(self, references: tuple[Reference, ...]) -> AsyncIterator[Reference]:
+        """Every chunk of the tree, manifest chunks before what they reference."""
+        for reference in references:
+            yield reference
+            if reference.kind == MANIFEST:
+                data = await self._initiator.get_chunk(reference)
+                async for below in self.all_references(parse_chunk(bytes(data), reference)):
+                    yield below
+
+
+def _span(range: tuple[int, int] | None, size_bytes: int) -> tuple[int, int]:
+    if range is None:
+        return 0, size_bytes
+    first, last = range
+    if first < 0 or last < first or first >= size_bytes:
+        raise InvalidRequest(
+            f"range {first}-{last} of an object of {size_bytes} bytes", reason="INVALID_RANGE"
+        )
+    return first, min(last + 1, size_bytes)

@@ -1,0 +1,200 @@
+"""Names of objects at their row leaders: where a name lies, and operations on it.
+
+What an operation needs of the bucket comes from its record; when a row leader says that there is no
+such bucket it is looked up anew, since it may have been removed and made again through another gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from replicast.buggify import buggified
+from replicast.errors import NotFound, Unavailable
+from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
+from replicast.gateway.bodies import Made
+from replicast.gateway.conditions import condition
+from replicast.gateway.initiation import BucketView, Initiator
+from replicast.gateway.limits import check_name
+from replicast.gateway.listing import ListDone
+from replicast.gateway.manifest import parse_body
+from replicast.hashing import content_hash
+from replicast.wire.documents import ManifestBody
+from replicast.wire.name_messages import (
+    DELETE_MARKER,
+    NO_VERSION,
+    Condition,
+    NameDelete,
+    NameGet,
+    NameKey,
+    NameList,
+    NamePut,
+    NameResult,
+    OperationTime,
+    VersionId,
+)
+from replicast.wire.reasons import Reason
+from replicast.wire.schema import Message
+
+LIST_PAGE_ENTRIES = 1000
+KeyOf = Callable[[NameKey], NameKey]
+
+
+def itself(key: NameKey) -> NameKey:
+    """The name that was given. Others lie in its row, too: parts of uploads (uploads.py)."""
+    return key
+
+
+class Names:
+    """Named operations of one tenant after the other."""
+
+    def __init__(self, initiator: Initiator) -> None:
+        self._initiator = initiator
+
+    async def locate(
+        self, tenant: str, bucket: str, name: str, gone: int = 0
+    ) -> tuple[NameKey, BucketView]:
+        """The name's key and its bucket; raises NotFound. `gone`: an incarnation that is no answer."""
+        check_name(name)
+        record = await self._initiator.bucket(tenant, bucket, gone)
+        row = row_of_name(
+            bucket_seed(tenant, bucket, record.incarnation),
+            nhid(tenant, bucket, name),
+            record.spread,
+            self._initiator.table.policy.row_count,
+        )
+        key = NameKey(
+            row=row,
+            tenant=tenant,
+            bucket=bucket,
+            bucket_incarnation=record.incarnation,
+            name=name,
+        )
+        return key, record
+
+    async def ask(
+        self, tenant: str, bucket: str, name: str, request_of: Callable[[NameKey], Message]
+    ) -> Message:
+        """The row leader's answer."""
+        key, record = await self.locate(tenant, bucket, name)
+        try:
+            return await self._initiator.named(request_of(key), key.row)
+        except NotFound as error:
+            if error.reason != Reason.NO_SUCH_BUCKET.name:
+                raise
+        key, _ = await self.locate(tenant, bucket, name, record.incarnation)
+        return await self._initiator.named(request_of(key), key.row)
+
+    async def commit(
+        self,
+        tenant: str,
+        bucket: str,
+        name: str,
+        made: Made,
+        *,
+        when: Condition | None = None,
+        null: bool = False,
+        key_of: KeyOf = itself,
+    ) -> NameResult:
+        """The last step of a put: all chunks of the body are durable."""
+        reply = await self.ask(
+            tenant,
+            bucket,
+            name,
+            lambda key: NamePut(
+                key=key_of(key),
+                time=OperationTime(first_sent_ns=self._initiator.wall_ns(), begun_ns=made.begun_ns),
+                condition=when or condition(),
+                null=null,
+                logical_size=made.logical_bytes,
+                etag=made.etag,
+                body_hash=made.body_hash,
+                body=made.body,
+                short_of_copies=made.short_of_copies,
+            ),
+        )
+        assert isinstance(reply, NameResult)
+        return reply
+
+    async def fetch(
+        self,
+        tenant: str,
+        bucket: str,
+        name: str,
+        version: VersionId = NO_VERSION,
+        key_of: KeyOf = itself,
+    ) -> tuple[NameResult, ManifestBody | None]:
+        """A version (newest when NO_VERSION) and its body, None of a delete marker; raises NotFound."""
+        reply = await self.ask(
+            tenant,
+            bucket,
+            name,
+            lambda key: NameGet(key=key_of(key), version=version, want_body=True),
+        )
+        assert isinstance(reply, NameResult)
+        if reply.summary.kind == DELETE_MARKER:
+            return reply, None
+        if content_hash(self._initiator.algorithm, reply.body) != reply.summary.body_hash:
+            raise Unavailable("the manifest does not match its hash", reason="HASH_MISMATCH")
+        return reply, parse_body(reply.body)
+
+    async def delete(
+        self,
+        tenant: str,
+        bucket: str,
+        name: str,
+        *,
+        version: VersionId = NO_VERSION,
+        when: Condition | None = None,
+        null: bool = False,
+        absent_too: bool = False,
+        key_of: KeyOf = itself,
+    ) -> NameResult:
+        """A marker, or one version less."""
+        reply = await self.ask(
+            tenant,
+            bucket,
+            name,
+            lambda key: NameDelete(
+                key=key_of(key),
+                time=self.time(),
+                condition=when or condition(),
+                version=version,
+                null=null,
+                absent_too=absent_too,
+            ),
+        )
+        assert isinstance(reply, NameResult)
+        return reply
+
+    async def page(
+        self,
+        record: BucketView,
+        prefix: str,
+        after: str,
+        *,
+        deleted: bool = False,
+        limit: int = LIST_PAGE_ENTRIES,
+        rows: tuple[int, ...] = (),
+        within: int = 0,
+    ) -> ListDone:
+        """Names behind `after`. `rows`: only of these. `within`: of another space of the bucket
+        (uploads.py)."""
+        seed = bucket_seed(record.tenant, record.bucket, record.incarnation)
+        of_bucket = rows_of_bucket(seed, record.spread, self._initiator.table.policy.row_count)
+        return await self._initiator.list_page(
+            NameList(
+                rows=rows or tuple(of_bucket),
+                tenant=record.tenant,
+                bucket=record.bucket,
+                bucket_incarnation=record.incarnation | within,
+                prefix=prefix,
+                after=after,
+                limit=buggified("gateway/page-short", limit, 2),
+                deleted=deleted,
+            )
+        )
+
+    def time(self) -> OperationTime:
+        """Of an operation that begins now."""
+        now_ns = self._initiator.wall_ns()
+        return OperationTime(first_sent_ns=now_ns, begun_ns=now_ns)
