@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 async def in_order(
     items: AsyncIterator[T], work: Callable[[T], Coroutine[Any, Any, R]], limit: int
-) -> AsyncIterator[R]:
+) -> AsyncGenerator[R, None]:
     """`work(item)` for each item; raises what the first failing one raised."""
     under_way: deque[asyncio.Task[R]] = deque()
     try:

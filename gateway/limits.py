@@ -15,12 +15,14 @@ from replicast.wire.documents import (
     METADATA_KEY_BYTES_MAX,
     METADATA_VALUE_BYTES_MAX,
 )
-from replicast.wire.name_messages import AFTER_BYTES_MAX, ETAG_BYTES_MAX, NAME_BYTES_MAX
+from replicast.wire.name_messages import ETAG_BYTES_MAX
 
 # The rules of S3 buckets, so that every bucket can be served by every gateway to come.
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 DEFAULT_TENANT = "default"
+NAME_BYTES_MAX = 1024
+AFTER_BYTES_MAX = NAME_BYTES_MAX + 8
 # With the largest inline part, or a full list of references, this still fits a version's body.
 METADATA_BYTES_MAX = 48 * KIB
 

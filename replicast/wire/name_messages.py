@@ -20,7 +20,7 @@ from replicast.wire.schema import (
     struct,
 )
 
-NAME_BYTES_MAX = 1024
+NAME_BYTES_MAX = 1024 + 64  # an object's, and what an upload's or a part's adds to it
 AFTER_BYTES_MAX = NAME_BYTES_MAX + 8
 ETAG_BYTES_MAX = 128
 BODY_BYTES_MAX = 320 * 1024
@@ -43,6 +43,11 @@ class VersionId(Struct):
     sequence: U32
 
 
+# Beside a bucket's names, in the same rows, lie those of its uploads and of their parts: in a
+# space each, which is one of these added to the bucket's incarnation.
+UPLOADS, PARTS = 1 << 63, 1 << 62
+INCARNATION_MAX = PARTS - 1
+
 NO_VERSION = VersionId(time_ns=0, segment_id=0, sequence=0)
 # In NAME_GET and NAME_DELETE: the name's null version, whichever that is.
 NULL_VERSION = VersionId(time_ns=0, segment_id=0, sequence=1)
@@ -62,7 +67,8 @@ class Condition(Struct):
 
 @struct
 class NameKey(Struct):
-    """Which name: row and full names; bucket_incarnation refuses a name of a deleted bucket."""
+    """Which name: row and full names; bucket_incarnation, less its space, refuses a name of a
+    deleted bucket."""
 
     row: U32
     tenant: TenantName
@@ -240,10 +246,13 @@ __all__ = [
     "IF_NOT_ETAG",
     "IF_PRESENT",
     "IF_VERSION",
+    "INCARNATION_MAX",
     "NAME_BYTES_MAX",
     "NO_VERSION",
     "NULL_VERSION",
     "OBJECT",
+    "PARTS",
+    "UPLOADS",
     "Condition",
     "ListEntry",
     "NameDelete",

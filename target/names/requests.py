@@ -22,6 +22,7 @@ from replicast.target.names.undecided import WAITERS_MAX
 from replicast.units import MS
 from replicast.wire.name_messages import (
     DELETE_MARKER,
+    INCARNATION_MAX,
     NO_VERSION,
     NULL_VERSION,
     NameDelete,
@@ -51,16 +52,17 @@ def bucket_refusal(
 ) -> Reason | None:
     """NOT_READY: the gateway has newer settings, which made the bucket; they are on their way."""
     bucket = context.buckets.get((of.tenant, of.bucket))
-    if bucket is not None and bucket.incarnation == of.bucket_incarnation:
+    incarnation = of.bucket_incarnation & INCARNATION_MAX
+    if bucket is not None and bucket.incarnation == incarnation:
         return Reason.NO_SUCH_BUCKET if new_name and bucket.state != BUCKET_ACTIVE else None
-    behind = of.bucket_incarnation > context.settings_version
+    behind = incarnation > context.settings_version
     return Reason.NOT_READY if behind else Reason.NO_SUCH_BUCKET
 
 
 def well_formed(request: RowRequest) -> bool:
     """What the wire format alone does not say."""
     name = request.key.name
-    if not name or "\0" in name or not request.key.bucket_incarnation:
+    if not name or "\0" in name or not request.key.bucket_incarnation & INCARNATION_MAX:
         return False
     if isinstance(request, (NamePut, NameDelete)):
         return request.condition.kind in CONDITIONS

@@ -19,6 +19,7 @@ from replicast.wire.name_messages import (
     IF_ETAG,
     IF_NOT_ETAG,
     IF_PRESENT,
+    INCARNATION_MAX,
     NO_VERSION,
     OBJECT,
     ListEntry,
@@ -48,6 +49,9 @@ class MemoryInitiator:
         self.algorithm = ALGORITHM
         self.chunks: dict[bytes, bytes] = {}
         self.names: dict[str, list[tuple[VersionSummary, bytes]]] = {}
+        self.spaces: dict[
+            int, dict[str, list[Any]]
+        ] = {}  # beside them, by what the incarnation has more
         self.clock_ns = 1000
         self.in_flight = self.in_flight_most = self.cancelled = 0
         self.gate: asyncio.Event | None = None
@@ -116,7 +120,7 @@ class MemoryInitiator:
 
     async def named(self, request: Any, row: int) -> Any:
         assert row == request.key.row
-        versions = self.names.setdefault(request.key.name, [])
+        versions = self._space(request.key.bucket_incarnation).setdefault(request.key.name, [])
         if isinstance(request, NameVersions):
             return NameVersionList(versions=tuple(summary for summary, _ in versions))
         if isinstance(request, NameGet):
@@ -125,6 +129,12 @@ class MemoryInitiator:
                 raise NotFound("no such object", reason="NO_SUCH_NAME")
             return NameResult(summary=found[0][0], copies=3, body=found[0][1])
         self._judge(request.condition, versions)
+        if isinstance(request, NameDelete) and request.version != NO_VERSION:
+            found = [v for v in versions if v[0].version == request.version]
+            if not found:
+                raise NotFound("no such version", reason="NO_SUCH_NAME")
+            versions.remove(found[0])
+            return NameResult(summary=found[0][0], copies=3, body=b"")
         kind = DELETE_MARKER if isinstance(request, NameDelete) else OBJECT
         summary = self._order(request, kind, versions)
         return NameResult(summary=summary, copies=3, body=b"")
@@ -147,25 +157,32 @@ class MemoryInitiator:
             version=VersionId(time_ns=self.clock_ns, segment_id=1, sequence=0),
             replaces=versions[0][0].version if versions else NO_VERSION,
             kind=kind,
-            null=False,
+            null=request.null,
             logical_size=request.logical_size if put else 0,
             etag=request.etag if put else "",
             operation_id=bytes(16),
             body_hash=request.body_hash if put else b"h" * 32,
             short_chunks=len(request.short_of_copies) if put else 0,
         )
+        if request.null:
+            versions[:] = [v for v in versions if not v[0].null]
         versions.insert(0, (summary, request.body if put else b""))
         return summary
 
+    def _space(self, incarnation: int) -> dict[str, list[Any]]:
+        within = incarnation & ~INCARNATION_MAX
+        return self.spaces.setdefault(within, {}) if within else self.names
+
     async def list_page(self, request: Any) -> ListDone:
         self.pages += 1
-        names = sorted(self.names, key=str.encode)
+        space = self._space(request.bucket_incarnation)
+        names = sorted((name for name, versions in space.items() if versions), key=str.encode)
         found = [
-            ListEntry(name=name, summary=self.names[name][0][0])
+            ListEntry(name=name, summary=space[name][0][0])
             for name in names
             if name.startswith(request.prefix)
             and name.encode() > request.after.encode()
-            and (request.deleted or self.names[name][0][0].kind == OBJECT)
+            and (request.deleted or space[name][0][0].kind == OBJECT)
         ]
         size = min(request.limit, self.page_entries)
         return ListDone(tuple(found[:size]), len(found) > size)

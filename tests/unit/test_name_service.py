@@ -20,6 +20,8 @@ from replicast.wire.name_messages import (
     IF_VERSION,
     NO_VERSION,
     NULL_VERSION,
+    PARTS,
+    UPLOADS,
     NameEntries,
     NameGet,
     NameResult,
@@ -111,6 +113,16 @@ def test_delete__a_marker_for_what_is_not_there_when_asked_for(desk: Desk) -> No
     marks = [desk.delete("a", absent_too=True).summary for _ in range(2)]
     assert desk.versions("a") == list(reversed(marks))
     assert reason(desk.get("a")) == Reason.NO_SUCH_NAME
+
+
+@pytest.mark.parametrize("space", [UPLOADS, PARTS])
+def test_space__names_of_its_own_in_the_same_bucket(desk: Desk, space: int) -> None:
+    apart = replace(key("a"), bucket_incarnation=1 | space)
+    there = desk.put("a", key=apart, etag="apart").summary
+    here = desk.put("a").summary
+    assert desk.versions("a") == [here]
+    request = replace(desk.list_message(), bucket_incarnation=1 | space)
+    assert [entry.summary for entry in desk.ask(request).entries] == [there]
 
 
 @pytest.mark.parametrize(

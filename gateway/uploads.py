@@ -1,0 +1,310 @@
+"""Multipart uploads: parts are bodies under names of their own, in the row of the object to be.
+
+    create       an upload's record, under (object's name, upload id), in the space UPLOADS
+    put_part     a part, under (object's name, upload id, number), in the space PARTS; a later one of
+                 that number takes its place
+    complete     one manifest over the parts' chunks, committed as any object; no payload moves
+    abort        the record goes, then the parts
+
+State lies in the object's row (DESIGN 5): no other leader has a say, and nothing of it is listed among
+objects. A completed version notes its upload, so that a retry of `complete` finds it done.
+Names of the spaces end in a separator and texts of fixed length, so they are read from behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from replicast.errors import NotFound
+from replicast.gateway.bodies import Bodies, Describe, Description
+from replicast.gateway.in_order import in_order
+from replicast.gateway.initiation import Initiator, Source
+from replicast.gateway.limits import DEFAULT_TENANT, check_metadata
+from replicast.gateway.manifest import ManifestBuilder, metadata_of
+from replicast.gateway.name_access import KeyOf, Names
+from replicast.gateway.put_stream import PutReport
+from replicast.wire.documents import ManifestBody
+from replicast.wire.name_messages import (
+    PARTS,
+    UPLOADS,
+    Condition,
+    NameKey,
+    VersionId,
+    VersionSummary,
+)
+
+SEPARATOR = "\x01"  # sorts before whatever else a longer name may have there
+ID_CHARACTERS = 32
+NUMBER_MAX = 10_000
+NUMBER_CHARACTERS = 5
+COMPLETED_BY = ":upload"  # metadata of the version that an upload became
+NEVER_INLINE = 0  # bytes: parts are composed of chunks
+AT_ONCE = 16  # parts whose manifests are read, or that are removed, at a time
+
+
+@dataclass(frozen=True, slots=True)
+class UploadInfo:
+    """An upload that is neither completed nor aborted. `metadata`: {} in a list."""
+
+    bucket: str
+    name: str
+    upload_id: str
+    version: VersionId
+    metadata: Mapping[str, str]
+
+    @property
+    def started_ns(self) -> int:
+        """When its row's leader ordered it (hybrid logical time)."""
+        return self.version.time_ns
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """A part as it was put last."""
+
+    number: int
+    version: VersionId
+    size_bytes: int
+    etag: str
+    short_chunks: int
+
+    @property
+    def stored_ns(self) -> int:
+        """When its row's leader ordered it (hybrid logical time)."""
+        return self.version.time_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What an upload became."""
+
+    summary: VersionSummary
+    copies: int
+    metadata: Mapping[str, str]
+
+
+def upload_key(upload_id: str) -> KeyOf:
+    """From an object's key to that of an upload's record."""
+    return lambda key: _in_space(key, UPLOADS, upload_id)
+
+
+def part_key(upload_id: str, number: int) -> KeyOf:
+    """From an object's key to that of a part."""
+    return lambda key: _in_space(key, PARTS, upload_id, f"{number:0{NUMBER_CHARACTERS}}")
+
+
+def _in_space(key: NameKey, space: int, *more: str) -> NameKey:
+    name = SEPARATOR.join((key.name, *more))
+    return replace(key, bucket_incarnation=key.bucket_incarnation | space, name=name)
+
+
+class Uploads:
+    """The operations on uploads. `new_id` makes upload ids: ID_CHARACTERS characters, not to be
+    guessed, those of earlier uploads sorting first."""
+
+    def __init__(
+        self, initiator: Initiator, bodies: Bodies, names: Names, new_id: Callable[[], str]
+    ) -> None:
+        self._initiator, self._bodies, self._names = initiator, bodies, names
+        self._new_id = new_id
+
+    # -- begin and end ----------------------------------------------------------------
+
+    async def create(
+        self, bucket: str, name: str, metadata: Mapping[str, str], *, tenant: str = DEFAULT_TENANT
+    ) -> str:
+        """Begin; returns the upload id. `metadata` is what parts and completion need to know."""
+        upload_id = self._new_id()
+        described = Description(check_metadata(metadata))
+        made = await self._bodies.store(b"", 0, lambda: described, PutReport())
+        await self._names.commit(tenant, bucket, name, made, key_of=upload_key(upload_id))
+        return upload_id
+
+    async def find(
+        self, bucket: str, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
+    ) -> UploadInfo:
+        """The upload; raises NotFound (NO_SUCH_UPLOAD)."""
+        if len(upload_id) != ID_CHARACTERS or SEPARATOR in upload_id or "\0" in upload_id:
+            raise _no_such_upload()
+        try:
+            reply, body = await self._names.fetch(
+                tenant, bucket, name, key_of=upload_key(upload_id)
+            )
+        except NotFound as error:
+            raise (_no_such_upload() if error.reason == "NO_SUCH_NAME" else error) from None
+        assert body is not None, "nobody marks an upload deleted"
+        return UploadInfo(bucket, name, upload_id, reply.summary.version, metadata_of(body))
+
+    async def abort(
+        self, bucket: str, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
+    ) -> None:
+        """Forget it; raises NotFound when there is none."""
+        await self._forget(tenant, await self.find(bucket, name, upload_id, tenant=tenant))
+
+    # -- parts ------------------------------------------------------------------------
+
+    async def put_part(
+        self,
+        bucket: str,
+        name: str,
+        upload_id: str,
+        number: int,
+        source: Source,
+        describe: Describe,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        report: PutReport | None = None,
+    ) -> PartInfo:
+        """Store one, in the place of an earlier one of that number. The caller has found the upload."""
+        assert 1 <= number <= NUMBER_MAX
+        made = await self._bodies.store(source, NEVER_INLINE, describe, report or PutReport())
+        reply = await self._names.commit(
+            tenant, bucket, name, made, null=True, key_of=part_key(upload_id, number)
+        )
+        return _part(number, reply.summary)
+
+    async def parts(
+        self,
+        bucket: str,
+        name: str,
+        upload_id: str,
+        *,
+        after: int = 0,
+        tenant: str = DEFAULT_TENANT,
+    ) -> AsyncIterator[PartInfo]:
+        """Those with numbers above `after`, in order."""
+        key, record = await self._names.locate(tenant, bucket, name)
+        prefix = part_key(upload_id, 0)(key).name[:-NUMBER_CHARACTERS]
+        at, more = f"{prefix}{after:0{NUMBER_CHARACTERS}}", True
+        while more:
+            page = await self._names.page(record, prefix, at, rows=(key.row,), within=PARTS)
+            more = page.more
+            for entry in page.entries:
+                at = entry.name
+                yield _part(int(at[-NUMBER_CHARACTERS:]), entry.summary)
+
+    # -- complete -----------------------------------------------------------------------
+
+    async def complete(
+        self,
+        upload: UploadInfo,
+        parts: Sequence[PartInfo],
+        described: Description,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        when: Condition | None = None,
+        null: bool = False,
+    ) -> Completed:
+        """Make the object of these parts, in their order; then the upload is gone.
+
+        The caller has checked them against what the client named. Raises NotFound when one was replaced
+        meanwhile.
+        """
+        bucket, name, upload_id = upload.bucket, upload.name, upload.upload_id
+        begun_ns, report = self._initiator.wall_ns(), PutReport()
+        builder = self._bodies.builder()
+
+        async def one(part: PartInfo) -> ManifestBody:
+            _, body = await self._names.fetch(
+                tenant, bucket, name, part.version, key_of=part_key(upload_id, part.number)
+            )
+            assert body is not None
+            return body
+
+        async with aclosing(in_order(_each(parts), one, AT_ONCE)) as bodies:
+            at = 0
+            async for body in bodies:
+                await self._append(builder, body, parts[at].short_chunks > 0, report)
+                at += 1
+        metadata = {**described.metadata, COMPLETED_BY: upload_id}
+        encoded = builder.finish(check_metadata(metadata))
+        await self._store_manifests(builder, report)
+        report.logical_bytes = builder.logical_bytes
+        made = self._bodies.made(encoded, replace(described, metadata=metadata), report, begun_ns)
+        reply = await self._names.commit(tenant, bucket, name, made, when=when, null=null)
+        await self._forget(tenant, upload)
+        return Completed(reply.summary, reply.copies, metadata)
+
+    async def completed(
+        self, bucket: str, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
+    ) -> Completed | None:
+        """The newest version, when it is what the upload became: a retry of `complete` came late."""
+        try:
+            reply, body = await self._names.fetch(tenant, bucket, name)
+        except NotFound:
+            return None
+        metadata = {} if body is None else metadata_of(body)
+        same = metadata.get(COMPLETED_BY) == upload_id
+        return Completed(reply.summary, reply.copies, metadata) if same else None
+
+    async def _append(
+        self, builder: ManifestBuilder, body: ManifestBody, short: bool, report: PutReport
+    ) -> None:
+        copies = self._initiator.table.policy.copies
+        leaves = self._bodies.payload_references(body.references, 0, body.logical_bytes)
+        async for reference in leaves:
+            if short:  # which of its chunks, only they know
+                report.add(await self._initiator.hold_chunk(reference), copies)
+            builder.add(replace(reference, offset=builder.logical_bytes))
+            await self._store_manifests(builder, report)
+
+    async def _store_manifests(self, builder: ManifestBuilder, report: PutReport) -> None:
+        for chunk in builder.take_chunks():
+            placed = await self._initiator.put_chunk(chunk.data)
+            report.add(placed, self._initiator.table.policy.copies)
+
+    async def _forget(self, tenant: str, upload: UploadInfo) -> None:
+        """The record first: what is left of parts when this is interrupted belongs to nothing."""
+        bucket, name, upload_id = upload.bucket, upload.name, upload.upload_id
+
+        async def remove(version: VersionId, key_of: KeyOf) -> None:
+            with contextlib.suppress(NotFound):  # somebody else was faster
+                await self._names.delete(tenant, bucket, name, version=version, key_of=key_of)
+
+        async def remove_part(part: PartInfo) -> None:
+            await remove(part.version, part_key(upload_id, part.number))
+
+        await remove(upload.version, upload_key(upload_id))
+        parts = self.parts(bucket, name, upload_id, tenant=tenant)
+        async with aclosing(in_order(parts, remove_part, AT_ONCE)) as removed:
+            async for _ in removed:
+                pass
+
+    # -- looking --------------------------------------------------------------------------
+
+    async def list(
+        self, bucket: str, prefix: str = "", *, after: str = "", tenant: str = DEFAULT_TENANT
+    ) -> AsyncIterator[UploadInfo]:
+        """Uploads of names with that prefix, by name and then by age. `after`: behind all of this name,
+        or with an upload id (`name`, SEPARATOR, id) behind that one."""
+        record = await self._initiator.bucket(tenant, bucket)
+        more = True
+        while more:
+            page = await self._names.page(record, prefix, after, within=UPLOADS)
+            more = page.more
+            for entry in page.entries:
+                after = entry.name
+                name, _, upload_id = after.rpartition(SEPARATOR)
+                yield UploadInfo(bucket, name, upload_id, entry.summary.version, {})
+
+
+def _part(number: int, summary: VersionSummary) -> PartInfo:
+    return PartInfo(
+        number,
+        summary.version,
+        summary.logical_size,
+        summary.etag,
+        summary.short_chunks,
+    )
+
+
+async def _each(parts: Sequence[PartInfo]) -> AsyncIterator[PartInfo]:
+    for part in parts:
+        yield part
+
+
+def _no_such_upload() -> NotFound:
+    return NotFound("there is no such upload", reason="NO_SUCH_UPLOAD")
