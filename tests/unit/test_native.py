@@ -19,6 +19,7 @@ CHOOSERS = {
     "_simwire": ["replicast.sim.network"],
     "_simpipe": ["replicast.sim.pipe"],
     "_raft_codec": ["replicast.flexhash.raft.codec"],
+    "_checksums": ["replicast.gateway.s3.checksums"],
 }
 PAIRS = [(module, chooser) for module, choosers in CHOOSERS.items() for chooser in choosers]
 
