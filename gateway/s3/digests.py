@@ -1,0 +1,91 @@
+"""What a put computes of its body in one pass: MD5, checksums, the payload's SHA-256.
+
+Pure computing: no threads here (hashing_threads.py has them), but `lanes` says what may run side by
+side. hashlib and the CRCs give up the interpreter's lock for blocks of more than 2 KiB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicast.gateway.s3.algorithms import Algorithm, Hasher
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Of a whole body. `payload_sha256` only when it was asked for."""
+
+    size_bytes: int
+    md5: bytes
+    checksums: Mapping[Algorithm, bytes]
+    payload_sha256: bytes | None = None
+
+    @property
+    def etag(self) -> str:
+        """Of an object put in one piece, without quotes."""
+        return self.md5.hex()
+
+
+class Lane:
+    """Hashers that take blocks one after the other, in one thread at a time."""
+
+    def __init__(self, hashers: list[Hasher]) -> None:
+        self._hashers = hashers
+
+    def update(self, block: ReadableBuffer) -> None:
+        """More of the body."""
+        for hasher in self._hashers:
+            hasher.update(block)
+
+
+class Digests:
+    """Feed it the body's blocks in order: `update`, or `count` and each lane's `update`.
+
+    `payload_sha256`: what a signature over the payload needs; it is the checksum too when SHA256
+    is among `algorithms`. `size_bytes`: fed so far.
+    """
+
+    def __init__(
+        self, algorithms: Iterable[Algorithm] = (), *, payload_sha256: bool = False
+    ) -> None:
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._hashers = {each: each.hasher() for each in algorithms}
+        self._payload: Hasher | None = None
+        if payload_sha256:
+            self._payload = self._hashers.get(Algorithm.SHA256) or hashlib.sha256()
+        self.size_bytes = 0
+        self.lanes = self._make_lanes()
+
+    def _make_lanes(self) -> list[Lane]:
+        # MD5 takes longest by far. A CRC beside it is not worth a thread's waking, a SHA is.
+        beside_md5 = [hasher for each, hasher in self._hashers.items() if each.is_crc]
+        others = [hasher for each, hasher in self._hashers.items() if not each.is_crc]
+        if self._payload is not None and self._payload not in others:
+            others.append(self._payload)
+        first = Lane([self._md5, *beside_md5])
+        return [first, Lane(others)] if others else [first]
+
+    def count(self, block: ReadableBuffer) -> None:
+        """Note the size of a block that the lanes take."""
+        self.size_bytes += memoryview(block).nbytes
+
+    def update(self, block: ReadableBuffer) -> None:
+        """More of the body, here and now."""
+        self.count(block)
+        for lane in self.lanes:
+            lane.update(block)
+
+    def results(self) -> Sums:
+        """Of what was fed; no lane may be at work."""
+        return Sums(
+            self.size_bytes,
+            self._md5.digest(),
+            {each: hasher.digest() for each, hasher in self._hashers.items()},
+            None if self._payload is None else self._payload.digest(),
+        )

@@ -1,0 +1,134 @@
+"""Digests in threads: in order, one block at a time, and nothing lost when the reader goes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+from replicast.gateway.s3.algorithms import Algorithm
+from replicast.gateway.s3.digests import Digests, Sums
+from replicast.gateway.s3.hashing_threads import AT_ONCE_BYTES_MAX, BodyHasher
+
+ALGORITHMS = [Algorithm.CRC32, Algorithm.SHA1]
+
+
+def at_once(body: bytes) -> Sums:
+    digests = Digests(ALGORITHMS, payload_sha256=True)
+    digests.update(body)
+    return digests.results()
+
+
+class HeldExecutor(Executor):
+    """Threads that have not come to it yet: `work` lets them."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Future[Any], Any, tuple[Any, ...]]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.waiting.append((future, fn, args))
+        return future
+
+    def work(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for future, fn, args in waiting:
+            future.set_result(fn(*args))
+
+
+def test_blocks_of_all_sizes__one_result() -> None:
+    rng = random.Random(1)
+    body = rng.randbytes(1 << 20)
+
+    async def scenario() -> None:
+        with ThreadPoolExecutor(2) as executor:
+            for _ in range(5):
+                hasher, start = BodyHasher(executor, Digests(ALGORITHMS, payload_sha256=True)), 0
+                while start < len(body):
+                    end = start + rng.choice([1, 1000, AT_ONCE_BYTES_MAX, 300_000])
+                    await hasher.feed(memoryview(body)[start:end])
+                    start = end
+                assert await hasher.finish() == at_once(body)
+            empty = BodyHasher(executor, Digests(ALGORITHMS, payload_sha256=True))
+            assert await empty.finish() == at_once(b"")
+
+    asyncio.run(scenario())
+
+
+def test_small_bodies__without_threads() -> None:
+    body = random.Random(2).randbytes(AT_ONCE_BYTES_MAX)
+
+    async def scenario() -> None:
+        executor = HeldExecutor()
+        hasher = BodyHasher(executor, Digests(ALGORITHMS, payload_sha256=True))
+        await hasher.feed(body[:100])
+        await hasher.feed(body[100:])
+        assert not executor.waiting
+        await hasher.feed(b"x")  # beyond what the loop does itself, however small
+        assert executor.waiting
+        executor.work()
+        assert await hasher.finish() == at_once(body + b"x")
+
+    asyncio.run(scenario())
+
+
+def test_feed__waits_for_the_block_before() -> None:
+    blocks = [random.Random(n).randbytes(AT_ONCE_BYTES_MAX + 1) for n in range(3)]
+
+    async def scenario() -> None:
+        executor = HeldExecutor()
+        hasher = BodyHasher(executor, Digests(ALGORITHMS, payload_sha256=True))
+        await hasher.feed(blocks[0])
+        assert len(executor.waiting) == 2  # the lanes: MD5 and CRC32, SHA1 and SHA-256
+        second = asyncio.ensure_future(hasher.feed(blocks[1]))
+        await asyncio.sleep(0)
+        assert not second.done() and len(executor.waiting) == 2
+        executor.work()
+        await second
+        assert len(executor.waiting) == 2
+        executor.work()
+        await hasher.feed(blocks[2])
+        executor.work()
+        assert await hasher.finish() == at_once(b"".join(blocks))
+
+    asyncio.run(scenario())
+
+
+def test_feed__cancelled_leaves_the_threads_alone() -> None:
+    block = random.Random(3).randbytes(AT_ONCE_BYTES_MAX + 1)
+
+    async def scenario() -> None:
+        executor = HeldExecutor()
+        hasher = BodyHasher(executor, Digests(ALGORITHMS, payload_sha256=True))
+        await hasher.feed(block)
+        second = asyncio.ensure_future(hasher.feed(b"never"))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        assert second.cancelled()
+        assert not any(future.cancelled() for future, _, _ in executor.waiting)
+        executor.work()
+        assert await hasher.finish() == at_once(block)
+
+    asyncio.run(scenario())
+
+
+def test_lanes__run_side_by_side() -> None:
+    """Both are in a thread at the same time: each waits there for the other."""
+    both = threading.Barrier(2, timeout=60)
+
+    class Met:
+        def update(self, block: object) -> None:
+            both.wait()
+
+    async def scenario() -> None:
+        digests = Digests(payload_sha256=True)
+        digests.lanes = [Met(), Met()]  # type: ignore[list-item]
+        with ThreadPoolExecutor(2) as executor:
+            hasher = BodyHasher(executor, digests)
+            await hasher.feed(bytes(AT_ONCE_BYTES_MAX + 1))
+            await hasher.finish()
+
+    asyncio.run(scenario())
