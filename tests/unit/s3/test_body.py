@@ -184,6 +184,13 @@ def test_unsigned__broken_framing(wire: bytes) -> None:
     assert caught.value.reason == "IncompleteBody"
 
 
+def test_unsigned__a_line_that_never_ends_is_not_kept() -> None:
+    body = unsigned(10)
+    for _ in range(LINE_BYTES_MAX - 1):
+        assert body.feed(b"1") == []
+    assert refused(body, b"1").reason == "IncompleteBody"
+
+
 @pytest.mark.parametrize("length_bytes", [0, 5, 12, 200])
 def test_unsigned__a_length_that_is_not_the_payloads(length_bytes: int) -> None:
     found = refused(unsigned(length_bytes), b"b\r\nabcdefghijk\r\n0\r\n\r\n")
