@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 
 from replicast.curve import ChannelClosed, CurveClient, CurveHub
 from replicast.errors import InvalidRequest, Unavailable
-from replicast.flexhash.commands import Code, EditKind
+from replicast.flexhash.commands import Code
 from replicast.flexhash.entries import TargetEntry
 from replicast.flexhash.follow import Follower
 from replicast.flexhash.follow_events import (
@@ -300,32 +300,6 @@ class TableClient:
         """A leadership waits for the floor: do not wait for the next second."""
         self.core.renew_now()
         self._woken.set()
-
-    async def change_rows(
-        self,
-        *,
-        add: bool,
-        vdev: int,
-        open_count: int,
-        by: int,
-        by_open_count: int,
-        seen: int,
-        rows: Sequence[int],
-    ) -> cm.CommandResult:
-        """The acting leader `by` asks to add or remove a replica of at most ROWS_PER_COMMAND_MAX
-        rows; `seen` is its table's generation. OK's value is the generation whose table shows
-        the outcome."""
-        return await self.command(
-            cm.RowsChange(
-                by=by,
-                by_open_count=by_open_count,
-                vdev=vdev,
-                open_count=open_count,
-                kind=EditKind.ADD if add else EditKind.REMOVE,
-                seen=seen,
-                rows=tuple(rows),
-            )
-        )
 
     # -- inside ---------------------------------------------------------------------------------------------
 

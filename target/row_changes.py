@@ -13,14 +13,28 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from replicast.errors import ReplicastError
-from replicast.flexhash.commands import Code
+from replicast.flexhash.commands import Code, EditKind
 from replicast.target.names.store import RowsChange
+from replicast.wire import control_messages as cm
 from replicast.wire.control_messages import ROWS_PER_COMMAND_MAX, CommandResult
 
 log = logging.getLogger(__name__)
 
 ROWS_WAITING_MAX = 65_536
 Submit = Callable[[RowsChange], Awaitable[CommandResult]]
+
+
+def command_of(change: RowsChange) -> cm.RowsChange:
+    """As it is submitted; OK's value is the generation whose table shows the outcome."""
+    return cm.RowsChange(
+        by=change.by,
+        by_open_count=change.by_open_count,
+        vdev=change.vdev_index,
+        open_count=change.open_count,
+        kind=EditKind.ADD if change.add else EditKind.REMOVE,
+        seen=change.seen,
+        rows=change.rows,
+    )
 
 
 class RowChanges:

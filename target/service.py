@@ -33,7 +33,7 @@ from replicast.target.names.store import AppendRecords, FetchTable, RowsChange, 
 from replicast.target.names.vdev_store import VdevRowStore, to_outcome
 from replicast.target.names.verify import EntryBad, VerifyEntry
 from replicast.target.put import JoinRendezvous, StoreChunk, StoreHold
-from replicast.target.row_changes import RowChanges
+from replicast.target.row_changes import RowChanges, command_of
 from replicast.target.store.errors import Outcome
 from replicast.target.vdev_state import VdevStates, is_full
 from replicast.target.vdevs import REASONS, Vdevs
@@ -85,17 +85,7 @@ class Control(Protocol):
 
     async def refetch(self, at_least_generation: int) -> Table: ...
     def renew_now(self) -> None: ...
-    async def change_rows(
-        self,
-        *,
-        add: bool,
-        vdev: int,
-        open_count: int,
-        by: int,
-        by_open_count: int,
-        seen: int,
-        rows: Any,
-    ) -> CommandResult: ...
+    async def command(self, message: Message) -> CommandResult: ...
 
 
 class TargetService:
@@ -390,15 +380,7 @@ class TargetService:
             log.warning("table %d: %s", generation, error)
 
     async def _change_rows(self, change: RowsChange) -> CommandResult:
-        return await self._control.change_rows(
-            add=change.add,
-            vdev=change.vdev_index,
-            open_count=change.open_count,
-            by=change.by,
-            by_open_count=change.by_open_count,
-            seen=change.seen,
-            rows=change.rows,
-        )
+        return await self._control.command(command_of(change))
 
     def _change_refused(self, change: RowsChange) -> None:
         self.names.change_refused(change, self._now_ns())
