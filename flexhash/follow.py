@@ -295,19 +295,14 @@ class Follower:
     def _fetch_once(
         self, fetch: Fetch, message: Message, now_ns: int, patience_ns: int = FETCH_NS
     ) -> None:
-        if now_ns < fetch.after_ns:
-            return
-        if fetch.operation_id and now_ns - fetch.since_ns < patience_ns:
-            return
-        if fetch.operation_id and self._source == fetch.voter:  # no answer: ask somebody else
-            self._source = (self._source + 1) % len(self.voters)
-        fetch.operation_id = self._ask(self._source, message, now_ns)
-        fetch.since_ns, fetch.voter = now_ns, self._source
+        if fetch.due(now_ns, patience_ns):
+            if fetch.operation_id and self._source == fetch.voter:  # no answer: ask somebody else
+                self._source = (self._source + 1) % len(self.voters)
+            fetch.asked(self._ask(self._source, message, now_ns), self._source, now_ns)
 
     def _on_table_data(
-        self, voter: int, m: cm.TableData, operation_id: bytes, _sent: int | None,
-        now_ns: int,
-    ) -> None:  # fmt: skip
+        self, voter: int, m: cm.TableData, operation_id: bytes, _sent: int | None, now_ns: int
+    ) -> None:
         if operation_id != self._fetch.operation_id:
             return
         self._fetch.operation_id = b""
@@ -345,18 +340,15 @@ class Follower:
             get = settings.question(current=False)
             self._fetch_once(settings.anyone, get, now_ns, SETTINGS_NS)
         fetch = settings.current
-        if settings.wants_current and now_ns >= fetch.after_ns:
-            if fetch.operation_id and now_ns - fetch.since_ns < SETTINGS_NS:
-                return
+        if settings.wants_current and fetch.due(now_ns, SETTINGS_NS):
             if fetch.operation_id:  # silence: perhaps another leads now
                 self._turn(fetch.voter, 0)
-            fetch.operation_id = self._ask(self._leader, settings.question(current=True), now_ns)
-            fetch.since_ns, fetch.voter = now_ns, self._leader
+            question = settings.question(current=True)
+            fetch.asked(self._ask(self._leader, question, now_ns), self._leader, now_ns)
 
     def _on_settings_data(
-        self, voter: int, m: cm.SettingsData, operation_id: bytes, _sent: int | None,
-        now_ns: int,
-    ) -> None:  # fmt: skip
+        self, voter: int, m: cm.SettingsData, operation_id: bytes, _sent: int | None, now_ns: int
+    ) -> None:
         adopt = self.settings.answered(m, operation_id)
         if adopt is not None:
             self._events.append(adopt)
@@ -383,27 +375,24 @@ class Follower:
         return buggified("control/renew-often", period_ns, RENEW_EARLY_NS)
 
     def _on_lease_grant(
-        self, voter: int, m: cm.LeaseGrant, _id: bytes, _sent: int | None,
-        now_ns: int,
-    ) -> None:  # fmt: skip
+        self, voter: int, m: cm.LeaseGrant, _id: bytes, _sent: int | None, now_ns: int
+    ) -> None:
         if self.holder is not None and self.holder.granted(m):
             self._leader = voter
             if m.active > max(self._active, self._adopting):
                 self.hurry(now_ns)
 
     def _on_lease_refused(
-        self, voter: int, m: cm.LeaseRefused, _id: bytes, _sent: int | None,
-        now_ns: int,
-    ) -> None:  # fmt: skip
+        self, voter: int, m: cm.LeaseRefused, _id: bytes, _sent: int | None, now_ns: int
+    ) -> None:
         if m.reason == LeaseReason.ADOPT_FIRST:
             self.settings.announced(m.settings_version)
             self.hurry(now_ns)
         self._counters.count("control_refused", "lease")
 
     def _on_redirect(
-        self, voter: int, m: cm.Redirect, operation_id: bytes, _sent: int | None,
-        now_ns: int,
-    ) -> None:  # fmt: skip
+        self, voter: int, m: cm.Redirect, operation_id: bytes, _sent: int | None, now_ns: int
+    ) -> None:
         self._turn(voter, m.leader)
         # Asked again at the next tick, or after a pause when nobody leads yet.
         pause_ns = 0 if m.leader in self.voters else HURRY_NS
@@ -443,9 +432,8 @@ class Follower:
         asked.since_ns, asked.voter = now_ns, self._leader
 
     def _on_command_result(
-        self, voter: int, m: cm.CommandResult, operation_id: bytes, _sent: int | None,
-        now_ns: int,
-    ) -> None:  # fmt: skip
+        self, voter: int, m: cm.CommandResult, operation_id: bytes, _sent: int | None, now_ns: int
+    ) -> None:
         if self.commands.answered(operation_id):
             self._leader = voter
             code = Code(m.code) if m.code in list(Code) else Code.BAD_COMMAND
@@ -453,9 +441,8 @@ class Follower:
             self._run_commands(now_ns)
 
     def _on_control_refused(
-        self, voter: int, m: cm.ControlRefused, operation_id: bytes, _sent: int | None,
-        now_ns: int,
-    ) -> None:  # fmt: skip
+        self, voter: int, m: cm.ControlRefused, operation_id: bytes, _sent: int | None, now_ns: int
+    ) -> None:
         if operation_id == self._fetch.operation_id:
             self._fetch.since_ns = now_ns - FETCH_NS + HURRY_NS
         elif operation_id == self.settings.current.operation_id:

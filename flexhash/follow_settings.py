@@ -27,6 +27,16 @@ class Fetch:
     voter: int = 0  # that was asked
     after_ns: int = 0  # not asked again before
 
+    def due(self, now_ns: int, patience_ns: int) -> bool:
+        """Is nobody asked, or was who is asked silent for that long?"""
+        if now_ns < self.after_ns:
+            return False
+        return not self.operation_id or now_ns - self.since_ns >= patience_ns
+
+    def asked(self, operation_id: bytes, voter: int, now_ns: int) -> None:
+        """A question is under way."""
+        self.operation_id, self.voter, self.since_ns = operation_id, voter, now_ns
+
 
 class SettingsFollower:
     """`anyone` and `current` are the questions under way; the follower sends them."""
