@@ -17,6 +17,7 @@ from enum import IntEnum
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.schema import Message
+from replicast.wire.user_messages import UserCreate, UserRotate, UserStateSet
 from replicast.wire.voter_messages import ReplaceVoters
 
 ENVELOPE = struct.Struct("<BQQ")
@@ -57,6 +58,13 @@ class BucketState(IntEnum):
     DELETING = 2
 
 
+class UserState(IntEnum):
+    """A disabled user is refused whatever it asks; what belongs to it stays its own."""
+
+    ACTIVE = 1
+    DISABLED = 2
+
+
 class EditKind(IntEnum):
     """Change of a row's name replicas (the numbers of RowsChange.kind)."""
 
@@ -66,9 +74,11 @@ class EditKind(IntEnum):
 
 
 BUCKET_COMMANDS = (cm.BucketCreate, cm.BucketDeleteBegin, cm.BucketDeleteEnd)
+USER_COMMANDS = (UserCreate, UserStateSet, UserRotate)
 TARGET_COMMANDS = (cm.TargetJoin, cm.VdevJoin, cm.VdevStates, cm.RowsChange, cm.RowsEmptied)
 ADMIN_COMMANDS = (
     *BUCKET_COMMANDS,
+    *USER_COMMANDS,
     cm.ClusterInit,
     cm.VdevStates,
     cm.Freeze,

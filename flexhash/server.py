@@ -3,7 +3,8 @@
     client                              voter
       | -- WATCH (each second) ---------> |   NOTICE, and another at every change
       | -- TABLE_GET, SETTINGS_GET -----> |   TABLE_DATA, SETTINGS_DATA
-      | -- SETTINGS_GET current --------> |   leader: SETTINGS_DATA once proved, else REDIRECT
+      | -- USERS_GET -------------------> |   USERS_DATA; to gateways and administrators only
+      | -- either with `current` -------> |   leader: the same once proved, else REDIRECT
       | -- LEASE_RENEW, PREPARE_ACK ----> |   leader: LEASE_GRANT / LEASE_REFUSED, else REDIRECT
       | -- COMMAND_SUBMIT --------------> |   leader: COMMAND_RESULT once applied, else REDIRECT
       | -- VOTERS_GET, START_GET -------> |   VOTERS_DATA, START_DATA, after a voter was replaced
@@ -26,6 +27,7 @@ from typing import Any
 from replicast.buggify import buggify
 from replicast.flexhash.commands import ALLOWED, Code, EditKind, Role, decode_result, encode_command
 from replicast.flexhash.state import STOPPING, ControlState
+from replicast.flexhash.state_users import users_after
 from replicast.flexhash.steward import Steward
 from replicast.flexhash.succession import Succession
 from replicast.flexhash.tables import TableBook
@@ -37,6 +39,7 @@ from replicast.wire.codec import WireError, decode
 from replicast.wire.frame import NO_OPERATION
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
+from replicast.wire.user_messages import UsersGet
 from replicast.wire.voter_messages import ReplaceVoters, StartGet, VotersGet
 
 COMMANDS_MAX = 1000
@@ -80,7 +83,7 @@ class Read:
 
     sender: Sender
     operation_id: bytes
-    message: cm.SettingsGet
+    message: cm.SettingsGet | UsersGet
     asked_ns: int
 
 
@@ -224,6 +227,7 @@ class ControlServer:
             settings_floor=granter.settings_floor(now_ns) if leads else 0,
             wall_ns=wall_ns,
             voter_epoch=state.epoch,
+            users_version=state.users_version,
         )
 
     def _age_ns(self, now_ns: int) -> int:
@@ -243,11 +247,19 @@ class ControlServer:
         else:
             self._reply(sender, operation_id, reply)
 
-    def _on_settings_get(
-        self, sender: Sender, m: cm.SettingsGet, operation_id: bytes, now_ns: int, wall_ns: int
+    def _on_state_get(
+        self,
+        sender: Sender,
+        m: cm.SettingsGet | UsersGet,
+        operation_id: bytes,
+        now_ns: int,
+        wall_ns: int,
     ) -> None:
-        if not m.current:
-            self._give_settings(sender, m, operation_id)
+        """SettingsGet and UsersGet."""
+        if isinstance(m, UsersGet) and sender.role not in (Role.GATEWAY, Role.ADMIN):
+            self._refuse(sender, operation_id, Reason.UNAUTHORIZED, "not for targets")
+        elif not m.current:
+            self._give(sender, m, operation_id)
         elif self.standing.leading_term is None or buggify("control/read-redirect"):
             self._redirect(sender, operation_id)
         elif len(self._reads) >= READS_MAX:
@@ -265,14 +277,18 @@ class ControlServer:
             if self.standing.leading_term is None:
                 self._redirect(read.sender, read.operation_id)
             elif proof_ns is not None and proof_ns >= read.asked_ns:
-                self._give_settings(read.sender, read.message, read.operation_id)
+                self._give(read.sender, read.message, read.operation_id)
             elif now_ns - read.asked_ns >= COMMAND_NS:
                 self._refuse(read.sender, read.operation_id, Reason.BUSY, "no quorum answers")
             else:
                 self._reads.append(read)
 
-    def _give_settings(self, sender: Sender, m: cm.SettingsGet, operation_id: bytes) -> None:
+    def _give(self, sender: Sender, m: cm.SettingsGet | UsersGet, operation_id: bytes) -> None:
         state = self.state
+        if isinstance(m, UsersGet):
+            users = users_after(state.users, state.users_version, m.after)
+            self._reply(sender, operation_id, users)
+            return
         changed = m.have_version != state.settings_version
         reply = cm.SettingsData(
             version=state.settings_version,
@@ -441,6 +457,7 @@ def _essence(notice: cm.Notice) -> tuple[int, ...]:
         notice.floor,
         notice.settings_floor,
         notice.voter_epoch,
+        notice.users_version,
     )
 
 
@@ -453,7 +470,8 @@ def _client_key(node_id: int, client: int) -> int:
 HANDLERS: dict[type[Message], Callable[[ControlServer, Sender, Any, bytes, int, int], None]] = {
     cm.Watch: ControlServer._on_watch,
     cm.TableGet: ControlServer._on_table_get,
-    cm.SettingsGet: ControlServer._on_settings_get,
+    cm.SettingsGet: ControlServer._on_state_get,
+    UsersGet: ControlServer._on_state_get,
     cm.StatusGet: ControlServer._on_status_get,
     cm.KeysGet: ControlServer._on_keys_get,
     cm.LeaseRenew: ControlServer._on_lease_renew,

@@ -13,12 +13,13 @@ from typing import Any
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError, decode, encode
 
-SNAPSHOT_VERSION = 4
+SNAPSHOT_VERSION = 5
 KEYED: dict[str, Callable[[Any], Any]] = {
     "targets": lambda t: t.node_id,
     "vdevs": lambda v: v.index,
     "history": lambda h: h.generation,
     "buckets": lambda b: (b.tenant, b.bucket),
+    "users": lambda u: u.name,
     "keys": lambda k: k.public_key,
     "tokens": lambda t: t.token_hash,
     "clients": lambda c: c.client,

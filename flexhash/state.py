@@ -40,11 +40,13 @@ from replicast.flexhash.state_settings import (
     bucket_delete_end,
     setting_set,
 )
+from replicast.flexhash.state_users import user_create, user_rotate, user_state_set
 from replicast.flexhash.voters import end_epoch
 from replicast.generation import make_generation
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError
 from replicast.wire.schema import Message
+from replicast.wire.user_messages import UserCreate, UserInfo, UserRotate, UserStateSet
 from replicast.wire.voter_messages import ReplaceVoters
 
 Result = tuple[Code, int]
@@ -92,6 +94,9 @@ class ControlState:
         self.history: dict[int, cm.InputsInfo] = {}
         self.buckets: dict[tuple[str, str], cm.BucketInfo] = {}
         self.settings: dict[str, str] = {}
+        self.users_version = 0
+        self.users: dict[str, UserInfo] = {}  # by name, in the order of their last changes
+        self.user_of_key: dict[str, str] = {}
         self.keys: dict[str, cm.KeyInfo] = {}
         self.tokens: dict[bytes, cm.TokenInfo] = {}
         self.clients: dict[int, cm.ClientInfo] = {}
@@ -413,6 +418,7 @@ class ControlState:
         """Become what `data` says; raises WireError when it is no snapshot of this version."""
         vars(self).update(unpack(data))
         self.index_of = {v.vdev_id: i for i, v in self.vdevs.items()}
+        self.user_of_key = {u.key_id: name for name, u in self.users.items()}
 
 
 def _state_opened(m: cm.VdevJoin) -> int:
@@ -441,5 +447,8 @@ HANDLERS: dict[type[Message], Callable[[ControlState, Any], Result]] = {
     cm.BucketDeleteBegin: bucket_delete_begin,
     cm.BucketDeleteEnd: bucket_delete_end,
     cm.SettingSet: setting_set,
+    UserCreate: user_create,
+    UserStateSet: user_state_set,
+    UserRotate: user_rotate,
     ReplaceVoters: end_epoch,
 }

@@ -395,6 +395,7 @@ class Notice(Message):
     settings_floor: U64
     wall_ns: U64
     voter_epoch: U32
+    users_version: U64
 
 
 @message(128)

@@ -21,6 +21,7 @@ from replicast.wire.schema import (
     message,
     struct,
 )
+from replicast.wire.user_messages import UserInfo
 
 COMMAND_BYTES_MAX = 16 << 10
 TABLE_BYTES_MAX = 48 << 20
@@ -222,6 +223,7 @@ class StateSnapshot(Message):
     frozen_count: U64
     settings_version: U64
     removed_version: U64
+    users_version: U64
     freeze_until_wall_ns: U64
     lease_bound_wall_ns: U64
     noop_term: U64
@@ -237,6 +239,7 @@ class StateSnapshot(Message):
     history: Annotated[tuple[InputsInfo, ...], Kind("list", 64, InputsInfo)]
     buckets: Annotated[tuple[BucketInfo, ...], Kind("list", STATE_ITEMS_MAX, BucketInfo)]
     settings: Annotated[tuple[Setting, ...], Kind("list", 4096, Setting)]
+    users: Annotated[tuple[UserInfo, ...], Kind("list", STATE_ITEMS_MAX, UserInfo)]
     keys: Annotated[tuple[KeyInfo, ...], Kind("list", STATE_ITEMS_MAX, KeyInfo)]
     tokens: Annotated[tuple[TokenInfo, ...], Kind("list", 4096, TokenInfo)]
     clients: Annotated[tuple[ClientInfo, ...], Kind("list", STATE_ITEMS_MAX, ClientInfo)]

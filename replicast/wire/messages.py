@@ -14,6 +14,7 @@ from replicast.wire import (
     row_messages,
     session_messages,
     status_messages,
+    user_messages,
     voter_messages,
 )
 from replicast.wire.schema import MESSAGES
@@ -29,5 +30,6 @@ __all__ = [
     "row_messages",
     "session_messages",
     "status_messages",
+    "user_messages",
     "voter_messages",
 ]

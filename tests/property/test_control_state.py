@@ -7,8 +7,16 @@ from hypothesis import strategies as st
 
 from replicast.flexhash.commands import Code, decode_result, encode_command
 from replicast.flexhash.state import ControlState
+from replicast.flexhash.state_users import users_after
 from replicast.wire import control_messages as cm
 from replicast.wire.schema import Message
+from replicast.wire.user_messages import (
+    SealedSecret,
+    UserCreate,
+    UserInfo,
+    UserRotate,
+    UserStateSet,
+)
 
 PLACE = cm.Place(host="h", port=1)
 POLICY = cm.PolicyInfo(row_count=8, group_size=4, copies=2, min_copies=1, algorithm=1)
@@ -66,12 +74,36 @@ def bucket(number: int) -> cm.BucketCreate:
     )
 
 
+def sealed(number: int) -> SealedSecret:
+    return SealedSecret(key_epoch=1, nonce=bytes(12), data=bytes([number]) * 40)
+
+
+def user(name: int, key: int, secret: int) -> UserCreate:
+    return UserCreate(
+        name=f"u{name}",
+        key_id=f"key{key}",
+        canonical_id="c",
+        display_name="d",
+        secret=sealed(secret),
+    )
+
+
+def rotate(name: int, seen: int, secret: int) -> UserRotate:
+    return UserRotate(name=f"u{name}", seen=seen, secret=sealed(secret))
+
+
+USER_COMMANDS: st.SearchStrategy[Message] = st.one_of(
+    st.builds(user, SMALL, SMALL, SMALL),
+    st.builds(rotate, SMALL, st.integers(0, 9), SMALL),
+    st.builds(lambda n, s: UserStateSet(name=f"u{n}", state=s), SMALL, SMALL),
+)
 COMMANDS: st.SearchStrategy[Message] = st.one_of(
     st.builds(target, SMALL, SMALL),
     st.builds(vdev, SMALL, SMALL, SMALL, SMALL, FLAGS, FLAGS),
     st.builds(change, SMALL, SMALL, SMALL, SMALL, SMALL, st.integers(0, 9)),
     st.builds(state_of, SMALL, SMALL, st.integers(0, 5)),
     st.builds(bucket, SMALL),
+    USER_COMMANDS,
     st.builds(lambda n: cm.BucketDeleteBegin(tenant="d", bucket=str(n)), SMALL),
     st.builds(
         lambda n, i, r: cm.BucketDeleteEnd(
@@ -112,9 +144,35 @@ def test_replicas_agree_and_generations_only_grow(
 
 
 @settings(max_examples=200)
-@given(st.binary(max_size=200), st.integers(90, 115))
+@given(st.binary(max_size=200), st.integers(90, 120))
 def test_any_bytes_are_answered(body: bytes, kind: int) -> None:
     state = ControlState()
     for entry in (body, bytes([kind]) + bytes(16) + body):
         code, _ = decode_result(state.apply(entry))
         assert code in list(Code)
+
+
+@settings(max_examples=150)
+@given(st.lists(USER_COMMANDS, max_size=40), st.lists(st.integers(0, 40), max_size=6))
+def test_users__who_hears_changes_at_any_time_ends_with_all_of_them(
+    log: list[Message], told_at: list[int]
+) -> None:
+    """And at every moment names and key ids are unique, and revisions only grow."""
+    state, heard, known = ControlState(), 0, dict[str, UserInfo]()
+    for number, message in enumerate(log):
+        before = state.users_version
+        code, value = decode_result(state.apply(encode_command(message)))
+        assert state.users_version == before + (state.users_version > before)
+        if code == Code.OK:
+            assert value in [u.revision for u in state.users.values()]
+        assert sorted(state.user_of_key.values()) == sorted(state.users)
+        assert [u.revision for u in state.users.values()] == sorted(
+            {u.revision for u in state.users.values()}
+        )
+        if number in told_at:
+            data = users_after(state.users, state.users_version, heard)
+            known.update({u.name: u for u in data.users})
+            heard = data.version
+    data = users_after(state.users, state.users_version, heard)
+    known.update({u.name: u for u in data.users})
+    assert known == state.users and data.version == state.users_version and not data.more

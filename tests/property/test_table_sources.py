@@ -94,7 +94,7 @@ class Bench:
         notice = cm.Notice(
             leader=1, age_ns=0, active=table.generation, active_digest=table.digest, prepared=0,
             prepared_digest=bytes(32), settings_version=0, floor=1, settings_floor=0, wall_ns=0,
-            voter_epoch=0,
+            voter_epoch=0, users_version=0,
         )  # fmt: skip
         self.follower.receive(0, notice, NO_OPERATION, self.now_ns)
 

@@ -14,6 +14,7 @@ from replicast.wire import control_messages as cm
 from replicast.wire.codec import encode
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
+from replicast.wire.user_messages import SealedSecret, UserCreate, UsersData, UsersGet
 
 POLICY = cm.PolicyInfo(row_count=16, group_size=4, copies=2, min_copies=1, algorithm=1)
 INIT = cm.ClusterInit(
@@ -336,3 +337,51 @@ def test_unknown_entries__change_nothing_at_the_server() -> None:
         assert isinstance(reply, cm.ControlRefused)
     assert voter.state.snapshot() == before
     assert voter.state.apply(encode_command(INIT)) is not None
+
+
+# -- users ------------------------------------------------------------------------------
+
+
+def user_create(name: str) -> UserCreate:
+    secret = SealedSecret(key_epoch=1, nonce=bytes(12), data=bytes(56))
+    return UserCreate(
+        name=name, key_id=f"KEY{name}", canonical_id="c", display_name="d", secret=secret
+    )
+
+
+def test_users__are_made_by_administrators_and_read_by_gateways_too_but_not_by_targets() -> None:
+    voter = formed()
+    for role in (Role.TARGET, Role.GATEWAY, Role.VOTER):
+        assert voter.run(9, user_create("ann"), role) == Code.FORBIDDEN
+    assert voter.run(9, user_create("ann"), Role.ADMIN) == Code.OK
+    for role in (Role.GATEWAY, Role.ADMIN):
+        (data,) = voter.ask(9, UsersGet(after=0, current=False), role)
+        assert isinstance(data, UsersData)
+        assert [user.name for user in data.users] == ["ann"] and data.version == 1
+    for role in (Role.TARGET, Role.VOTER, Role.REVOKED):
+        for current in (False, True):
+            (refused,) = voter.ask(9, UsersGet(after=0, current=current), role)
+            assert isinstance(refused, cm.ControlRefused)
+            assert refused.reason == Reason.UNAUTHORIZED
+
+
+def test_users__a_change_is_pushed_to_watchers() -> None:
+    voter = formed()
+    voter.ask(9, cm.Watch(active=0, settings_version=0), Role.GATEWAY)
+    assert voter.run(8, user_create("ann"), Role.ADMIN) == Code.OK
+    voter.core.tick(voter.now_ns, voter.now_ns, voter.standing)
+    pushed = [r.message for r in voter.core.take_replies() if r.peer == bytes([9])]
+    assert [m.users_version for m in pushed if isinstance(m, cm.Notice)] == [1]
+
+
+def test_users__what_holds_now_is_told_after_a_proof_only() -> None:
+    voter = formed()
+    assert voter.run(8, user_create("ann"), Role.ADMIN) == Code.OK
+    ask = UsersGet(after=0, current=True)
+    sender = Sender(bytes([9]), 9, Role.ADMIN)
+    voter.core.receive(sender, ask, bytes(16), voter.now_ns, voter.now_ns)
+    assert voter.core.take_replies() == []
+    voter.turn()
+    voter.turn()
+    replies = [r.message for r in voter.core.take_replies() if r.peer == bytes([9])]
+    assert [len(m.users) for m in replies if isinstance(m, UsersData)] == [1]

@@ -35,6 +35,7 @@ from replicast.keys import AllowList, Identity, Role, make_key_pair
 from replicast.metrics import Counters
 from replicast.wire import control_messages as cm
 from replicast.wire.frame import pack_frame, unpack_frame
+from replicast.wire.user_messages import UsersGet
 
 MS = 1_000_000
 TARGETS = (1, 2, 3, 4)
@@ -374,7 +375,7 @@ def test_target_without_a_vote__answers_no_other_question_and_no_stranger(tmp_pa
         refused, _, _ = unpack_frame(await member.request(ask, timeout_seconds=60))
         assert isinstance(refused, cm.ControlRefused)
         assert counters.get("control_refused", "table") == 1
-        for message in (cm.StatusGet(detail=True), cm.SettingsGet(have_version=0, current=True)):
+        for message in (cm.StatusGet(detail=True), UsersGet(after=0, current=False)):
             assert member.send(pack_frame(message))
         assert member.send(b"junk")
         await until(lambda: counters.get("control_refused", "truncated") == 1)

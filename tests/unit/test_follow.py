@@ -22,10 +22,11 @@ from replicast.wire.reasons import Reason
 VOTERS = (11, 12, 13)
 
 
-def notice(leader: int) -> cm.Notice:
+def notice(leader: int, users_version: int = 0) -> cm.Notice:
     return cm.Notice(
         leader=leader, age_ns=0, active=1, active_digest=bytes(32), prepared=0,
         prepared_digest=bytes(32), settings_version=0, floor=1, settings_floor=0, wall_ns=0, voter_epoch=0,
+        users_version=users_version,
     )  # fmt: skip
 
 

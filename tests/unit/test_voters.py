@@ -187,7 +187,7 @@ def notice(leader: int, epoch: int, active: int = 1) -> cm.Notice:
     return cm.Notice(
         leader=leader, age_ns=0, active=active, active_digest=bytes(32), prepared=0,
         prepared_digest=bytes(32), settings_version=0, floor=0, settings_floor=0, wall_ns=0,
-        voter_epoch=epoch,
+        voter_epoch=epoch, users_version=0,
     )  # fmt: skip
 
 
