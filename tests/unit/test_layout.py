@@ -30,6 +30,7 @@ PACKAGES = {
     "pyzmq": ("replicast", r"import zmq"),
     "xxhash": (".", r"import xxhash"),
     "pysyncobj": ("flexhash", r"pysyncobj"),
+    "cryptography": ("replicast", r"from cryptography"),
     "prometheus-client": ("replicast", r"from prometheus_client"),
     "pytest": ("tests", r"import pytest"),
     "pytest-benchmark": ("bench", r"def test_\w+\([^)]*\bbenchmark\b"),
