@@ -8,7 +8,8 @@
     client.adopt_voters(voters)                .voters; done by itself when a voter tells of later ones
     await client.join(entry, opens)            targets: register, wait, vouch, hold the lease
 
-With `near` the bytes of tables come from targets near by (flexhash/sources.py). A target's owner gets on_prepared(table) before one is acknowledged, give_up(table)
+With `near` the bytes of tables come from targets near by (flexhash/sources.py). With on_users(event) a
+gateway follows the users of the S3 gateways. A target's owner gets on_prepared(table) before one is acknowledged, give_up(table)
 before it is persisted (it must stop acting for rows that it loses) and on_table(table) when it
 is adopted; then the lease is renewed. A
 gateway gives neither files nor give_up. on_voters(voters) comes when other voters are asked
@@ -31,6 +32,7 @@ from replicast.flexhash.follow import Follower
 from replicast.flexhash.follow_events import (
     AdoptSettings,
     AdoptTable,
+    AdoptUsers,
     Ask,
     AskTarget,
     CommandDone,
@@ -38,6 +40,7 @@ from replicast.flexhash.follow_events import (
     PreparedTable,
 )
 from replicast.flexhash.follow_tables import TargetFetch
+from replicast.flexhash.follow_users import UsersFollower
 from replicast.flexhash.join import VdevOpen, join_commands
 from replicast.flexhash.lease import LeaseHolder
 from replicast.flexhash.table import Table
@@ -91,6 +94,7 @@ class TableClient:
         on_prepared: TableCallback | None = None,
         on_table: TableCallback | None = None,
         on_settings: Callable[[int], None] | None = None,
+        on_users: Callable[[AdoptUsers], None] | None = None,
         on_voters: Callable[[VoterSet], None] | None = None,
         witness: Witness | None = None,
         near: TargetFetch | None = None,
@@ -106,6 +110,7 @@ class TableClient:
             table=stored[-1] if stored else None,
             voter_epoch=voters.epoch,
             near=near,
+            users=None if on_users is None else UsersFollower(),
         )
         self.voters = voters
         self.buckets: dict[tuple[str, str], BucketRecord] = {}
@@ -115,6 +120,7 @@ class TableClient:
         self._files = files
         self._give_up, self._on_prepared = give_up, on_prepared
         self._on_table, self._on_settings, self._on_voters = on_table, on_settings, on_voters
+        self._on_users = on_users
         self._witness = witness
         self.channels = VoterChannels(hub, key_pair, voters, rng)
         self._targets = TargetChannel(hub, key_pair, self._on_target)
@@ -225,6 +231,12 @@ class TableClient:
         """Buckets and settings as some voter has them, which needs no quorum; raises Unavailable."""
         settings = self.core.settings
         await self.until(lambda: settings.heard, SETTINGS_SECONDS, "the settings")
+
+    async def wait_users(self) -> None:
+        """Users as some voter has them, given to on_users; raises Unavailable."""
+        users = self.core.users
+        assert users is not None
+        await self.until(lambda: users.heard, SETTINGS_SECONDS, "the users")
 
     async def refetch_settings(self) -> None:
         """Buckets and settings with all that was acknowledged before this call, from the Raft
@@ -410,6 +422,9 @@ class TableClient:
                 self._on_settings(event.version)
             self.core.settings_adopted(event.version)
             self._woken.set()
+        elif isinstance(event, AdoptUsers):
+            if self._on_users is not None:
+                self._on_users(event)
         elif isinstance(event, CommandDone):
             future = self._commands.pop(event.token, None)
             if future is not None and not future.done():

@@ -29,6 +29,7 @@ from replicast.flexhash.follow_commands import COMMAND_NS, CommandQueue
 from replicast.flexhash.follow_events import AdoptTable, Ask, LaterVoters, PreparedTable
 from replicast.flexhash.follow_settings import Fetch, SettingsFollower
 from replicast.flexhash.follow_tables import TargetFetch, verified
+from replicast.flexhash.follow_users import UsersFollower
 from replicast.flexhash.lease import LeaseHolder, LeaseReason
 from replicast.flexhash.server import AGE_UNKNOWN_NS
 from replicast.flexhash.table import Table
@@ -38,6 +39,7 @@ from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
+from replicast.wire.user_messages import UsersData
 
 WATCH_NS = SECOND
 HURRY_NS = 50 * MS
@@ -62,13 +64,14 @@ class Follower:
         table: Table | None = None,
         voter_epoch: int = 0,
         near: TargetFetch | None = None,
+        users: UsersFollower | None = None,
     ) -> None:
         self.node_id = node_id
         self.voters, self.voter_epoch = voters, voter_epoch
         self.holder, self._near = holder, near
         self.clock = ClusterClock(len(voters))
         self.table = table
-        self.settings = SettingsFollower()
+        self.settings, self.users = SettingsFollower(), users
         self.vouched: tuple[bytes, ...] | None = None  # no renewal before the owner says
         self._rng = rng
         self._counters = counters
@@ -112,9 +115,9 @@ class Follower:
             if self._renew_ns is None:
                 return self._looked_ns
             due_ns = min(due_ns, self._renew_ns + self._renew_period_ns(self._looked_ns))
-        settings = self.settings.behind or self.settings.wants_current
+        behind = self.settings.behind or (self.users is not None and self.users.behind)
         fetches = self._fetch.operation_id or (self._near is not None and self._near.waits)
-        if self._adopting or fetches or settings:
+        if self._adopting or fetches or behind or self.settings.wants_current:
             due_ns = min(due_ns, self._looked_ns + HURRY_NS)
         if self.commands or self.commands.asked is not None or self._prepared > self._active:
             due_ns = min(due_ns, self._looked_ns + HURRY_NS)
@@ -126,7 +129,7 @@ class Follower:
         return asks
 
     def take_events(self) -> list[Event]:
-        """AdoptTable, PreparedTable, AskTarget, AdoptSettings, CommandDone, LaterVoters."""
+        """AdoptTable, PreparedTable, AskTarget, AdoptSettings, AdoptUsers, CommandDone, LaterVoters."""
         events, self._events = self._events, []
         return events
 
@@ -187,6 +190,8 @@ class Follower:
         self._source = voters.index(source) if source in voters else 0
         self._fetch = Fetch()
         self.settings.ask_anew()
+        if self.users is not None:
+            self.users.ask_anew()
         if self.commands.asked is not None:
             self.commands.asked.since_ns -= COMMAND_NS  # of one who may be gone: again at once
         self._renew_ns = self._ack_ns = None
@@ -248,6 +253,8 @@ class Follower:
             self._prepared, self._prepared_digest = m.prepared, m.prepared_digest
             self._source = voter
         self.settings.announced(m.settings_version)
+        if self.users is not None and self.users.announced(m.users_version):
+            self._source = voter
         self.settings.floor = max(self.settings.floor, m.settings_floor)
         if self.holder is not None:
             self.holder.cluster_wall_offset_ns = self.clock.offset_ns
@@ -270,6 +277,8 @@ class Follower:
             if ready is None or ready.digest != self._prepared_digest:
                 self._fetch_table(self._prepared, now_ns)
         self._pursue_settings(now_ns)
+        if self.users is not None and self.users.behind:
+            self._fetch_once(self.users.fetch, self.users.question(), now_ns, SETTINGS_NS)
 
     def _fetch_table(self, generation: int, now_ns: int) -> None:
         if self._near is not None and not self._fetch.operation_id:
@@ -356,6 +365,19 @@ class Follower:
             self._source = (voter + 1) % len(self.voters)
             self.settings.anyone.after_ns = now_ns + HURRY_NS
         self._pursue_settings(now_ns)
+
+    def _on_users_data(
+        self, voter: int, m: UsersData, operation_id: bytes, _sent: int | None, now_ns: int
+    ) -> None:
+        users = self.users
+        if users is not None and operation_id == users.fetch.operation_id:
+            adopt = users.answered(m)
+            if adopt is not None:
+                self._events.append(adopt)
+            elif users.behind:  # that voter lags
+                self._source = (voter + 1) % len(self.voters)
+                users.fetch.after_ns = now_ns + HURRY_NS
+            self._pursue(now_ns)
 
     # -- lease ----------------------------------------------------------------------------------------------
 
@@ -469,6 +491,7 @@ HANDLERS: dict[type[Message], Callable[[Follower, int, Any, bytes, int | None, i
     cm.Notice: Follower._on_notice,
     cm.TableData: Follower._on_table_data,
     cm.SettingsData: Follower._on_settings_data,
+    UsersData: Follower._on_users_data,
     cm.LeaseGrant: Follower._on_lease_grant,
     cm.LeaseRefused: Follower._on_lease_refused,
     cm.Redirect: Follower._on_redirect,

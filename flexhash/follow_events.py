@@ -11,6 +11,7 @@ from replicast.frozen import frozen
 from replicast.machine import Event
 from replicast.wire import control_messages as cm
 from replicast.wire.schema import Message
+from replicast.wire.user_messages import UserInfo
 
 
 @frozen
@@ -54,6 +55,15 @@ class AdoptSettings(Event):
     version: int
     buckets: dict[tuple[str, str], cm.BucketInfo]
     settings: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptUsers(Event):
+    """These users changed, up to `version`; `whole` once all that a voter had were handed over."""
+
+    version: int
+    users: tuple[UserInfo, ...]
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)

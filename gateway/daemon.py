@@ -23,11 +23,13 @@ from replicast.gateway.api_handlers import ApiHandlers
 from replicast.gateway.api_server import ApiServer
 from replicast.gateway.config import GatewayConfig
 from replicast.gateway.initiator import SOURCE_AGE_NS_MAX
-from replicast.gateway.open import OpenedInitiator, open_initiator
+from replicast.gateway.open import OpenedInitiator, load_credentials, open_initiator
+from replicast.gateway.users import UserDirectory
 from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
 from replicast.notify import notify
 from replicast.observe import Observatory
+from replicast.sealing import SecretSeal
 
 log = logging.getLogger("replicast.gateway")
 
@@ -80,6 +82,10 @@ class GatewayDaemon:
     async def _open(self) -> bool:
         """Connect to the cluster; False when told to stop before any voter has answered."""
         cluster = load_cluster_file(self._base / self._config.directory)
+        credentials = load_credentials(cluster)
+        users = UserDirectory(
+            SecretSeal(cluster.cluster_id, credentials.cluster_keys), self._counters
+        )
         log.info("asking the voters for a table")
         starting = asyncio.ensure_future(
             open_initiator(
@@ -87,7 +93,9 @@ class GatewayDaemon:
                 self._config,
                 self._counters,
                 table_seconds=TABLE_SECONDS,
+                credentials=credentials,
                 formation=formation_beside(cluster),
+                on_users=users.adopt,
             )
         )
         told = asyncio.ensure_future(self._stopping.wait())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from replicast.addresses import is_ipv6
@@ -20,6 +21,7 @@ from replicast.credit import CreditPool
 from replicast.curve import CurveHub
 from replicast.errors import Unavailable
 from replicast.flexhash.client import TableClient
+from replicast.flexhash.follow_events import AdoptUsers
 from replicast.flexhash.follow_tables import TargetFetch
 from replicast.flexhash.sources import Place, Sources
 from replicast.flexhash.table import Table
@@ -49,6 +51,7 @@ FRESH_SECONDS = 3.0
 # One that a reader has in hand and the one that comes next: whoever does not go on reading keeps
 # them, and must not keep others from theirs.
 READERS_MAX, CHUNKS_PER_READER = 256, 2
+UsersCallback = Callable[[AdoptUsers], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +100,22 @@ async def open_initiator(
     runtime: Runtime = SYSTEM,
     credentials: Credentials | None = None,
     formation: Formation | None = None,
+    on_users: UsersCallback | None = None,
 ) -> OpenedInitiator:
     """Connect; returns with a table in hand. Raises Unavailable when nobody gives one.
 
     The credentials are read from the files that `cluster` names unless they are given. With the
-    formation document the first table, too, can come from a target near by.
+    formation document the first table, too, can come from a target near by. Who gives `on_users` hears
+    of the users of the S3 gateways, and has heard what some voter has when this returns.
     """
     known = credentials or load_credentials(cluster)
-    opening = _Opening(cluster, config, counters, runtime, known, formation)
+    opening = _Opening(cluster, config, counters, runtime, known, formation, on_users)
     try:
         await opening.client.start()
         await opening.client.wait_table(table_seconds)
         await opening.client.wait_settings()
+        if on_users is not None:
+            await opening.client.wait_users()
         with contextlib.suppress(Unavailable):  # without one, only names and puts are refused
             await opening.client.wait_fresh(SOURCE_AGE_NS_MAX, FRESH_SECONDS)
         return opening.finish()
@@ -129,6 +136,7 @@ class _Opening:
         runtime: Runtime,
         credentials: Credentials,
         formation: Formation | None,
+        on_users: UsersCallback | None,
     ) -> None:
         self._cluster, self._config = cluster, config
         self._runtime, self._credentials = runtime, credentials
@@ -148,6 +156,7 @@ class _Opening:
             rng=self._rng,
             counters=self._counters,
             on_table=self._on_table,
+            on_users=on_users,
             on_voters=self._on_voters,
             witness=runtime.witness,
             near=self._near(formation),

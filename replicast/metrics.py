@@ -232,6 +232,17 @@ declare(
     "Chunks and version entries that a repair walk treated: restored, short, lost or failed.",
 )
 
+declare(
+    "users", "gauge", (), "Users of the S3 gateways that this gateway knows, disabled ones too."
+)
+declare("users_version", "gauge", (), "The last change of users that this gateway knows.")
+declare(
+    "users_unreadable",
+    "counter",
+    (),
+    "Sealed secrets that did not open when they came: their users are refused.",
+)
+
 BUCKETS_SECONDS = (
     0.0005,
     0.001,
