@@ -113,7 +113,7 @@ def save_key_pair(path: Path, pair: KeyPair) -> None:
 
 def load_key_pair(path: Path) -> KeyPair:
     """Read a key pair; raises KeyFileError."""
-    values = _read_toml(path)
+    values = read_private_toml(path)
     public, secret = values.get("public"), values.get("secret")
     if not (isinstance(public, str) and isinstance(secret, str)):
         raise KeyFileError(f"{path}: needs public and secret")
@@ -141,7 +141,7 @@ def save_cluster_keys(path: Path, keys: ClusterKeys) -> None:
 
 def load_cluster_keys(path: Path) -> ClusterKeys:
     """Read the cluster's MAC keys; raises KeyFileError."""
-    return _cluster_keys(path, _read_toml(path))
+    return _cluster_keys(path, read_private_toml(path))
 
 
 def parse_cluster_keys(text: str, where: Path) -> ClusterKeys:
@@ -199,11 +199,17 @@ def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
         os.close(directory)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def check_private(path: Path, descriptor: int) -> None:
+    """Raise KeyFileError when others may read that open file."""
+    if os.fstat(descriptor).st_mode & 0o077:
+        raise KeyFileError(f"{path}: others may read this secret; run: chmod 600 {path}")
+
+
+def read_private_toml(path: Path) -> dict[str, Any]:
+    """A TOML file with secrets; raises KeyFileError, also when others may read it."""
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
-                raise KeyFileError(f"{path}: others may read this secret; run: chmod 600 {path}")
+            check_private(path, file.fileno())
             return tomllib.load(file)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}") from None

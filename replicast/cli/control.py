@@ -14,6 +14,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
+from replicast.cli.find import find_cluster
 from replicast.cli.layout import ADMIN
 from replicast.errors import InvalidRequest, Unavailable
 from replicast.flexhash.client import TableClient
@@ -73,6 +76,11 @@ def operator_folder(cluster_file: Path) -> Path:
         f"{folder}: not the folder of an administrator: give --cluster DIR, the folder of a "
         "member that joined with an admin token"
     )
+
+
+def folder_of(context: click.Context) -> Path:
+    """The folder of the administrator of the cluster that the command line names."""
+    return operator_folder(find_cluster(context.find_root().params.get("cluster")).path)
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ MODULES = {
     "local": ("up", "down", "cluster", "logs", "config"),
     "restart": ("target",),
     "raft_command": ("raft",),
+    "user_command": ("user",),
     "sim": ("sim",),
 }
 WHERE = {command: module for module, commands in MODULES.items() for command in commands}

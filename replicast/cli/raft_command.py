@@ -11,8 +11,7 @@ from typing import Any
 import click
 
 from replicast.addresses import address_text
-from replicast.cli.control import ControlPlane, control, operator_folder
-from replicast.cli.find import find_cluster
+from replicast.cli.control import ControlPlane, control, folder_of
 from replicast.cli.run import run
 from replicast.cli.text import table_text
 from replicast.errors import Conflict, InvalidRequest, ReplicastError, Unauthorized, Unavailable
@@ -40,7 +39,7 @@ def raft_status(context: click.Context, as_json: bool) -> None:
     """Show the voters. Exit 1 when one is missing, or there is no quorum."""
 
     async def work() -> int:
-        async with control(_folder(context)) as plane:
+        async with control(folder_of(context)) as plane:
             report = report_of(plane.voters, await plane.statuses())
         click.echo(json.dumps(report, indent=2) if as_json else report_text(report))
         return int(not complete(report))
@@ -64,7 +63,7 @@ def raft_replace(context: click.Context, old: str, new: str, wait_seconds: float
     """
 
     async def work() -> None:
-        async with control(_folder(context)) as plane:
+        async with control(folder_of(context)) as plane:
             await plane.statuses()  # of later voters than those known here, too
             voters = chosen(plane.formation, plane.voters, old, new)
             await _replace(plane, voters, new)
@@ -72,10 +71,6 @@ def raft_replace(context: click.Context, old: str, new: str, wait_seconds: float
             await _begun(plane, voters.epoch, wait_seconds)
 
     run(work)
-
-
-def _folder(context: click.Context) -> Any:
-    return operator_folder(find_cluster(context.find_root().params.get("cluster")).path)
 
 
 def chosen(formation: Formation, voters: VoterSet, old: str, new: str) -> VoterSet:

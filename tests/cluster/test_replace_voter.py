@@ -48,6 +48,7 @@ def test_a_lost_voter_is_replaced_and_comes_back_as_a_plain_target(make_cluster,
     old = before["leader"]
     staying = sorted(set(formed) - {old})
     cluster.run("bucket", "create", "drill")
+    cluster.run("user", "create", "ann", "--key-id", "ANNSKEY")
     blobs = {f"o{number}": data(3_000_000) for number in range(3)}
     for name, blob in blobs.items():
         cluster.run("put", "-", f"drill/{name}", stdin=blob)
@@ -92,5 +93,6 @@ def test_a_lost_voter_is_replaced_and_comes_back_as_a_plain_target(make_cluster,
     cluster.up()
     cluster.wait_healthy()
     assert set(states(raft(cluster))) == {spare, *staying}
+    assert b"ANNSKEY" in cluster.out("user", "list")
     for name, blob in blobs.items():
         assert cluster.out("cat", f"drill/{name}") == blob
