@@ -91,6 +91,8 @@ class Log:
 class Node:
     """One target process, with a voter in it or not. Its clock is its own."""
 
+    role = Role.TARGET
+
     def __init__(self, world: World, node: int) -> None:
         self.world, self.node = world, node
         self.rate_ppm = world.rng.randrange(-9000, 9000)
@@ -298,7 +300,8 @@ class World:
             decoded = decode(type(message).TYPE, wire)
             if to_voter:
                 assert node.server is not None
-                way_back = Sender(sender.to_bytes(8, "big"), sender, Role.TARGET)
+                role = self.nodes[sender].role
+                way_back = Sender(sender.to_bytes(8, "big"), sender, role)
                 node.server.receive(way_back, decoded, operation_id, node.now_ns(), node.wall_ns())
             else:
                 voter = VOTERS.index(sender)
