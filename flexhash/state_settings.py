@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicast.flexhash.commands import BucketState, Code
+from replicast.user_rules import CANONICAL_ID
 from replicast.wire import control_messages as cm
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ SETTINGS_MAX = 4096
 def bucket_create(state: ControlState, m: cm.BucketCreate) -> Result:
     """Make one; the value is its incarnation."""
     if not m.tenant or not m.bucket or not state.policy.row_count:
+        return Code.BAD_COMMAND, 0
+    if m.owner and not CANONICAL_ID.fullmatch(m.owner):
         return Code.BAD_COMMAND, 0
     spread = min(m.spread, state.policy.row_count)
     if spread < 1 or spread & (spread - 1):
@@ -39,6 +42,7 @@ def bucket_create(state: ControlState, m: cm.BucketCreate) -> Result:
         state=BucketState.ACTIVE,
         created_ns=m.created_ns,
         marked=0,
+        owner=m.owner,
     )
     return Code.OK, state.settings_version
 

@@ -31,6 +31,7 @@ SPREAD_DEFAULT = 64
 INLINE_MAX_DEFAULT_BYTES = 16 * KIB
 ADOPTION_POLL_SECONDS = 0.05
 ADOPTION_POLLS_MAX = 400
+NO_OWNER = ""  # made by a program or the command line, not through S3
 CREATE_TRIES_MAX = 16  # each is one removal that came in between
 
 
@@ -60,21 +61,23 @@ class Buckets:
         self._directory, self._objects = directory, objects
         self._spread = min(SPREAD_DEFAULT, row_count)
 
-    async def create(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> None:
-        """Create; raises Conflict when it exists."""
+    async def create(
+        self, bucket: str, *, tenant: str = DEFAULT_TENANT, owner: str = NO_OWNER
+    ) -> None:
+        """Create, for the user with this canonical id; raises Conflict when it exists."""
         check_bucket(bucket)
-        result = await self._directory.command(self._create(tenant, bucket))
+        result = await self._directory.command(self._create(tenant, bucket, owner))
         for _ in range(CREATE_TRIES_MAX):
             if result.code != Code.CONFLICT:
                 break
             await self._adopted(result.value)
-            result = await self._directory.command(self._create(tenant, bucket))
+            result = await self._directory.command(self._create(tenant, bucket, owner))
         if result.code == Code.EXISTS:
             raise Conflict(f"bucket {bucket} exists already", reason="BUCKET_EXISTS")
         _require_ok(result, f"create bucket {bucket}")
         await self._directory.refetch_settings()
 
-    def _create(self, tenant: str, bucket: str) -> BucketCreate:
+    def _create(self, tenant: str, bucket: str, owner: str) -> BucketCreate:
         return BucketCreate(
             tenant=tenant,
             bucket=bucket,
@@ -82,6 +85,7 @@ class Buckets:
             inline_max_bytes=INLINE_MAX_DEFAULT_BYTES,
             created_ns=self._directory.wall_ns(),
             settings_floor=self._directory.settings_floor,
+            owner=owner,
         )
 
     async def list(self, *, tenant: str = DEFAULT_TENANT) -> list[BucketInfo]:

@@ -115,6 +115,7 @@ from replicast.wire.schema import (
     Message,
     message,
 )
+from replicast.wire.user_messages import CanonicalId
 
 # -- commands (Raft log) ------------------------------------------------------------
 
@@ -274,6 +275,7 @@ class BucketCreate(Message):
     inline_max_bytes: U32
     created_ns: U64
     settings_floor: U64
+    owner: CanonicalId
 
 
 @message(107)

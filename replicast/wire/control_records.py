@@ -21,7 +21,7 @@ from replicast.wire.schema import (
     message,
     struct,
 )
-from replicast.wire.user_messages import UserInfo
+from replicast.wire.user_messages import CanonicalId, UserInfo
 
 COMMAND_BYTES_MAX = 16 << 10
 TABLE_BYTES_MAX = 48 << 20
@@ -93,7 +93,8 @@ class PolicyInfo(Struct):
 @struct
 class BucketInfo(Struct):
     """One bucket; `incarnation` is the settings version that made it, `state` a BucketState,
-    `marked` the settings version of its deletion mark (0: none)."""
+    `marked` the settings version of its deletion mark (0: none), `owner` the canonical id of the
+    user who made it (empty: nobody did, so only others than S3 gateways use it)."""
 
     tenant: Name
     bucket: Name
@@ -103,6 +104,7 @@ class BucketInfo(Struct):
     state: U8
     created_ns: U64
     marked: U64
+    owner: CanonicalId
 
 
 @struct

@@ -70,7 +70,13 @@ def state_of(index: int, opens: int, state: int) -> cm.VdevStates:
 
 def bucket(number: int) -> cm.BucketCreate:
     return cm.BucketCreate(
-        tenant="d", bucket=str(number), spread=4, inline_max_bytes=1, created_ns=1, settings_floor=0
+        tenant="d",
+        bucket=str(number),
+        spread=4,
+        inline_max_bytes=1,
+        created_ns=1,
+        settings_floor=0,
+        owner="",
     )
 
 

@@ -48,7 +48,9 @@ class Directory:
             if message.settings_floor < self.removed:
                 return Code.CONFLICT
             self.incarnations += 1
-            self.raft[key] = SimpleNamespace(bucket=message.bucket, incarnation=self.incarnations)
+            self.raft[key] = SimpleNamespace(
+                bucket=message.bucket, incarnation=self.incarnations, owner=message.owner
+            )
         elif key not in self.raft:
             return Code.NO_SUCH
         elif isinstance(message, BucketDeleteEnd) and message.remove:
@@ -91,8 +93,9 @@ def buckets(directory: Any, names: Any, monkeypatch: Any) -> Buckets:
 def test_create_list_find_delete(buckets, directory):
     async def run() -> None:
         await buckets.create("photos")
-        await buckets.create("a-b.c")
-        assert [record.bucket for record in await buckets.list()] == ["a-b.c", "photos"]
+        await buckets.create("a-b.c", owner="c0ffee")
+        made = [(record.bucket, record.owner) for record in await buckets.list()]
+        assert made == [("a-b.c", "c0ffee"), ("photos", "")]
         assert (await buckets.find("photos")).incarnation == 1
         with pytest.raises(Conflict):
             await buckets.create("photos")

@@ -119,7 +119,13 @@ def test_commands__only_by_role_and_only_about_oneself() -> None:
     assert voter.run(2, rows) == Code.FORBIDDEN
     assert voter.run(3, rows) == Code.OK
     bucket = cm.BucketCreate(
-        tenant="d", bucket="b", spread=4, inline_max_bytes=1, created_ns=1, settings_floor=0
+        tenant="d",
+        bucket="b",
+        spread=4,
+        inline_max_bytes=1,
+        created_ns=1,
+        settings_floor=0,
+        owner="",
     )
     assert voter.run(2, bucket) == Code.FORBIDDEN
     assert voter.run(9, bucket, Role.GATEWAY) == Code.OK

@@ -44,7 +44,13 @@ GATEWAY, STRANGER = 9, 10
 KEYS = {node: make_key_pair() for node in (*TARGETS, GATEWAY, STRANGER)}
 CLUSTER = b"c" * 16
 BUCKET = cm.BucketCreate(
-    tenant="default", bucket="b", spread=8, inline_max_bytes=16384, created_ns=1, settings_floor=0
+    tenant="default",
+    bucket="b",
+    spread=8,
+    inline_max_bytes=16384,
+    created_ns=1,
+    settings_floor=0,
+    owner="",
 )
 INIT = cm.ClusterInit(
     cluster_id=CLUSTER,

@@ -47,6 +47,7 @@ def bucket(name: str, spread: int = 8, settings_floor: int = 0) -> cm.BucketCrea
         inline_max_bytes=1,
         created_ns=1,
         settings_floor=settings_floor,
+        owner="",
     )
 
 
@@ -287,6 +288,15 @@ def test_buckets__two_step_delete_and_incarnations() -> None:
     assert state.buckets["default", "b"].incarnation == state.settings_version == 4
     assert do(state, end) == Code.NO_SUCH  # an end of the earlier life
     assert do(state, cm.BucketDeleteBegin(tenant="x", bucket="b")) == Code.NO_SUCH
+
+
+def test_buckets__belong_to_who_made_them() -> None:
+    state, restored = formed(), ControlState()
+    assert do(state, replace(bucket("b"), owner="c0ffee")) == Code.OK
+    assert do(state, replace(bucket("c"), owner='c"')) == Code.BAD_COMMAND
+    assert do(state, replace(bucket("b"), owner="other")) == Code.EXISTS
+    restored.restore(state.snapshot())
+    assert restored.buckets["default", "b"].owner == "c0ffee"
 
 
 def test_buckets__none_is_made_before_a_removal_is_adopted() -> None:

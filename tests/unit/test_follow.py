@@ -42,6 +42,7 @@ def command() -> cm.BucketCreate:
         inline_max_bytes=0,
         created_ns=0,
         settings_floor=0,
+        owner="",
     )
 
 
