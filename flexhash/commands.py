@@ -15,6 +15,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from replicast.wire import control_messages as cm
+from replicast.wire.bucket_messages import (
+    BucketCreate,
+    BucketDeleteBegin,
+    BucketDeleteEnd,
+    BucketVersioning,
+)
 from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.schema import Message
 from replicast.wire.user_messages import UserCreate, UserRotate, UserStateSet
@@ -58,6 +64,15 @@ class BucketState(IntEnum):
     DELETING = 2
 
 
+class Versioning(IntEnum):
+    """Whether a put leaves the version before (ENABLED), or takes the place of the null version: the
+    only one there is (OFF), or one beside those that were kept earlier (SUSPENDED)."""
+
+    OFF = 0
+    ENABLED = 1
+    SUSPENDED = 2
+
+
 class UserState(IntEnum):
     """A disabled user is refused whatever it asks; what belongs to it stays its own."""
 
@@ -73,7 +88,12 @@ class EditKind(IntEnum):
     LEAD = 3  # the Raft leader's own: balance.py
 
 
-BUCKET_COMMANDS = (cm.BucketCreate, cm.BucketDeleteBegin, cm.BucketDeleteEnd)
+BUCKET_COMMANDS = (
+    BucketCreate,
+    BucketDeleteBegin,
+    BucketDeleteEnd,
+    BucketVersioning,
+)
 USER_COMMANDS = (UserCreate, UserStateSet, UserRotate)
 TARGET_COMMANDS = (cm.TargetJoin, cm.VdevJoin, cm.VdevStates, cm.RowsChange, cm.RowsEmptied)
 ADMIN_COMMANDS = (

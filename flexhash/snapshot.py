@@ -13,7 +13,7 @@ from typing import Any
 from replicast.wire import control_messages as cm
 from replicast.wire.codec import WireError, decode, encode
 
-SNAPSHOT_VERSION = 5
+SNAPSHOT_VERSION = 6
 KEYED: dict[str, Callable[[Any], Any]] = {
     "targets": lambda t: t.node_id,
     "vdevs": lambda v: v.index,

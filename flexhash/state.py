@@ -38,12 +38,19 @@ from replicast.flexhash.state_settings import (
     bucket_create,
     bucket_delete_begin,
     bucket_delete_end,
+    bucket_versioning,
     setting_set,
 )
 from replicast.flexhash.state_users import user_create, user_rotate, user_state_set
 from replicast.flexhash.voters import end_epoch
 from replicast.generation import make_generation
 from replicast.wire import control_messages as cm
+from replicast.wire.bucket_messages import (
+    BucketCreate,
+    BucketDeleteBegin,
+    BucketDeleteEnd,
+    BucketVersioning,
+)
 from replicast.wire.codec import WireError
 from replicast.wire.schema import Message
 from replicast.wire.user_messages import UserCreate, UserInfo, UserRotate, UserStateSet
@@ -443,9 +450,10 @@ HANDLERS: dict[type[Message], Callable[[ControlState, Any], Result]] = {
     cm.KeyRevoke: ControlState._key_revoke,
     cm.TokenAdd: ControlState._token_add,
     cm.TokenUse: ControlState._token_use,
-    cm.BucketCreate: bucket_create,
-    cm.BucketDeleteBegin: bucket_delete_begin,
-    cm.BucketDeleteEnd: bucket_delete_end,
+    BucketCreate: bucket_create,
+    BucketDeleteBegin: bucket_delete_begin,
+    BucketDeleteEnd: bucket_delete_end,
+    BucketVersioning: bucket_versioning,
     cm.SettingSet: setting_set,
     UserCreate: user_create,
     UserStateSet: user_state_set,

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicast.flexhash.commands import BucketState, Code
+from replicast.flexhash.commands import BucketState, Code, Versioning
 from replicast.user_rules import CANONICAL_ID
 from replicast.wire import control_messages as cm
+from replicast.wire.bucket_messages import (
+    BucketCreate,
+    BucketDeleteBegin,
+    BucketDeleteEnd,
+    BucketVersioning,
+)
 
 if TYPE_CHECKING:
     from replicast.flexhash.state import ControlState
@@ -17,11 +23,13 @@ BUCKETS_MAX = 60_000
 SETTINGS_MAX = 4096
 
 
-def bucket_create(state: ControlState, m: cm.BucketCreate) -> Result:
+def bucket_create(state: ControlState, m: BucketCreate) -> Result:
     """Make one; the value is its incarnation."""
     if not m.tenant or not m.bucket or not state.policy.row_count:
         return Code.BAD_COMMAND, 0
     if m.owner and not CANONICAL_ID.fullmatch(m.owner):
+        return Code.BAD_COMMAND, 0
+    if m.versioning not in (Versioning.OFF, Versioning.ENABLED):
         return Code.BAD_COMMAND, 0
     spread = min(m.spread, state.policy.row_count)
     if spread < 1 or spread & (spread - 1):
@@ -43,11 +51,26 @@ def bucket_create(state: ControlState, m: cm.BucketCreate) -> Result:
         created_ns=m.created_ns,
         marked=0,
         owner=m.owner,
+        versioning=m.versioning,
     )
     return Code.OK, state.settings_version
 
 
-def bucket_delete_begin(state: ControlState, m: cm.BucketDeleteBegin) -> Result:
+def bucket_versioning(state: ControlState, m: BucketVersioning) -> Result:
+    """Keep versions, or no new ones; the value is the settings version that says so. What was
+    kept has ids of its own, so there is no way back to OFF."""
+    known = state.buckets.get((m.tenant, m.bucket))
+    if known is None or known.incarnation != m.incarnation:
+        return Code.NO_SUCH, 0
+    if m.versioning not in (Versioning.ENABLED, Versioning.SUSPENDED):
+        return Code.BAD_COMMAND, 0
+    if known.versioning != m.versioning:
+        state.settings_version += 1
+        state.buckets[m.tenant, m.bucket] = replace(known, versioning=m.versioning)
+    return Code.OK, state.settings_version
+
+
+def bucket_delete_begin(state: ControlState, m: BucketDeleteBegin) -> Result:
     """Mark it; the value names the mark."""
     known = state.buckets.get((m.tenant, m.bucket))
     if known is None:
@@ -59,7 +82,7 @@ def bucket_delete_begin(state: ControlState, m: cm.BucketDeleteBegin) -> Result:
     return Code.OK, known.marked
 
 
-def bucket_delete_end(state: ControlState, m: cm.BucketDeleteEnd) -> Result:
+def bucket_delete_end(state: ControlState, m: BucketDeleteEnd) -> Result:
     """Remove it, or take the mark back."""
     known = state.buckets.get((m.tenant, m.bucket))
     if known is None or known.incarnation != m.incarnation:

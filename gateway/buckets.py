@@ -14,17 +14,17 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from replicast.errors import Conflict, NotFound, ReplicastError, Unavailable
-from replicast.flexhash.commands import Code
+from replicast.flexhash.commands import Code, Versioning
 from replicast.gateway.limits import DEFAULT_TENANT, check_bucket
 from replicast.gateway.objects import Objects
 from replicast.units import KIB
-from replicast.wire.control_messages import (
+from replicast.wire.bucket_messages import (
     BucketCreate,
     BucketDeleteBegin,
     BucketDeleteEnd,
-    BucketInfo,
-    CommandResult,
+    BucketVersioning,
 )
+from replicast.wire.control_messages import BucketInfo, CommandResult
 from replicast.wire.schema import Message
 
 SPREAD_DEFAULT = 64
@@ -62,22 +62,27 @@ class Buckets:
         self._spread = min(SPREAD_DEFAULT, row_count)
 
     async def create(
-        self, bucket: str, *, tenant: str = DEFAULT_TENANT, owner: str = NO_OWNER
+        self,
+        bucket: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        owner: str = NO_OWNER,
+        versioning: Versioning = Versioning.ENABLED,
     ) -> None:
         """Create, for the user with this canonical id; raises Conflict when it exists."""
         check_bucket(bucket)
-        result = await self._directory.command(self._create(tenant, bucket, owner))
+        result = await self._directory.command(self._create(tenant, bucket, owner, versioning))
         for _ in range(CREATE_TRIES_MAX):
             if result.code != Code.CONFLICT:
                 break
             await self._adopted(result.value)
-            result = await self._directory.command(self._create(tenant, bucket, owner))
+            result = await self._directory.command(self._create(tenant, bucket, owner, versioning))
         if result.code == Code.EXISTS:
             raise Conflict(f"bucket {bucket} exists already", reason="BUCKET_EXISTS")
         _require_ok(result, f"create bucket {bucket}")
         await self._directory.refetch_settings()
 
-    def _create(self, tenant: str, bucket: str, owner: str) -> BucketCreate:
+    def _create(self, tenant: str, bucket: str, owner: str, versioning: Versioning) -> BucketCreate:
         return BucketCreate(
             tenant=tenant,
             bucket=bucket,
@@ -86,7 +91,27 @@ class Buckets:
             created_ns=self._directory.wall_ns(),
             settings_floor=self._directory.settings_floor,
             owner=owner,
+            versioning=versioning,
         )
+
+    async def set_versioning(
+        self, bucket: str, versioning: Versioning, *, tenant: str = DEFAULT_TENANT
+    ) -> None:
+        """Keep versions from now on, or no new ones; known to this gateway on return, to others within
+        a moment. Raises NotFound."""
+        record = await self.find(bucket, tenant=tenant)
+        result = await self._directory.command(
+            BucketVersioning(
+                tenant=tenant,
+                bucket=bucket,
+                incarnation=record.incarnation,
+                versioning=versioning,
+            )
+        )
+        if result.code == Code.NO_SUCH:
+            raise NotFound(f"there is no bucket {bucket}", reason="NO_SUCH_BUCKET")
+        _require_ok(result, f"set the versioning of bucket {bucket}")
+        await self._directory.refetch_settings()
 
     async def list(self, *, tenant: str = DEFAULT_TENANT) -> list[BucketInfo]:
         """All buckets of the tenant, by name."""

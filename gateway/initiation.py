@@ -40,6 +40,7 @@ class BucketView(Protocol):
     incarnation: int
     spread: int
     inline_max_bytes: int
+    versioning: int
 
 
 class Initiator(Protocol):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from replicast.buggify import buggified
 from replicast.errors import NotFound, Unavailable
+from replicast.flexhash.commands import Versioning
 from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
 from replicast.gateway.bodies import Made
 from replicast.gateway.conditions import condition
@@ -22,6 +23,7 @@ from replicast.wire.documents import ManifestBody
 from replicast.wire.name_messages import (
     DELETE_MARKER,
     NO_VERSION,
+    NULL_VERSION,
     Condition,
     NameDelete,
     NameGet,
@@ -37,6 +39,7 @@ from replicast.wire.schema import Message
 
 LIST_PAGE_ENTRIES = 1000
 KeyOf = Callable[[NameKey], NameKey]
+RequestOf = Callable[[NameKey, BucketView], Message]
 
 
 def itself(key: NameKey) -> NameKey:
@@ -71,18 +74,16 @@ class Names:
         )
         return key, record
 
-    async def ask(
-        self, tenant: str, bucket: str, name: str, request_of: Callable[[NameKey], Message]
-    ) -> Message:
+    async def ask(self, tenant: str, bucket: str, name: str, request_of: RequestOf) -> Message:
         """The row leader's answer."""
         key, record = await self.locate(tenant, bucket, name)
         try:
-            return await self._initiator.named(request_of(key), key.row)
+            return await self._initiator.named(request_of(key, record), key.row)
         except NotFound as error:
             if error.reason != Reason.NO_SUCH_BUCKET.name:
                 raise
-        key, _ = await self.locate(tenant, bucket, name, record.incarnation)
-        return await self._initiator.named(request_of(key), key.row)
+        key, record = await self.locate(tenant, bucket, name, record.incarnation)
+        return await self._initiator.named(request_of(key, record), key.row)
 
     async def commit(
         self,
@@ -92,19 +93,20 @@ class Names:
         made: Made,
         *,
         when: Condition | None = None,
-        null: bool = False,
+        null: bool | None = None,
         key_of: KeyOf = itself,
     ) -> NameResult:
-        """The last step of a put: all chunks of the body are durable."""
+        """The last step of a put: all chunks of the body are durable. `null`: None for what the bucket's
+        versioning says."""
         reply = await self.ask(
             tenant,
             bucket,
             name,
-            lambda key: NamePut(
+            lambda key, record: NamePut(
                 key=key_of(key),
                 time=OperationTime(first_sent_ns=self._initiator.wall_ns(), begun_ns=made.begun_ns),
                 condition=when or condition(),
-                null=null,
+                null=_is_null(record) if null is None else null,
                 logical_size=made.logical_bytes,
                 etag=made.etag,
                 body_hash=made.body_hash,
@@ -128,7 +130,7 @@ class Names:
             tenant,
             bucket,
             name,
-            lambda key: NameGet(key=key_of(key), version=version, want_body=True),
+            lambda key, _: NameGet(key=key_of(key), version=version, want_body=True),
         )
         assert isinstance(reply, NameResult)
         if reply.summary.kind == DELETE_MARKER:
@@ -143,24 +145,48 @@ class Names:
         bucket: str,
         name: str,
         *,
-        version: VersionId = NO_VERSION,
         when: Condition | None = None,
-        null: bool = False,
         absent_too: bool = False,
+    ) -> NameResult:
+        """A marker; where versions were never kept, the end of the only one."""
+
+        def request_of(key: NameKey, record: BucketView) -> NameDelete:
+            off = record.versioning == Versioning.OFF
+            return NameDelete(
+                key=key,
+                time=self.time(),
+                condition=when or condition(),
+                version=NULL_VERSION if off else NO_VERSION,
+                null=_is_null(record),
+                absent_too=absent_too,
+            )
+
+        reply = await self.ask(tenant, bucket, name, request_of)
+        assert isinstance(reply, NameResult)
+        return reply
+
+    async def remove(
+        self,
+        tenant: str,
+        bucket: str,
+        name: str,
+        version: VersionId,
+        *,
+        when: Condition | None = None,
         key_of: KeyOf = itself,
     ) -> NameResult:
-        """A marker, or one version less."""
+        """One version less, for good."""
         reply = await self.ask(
             tenant,
             bucket,
             name,
-            lambda key: NameDelete(
+            lambda key, _: NameDelete(
                 key=key_of(key),
                 time=self.time(),
                 condition=when or condition(),
                 version=version,
-                null=null,
-                absent_too=absent_too,
+                null=False,
+                absent_too=False,
             ),
         )
         assert isinstance(reply, NameResult)
@@ -198,3 +224,7 @@ class Names:
         """Of an operation that begins now."""
         now_ns = self._initiator.wall_ns()
         return OperationTime(first_sent_ns=now_ns, begun_ns=now_ns)
+
+
+def _is_null(record: BucketView) -> bool:
+    return record.versioning != Versioning.ENABLED

@@ -45,6 +45,7 @@ class ObjectInfo:
     size_bytes: int
     etag: str
     delete_marker: bool
+    null: bool = False  # the version without an id of its own for clients of S3
     copies: int = 0
     short_chunks: int = 0  # chunks that were committed with fewer copies and not repaired since
     metadata: Mapping[str, str] | None = None  # None: not asked for (it is in the body)
@@ -74,20 +75,18 @@ class Objects:
         metadata: Mapping[str, str] | None = None,
         describe: Describe | None = None,
         when: Condition | None = None,
-        null: bool = False,
         report: PutReport | None = None,
     ) -> ObjectInfo:
         """Store one version; durable on return. Nothing becomes visible unless it returns.
 
-        `describe` in place of `metadata` when that is known at the end only. `null`: as the name's null
-        version, in place of the one that it has.
+        `describe` in place of `metadata` when that is known at the end only.
         """
         _, record = await self.names.locate(tenant, bucket, name)
         known = Description(check_metadata(metadata or {}))
         made = await self.bodies.store(
             source, record.inline_max_bytes, describe or (lambda: known), report or PutReport()
         )
-        reply = await self.names.commit(tenant, bucket, name, made, when=when, null=null)
+        reply = await self.names.commit(tenant, bucket, name, made, when=when)
         return _info(bucket, name, reply.summary, copies=reply.copies, metadata=made.metadata)
 
     async def copy(
@@ -102,7 +101,6 @@ class Objects:
         metadata: Mapping[str, str] | None = None,
         etag: str = "",
         when: Condition | None = None,
-        null: bool = False,
         report: PutReport | None = None,
     ) -> ObjectInfo:
         """Store a version anew under another name, without moving its bytes: every chunk is held
@@ -111,7 +109,7 @@ class Objects:
         _, source = await self.head(bucket, name, tenant=tenant, version=version)
         kept = metadata_of(source) if metadata is None else check_metadata(metadata)
         made = await self.bodies.hold(source, Description(kept, etag), report or PutReport())
-        reply = await self.names.commit(tenant, to_bucket, to_name, made, when=when, null=null)
+        reply = await self.names.commit(tenant, to_bucket, to_name, made, when=when)
         return _info(to_bucket, to_name, reply.summary, copies=reply.copies, metadata=kept)
 
     # -- get ------------------------------------------------------------------------
@@ -156,14 +154,14 @@ class Objects:
         tenant: str = DEFAULT_TENANT,
         version: VersionId = NO_VERSION,
         when: Condition | None = None,
-        null: bool = False,
         absent_too: bool = False,
     ) -> ObjectInfo:
-        """Put a delete marker, or remove one version for good. `null`: as put(); `absent_too`: a marker
-        also where there is nothing to mark."""
-        reply = await self.names.delete(
-            tenant, bucket, name, version=version, when=when, null=null, absent_too=absent_too
-        )
+        """Put a delete marker, or remove one version for good; without versioning there is but one.
+        `absent_too`: a marker also where there is nothing to mark."""
+        if version == NO_VERSION:
+            reply = await self.names.delete(tenant, bucket, name, when=when, absent_too=absent_too)
+        else:
+            reply = await self.names.remove(tenant, bucket, name, version, when=when)
         return _info(bucket, name, reply.summary, copies=reply.copies)
 
     async def restored(
@@ -174,14 +172,14 @@ class Objects:
             tenant,
             bucket,
             name,
-            lambda key: NameRestored(key=key, time=self.names.time(), version=version),
+            lambda key, _: NameRestored(key=key, time=self.names.time(), version=version),
         )
 
     async def versions(
         self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT
     ) -> list[ObjectInfo]:
         """All versions and delete markers, newest first; NotFound when there are none."""
-        reply = await self.names.ask(tenant, bucket, name, lambda key: NameVersions(key=key))
+        reply = await self.names.ask(tenant, bucket, name, lambda key, _: NameVersions(key=key))
         assert isinstance(reply, NameVersionList)
         if not reply.versions:
             raise NotFound(f"there is no object {bucket}/{name}", reason="NO_SUCH_NAME")
@@ -248,6 +246,7 @@ def _info(
         size_bytes=summary.logical_size,
         etag=summary.etag,
         delete_marker=summary.kind == DELETE_MARKER,
+        null=summary.null,
         copies=copies,
         short_chunks=summary.short_chunks,
         metadata=metadata,

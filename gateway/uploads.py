@@ -120,7 +120,8 @@ class Uploads:
         upload_id = self._new_id()
         described = Description(check_metadata(metadata))
         made = await self._bodies.store(b"", 0, lambda: described, PutReport())
-        await self._names.commit(tenant, bucket, name, made, key_of=upload_key(upload_id))
+        key_of = upload_key(upload_id)
+        await self._names.commit(tenant, bucket, name, made, null=True, key_of=key_of)
         return upload_id
 
     async def find(
@@ -196,7 +197,6 @@ class Uploads:
         *,
         tenant: str = DEFAULT_TENANT,
         when: Condition | None = None,
-        null: bool = False,
     ) -> Completed:
         """Make the object of these parts, in their order; then the upload is gone.
 
@@ -224,7 +224,7 @@ class Uploads:
         await self._store_manifests(builder, report)
         report.logical_bytes = builder.logical_bytes
         made = self._bodies.made(encoded, replace(described, metadata=metadata), report, begun_ns)
-        reply = await self._names.commit(tenant, bucket, name, made, when=when, null=null)
+        reply = await self._names.commit(tenant, bucket, name, made, when=when)
         await self._forget(tenant, upload)
         return Completed(reply.summary, reply.copies, metadata)
 
@@ -262,7 +262,7 @@ class Uploads:
 
         async def remove(version: VersionId, key_of: KeyOf) -> None:
             with contextlib.suppress(NotFound):  # somebody else was faster
-                await self._names.delete(tenant, bucket, name, version=version, key_of=key_of)
+                await self._names.remove(tenant, bucket, name, version, key_of=key_of)
 
         async def remove_part(part: PartInfo) -> None:
             await remove(part.version, part_key(upload_id, part.number))

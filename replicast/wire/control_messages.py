@@ -115,7 +115,6 @@ from replicast.wire.schema import (
     Message,
     message,
 )
-from replicast.wire.user_messages import CanonicalId
 
 # -- commands (Raft log) ------------------------------------------------------------
 
@@ -262,41 +261,6 @@ class TokenUse(Message):
 
     token_hash: Bytes32
     key: KeyInfo
-
-
-@message(106)
-class BucketCreate(Message):
-    """Make a bucket; the state machine gives the incarnation. `settings_floor` as the sender
-    knows it: CONFLICT, with the version to wait for, when a removal was not adopted by then."""
-
-    tenant: Name
-    bucket: Name
-    spread: U32
-    inline_max_bytes: U32
-    created_ns: U64
-    settings_floor: U64
-    owner: CanonicalId
-
-
-@message(107)
-class BucketDeleteBegin(Message):
-    """Step one: rows refuse new names once they have adopted the settings version returned,
-    which also names this marking: a bucket that is marked already keeps its own."""
-
-    tenant: Name
-    bucket: Name
-
-
-@message(108)
-class BucketDeleteEnd(Message):
-    """Step two: found empty (`remove`), or not and the mark is taken back. Void unless `marked`
-    is what step one returned: another deletion may have unmarked the bucket meanwhile."""
-
-    tenant: Name
-    bucket: Name
-    incarnation: U64
-    marked: U64
-    remove: Flag
 
 
 @message(109)

@@ -94,7 +94,8 @@ class PolicyInfo(Struct):
 class BucketInfo(Struct):
     """One bucket; `incarnation` is the settings version that made it, `state` a BucketState,
     `marked` the settings version of its deletion mark (0: none), `owner` the canonical id of the
-    user who made it (empty: nobody did, so only others than S3 gateways use it)."""
+    user who made it (empty: nobody did, so only others than S3 gateways use it), `versioning` a
+    Versioning."""
 
     tenant: Name
     bucket: Name
@@ -105,6 +106,7 @@ class BucketInfo(Struct):
     created_ns: U64
     marked: U64
     owner: CanonicalId
+    versioning: U8
 
 
 @struct

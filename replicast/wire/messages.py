@@ -5,6 +5,7 @@ Numbers: 1-9 sessions, 10-39 chunks, 40-59 names, 60-89 row replication,
 """
 
 from replicast.wire import (
+    bucket_messages,
     chunk_messages,
     control_messages,
     documents,
@@ -21,6 +22,7 @@ from replicast.wire.schema import MESSAGES
 
 __all__ = [
     "MESSAGES",
+    "bucket_messages",
     "chunk_messages",
     "control_messages",
     "documents",

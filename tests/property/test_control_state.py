@@ -9,6 +9,7 @@ from replicast.flexhash.commands import Code, decode_result, encode_command
 from replicast.flexhash.state import ControlState
 from replicast.flexhash.state_users import users_after
 from replicast.wire import control_messages as cm
+from replicast.wire.bucket_messages import BucketCreate, BucketDeleteBegin, BucketDeleteEnd
 from replicast.wire.schema import Message
 from replicast.wire.user_messages import (
     SealedSecret,
@@ -68,8 +69,8 @@ def state_of(index: int, opens: int, state: int) -> cm.VdevStates:
     return cm.VdevStates(changes=(cm.VdevChange(index=index, open_count=opens, state=state),))
 
 
-def bucket(number: int) -> cm.BucketCreate:
-    return cm.BucketCreate(
+def bucket(number: int) -> BucketCreate:
+    return BucketCreate(
         tenant="d",
         bucket=str(number),
         spread=4,
@@ -77,6 +78,7 @@ def bucket(number: int) -> cm.BucketCreate:
         created_ns=1,
         settings_floor=0,
         owner="",
+        versioning=1,
     )
 
 
@@ -110,9 +112,9 @@ COMMANDS: st.SearchStrategy[Message] = st.one_of(
     st.builds(state_of, SMALL, SMALL, st.integers(0, 5)),
     st.builds(bucket, SMALL),
     USER_COMMANDS,
-    st.builds(lambda n: cm.BucketDeleteBegin(tenant="d", bucket=str(n)), SMALL),
+    st.builds(lambda n: BucketDeleteBegin(tenant="d", bucket=str(n)), SMALL),
     st.builds(
-        lambda n, i, r: cm.BucketDeleteEnd(
+        lambda n, i, r: BucketDeleteEnd(
             tenant="d", bucket=str(n), incarnation=i, marked=1, remove=r
         ),
         SMALL,

@@ -21,6 +21,7 @@ from replicast.wire.name_messages import (
     IF_PRESENT,
     INCARNATION_MAX,
     NO_VERSION,
+    NULL_VERSION,
     OBJECT,
     ListEntry,
     NameDelete,
@@ -37,7 +38,7 @@ ALGORITHM = HashAlgorithm.BLAKE3_256
 CHUNK = 64
 INLINE = 16
 BUCKET = SimpleNamespace(
-    tenant="default", bucket="b", incarnation=1, spread=2, inline_max_bytes=INLINE
+    tenant="default", bucket="b", incarnation=1, spread=2, inline_max_bytes=INLINE, versioning=1
 )
 
 
@@ -52,6 +53,7 @@ class MemoryInitiator:
         self.spaces: dict[
             int, dict[str, list[Any]]
         ] = {}  # beside them, by what the incarnation has more
+        self.versioning = BUCKET.versioning
         self.clock_ns = 1000
         self.in_flight = self.in_flight_most = self.cancelled = 0
         self.gate: asyncio.Event | None = None
@@ -69,7 +71,7 @@ class MemoryInitiator:
     async def bucket(self, tenant: str, bucket: str, gone: int = 0) -> Any:
         if bucket != "b":
             raise NotFound("no such bucket")
-        return BUCKET
+        return SimpleNamespace(**vars(BUCKET) | {"versioning": self.versioning})
 
     async def put_chunk(self, data: Any, *, negotiate: bool = False) -> ChunkPlaced:
         self.in_flight += 1
@@ -124,13 +126,13 @@ class MemoryInitiator:
         if isinstance(request, NameVersions):
             return NameVersionList(versions=tuple(summary for summary, _ in versions))
         if isinstance(request, NameGet):
-            found = [v for v in versions if request.version in (NO_VERSION, v[0].version)]
+            found = [v for v in versions if _is_it(request.version, v[0])]
             if not found:
                 raise NotFound("no such object", reason="NO_SUCH_NAME")
             return NameResult(summary=found[0][0], copies=3, body=found[0][1])
         self._judge(request.condition, versions)
         if isinstance(request, NameDelete) and request.version != NO_VERSION:
-            found = [v for v in versions if v[0].version == request.version]
+            found = [v for v in versions if _is_it(request.version, v[0])]
             if not found:
                 raise NotFound("no such version", reason="NO_SUCH_NAME")
             versions.remove(found[0])
@@ -186,6 +188,10 @@ class MemoryInitiator:
         ]
         size = min(request.limit, self.page_entries)
         return ListDone(tuple(found[:size]), len(found) > size)
+
+
+def _is_it(wanted: VersionId, held: VersionSummary) -> bool:
+    return wanted in (NO_VERSION, held.version) or (wanted == NULL_VERSION and held.null)
 
 
 def noise(size: int, seed: int = 1) -> bytes:

@@ -11,6 +11,7 @@ from replicast.metrics import Counters
 from replicast.sim.control import info, vdev_id, vdev_join
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
+from replicast.wire.bucket_messages import BucketCreate
 from replicast.wire.codec import encode
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
@@ -118,7 +119,7 @@ def test_commands__only_by_role_and_only_about_oneself() -> None:
     )
     assert voter.run(2, rows) == Code.FORBIDDEN
     assert voter.run(3, rows) == Code.OK
-    bucket = cm.BucketCreate(
+    bucket = BucketCreate(
         tenant="d",
         bucket="b",
         spread=4,
@@ -126,6 +127,7 @@ def test_commands__only_by_role_and_only_about_oneself() -> None:
         created_ns=1,
         settings_floor=0,
         owner="",
+        versioning=1,
     )
     assert voter.run(2, bucket) == Code.FORBIDDEN
     assert voter.run(9, bucket, Role.GATEWAY) == Code.OK

@@ -34,6 +34,7 @@ from replicast.flexhash.voters import VoterEntry, voter_set
 from replicast.keys import AllowList, Identity, Role, make_key_pair
 from replicast.metrics import Counters
 from replicast.wire import control_messages as cm
+from replicast.wire.bucket_messages import BucketCreate, BucketDeleteBegin
 from replicast.wire.frame import pack_frame, unpack_frame
 from replicast.wire.user_messages import UsersGet
 
@@ -43,7 +44,7 @@ VOTERS = (1, 2, 3)
 GATEWAY, STRANGER = 9, 10
 KEYS = {node: make_key_pair() for node in (*TARGETS, GATEWAY, STRANGER)}
 CLUSTER = b"c" * 16
-BUCKET = cm.BucketCreate(
+BUCKET = BucketCreate(
     tenant="default",
     bucket="b",
     spread=8,
@@ -51,6 +52,7 @@ BUCKET = cm.BucketCreate(
     created_ns=1,
     settings_floor=0,
     owner="",
+    versioning=1,
 )
 INIT = cm.ClusterInit(
     cluster_id=CLUSTER,
@@ -242,7 +244,7 @@ def test_formation__all_targets_get_table_and_lease_and_gateways_buckets(
         assert (made.code, made.value) == (Code.OK, 1)
         await gateway.refetch_settings()
         assert gateway.buckets["default", "b"].state == BucketState.ACTIVE
-        begin = await gateway.command(cm.BucketDeleteBegin(tenant="default", bucket="b"))
+        begin = await gateway.command(BucketDeleteBegin(tenant="default", bucket="b"))
         await until(lambda: gateway.settings_floor >= begin.value)
         states = [c.buckets["default", "b"].state for c in cluster.clients.values()]
         assert states == [BucketState.DELETING] * 5

@@ -13,12 +13,19 @@ from replicast.flexhash.commands import (
     Command,
     EditKind,
     Role,
+    Versioning,
     decode_result,
     encode_command,
 )
 from replicast.flexhash.state import DOWN, DRAINING, OUT, STOPPING, UP, ControlState
 from replicast.sim.control import info, vdev_join
 from replicast.wire import control_messages as cm
+from replicast.wire.bucket_messages import (
+    BucketCreate,
+    BucketDeleteBegin,
+    BucketDeleteEnd,
+    BucketVersioning,
+)
 from replicast.wire.codec import WireError
 from replicast.wire.schema import Message
 
@@ -39,8 +46,8 @@ def target(node: int, key: str = "", vdevs: int = 1) -> cm.TargetJoin:
     return cm.TargetJoin(target=replace(info(node), public_key=key, vdev_count=vdevs))
 
 
-def bucket(name: str, spread: int = 8, settings_floor: int = 0) -> cm.BucketCreate:
-    return cm.BucketCreate(
+def bucket(name: str, spread: int = 8, settings_floor: int = 0) -> BucketCreate:
+    return BucketCreate(
         tenant="default",
         bucket=name,
         spread=spread,
@@ -48,6 +55,7 @@ def bucket(name: str, spread: int = 8, settings_floor: int = 0) -> cm.BucketCrea
         created_ns=1,
         settings_floor=settings_floor,
         owner="",
+        versioning=1,
     )
 
 
@@ -278,16 +286,16 @@ def test_buckets__two_step_delete_and_incarnations() -> None:
     assert do(state, bucket("b", spread=4096)) == Code.OK
     assert state.buckets["default", "b"].spread == 64  # never more than rows
     key = {"tenant": "default", "bucket": "b"}
-    end = cm.BucketDeleteEnd(**key, incarnation=1, marked=2, remove=True)
+    end = BucketDeleteEnd(**key, incarnation=1, marked=2, remove=True)
     assert do(state, end) == Code.CONFLICT
-    assert do(state, cm.BucketDeleteBegin(**key)) == Code.OK
+    assert do(state, BucketDeleteBegin(**key)) == Code.OK
     assert state.buckets["default", "b"].state == BucketState.DELETING
     assert do(state, bucket("b")) == Code.EXISTS
     assert run(state, end) == (Code.OK, 3)
     assert do(state, bucket("b", settings_floor=3)) == Code.OK
     assert state.buckets["default", "b"].incarnation == state.settings_version == 4
     assert do(state, end) == Code.NO_SUCH  # an end of the earlier life
-    assert do(state, cm.BucketDeleteBegin(tenant="x", bucket="b")) == Code.NO_SUCH
+    assert do(state, BucketDeleteBegin(tenant="x", bucket="b")) == Code.NO_SUCH
 
 
 def test_buckets__belong_to_who_made_them() -> None:
@@ -299,17 +307,33 @@ def test_buckets__belong_to_who_made_them() -> None:
     assert restored.buckets["default", "b"].owner == "c0ffee"
 
 
+def test_buckets__versions_kept_from_some_time_on_and_no_way_back() -> None:
+    state = formed()
+    for versioning in (Versioning.SUSPENDED, 9):
+        assert do(state, replace(bucket("b"), versioning=versioning)) == Code.BAD_COMMAND
+    assert do(state, replace(bucket("b"), versioning=Versioning.OFF)) == Code.OK
+    ask = BucketVersioning(tenant="default", bucket="b", incarnation=1, versioning=1)
+    assert run(state, ask) == (Code.OK, 2)
+    assert run(state, ask) == (Code.OK, 2), "nothing new"
+    for versioning in (Versioning.OFF, 9):
+        assert do(state, replace(ask, versioning=versioning)) == Code.BAD_COMMAND
+    assert run(state, replace(ask, versioning=Versioning.SUSPENDED)) == (Code.OK, 3)
+    assert state.buckets["default", "b"].versioning == Versioning.SUSPENDED
+    assert do(state, replace(ask, incarnation=2)) == Code.NO_SUCH
+    assert do(state, replace(ask, bucket="c")) == Code.NO_SUCH
+
+
 def test_buckets__none_is_made_before_a_removal_is_adopted() -> None:
     """A row leader that knows the old one would say that the new one's objects are not there."""
     state = formed()
     do(state, bucket("b"))
-    begin = cm.BucketDeleteBegin(tenant="default", bucket="b")
+    begin = BucketDeleteBegin(tenant="default", bucket="b")
     _, marked = run(state, begin)
     end = {"tenant": "default", "bucket": "b", "incarnation": 1}
-    do(state, cm.BucketDeleteEnd(**end, marked=marked, remove=False))
+    do(state, BucketDeleteEnd(**end, marked=marked, remove=False))
     assert do(state, bucket("c")) == Code.OK  # nothing was removed
     _, marked = run(state, begin)
-    _, removed = run(state, cm.BucketDeleteEnd(**end, marked=marked, remove=True))
+    _, removed = run(state, BucketDeleteEnd(**end, marked=marked, remove=True))
     restored = ControlState()
     restored.restore(state.snapshot())
     for known in (state, restored):
@@ -322,12 +346,10 @@ def test_buckets__a_deletion_that_was_overtaken_removes_nothing() -> None:
     again."""
     state = formed()
     do(state, bucket("b"))
-    begin = cm.BucketDeleteBegin(tenant="default", bucket="b")
+    begin = BucketDeleteBegin(tenant="default", bucket="b")
     _, first = run(state, begin)
     assert run(state, begin) == (Code.OK, first)
-    slow = cm.BucketDeleteEnd(
-        tenant="default", bucket="b", incarnation=1, marked=first, remove=True
-    )
+    slow = BucketDeleteEnd(tenant="default", bucket="b", incarnation=1, marked=first, remove=True)
     assert do(state, replace(slow, remove=False)) == Code.OK
     code, second = run(state, begin)
     assert code == Code.OK and second != first

@@ -15,6 +15,7 @@ from replicast.flexhash.lease import LeaseHolder
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
+from replicast.wire.bucket_messages import BucketCreate
 from replicast.wire.codec import WireError
 from replicast.wire.frame import NO_OPERATION
 from replicast.wire.reasons import Reason
@@ -34,8 +35,8 @@ def asked(follower: Follower, kind: type[Any]) -> list[Ask]:
     return [ask for ask in follower.take_asks() if isinstance(ask.message, kind)]
 
 
-def command() -> cm.BucketCreate:
-    return cm.BucketCreate(
+def command() -> BucketCreate:
+    return BucketCreate(
         tenant="default",
         bucket="photos",
         spread=4,
@@ -43,6 +44,7 @@ def command() -> cm.BucketCreate:
         created_ns=0,
         settings_floor=0,
         owner="",
+        versioning=1,
     )
 
 

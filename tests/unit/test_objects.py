@@ -16,6 +16,7 @@ from replicast.errors import (
     NotFound,
     Unavailable,
 )
+from replicast.flexhash.commands import Versioning
 from replicast.gateway.bodies import ObjectLimits
 from replicast.gateway.conditions import condition
 from replicast.gateway.limits import METADATA_BYTES_MAX, check_metadata
@@ -31,6 +32,7 @@ from replicast.wire.name_messages import (
     IF_ETAG,
     IF_PRESENT,
     NO_VERSION,
+    NULL_VERSION,
     SHORT_CHUNKS_MAX,
     VersionId,
 )
@@ -497,5 +499,47 @@ def test_cut__empty_blocks_and_no_blocks():
 
         assert [bytes(c) async for c in cut(source(), 2)] == [b"ab", b"c"]
         assert [c async for c in cut(b"", 2)] == []
+
+    asyncio.run(run())
+
+
+# -- versioning ----------------------------------------------------------------------
+
+
+def test_versioning_off__there_is_one_version_or_none(objects, memory):
+    memory.versioning = Versioning.OFF
+
+    async def run() -> None:
+        for number in range(3):
+            await objects.put("b", "n", noise(100, number))
+        (only,) = await objects.versions("b", "n")
+        assert only.null and await read(objects, "n") == noise(100, 2)
+        await objects.copy("b", "n", "b", "m")
+        assert [v.null for v in await objects.versions("b", "m")] == [True]
+        assert not (await objects.delete("b", "n")).delete_marker
+        with pytest.raises(NotFound):
+            await objects.versions("b", "n")
+        with pytest.raises(NotFound):
+            await objects.delete("b", "n")
+
+    asyncio.run(run())
+
+
+def test_versioning_suspended__what_was_kept_stays_beside_one_null_version(objects, memory):
+    async def run() -> None:
+        memory.versioning = Versioning.OFF
+        await objects.put("b", "n", noise(1))
+        memory.versioning = Versioning.ENABLED
+        kept = [await objects.put("b", "n", noise(2)), await objects.put("b", "n", noise(3))]
+        memory.versioning = Versioning.SUSPENDED
+        for size in (4, 5):
+            null = await objects.put("b", "n", noise(size))
+        found = await objects.versions("b", "n")
+        assert [v.version for v in found] == [v.version for v in (null, *reversed(kept))]
+        marker = await objects.delete("b", "n")
+        found = await objects.versions("b", "n")
+        assert marker.delete_marker and marker.null and len(found) == 3
+        await objects.delete("b", "n", version=NULL_VERSION)
+        assert (await objects.head("b", "n"))[0].version == kept[1].version
 
     asyncio.run(run())
