@@ -56,7 +56,7 @@ CODES = _table(
     ("InvalidRequest", 400, "Invalid request."),
     ("InvalidTag", 400, "The tag provided was not a valid tag."),
     ("InvalidToken", 400, "The provided token is malformed or otherwise invalid."),
-    ("InvalidURI", 400, "The specified URI could not be parsed."),
+    ("InvalidURI", 400, "Couldn't parse the specified URI."),
     ("KeyTooLongError", 400, "Your key is too long."),
     ("MalformedACLError", 400, "The ACL that you provided is not well formed."),
     ("MalformedTrailerError", 400, "The request contained trailing data that was not well formed."),
