@@ -13,20 +13,20 @@ from dataclasses import dataclass
 
 from replicast.gateway.s3.canonical import ALGORITHM, SIGNATURE_PARAMETER, query_pairs
 from replicast.gateway.s3.dates import (
-    NS_PER_SECOND,
-    basic_ns,
-    basic_text,
-    http_ns,
+    amz_date,
     is_day,
-    iso_text,
+    iso_seconds,
+    parse_amz_date,
+    parse_http_date,
 )
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.payload import HEADER as PAYLOAD_HEADER
 from replicast.gateway.s3.payload import Payload
 from replicast.gateway.s3.signing_keys import SERVICE, TERMINAL
+from replicast.units import SECOND
 
-SKEW_NS = 15 * 60 * NS_PER_SECOND
+SKEW_NS = 15 * 60 * SECOND
 EXPIRES_SECONDS_MAX = 7 * 24 * 60 * 60
 
 # Any of these in a query makes it a presigned one; then all of them have to be there.
@@ -159,10 +159,10 @@ def _header_timestamp(head: Head, now_ns: int) -> str:
     given = head.header("x-amz-date")
     if given is None:
         date = (head.header("date") or "").strip()
-        moment_ns = basic_ns(date)
-        moment_ns = http_ns(date) if moment_ns is None else moment_ns
+        moment_ns = parse_amz_date(date)
+        moment_ns = parse_http_date(date) if moment_ns is None else moment_ns
     else:
-        moment_ns = basic_ns(given.strip())
+        moment_ns = parse_amz_date(given.strip())
     if moment_ns is None:
         raise S3Error(
             "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
@@ -170,11 +170,11 @@ def _header_timestamp(head: Head, now_ns: int) -> str:
     if abs(now_ns - moment_ns) > SKEW_NS:
         raise S3Error(
             "RequestTimeTooSkewed",
-            RequestTime=iso_text(moment_ns),
-            ServerTime=iso_text(now_ns),
+            RequestTime=iso_seconds(moment_ns),
+            ServerTime=iso_seconds(now_ns),
             MaxAllowedSkewMilliseconds=str(SKEW_NS // 1_000_000),
         )
-    return basic_text(moment_ns)
+    return amz_date(moment_ns)
 
 
 def _components(text: str) -> dict[str, str]:
@@ -241,7 +241,7 @@ def _from_query(head: Head, now_ns: int, regions: Sequence[str]) -> Claim:
         lambda what: _query_malformed(f"Error parsing the X-Amz-Credential parameter; {what}"),
     )
     timestamp = given["X-Amz-Date"]
-    moment_ns = basic_ns(timestamp)
+    moment_ns = parse_amz_date(timestamp)
     if moment_ns is None:
         raise _query_malformed(
             "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
@@ -291,14 +291,14 @@ def _check_validity(moment_ns: int, expires: str, now_ns: int) -> None:
             f"X-Amz-Expires must be non-negative and at most {EXPIRES_SECONDS_MAX} seconds",
         )
     if moment_ns > now_ns + SKEW_NS:
-        raise S3Error("AccessDenied", "Request is not valid yet", ServerTime=iso_text(now_ns))
-    until_ns = moment_ns + seconds * NS_PER_SECOND
+        raise S3Error("AccessDenied", "Request is not valid yet", ServerTime=iso_seconds(now_ns))
+    until_ns = moment_ns + seconds * SECOND
     if seconds == 0 or now_ns > until_ns:
         raise S3Error(
             "AccessDenied",
             "Request has expired",
-            Expires=iso_text(until_ns),
-            ServerTime=iso_text(now_ns),
+            Expires=iso_seconds(until_ns),
+            ServerTime=iso_seconds(now_ns),
             **{"X-Amz-Expires": expires},
         )
 

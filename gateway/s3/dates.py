@@ -56,6 +56,16 @@ def parse_amz_date(text: str) -> int | None:
     return _nanoseconds(found) if found else None
 
 
+def is_day(text: str) -> bool:
+    """Whether this is a day such as "20130524", as in the scope of a signature."""
+    return parse_amz_date(f"{text}T000000Z") is not None
+
+
+def amz_date(time_ns: int) -> str:
+    """YYYYMMDDTHHMMSSZ: whole seconds, rounded down."""
+    return f"{_datetime(time_ns):%Y%m%dT%H%M%SZ}"
+
+
 def parse_iso_date(text: str) -> int | None:
     """YYYY-MM-DDTHH:MM:SS[.fraction]Z, as in XML; None for anything else."""
     found = _ISO.fullmatch(text)
@@ -74,6 +84,11 @@ def http_date(time_ns: int) -> str:
 def iso_date(time_ns: int) -> str:
     """As in XML: milliseconds, rounded down."""
     return f"{_datetime(time_ns):%Y-%m-%dT%H:%M:%S}.{time_ns // MS % 1000:03}Z"
+
+
+def iso_seconds(time_ns: int) -> str:
+    """As in errors: whole seconds, rounded down."""
+    return f"{_datetime(time_ns):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _datetime(time_ns: int) -> datetime:

@@ -8,10 +8,10 @@ Sources: S3 user guide, "General purpose bucket naming rules", "Naming Amazon S3
 from __future__ import annotations
 
 from replicast.errors import InvalidRequest
+from replicast.gateway.limits import NAME_BYTES_MAX
 from replicast.gateway.limits import check_bucket as check_cluster_bucket
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.escapes import QUOTED_CHARS_MAX
-from replicast.wire.name_messages import NAME_BYTES_MAX
 
 # SDKs sign and address these differently, so that such a bucket could not be used.
 _PREFIXES = ("amzn-s3-demo-", "sthree-", "xn--")

@@ -11,7 +11,7 @@ from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from replicast.gateway.s3.dates import basic_ns
+from replicast.gateway.s3.dates import parse_amz_date
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.signing_keys import SigningKeys
 from replicast.gateway.s3.sigv4 import Seed, Verified, verify
@@ -46,7 +46,7 @@ def _seen(request: AWSRequest) -> tuple[Head, int]:
     url = urlsplit(request.url)
     headers = {name.lower(): value for name, value in request.headers.items()}
     head = Head(request.method, url.path, url.query, {"host": url.netloc, **headers})
-    now_ns = basic_ns(request.context["timestamp"])
+    now_ns = parse_amz_date(request.context["timestamp"])
     assert now_ns is not None
     return head, now_ns
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from replicast.gateway.s3.dates import basic_ns
+from replicast.gateway.s3.dates import parse_amz_date
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.signing_keys import SigningKeys
 from replicast.gateway.s3.sigv4 import Verified, verify
@@ -16,7 +16,7 @@ from replicast.gateway.s3.sigv4 import Verified, verify
 KEY_ID = "AKIAIOSFODNN7EXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 TIMESTAMP = "20130524T000000Z"
-NOW_NS = basic_ns(TIMESTAMP) or 0
+NOW_NS = parse_amz_date(TIMESTAMP) or 0
 SECOND_NS = 1_000_000_000
 BUCKET_HOST = "examplebucket.s3.amazonaws.com"
 EMPTY = hashlib.sha256(b"").hexdigest()

@@ -14,7 +14,7 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 
 from replicast.gateway.s3.body import body_of
-from replicast.gateway.s3.dates import basic_ns
+from replicast.gateway.s3.dates import parse_amz_date
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.payload import Payload
 from replicast.gateway.s3.signing_keys import SigningKeys
@@ -64,7 +64,7 @@ def sent(call: Callable[[Any], object], endpoint: str, **config: object) -> AWSP
 
 def checked(request: AWSPreparedRequest) -> tuple[Verified, bytes, dict[str, str]]:
     head = head_of(request)
-    now_ns = basic_ns(head.headers["x-amz-date"])
+    now_ns = parse_amz_date(head.headers["x-amz-date"])
     assert now_ns is not None
     found = verify(head, now_ns, {KEY_ID: SECRET}.get, SigningKeys(), (REGION,))
     wire = request.body.read() if hasattr(request.body, "read") else request.body or b""
