@@ -25,8 +25,8 @@ _BLANKS = re.compile(rb"[ \t]+")
 
 
 def wire_bytes(text: str) -> bytes:
-    """The bytes that were on the wire, for text that was decoded as UTF-8 with surrogateescape."""
-    return text.encode("utf-8", "surrogateescape")
+    """The bytes that were on the wire (head.py)."""
+    return text.encode("latin-1")
 
 
 def canonical_path(path: str) -> bytes:

@@ -33,7 +33,7 @@ def head_of(request: AWSPreparedRequest) -> Head:
 
 
 def as_text(value: str | bytes) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def sent(call: Callable[[Any], object], endpoint: str, **config: object) -> AWSPreparedRequest:
