@@ -44,6 +44,12 @@ class GatewayConfig(InitiatorConfig):
     api_socket: str = option("Path of the local API socket.", default="api.sock")
     metrics_host: str = option("Address of /metrics, /healthz and /readyz.", default="127.0.0.1")
     metrics_port: int = option("Its port.", minimum=1, maximum=65_535)
+    s3_host: str = option("Address of the S3 server.", default="127.0.0.1")
+    s3_port: int = option("Its port; 0: S3 is not served.", default=0, minimum=0, maximum=65_535)
+    s3_region: str = option("The region that S3 clients sign for.", default="us-east-1")
+    s3_hash_threads: int = option(
+        "Threads that hash bodies of S3 requests.", default=2, minimum=1, maximum=64
+    )
     finish_seconds: float = option(
         "How long a gateway that is told to stop lets requests that are under way go on.",
         default=10.0,

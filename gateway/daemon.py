@@ -13,6 +13,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from replicast import clocks
@@ -24,6 +25,8 @@ from replicast.gateway.api_server import ApiServer
 from replicast.gateway.config import GatewayConfig
 from replicast.gateway.initiator import SOURCE_AGE_NS_MAX
 from replicast.gateway.open import OpenedInitiator, load_credentials, open_initiator
+from replicast.gateway.s3.server import S3Server
+from replicast.gateway.s3.service import S3Service
 from replicast.gateway.users import UserDirectory
 from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
@@ -83,9 +86,8 @@ class GatewayDaemon:
         """Connect to the cluster; False when told to stop before any voter has answered."""
         cluster = load_cluster_file(self._base / self._config.directory)
         credentials = load_credentials(cluster)
-        users = UserDirectory(
-            SecretSeal(cluster.cluster_id, credentials.cluster_keys), self._counters
-        )
+        seal = SecretSeal(cluster.cluster_id, credentials.cluster_keys)
+        users = self._users = UserDirectory(seal, self._counters)
         log.info("asking the voters for a table")
         starting = asyncio.ensure_future(
             open_initiator(
@@ -113,8 +115,11 @@ class GatewayDaemon:
         handlers = ApiHandlers(opened.initiator, opened.objects, opened.buckets)
         path = self._base / self._config.api_socket
         server = self._server = ApiServer(path, handlers.table(), self._counters)
+        s3 = self._s3_server(opened)
         try:
             await server.start()
+            if s3 is not None:
+                await s3.start((self._config.s3_host, self._config.s3_port))
             self._serving = True
             notify("READY=1")
             log.info("serving %s, %s", path, IMPLEMENTATION)
@@ -123,7 +128,21 @@ class GatewayDaemon:
             log.info("stopping")
         finally:
             self._serving = False
-            await server.stop(0.0 if self._hurried else self._config.finish_seconds)
+            finish_seconds = 0.0 if self._hurried else self._config.finish_seconds
+            stopping = [server.stop(finish_seconds)]
+            if s3 is not None:
+                stopping.append(s3.stop(finish_seconds))
+            await asyncio.gather(*stopping)
+
+    def _s3_server(self, opened: OpenedInitiator) -> S3Server | None:
+        config = self._config
+        if not config.s3_port:
+            return None
+        threads = ThreadPoolExecutor(config.s3_hash_threads, thread_name_prefix="hash")
+        service = S3Service(
+            opened.initiator, opened.objects, opened.buckets, self._users, threads, config.s3_region
+        )
+        return S3Server(service, self._counters)
 
     async def _beat(self) -> None:
         while True:

@@ -8,7 +8,7 @@ No sockets here: chunks, names and tables come through the `Initiator` protocol.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -87,7 +87,7 @@ class Objects:
             source, record.inline_max_bytes, describe or (lambda: known), report or PutReport()
         )
         reply = await self.names.commit(tenant, bucket, name, made, when=when)
-        return _info(bucket, name, reply.summary, copies=reply.copies, metadata=made.metadata)
+        return object_info(bucket, name, reply.summary, copies=reply.copies, metadata=made.metadata)
 
     async def copy(
         self,
@@ -110,7 +110,7 @@ class Objects:
         kept = metadata_of(source) if metadata is None else check_metadata(metadata)
         made = await self.bodies.hold(source, Description(kept, etag), report or PutReport())
         reply = await self.names.commit(tenant, to_bucket, to_name, made, when=when)
-        return _info(to_bucket, to_name, reply.summary, copies=reply.copies, metadata=kept)
+        return object_info(to_bucket, to_name, reply.summary, copies=reply.copies, metadata=kept)
 
     # -- get ------------------------------------------------------------------------
 
@@ -126,7 +126,9 @@ class Objects:
         reply, body = await self.names.fetch(tenant, bucket, name, version)
         if body is None:
             raise NotFound(f"{bucket}/{name} is deleted", reason="NO_SUCH_NAME")
-        info = _info(bucket, name, reply.summary, copies=reply.copies, metadata=metadata_of(body))
+        info = object_info(
+            bucket, name, reply.summary, copies=reply.copies, metadata=metadata_of(body)
+        )
         return info, body
 
     async def get(
@@ -162,7 +164,7 @@ class Objects:
             reply = await self.names.delete(tenant, bucket, name, when=when, absent_too=absent_too)
         else:
             reply = await self.names.remove(tenant, bucket, name, version, when=when)
-        return _info(bucket, name, reply.summary, copies=reply.copies)
+        return object_info(bucket, name, reply.summary, copies=reply.copies)
 
     async def restored(
         self, bucket: str, name: str, version: VersionId, *, tenant: str = DEFAULT_TENANT
@@ -183,7 +185,7 @@ class Objects:
         assert isinstance(reply, NameVersionList)
         if not reply.versions:
             raise NotFound(f"there is no object {bucket}/{name}", reason="NO_SUCH_NAME")
-        return [_info(bucket, name, summary) for summary in reply.versions]
+        return [object_info(bucket, name, summary) for summary in reply.versions]
 
     async def list(
         self,
@@ -194,7 +196,7 @@ class Objects:
         after: str = "",
         delimiter: str = "",
         deleted: bool = False,
-    ) -> AsyncIterator[ObjectInfo | str]:
+    ) -> AsyncGenerator[ObjectInfo | str, None]:
         """Objects in byte order; with a delimiter, a common prefix (str) in place of its names.
 
         `deleted`: names too whose newest version is a delete marker.
@@ -219,7 +221,7 @@ class Objects:
                     yield common
                     more = True
                     break
-                yield _info(record.bucket, entry.name, entry.summary)
+                yield object_info(record.bucket, entry.name, entry.summary)
 
     async def row(self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT) -> int:
         """The row that keeps the versions of a name."""
@@ -231,7 +233,7 @@ class Objects:
         return key
 
 
-def _info(
+def object_info(
     bucket: str,
     name: str,
     summary: VersionSummary,
@@ -239,6 +241,7 @@ def _info(
     copies: int = 0,
     metadata: Mapping[str, str] | None = None,
 ) -> ObjectInfo:
+    """From what the row's leader says of a version."""
     return ObjectInfo(
         bucket=bucket,
         name=name,

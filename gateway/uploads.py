@@ -14,7 +14,7 @@ Names of the spaces end in a separator and texts of fixed length, so they are re
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -25,6 +25,7 @@ from replicast.gateway.initiation import Initiator, Source
 from replicast.gateway.limits import DEFAULT_TENANT, check_metadata
 from replicast.gateway.manifest import ManifestBuilder, metadata_of
 from replicast.gateway.name_access import KeyOf, Names
+from replicast.gateway.objects import ObjectInfo, object_info
 from replicast.gateway.put_stream import PutReport
 from replicast.wire.documents import ManifestBody
 from replicast.wire.name_messages import (
@@ -84,6 +85,10 @@ class Completed:
     summary: VersionSummary
     copies: int
     metadata: Mapping[str, str]
+
+    def info(self, bucket: str, name: str) -> ObjectInfo:
+        """As other puts answer."""
+        return object_info(bucket, name, self.summary, copies=self.copies, metadata=self.metadata)
 
 
 def upload_key(upload_id: str) -> KeyOf:
@@ -175,7 +180,7 @@ class Uploads:
         *,
         after: int = 0,
         tenant: str = DEFAULT_TENANT,
-    ) -> AsyncIterator[PartInfo]:
+    ) -> AsyncGenerator[PartInfo, None]:
         """Those with numbers above `after`, in order."""
         key, record = await self._names.locate(tenant, bucket, name)
         prefix = part_key(upload_id, 0)(key).name[:-NUMBER_CHARACTERS]
@@ -277,7 +282,7 @@ class Uploads:
 
     async def list(
         self, bucket: str, prefix: str = "", *, after: str = "", tenant: str = DEFAULT_TENANT
-    ) -> AsyncIterator[UploadInfo]:
+    ) -> AsyncGenerator[UploadInfo, None]:
         """Uploads of names with that prefix, by name and then by age. `after`: behind all of this name,
         or with an upload id (`name`, SEPARATOR, id) behind that one."""
         record = await self._initiator.bucket(tenant, bucket)
@@ -301,7 +306,7 @@ def _part(number: int, summary: VersionSummary) -> PartInfo:
     )
 
 
-async def _each(parts: Sequence[PartInfo]) -> AsyncIterator[PartInfo]:
+async def _each(parts: Sequence[PartInfo]) -> AsyncGenerator[PartInfo, None]:
     for part in parts:
         yield part
 

@@ -226,6 +226,10 @@ declare("join_refused", "counter", ("reason",), "Join requests refused by the fo
 declare("object_operations", "counter", ("operation", "outcome"), "Client operations finished.")
 declare("object_seconds", "histogram", ("operation",), "Client operations, whole duration.")
 declare(
+    "s3_requests", "counter", ("operation", "code"), "S3 requests answered: ok or the error code."
+)
+declare("s3_seconds", "histogram", ("operation",), "S3 requests, whole duration.")
+declare(
     "repairs",
     "counter",
     ("outcome",),

@@ -1,0 +1,309 @@
+"""PutObject, CopyObject, GetObject, HeadObject, DeleteObject, DeleteObjects, GetObjectAttributes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import aclosing
+
+from replicast.errors import NotFound, ReplicastError
+from replicast.gateway.bodies import Description
+from replicast.gateway.conditions import condition
+from replicast.gateway.initiation import Block
+from replicast.gateway.objects import ObjectInfo, Objects
+from replicast.gateway.s3 import answers
+from replicast.gateway.s3.access import Access
+from replicast.gateway.s3.algorithms import ChecksumType
+from replicast.gateway.s3.call import Answer, Call, xml
+from replicast.gateway.s3.claims import read_claims, wants_checksums
+from replicast.gateway.s3.conditions import (
+    Current,
+    DeleteCondition,
+    copy_source_conditions,
+    delete_condition,
+    read_conditions,
+    write_condition,
+)
+from replicast.gateway.s3.copy_source import (
+    CopySource,
+    Directive,
+    check_changes_something,
+    copy_source,
+    metadata_directive,
+)
+from replicast.gateway.s3.dates import http_date
+from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.headers import (
+    answered_content_headers,
+    content_headers,
+    user_metadata,
+    user_metadata_headers,
+    wanted_attributes,
+)
+from replicast.gateway.s3.listings import STANDARD
+from replicast.gateway.s3.paging import part_number
+from replicast.gateway.s3.part_sums import ObjectChecksum
+from replicast.gateway.s3.ranges import ByteRange, parse_range
+from replicast.gateway.s3.refusals import s3_error
+from replicast.gateway.s3.request_bodies import DeletedObject, read_deletes
+from replicast.gateway.s3.small_body import small_body
+from replicast.gateway.s3.stored import Stored, read_stored
+from replicast.gateway.s3.unsupported import check_write_headers
+from replicast.gateway.s3.upload_source import OBJECT_BYTES_MAX, UploadSource
+from replicast.gateway.s3.versions import HEADER, read_version, version_headers, version_of
+from replicast.wire.documents import ManifestBody
+from replicast.wire.name_messages import NO_VERSION, Condition, VersionId
+
+DELETE_MARKER_HEADER = "x-amz-delete-marker"
+DELETES_AT_ONCE = 16
+
+
+class ObjectCalls:
+    """The operations on objects."""
+
+    def __init__(self, objects: Objects, access: Access, executor: Executor) -> None:
+        self._objects, self._access, self._executor = objects, access, executor
+
+    # -- put ------------------------------------------------------------------------
+
+    async def put(self, call: Call) -> Answer:
+        """PutObject."""
+        record = await self._access.bucket(call.user, call.bucket)
+        check_write_headers(call.head)
+        if call.body.length_bytes > OBJECT_BYTES_MAX:
+            raise S3Error("EntityTooLarge", MaxSizeAllowed=str(OBJECT_BYTES_MAX))
+        content, user = content_headers(call.head), user_metadata(call.head)
+        source = UploadSource(call.stream, call.body, read_claims(call.head), self._executor)
+        when = self._write_condition(call)
+
+        def describe() -> Description:
+            (algorithm, value), *_ = source.sums.checksums.items()
+            checksum = ObjectChecksum(algorithm, ChecksumType.FULL_OBJECT, value)
+            metadata = Stored(content, user, checksum).metadata()
+            return Description(metadata, source.sums.etag)
+
+        info = await self._objects.put(
+            call.bucket, call.key, source.blocks(), describe=describe, when=when
+        )
+        headers = {"etag": _quoted(info.etag), **version_headers(info, record.versioning)}
+        checksum = read_stored(info.metadata or {}).checksum
+        if checksum is not None:
+            headers |= checksum.headers()
+        return Answer(200, headers)
+
+    def _write_condition(self, call: Call) -> Condition:
+        asked = write_condition(call.head)
+        return condition(if_match=asked.if_match, if_none_match=asked.if_none_match)
+
+    async def copy(self, call: Call) -> Answer:
+        """CopyObject: no bytes move."""
+        record = await self._access.bucket(call.user, call.bucket)
+        source = copy_source(call.head)
+        check_write_headers(call.head)
+        directive = metadata_directive(call.head)
+        check_changes_something(source, call.bucket, call.key, call.head.headers, directive)
+        found, _ = await self.source(call, source)
+        kept = read_stored(found.metadata or {})
+        if directive is Directive.REPLACE:
+            content, user = content_headers(call.head), user_metadata(call.head)
+            kept = Stored(content, user, kept.checksum)
+        kept = Stored(kept.content, kept.user, kept.checksum)
+        if found.size_bytes > OBJECT_BYTES_MAX:
+            raise S3Error(
+                "InvalidRequest",
+                "The specified copy source is larger than the maximum allowable size for a copy "
+                f"source: {OBJECT_BYTES_MAX}",
+            )
+        info = await self._objects.copy(
+            source.bucket,
+            source.key,
+            call.bucket,
+            call.key,
+            version=found.version,
+            metadata=kept.metadata(),
+            etag=found.etag,
+            when=self._write_condition(call),
+        )
+        checksums = _written(kept.checksum)
+        headers = version_headers(info, record.versioning)
+        if source.version:
+            headers["x-amz-copy-source-version-id"] = version_of(found)
+        return xml(answers.copied_object(info.etag, info.modified_ns, checksums), headers)
+
+    async def source(self, call: Call, source: CopySource) -> tuple[ObjectInfo, ManifestBody]:
+        """What is to be copied, by its own bucket's rules and conditions."""
+        await self._access.bucket(call.user, source.bucket)
+        version = read_version(source.version or None)
+        found, body = await self._head(source.bucket, source.key, version)
+        copy_source_conditions(call.head).check(_current(found))
+        return found, body
+
+    # -- get ------------------------------------------------------------------------
+
+    async def get(self, call: Call) -> Answer:
+        """GetObject."""
+        status, headers, span, body = await self._read(call)
+        length = span.length_bytes if span is not None else body.logical_bytes
+        bounds = None if span is None else (span.first, span.last)
+        return Answer(status, headers, self._blocks(body, bounds), length)
+
+    async def head(self, call: Call) -> Answer:
+        """HeadObject."""
+        status, headers, span, body = await self._read(call)
+        length = span.length_bytes if span is not None else body.logical_bytes
+        return Answer(status, headers, b"", length)
+
+    async def _blocks(
+        self, body: ManifestBody, bounds: tuple[int, int] | None
+    ) -> AsyncIterator[Block]:
+        async with aclosing(self._objects.bodies.read(body, bounds)) as blocks:
+            async for block in blocks:
+                yield block
+
+    async def _read(self, call: Call) -> tuple[int, dict[str, str], ByteRange | None, ManifestBody]:
+        record = await self._access.bucket(call.user, call.bucket)
+        wanted = wants_checksums(call.head)
+        version = read_version(call.parameter("versionId"))
+        info, body = await self._head(call.bucket, call.key, version)
+        read_conditions(call.head).check(_current(info))
+        stored = read_stored(info.metadata or {})
+        headers = {
+            "last-modified": http_date(info.modified_ns),
+            "etag": _quoted(info.etag),
+            "accept-ranges": "bytes",
+            **answered_content_headers(stored.content, call.request.parameters),
+            **user_metadata_headers(stored.user),
+            **version_headers(info, record.versioning),
+        }
+        span = self._span(call, info, stored)
+        part = call.parameter("partNumber")
+        if part is not None and stored.part_sizes:
+            headers["x-amz-mp-parts-count"] = str(len(stored.part_sizes))
+        if span is None:
+            if wanted and stored.checksum is not None:
+                headers |= stored.checksum.headers()
+            return 200, headers, None, body
+        headers["content-range"] = span.content_range
+        return 206, headers, span, body
+
+    def _span(self, call: Call, info: ObjectInfo, stored: Stored) -> ByteRange | None:
+        text, asked = call.head.header("range"), call.parameter("partNumber")
+        if asked is None:
+            return parse_range(text, info.size_bytes)
+        if text is not None:
+            raise S3Error(
+                "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
+            )
+        number, sizes = part_number(asked), stored.part_sizes or (info.size_bytes,)
+        if number > len(sizes):
+            raise S3Error("InvalidPartNumber", PartNumberRequested=str(number))
+        first = sum(sizes[: number - 1])
+        if not sizes[number - 1]:
+            return None
+        return ByteRange(first, first + sizes[number - 1] - 1, info.size_bytes)
+
+    async def _head(
+        self, bucket: str, key: str, version: VersionId
+    ) -> tuple[ObjectInfo, ManifestBody]:
+        try:
+            return await self._objects.head(bucket, key, version=version)
+        except NotFound as error:
+            if error.reason != "NO_SUCH_NAME" or version == NO_VERSION:
+                raise
+            raise S3Error("NoSuchVersion", Key=key) from None
+
+    async def attributes(self, call: Call) -> Answer:
+        """GetObjectAttributes."""
+        record = await self._access.bucket(call.user, call.bucket)
+        wanted = wanted_attributes(call.head)
+        info, _ = await self._head(call.bucket, call.key, read_version(call.parameter("versionId")))
+        stored = read_stored(info.metadata or {})
+        found = answers.Attributes(
+            etag=info.etag if "ETag" in wanted else None,
+            checksums=_written(stored.checksum) if "Checksum" in wanted else None,
+            storage_class=STANDARD if "StorageClass" in wanted else None,
+            size_bytes=info.size_bytes if "ObjectSize" in wanted else None,
+        )
+        headers = {
+            "last-modified": http_date(info.modified_ns),
+            **version_headers(info, record.versioning),
+        }
+        return xml(answers.attributes(found), headers)
+
+    # -- delete ---------------------------------------------------------------------
+
+    async def delete(self, call: Call) -> Answer:
+        """DeleteObject."""
+        record = await self._access.bucket(call.user, call.bucket)
+        asked = call.parameter("versionId")
+        wanted = DeletedObject(call.key, asked or "", delete_condition(call.head))
+        if asked == "":
+            read_version(asked)
+        done = await self._delete(call.bucket, wanted)
+        if done is None:
+            return Answer(204)
+        headers = version_headers(done, record.versioning)
+        if done.delete_marker and headers:
+            headers[DELETE_MARKER_HEADER] = "true"
+        return Answer(204, headers if done.delete_marker or asked else {})
+
+    async def delete_many(self, call: Call) -> Answer:
+        """DeleteObjects."""
+        record = await self._access.bucket(call.user, call.bucket)
+        claims = read_claims(call.head)
+        claims.require()
+        wanted = read_deletes(await small_body(call, claims, self._executor))
+        results: list[answers.Deleted | answers.NotDeleted] = []
+        for each in wanted.objects:
+            try:
+                done = await self._delete(call.bucket, each)
+            except ReplicastError as error:
+                results.append(answers.NotDeleted(each.key, each.version, s3_error(error)))
+                continue
+            marker = done is not None and done.delete_marker
+            shown = version_headers(done, record.versioning).get(HEADER, "") if done else ""
+            results.append(answers.Deleted(each.key, each.version, shown if marker else ""))
+        return xml(answers.deletes(results, quiet=wanted.quiet))
+
+    async def _delete(self, bucket: str, wanted: DeletedObject) -> ObjectInfo | None:
+        """None: there was nothing, which is how it should be."""
+        version = read_version(wanted.version or None)
+        when = await self._delete_condition(bucket, wanted, version)
+        try:
+            return await self._objects.delete(
+                bucket, wanted.key, version=version, when=when, absent_too=True
+            )
+        except NotFound as error:
+            if error.reason != "NO_SUCH_NAME":
+                raise
+            return None
+
+    async def _delete_condition(
+        self, bucket: str, wanted: DeletedObject, version: VersionId
+    ) -> Condition | None:
+        """Checked against what is there, and by the row's leader that it is there still."""
+        asked: DeleteCondition = wanted.condition
+        if not asked:
+            return None
+        try:
+            found, _ = await self._objects.head(bucket, wanted.key, version=version)
+        except NotFound:
+            asked.check(None)
+            return None
+        asked.check(_current(found))
+        newest = found if version == NO_VERSION else None
+        return None if newest is None else condition(if_version=newest.version)
+
+
+def _current(info: ObjectInfo) -> Current:
+    return Current(info.etag, info.modified_ns, info.size_bytes)
+
+
+def _quoted(etag: str) -> str:
+    return f'"{etag}"'
+
+
+def _written(checksum: ObjectChecksum | None) -> answers.Checksums:
+    if checksum is None:
+        return answers.NO_CHECKSUMS
+    return answers.Checksums({checksum.algorithm.element: checksum.text}, checksum.type.value)

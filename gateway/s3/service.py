@@ -1,0 +1,111 @@
+"""From a request's head and body to the answer: who asks, what for, and the handler of it.
+
+No sockets here: server.py gives it heads and bodies of HTTP. Order of checks as S3 has it: the path,
+the signature, then whether the operation is there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+
+from replicast.gateway.buckets import Buckets
+from replicast.gateway.initiation import Initiator
+from replicast.gateway.objects import Objects
+from replicast.gateway.s3.access import Access
+from replicast.gateway.s3.body import body_of
+from replicast.gateway.s3.bucket_calls import BucketCalls
+from replicast.gateway.s3.call import Answer, Call
+from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.head import Head
+from replicast.gateway.s3.list_calls import ListCalls
+from replicast.gateway.s3.object_calls import ObjectCalls
+from replicast.gateway.s3.operation import Request, route
+from replicast.gateway.s3.signing_keys import SigningKeys
+from replicast.gateway.s3.sigv4 import verify
+from replicast.gateway.s3.upload_calls import UploadCalls
+from replicast.gateway.uploads import Uploads
+from replicast.gateway.users import UserDirectory
+
+SIGNING_KEYS_MAX = 1024
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class S3Service:
+    """One per gateway process."""
+
+    def __init__(
+        self,
+        initiator: Initiator,
+        objects: Objects,
+        buckets: Buckets,
+        users: UserDirectory,
+        executor: Executor,
+        region: str,
+        base_domains: Sequence[str] = (),
+    ) -> None:
+        self._initiator, self._users = initiator, users
+        self._regions, self._base_domains = (region,), tuple(base_domains)
+        self._signing_keys = SigningKeys(SIGNING_KEYS_MAX)
+        access = Access(buckets)
+        uploads = Uploads(initiator, objects.bodies, objects.names, self._new_upload_id)
+        of_objects = ObjectCalls(objects, access, executor)
+        of_buckets = BucketCalls(buckets, objects, uploads, access, executor, region)
+        of_uploads = UploadCalls(objects, uploads, access, of_objects, executor)
+        lists = ListCalls(objects, access)
+        self._handlers: dict[str, Handler] = {
+            "ListBuckets": of_buckets.list_buckets,
+            "CreateBucket": of_buckets.create,
+            "DeleteBucket": of_buckets.delete,
+            "HeadBucket": of_buckets.head,
+            "GetBucketLocation": of_buckets.location,
+            "GetBucketVersioning": of_buckets.versioning,
+            "PutBucketVersioning": of_buckets.set_versioning,
+            "ListObjects": lists.objects,
+            "ListObjectsV2": lists.objects_v2,
+            "ListObjectVersions": lists.versions,
+            "ListMultipartUploads": of_uploads.list_uploads,
+            "DeleteObjects": of_objects.delete_many,
+            "CreateMultipartUpload": of_uploads.create,
+            "UploadPart": of_uploads.put_part,
+            "UploadPartCopy": of_uploads.copy_part,
+            "ListParts": of_uploads.parts,
+            "CompleteMultipartUpload": of_uploads.complete,
+            "AbortMultipartUpload": of_uploads.abort,
+            "PutObject": of_objects.put,
+            "CopyObject": of_objects.copy,
+            "GetObject": of_objects.get,
+            "HeadObject": of_objects.head,
+            "DeleteObject": of_objects.delete,
+            "GetObjectAttributes": of_objects.attributes,
+        }
+
+    def route(self, head: Head) -> Request:
+        """What the request is for; raises S3Error."""
+        return route(head, self._base_domains)
+
+    async def serve(
+        self, head: Head, request: Request, stream: AsyncIterator[bytes], url: str
+    ) -> Answer:
+        """Raises S3Error and what the object layer raises. `stream` is not touched before the head
+        was found good, so that a client that waits to be told to go on is told so by then."""
+        if not self._users.known:
+            raise S3Error("ServiceUnavailable", "The users are not known here yet.")
+        verified = verify(
+            head, self._initiator.wall_ns(), self._secret, self._signing_keys, self._regions
+        )
+        user = self._users.find(verified.key_id)
+        if user is None or not user.active:
+            raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=verified.key_id)
+        request.check_ready()
+        call = Call(head, request, user, body_of(head, verified), stream, url)
+        return await self._handlers[request.operation.name](call)
+
+    def _secret(self, key_id: str) -> str | None:
+        user = self._users.find(key_id)
+        return user.secret if user is not None and user.active else None
+
+    def _new_upload_id(self) -> str:
+        """Time, so that uploads of one name sort by age, and what nobody can guess."""
+        return f"{self._initiator.wall_ns():016x}{secrets.token_hex(8)}"

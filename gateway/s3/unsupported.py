@@ -1,0 +1,41 @@
+"""Headers that ask for what is not there yet: refused aloud, so that nobody relies on it."""
+
+from __future__ import annotations
+
+from replicast.gateway.s3.arguments import invalid_argument
+from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.head import Head
+from replicast.gateway.s3.listings import STANDARD
+
+PRIVATE_ACL = "private"
+PREFIXES = (
+    "x-amz-server-side-encryption",
+    "x-amz-copy-source-server-side-encryption",
+    "x-amz-object-lock-",
+    "x-amz-grant-",
+)
+NAMES = ("x-amz-tagging", "x-amz-website-redirect-location", "x-amz-bucket-object-lock-enabled")
+
+
+def check_write_headers(head: Head) -> None:
+    """Of what makes objects or buckets. Raises NotImplemented, InvalidStorageClass."""
+    for name, value in head.headers.items():
+        if name in NAMES or name.startswith(PREFIXES):
+            if name == "x-amz-bucket-object-lock-enabled" and value.lower() == "false":
+                continue
+            raise _not_there(name)
+    if (head.header("x-amz-acl") or PRIVATE_ACL) != PRIVATE_ACL:
+        raise _not_there("x-amz-acl")
+    storage_class = head.header("x-amz-storage-class") or STANDARD
+    if storage_class != STANDARD:
+        raise invalid_argument(
+            "x-amz-storage-class", storage_class, "The storage class you specified is not valid"
+        )
+
+
+def _not_there(name: str) -> S3Error:
+    return S3Error(
+        "NotImplemented",
+        "A header you provided implies functionality that is not implemented.",
+        Header=name,
+    )

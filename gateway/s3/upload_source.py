@@ -1,0 +1,62 @@
+"""The body of a put, from the wire to the object layer: taken apart, hashed, compared.
+
+Blocks go on as they come; nothing of them is committed before all was compared, for a source that
+raises ends its put without a trace (contract of Bodies.store).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import Executor
+
+from replicast.gateway.s3.algorithms import DEFAULT_ALGORITHM, Algorithm
+from replicast.gateway.s3.body import Body
+from replicast.gateway.s3.claims import Claims
+from replicast.gateway.s3.digests import Digests, Sums
+from replicast.gateway.s3.hashing_threads import AT_ONCE_BYTES_MAX, BodyHasher
+from replicast.units import GIB
+
+OBJECT_BYTES_MAX = PART_BYTES_MAX = 5 * GIB  # of one request
+
+
+class UploadSource:
+    """Of one request. `sums` and `claims`, trailers included, are there at its end."""
+
+    def __init__(
+        self,
+        stream: AsyncIterator[bytes],
+        body: Body,
+        claims: Claims,
+        executor: Executor,
+        algorithms: Iterable[Algorithm] = (),
+    ) -> None:
+        self._stream, self._body, self._executor = stream, body, executor
+        self.claims = claims
+        wanted = set(algorithms) or {claims.algorithm or DEFAULT_ALGORITHM}
+        self._hasher = BodyHasher(executor, Digests(sorted(wanted)))
+        self._sums: Sums | None = None
+
+    @property
+    def sums(self) -> Sums:
+        """What was computed; at the end only."""
+        assert self._sums is not None
+        return self._sums
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """The payload; raises S3Error when it is not what its client said of it."""
+        loop = asyncio.get_running_loop()
+        async for data in self._stream:
+            if len(data) <= AT_ONCE_BYTES_MAX:
+                blocks = self._body.feed(data)
+            else:  # signed ones are hashed in there
+                blocks = await loop.run_in_executor(self._executor, self._body.feed, data)
+            for block in blocks:
+                payload = bytes(block)
+                await self._hasher.feed(payload)
+                yield payload
+        trailers = self._body.finish()
+        self._sums = await self._hasher.finish()
+        if self.claims.trailer or trailers:
+            self.claims = self.claims.with_trailers(trailers)
+        self.claims.check(self._sums)
