@@ -23,6 +23,7 @@ MODULES = {
     "restart": ("target",),
     "raft_command": ("raft",),
     "user_command": ("user",),
+    "env_command": ("env",),
     "sim": ("sim",),
 }
 WHERE = {command: module for module, commands in MODULES.items() for command in commands}

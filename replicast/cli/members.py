@@ -26,6 +26,7 @@ from replicast.target.store.format import HEADER_NAME, format_vdev, read_header
 
 PORTS_PER_MEMBER = 10  # of a --port-base; ENDPOINTS takes the first ones
 METRICS_OFFSET = ENDPOINTS.index("metrics")
+S3_OFFSET = 0  # a gateway has no endpoint that members need, so its first port is for clients
 
 Settings = dict[str, str | int]
 
@@ -104,8 +105,8 @@ def make_target(directory: Path, cluster_id: bytes, vdevs: Sequence[VdevPlan]) -
     return True
 
 
-def make_gateway(directory: Path, metrics: Address) -> bool:
-    """Write gateway.toml; False when that was done before."""
+def make_gateway(directory: Path, metrics: Address, s3: Address | None = None) -> bool:
+    """Write gateway.toml; False when that was done before. `s3`: None for none that is served."""
     path = directory / "gateway.toml"
     if path.exists():
         return False
@@ -115,6 +116,8 @@ def make_gateway(directory: Path, metrics: Address) -> bool:
         "metrics_host": metrics[0],
         "metrics_port": metrics[1],
     }
+    if s3 is not None:
+        values |= {"s3_host": s3[0], "s3_port": s3[1]}
     add_api_socket(directory / CLUSTER_FILE, socket_path(directory))
     _write_settings(path, "replicast-gw", values)
     return True

@@ -39,6 +39,7 @@ from replicast.cli.layout import (
 from replicast.cli.members import (
     METRICS_OFFSET,
     PORTS_PER_MEMBER,
+    S3_OFFSET,
     VdevPlan,
     add_api_socket,
     check_capacity,
@@ -50,6 +51,7 @@ from replicast.cli.members import (
 )
 from replicast.cli.ports import check_host, check_multicast, free_ports, require_free
 from replicast.cli.processes import Daemon, stop_all, wait_ready
+from replicast.cli.s3_access import s3_access
 from replicast.errors import InvalidRequest, ReplicastError, Unavailable
 from replicast.formation import (
     CLUSTER_FILE,
@@ -113,6 +115,10 @@ def bring_up(data: Path, request: UpRequest, say: Say, *, user_file: Path | None
         _write_client_file(data, local, formation)
         _start(data, local, say)
         _wait_serving(data, local, say)
+        if local.plan:
+            endpoint = (local.plan["host"], local.plan["s3_ports"][0])
+            for line in asyncio.run(s3_access(data, endpoint)):
+                say(line)
         if user_file is not None and not link_user_file(data / CLUSTER_FILE, user_file):
             say(f"{user_file} is another cluster's: use --cluster {data} or REPLICAST_CLUSTER")
         return local
@@ -201,17 +207,20 @@ def _check_plan(plan: Mapping[str, Any]) -> None:
 
 
 def _choose_ports(plan: Mapping[str, Any]) -> dict[str, list[int]]:
-    """target_ports (one after the other in the order of ENDPOINTS), gateway_ports (metrics)."""
+    """target_ports (one after the other in the order of ENDPOINTS), gateway_ports (metrics),
+    s3_ports (of the gateways)."""
     targets, gateways, base = plan["targets"], plan["gateways"], plan["port_base"]
     if not base:
         count = targets * len(ENDPOINTS)
-        ports = free_ports(plan["host"], count + gateways, random.SystemRandom())
-        return {"target_ports": ports[:count], "gateway_ports": ports[count:]}
+        ports = free_ports(plan["host"], count + 2 * gateways, random.SystemRandom())
+        theirs, s3 = ports[count : count + gateways], ports[count + gateways :]
+        return {"target_ports": ports[:count], "gateway_ports": theirs, "s3_ports": s3}
     bases = [base + PORTS_PER_MEMBER * i for i in range(targets + gateways)]
     mine = [port for each in bases[:targets] for port in endpoint_ports(each)]
     theirs = [each + METRICS_OFFSET for each in bases[targets:]]
-    require_free(plan["host"], mine + theirs, "choose another --port-base")
-    return {"target_ports": mine, "gateway_ports": theirs}
+    s3 = [each + S3_OFFSET for each in bases[targets:]]
+    require_free(plan["host"], mine + theirs + s3, "choose another --port-base")
+    return {"target_ports": mine, "gateway_ports": theirs, "s3_ports": s3}
 
 
 def _ports_of(plan: Mapping[str, Any], number: int) -> list[int]:
@@ -278,8 +287,9 @@ def _make_members(
         directory = data / f"t{n}"
         vdevs = [VdevPlan(directory / f"v{i + 1}", plan["capacity"]) for i in range(plan["vdevs"])]
         made += len(vdevs) if make_target(directory, formation.cluster_id, vdevs) else 0
-    for n, port in enumerate(plan["gateway_ports"], 1):
-        make_gateway(data / f"gw{n}", (plan["host"], port))
+    ports = zip(plan["gateway_ports"], plan["s3_ports"], strict=True)
+    for n, (metrics, s3) in enumerate(ports, 1):
+        make_gateway(data / f"gw{n}", (plan["host"], metrics), (plan["host"], s3))
     if made:
         say(f"formatted {made} VDEVs")
 
@@ -317,7 +327,8 @@ def _require_ports(data: Path, local: Local, stopped: list[Daemon]) -> None:
     if not plan:
         return
     ports: dict[str, list[int]] = {f"t{n + 1}": _ports_of(plan, n) for n in range(plan["targets"])}
-    ports |= {f"gw{n}": [port] for n, port in enumerate(plan["gateway_ports"], 1)}
+    of_gateways = zip(plan["gateway_ports"], plan["s3_ports"], strict=True)
+    ports |= {f"gw{n}": list(both) for n, both in enumerate(of_gateways, 1)}
     advice = f"the ports of {data} are fixed: stop that process first"
     for daemon in stopped:
         require_free(plan["host"], ports[daemon.name], advice)

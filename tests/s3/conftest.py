@@ -1,0 +1,114 @@
+"""A cluster with two gateways, and S3 clients of its first user and of others."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from replicast.addresses import address_text
+from replicast.cli.layout import load_local
+from replicast.cli.s3_access import load_s3_access
+
+from ..cluster.conftest import Cluster, cluster_factory  # noqa: F401  # a fixture
+
+KNOWN_SECONDS, POLL_SECONDS = 30.0, 0.05
+Client = Any  # boto3 makes its classes when it runs
+
+
+@pytest.fixture(scope="session")
+def s3_cluster(cluster_factory: Callable[..., Cluster]) -> Cluster:  # noqa: F811
+    """One for all tests of this folder; each has buckets of its own."""
+    return cluster_factory(gateways=2)
+
+
+def client_of(endpoint: str, key_id: str, secret: str, **more: Any) -> Client:
+    """As most programs make one; errors come at the first answer."""
+    config = Config(
+        s3={"addressing_style": "path"}, retries={"max_attempts": 1}, signature_version="s3v4"
+    )
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        region_name="us-east-1",
+        config=config.merge(Config(**more)),
+    )
+
+
+def endpoints(cluster: Cluster) -> list[str]:
+    """Of all gateways."""
+    plan = load_local(cluster.data).plan
+    return [f"http://{address_text((plan['host'], port))}" for port in plan["s3_ports"]]
+
+
+@pytest.fixture(scope="session")
+def s3(s3_cluster: Cluster) -> Client:
+    """The first user, at the first gateway."""
+    access = load_s3_access(s3_cluster.data)
+    client = client_of(access.endpoint, access.key_id, access.secret)
+    until_known(client)
+    return client
+
+
+@pytest.fixture(scope="session")
+def make_user(s3_cluster: Cluster) -> Callable[[str], Client]:
+    """Makes a user; returns a client."""
+
+    def make(name: str) -> Client:
+        made = json.loads(s3_cluster.out("user", "create", name, "--json"))
+        client = client_of(endpoints(s3_cluster)[0], made["key_id"], made["secret"])
+        until_known(client)
+        return client
+
+    return make
+
+
+def until_known(client: Client) -> None:
+    """Gateways hear of a user within a moment."""
+    end = time.monotonic() + KNOWN_SECONDS
+    while True:
+        try:
+            client.list_buckets()
+        except ClientError as error:
+            known = error.response["Error"]["Code"] not in ("InvalidAccessKeyId", "503")
+            assert not known and time.monotonic() < end, error
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+@pytest.fixture
+def bucket(s3: Client, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A bucket of the test's own, gone with all that is in it."""
+    name = f"b{random.Random(request.node.name).getrandbits(64):016x}"
+    s3.create_bucket(Bucket=name)
+    yield name
+    empty(s3, name)
+    s3.delete_bucket(Bucket=name)
+
+
+def empty(s3: Client, bucket: str) -> None:
+    """Remove every version and every marker."""
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        found = page.get("Versions", []) + page.get("DeleteMarkers", [])
+        objects = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+        if objects:
+            answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects})
+            assert "Errors" not in answer, answer["Errors"]
+
+
+def refused(call: Callable[[], Any]) -> tuple[str, int]:
+    """The code and the status with which the call fails."""
+    with pytest.raises(ClientError) as failed:
+        call()
+    response = failed.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]

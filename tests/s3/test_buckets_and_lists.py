@@ -1,0 +1,117 @@
+"""Buckets, their owners and versioning, and listings, with boto3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .conftest import refused
+
+NAMES = ["a", "b/1", "b/2", "b/c/3", "d", "e/4", "z"]
+
+
+@pytest.fixture
+def filled(s3: Any, bucket: str) -> str:
+    for name in NAMES:
+        s3.put_object(Bucket=bucket, Key=name, Body=name.encode())
+    return bucket
+
+
+def test_bucket__made_again_by_its_owner_and_by_another(
+    s3: Any, bucket: str, make_user: Any
+) -> None:
+    s3.create_bucket(Bucket=bucket)
+    other = make_user("other-maker")
+    assert refused(lambda: other.create_bucket(Bucket=bucket)) == ("BucketAlreadyExists", 409)
+    assert other.list_buckets()["Buckets"] == []
+    for call in (
+        lambda: other.list_objects_v2(Bucket=bucket),
+        lambda: other.put_object(Bucket=bucket, Key="k", Body=b""),
+        lambda: other.delete_bucket(Bucket=bucket),
+    ):
+        assert refused(call) == ("AccessDenied", 403)
+    assert bucket in [each["Name"] for each in s3.list_buckets()["Buckets"]]
+
+
+def test_bucket__that_is_not_there(s3: Any) -> None:
+    for call in (
+        lambda: s3.list_objects_v2(Bucket="never-made"),
+        lambda: s3.put_object(Bucket="never-made", Key="k", Body=b"x"),
+        lambda: s3.delete_bucket(Bucket="never-made"),
+    ):
+        assert refused(call) == ("NoSuchBucket", 404)
+    assert refused(lambda: s3.head_bucket(Bucket="never-made")) == ("404", 404)
+    assert refused(lambda: s3.create_bucket(Bucket="No_Such_Name"))[0] == "InvalidBucketName"
+
+
+def test_bucket__that_is_not_empty(s3: Any, filled: str) -> None:
+    assert refused(lambda: s3.delete_bucket(Bucket=filled)) == ("BucketNotEmpty", 409)
+
+
+def test_location(s3: Any, bucket: str) -> None:
+    assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] is None
+    assert s3.head_bucket(Bucket=bucket)["BucketRegion"] == "us-east-1"
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 1000])
+@pytest.mark.parametrize("operation", ["list_objects", "list_objects_v2"])
+def test_list__page_by_page(s3: Any, filled: str, operation: str, page: int) -> None:
+    pages = s3.get_paginator(operation).paginate(Bucket=filled, PaginationConfig={"PageSize": page})
+    found = [o["Key"] for each in pages for o in each.get("Contents", [])]
+    assert found == NAMES
+
+
+@pytest.mark.parametrize("page", [1, 2, 1000])
+def test_list__common_prefixes(s3: Any, filled: str, page: int) -> None:
+    pages = s3.get_paginator("list_objects_v2").paginate(
+        Bucket=filled, Delimiter="/", PaginationConfig={"PageSize": page}
+    )
+    keys, prefixes = [], []
+    for each in pages:
+        keys += [o["Key"] for o in each.get("Contents", [])]
+        prefixes += [p["Prefix"] for p in each.get("CommonPrefixes", [])]
+    assert (keys, prefixes) == (["a", "d", "z"], ["b/", "e/"])
+
+
+def test_list__from_a_place(s3: Any, filled: str) -> None:
+    found = s3.list_objects_v2(Bucket=filled, StartAfter="b/2")
+    assert [o["Key"] for o in found["Contents"]] == ["b/c/3", "d", "e/4", "z"]
+    found = s3.list_objects_v2(Bucket=filled, Prefix="b/", MaxKeys=0)
+    assert found["KeyCount"] == 0 and not found["IsTruncated"]
+
+
+def test_versioning__versions_markers_and_the_null_version(s3: Any, bucket: str) -> None:
+    at = {"Bucket": bucket, "Key": "k"}
+    assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
+    s3.put_object(**at, Body=b"null")
+    enable = {"Status": "Enabled"}
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=enable)
+    made = [s3.put_object(**at, Body=str(n).encode())["VersionId"] for n in range(3)]
+    marker = s3.delete_object(**at)
+    assert marker["DeleteMarker"] and refused(lambda: s3.get_object(**at))[0] == "NoSuchKey"
+    listed = s3.list_object_versions(Bucket=bucket)
+    assert [v["VersionId"] for v in listed["Versions"]] == [*reversed(made), "null"]
+    assert [m["VersionId"] for m in listed["DeleteMarkers"]] == [marker["VersionId"]]
+    assert s3.get_object(**at, VersionId="null")["Body"].read() == b"null"
+    assert s3.get_object(**at, VersionId=made[1])["Body"].read() == b"1"
+    s3.delete_object(**at, VersionId=marker["VersionId"])
+    assert s3.get_object(**at)["Body"].read() == b"2"
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+    assert s3.put_object(**at, Body=b"again")["VersionId"] == "null"
+    listed = s3.list_object_versions(Bucket=bucket)
+    assert [v["VersionId"] for v in listed["Versions"]] == ["null", *reversed(made)]
+    assert refused(lambda: s3.get_object(**at, VersionId="x"))[0] == "InvalidArgument"
+
+
+@pytest.mark.parametrize("page", [1, 2, 3])
+def test_versions__page_by_page(s3: Any, bucket: str, page: int) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    made = []
+    for key in ("a", "b"):
+        versions = [s3.put_object(Bucket=bucket, Key=key, Body=b"x")["VersionId"] for _ in range(3)]
+        made += [(key, version) for version in reversed(versions)]
+    pages = s3.get_paginator("list_object_versions").paginate(
+        Bucket=bucket, PaginationConfig={"PageSize": page}
+    )
+    assert [(v["Key"], v["VersionId"]) for each in pages for v in each["Versions"]] == made
