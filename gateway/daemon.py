@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -140,7 +141,13 @@ class GatewayDaemon:
             return None
         threads = ThreadPoolExecutor(config.s3_hash_threads, thread_name_prefix="hash")
         service = S3Service(
-            opened.initiator, opened.objects, opened.buckets, self._users, threads, config.s3_region
+            opened.initiator,
+            opened.objects,
+            opened.buckets,
+            self._users,
+            threads,
+            config.s3_region,
+            lambda: secrets.token_hex(8),
         )
         return S3Server(service, self._counters)
 

@@ -6,7 +6,6 @@ the signature, then whether the operation is there.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 
@@ -43,9 +42,11 @@ class S3Service:
         users: UserDirectory,
         executor: Executor,
         region: str,
+        random_text: Callable[[], str],
         base_domains: Sequence[str] = (),
     ) -> None:
         self._initiator, self._users = initiator, users
+        self._random_text = random_text  # 16 characters that nobody can guess
         self._regions, self._base_domains = (region,), tuple(base_domains)
         self._signing_keys = SigningKeys(SIGNING_KEYS_MAX)
         access = Access(buckets)
@@ -108,4 +109,4 @@ class S3Service:
 
     def _new_upload_id(self) -> str:
         """Time, so that uploads of one name sort by age, and what nobody can guess."""
-        return f"{self._initiator.wall_ns():016x}{secrets.token_hex(8)}"
+        return f"{self._initiator.wall_ns():016x}{self._random_text()}"
