@@ -194,7 +194,7 @@ POINTS = (
     Point("gateway/negotiate-small", "a small chunk is negotiated", "gateway/chunks.py"),
     Point("gateway/no-credit", "small puts to one target wait for each other", "gateway/stats.py"),
     Point("gateway/suspect", "a VDEV is not waited for", "gateway/stats.py"),
-    Point("gateway/page-short", "a page of LIST has two names", "gateway/objects.py"),
+    Point("gateway/page-short", "a page of LIST has two names", "gateway/name_access.py"),
     Point("gateway/read-ahead-none", "a reader fetches chunk by chunk", "gateway/fetch_ahead.py"),
     Point(
         "control/table-refused",

@@ -12,7 +12,7 @@ from replicast.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from replicast.flexhash.commands import Code
 from replicast.gateway import buckets as module
 from replicast.gateway.buckets import Buckets
-from replicast.wire.control_messages import BucketCreate, BucketDeleteBegin, BucketDeleteEnd
+from replicast.wire.bucket_messages import BucketCreate, BucketDeleteBegin, BucketDeleteEnd
 
 
 class Directory:
