@@ -32,7 +32,8 @@ from replicast.wire.name_messages import (
     VersionSummary,
 )
 
-AFTER_ALL = "\U0010ffff"  # sorts behind every name that shares the prefix
+# Sorts behind what shares the prefix, but for names that hold this very character behind it.
+AFTER_ALL = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +124,23 @@ class Objects:
         version: VersionId = NO_VERSION,
     ) -> tuple[ObjectInfo, ManifestBody]:
         """The version (newest when NO_VERSION) and its manifest; raises NotFound."""
-        reply, body = await self.names.fetch(tenant, bucket, name, version)
+        info, body = await self.look(bucket, name, tenant=tenant, version=version)
         if body is None:
             raise NotFound(f"{bucket}/{name} is deleted", reason="NO_SUCH_NAME")
-        info = object_info(
-            bucket, name, reply.summary, copies=reply.copies, metadata=metadata_of(body)
-        )
+        return info, body
+
+    async def look(
+        self,
+        bucket: str,
+        name: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        version: VersionId = NO_VERSION,
+    ) -> tuple[ObjectInfo, ManifestBody | None]:
+        """As head(), but a delete marker is found too; it has no manifest."""
+        reply, body = await self.names.fetch(tenant, bucket, name, version)
+        metadata = None if body is None else metadata_of(body)
+        info = object_info(bucket, name, reply.summary, copies=reply.copies, metadata=metadata)
         return info, body
 
     async def get(
@@ -204,6 +216,7 @@ class Objects:
         check_prefix(prefix)
         check_after(after)
         record = await self._initiator.bucket(tenant, bucket)
+        given = _given_prefix(after, delimiter)
         more = True
         while more:
             try:
@@ -213,15 +226,13 @@ class Objects:
                 continue
             more = page.more
             for entry in page.entries:
-                if entry.name <= after and after.endswith(AFTER_ALL):
-                    continue  # under a common prefix that was given already
                 common = _common_prefix(entry.name, prefix, delimiter)
-                after = common + AFTER_ALL if common else entry.name
-                if common:
+                after = max(entry.name, common + AFTER_ALL) if common else entry.name
+                if not common:
+                    yield object_info(record.bucket, entry.name, entry.summary)
+                elif common != given:
+                    given = common
                     yield common
-                    more = True
-                    break
-                yield object_info(record.bucket, entry.name, entry.summary)
 
     async def row(self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT) -> int:
         """The row that keeps the versions of a name."""
@@ -261,3 +272,10 @@ def _common_prefix(name: str, prefix: str, delimiter: str) -> str:
         return ""
     at = name.find(delimiter, len(prefix))
     return name[: at + len(delimiter)] if at >= 0 else ""
+
+
+def _given_prefix(after: str, delimiter: str) -> str:
+    """The common prefix behind which a listing goes on, "" for none. What it stands for may go on
+    behind AFTER_ALL, which a name may hold too."""
+    common = after.removesuffix(AFTER_ALL)
+    return common if delimiter and common != after and common.endswith(delimiter) else ""

@@ -454,6 +454,44 @@ def test_list__a_long_common_prefix_costs_one_page(objects, memory):
     assert memory.pages == 2
 
 
+@pytest.mark.parametrize("page", [1, 2, 10])
+def test_list__names_behind_the_bound_of_a_common_prefix(objects, memory, page):
+    names = ["p/a", "p/\U0010ffff", "p/\U0010ffff\U0010ffff", "q\U0010ffff", "q\U0010ffffx"]
+
+    async def run() -> None:
+        for name in names:
+            await objects.put("b", name, b"x")
+
+    asyncio.run(run())
+    memory.page_entries = page
+    assert listed(objects, delimiter="/") == ["p/", *names[3:]]
+    assert listed(objects, delimiter="/", after="p/\U0010ffff") == names[3:]
+    assert listed(objects, after="q\U0010ffff") == names[4:]
+
+
+def test_list__many_common_prefixes_cost_no_pages_of_their_own(objects, memory):
+    async def run() -> None:
+        for number in range(30):
+            await objects.put("b", f"{number:03}/x", b"x")
+
+    asyncio.run(run())
+    memory.page_entries, memory.pages = 10, 0
+    assert len(listed(objects, delimiter="/")) == 30
+    assert memory.pages <= 4
+
+
+def test_look__finds_delete_markers(objects):
+    async def run() -> None:
+        await objects.put("b", "k", b"x")
+        marker = await objects.delete("b", "k")
+        found, body = await objects.look("b", "k")
+        assert found.delete_marker and found.version == marker.version and body is None
+        with pytest.raises(NotFound):
+            await objects.head("b", "k")
+
+    asyncio.run(run())
+
+
 def test_list__bad_prefix_and_missing_bucket(objects):
     async def run() -> None:
         with pytest.raises(InvalidRequest):
