@@ -48,13 +48,15 @@ AT_ONCE = 16  # parts whose manifests are read, or that are removed, at a time
 
 @dataclass(frozen=True, slots=True)
 class UploadInfo:
-    """An upload that is neither completed nor aborted. `metadata`: {} in a list."""
+    """An upload that is neither completed nor aborted. `metadata`: {} in a list; `note` as it was given
+    when the upload began."""
 
     bucket: str
     name: str
     upload_id: str
     version: VersionId
     metadata: Mapping[str, str]
+    note: str = ""
 
     @property
     def started_ns(self) -> int:
@@ -119,11 +121,18 @@ class Uploads:
     # -- begin and end ----------------------------------------------------------------
 
     async def create(
-        self, bucket: str, name: str, metadata: Mapping[str, str], *, tenant: str = DEFAULT_TENANT
+        self,
+        bucket: str,
+        name: str,
+        metadata: Mapping[str, str],
+        note: str = "",
+        *,
+        tenant: str = DEFAULT_TENANT,
     ) -> str:
-        """Begin; returns the upload id. `metadata` is what parts and completion need to know."""
+        """Begin; returns the upload id. `metadata` is what completion needs to know, `note` (as long as
+        an ETag at most) what lists of uploads and parts do: it travels in the place of an ETag."""
         upload_id = self._new_id()
-        described = Description(check_metadata(metadata))
+        described = Description(check_metadata(metadata), note)
         made = await self._bodies.store(b"", 0, lambda: described, PutReport())
         key_of = upload_key(upload_id)
         await self._names.commit(tenant, bucket, name, made, null=True, key_of=key_of)
@@ -142,7 +151,8 @@ class Uploads:
         except NotFound as error:
             raise (_no_such_upload() if error.reason == "NO_SUCH_NAME" else error) from None
         assert body is not None, "nobody marks an upload deleted"
-        return UploadInfo(bucket, name, upload_id, reply.summary.version, metadata_of(body))
+        summary = reply.summary
+        return UploadInfo(bucket, name, upload_id, summary.version, metadata_of(body), summary.etag)
 
     async def abort(
         self, bucket: str, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
@@ -293,7 +303,8 @@ class Uploads:
             for entry in page.entries:
                 after = entry.name
                 name, _, upload_id = after.rpartition(SEPARATOR)
-                yield UploadInfo(bucket, name, upload_id, entry.summary.version, {})
+                summary = entry.summary
+                yield UploadInfo(bucket, name, upload_id, summary.version, {}, summary.etag)
 
 
 def _part(number: int, summary: VersionSummary) -> PartInfo:

@@ -96,6 +96,11 @@ def read_claims(head: Head) -> Claims:
     return Claims(md5, value[0], read_value(value[0], value[1], "header"))
 
 
+def read_md5_claim(head: Head) -> Claims:
+    """Content-MD5 alone: of operations whose x-amz-checksum-* is not of their body."""
+    return Claims(_read_md5(head))
+
+
 def wants_checksums(head: Head) -> bool:
     """x-amz-checksum-mode of GetObject and HeadObject."""
     mode = head.header(MODE_HEADER)

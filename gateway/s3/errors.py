@@ -6,7 +6,9 @@ what ceph/s3-tests and the SDKs expect.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from replicast.errors import ReplicastError
 
@@ -50,7 +52,6 @@ CODES = _table(
     ("InvalidLocationConstraint", 400, "The specified location constraint is not valid."),
     ("InvalidObjectState", 403, "The operation is not valid for the object's state."),
     ("InvalidPart", 400, "One or more of the specified parts could not be found."),
-    ("InvalidPartNumber", 416, "The requested partnumber is not satisfiable."),
     ("InvalidPartOrder", 400, "The list of parts was not in ascending order."),
     ("InvalidRange", 416, "The requested range is not satisfiable."),
     ("InvalidRequest", 400, "Invalid request."),
@@ -68,19 +69,41 @@ CODES = _table(
     ("MissingRequestBodyError", 400, "Request body is empty."),
     ("MissingSecurityHeader", 400, "Your request is missing a required header."),
     ("NoSuchBucket", 404, "The specified bucket does not exist."),
+    ("NoSuchBucketPolicy", 404, "The bucket policy does not exist."),
+    ("NoSuchCORSConfiguration", 404, "The CORS configuration does not exist."),
     ("NoSuchKey", 404, "The specified key does not exist."),
+    ("NoSuchLifecycleConfiguration", 404, "The lifecycle configuration does not exist."),
+    (
+        "NoSuchPublicAccessBlockConfiguration",
+        404,
+        "The public access block configuration was not found.",
+    ),
+    ("NoSuchTagSet", 404, "There is no tag set associated with the bucket."),
     ("NoSuchUpload", 404, "The specified multipart upload does not exist."),
     ("NoSuchVersion", 404, "The specified version does not exist."),
+    ("NoSuchWebsiteConfiguration", 404, "The bucket does not have a website configuration."),
     ("NotImplemented", 501, "What you asked for is not implemented."),
     ("NotModified", 304, "Not modified."),
+    (
+        "ObjectLockConfigurationNotFoundError",
+        404,
+        "Object Lock configuration does not exist for this bucket.",
+    ),
     ("OperationAborted", 409, "A conflicting operation is in progress against this resource."),
+    ("OwnershipControlsNotFoundError", 404, "The bucket ownership controls were not found."),
     (
         "PreconditionFailed",
         412,
         "At least one of the preconditions that you specified did not hold.",
     ),
+    ("ReplicationConfigurationNotFoundError", 404, "The replication configuration was not found."),
     ("RequestTimeTooSkewed", 403, "The request's time differs too much from the server's."),
     ("RequestTimeout", 400, "Your socket connection was neither read from nor written to in time."),
+    (
+        "ServerSideEncryptionConfigurationNotFoundError",
+        404,
+        "The server side encryption configuration was not found.",
+    ),
     ("ServiceUnavailable", 503, "The service cannot answer now; try again."),
     ("SignatureDoesNotMatch", 403, "The signature that we calculated is not the one you provided."),
     ("SlowDown", 503, "Please reduce your request rate."),
@@ -93,9 +116,16 @@ CODES = _table(
 
 
 class S3Error(ReplicastError):
-    """One of the table. `fields`: more elements of the answer's body, such as BucketName."""
+    """One of the table. `fields`: more elements of the answer's body, such as BucketName; `headers`:
+    more headers of the answer."""
 
     def __init__(self, code: str, message: str = "", **fields: str) -> None:
         self.code = CODES[code]
         self.fields = fields
+        self.headers: Mapping[str, str] = {}
         super().__init__(message or self.code.message, reason=code)
+
+    def with_headers(self, headers: Mapping[str, str]) -> Self:
+        """The error, with more headers for its answer."""
+        self.headers = headers
+        return self

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from replicast.gateway.s3.answers import Owner
 from replicast.gateway.s3.escapes import encode
 from replicast.gateway.s3.paging import ListPage, ListPageV2, Scope, VersionsPage
-from replicast.gateway.s3.xml_writer import date, document, etag, group, text
+from replicast.gateway.s3.xml_writer import date, document, etag, group, is_carried, text
 
 STANDARD = "STANDARD"
 
@@ -96,13 +96,14 @@ class ListedVersions:
 
 def objects(page: ListPage, found: Listed) -> bytes:
     """ListBucketResult of v1. NextMarker comes with a delimiter only; without one clients take
-    the last key."""
+    the last key. Prefix is percent-encoded only where XML cannot carry it: botocore decodes all other
+    names of this answer, but not this one."""
     scope = page.scope
     next_marker = found.last if scope.delimiter and found.last else None
     return document(
         "ListBucketResult",
         text("Name", scope.bucket),
-        _name("Prefix", scope.prefix, scope.url),
+        _name("Prefix", scope.prefix, scope.url and not is_carried(scope.prefix)),
         _name("Marker", page.marker, scope.url),
         _name("NextMarker", next_marker, scope.url),
         text("MaxKeys", page.keys_max),

@@ -14,15 +14,14 @@ from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.s3 import answers
 from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.algorithms import ChecksumType
+from replicast.gateway.s3.attributed_parts import attributed_parts, part_checksum_headers
 from replicast.gateway.s3.call import Answer, Call, xml
 from replicast.gateway.s3.claims import read_claims, wants_checksums
 from replicast.gateway.s3.conditions import (
     Current,
-    DeleteCondition,
     copy_source_conditions,
     delete_condition,
     read_conditions,
-    write_condition,
 )
 from replicast.gateway.s3.copy_source import (
     CopySource,
@@ -33,6 +32,7 @@ from replicast.gateway.s3.copy_source import (
 )
 from replicast.gateway.s3.dates import http_date
 from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.guarded_write import guarded_write
 from replicast.gateway.s3.headers import (
     answered_content_headers,
     content_headers,
@@ -41,6 +41,7 @@ from replicast.gateway.s3.headers import (
     wanted_attributes,
 )
 from replicast.gateway.s3.listings import STANDARD
+from replicast.gateway.s3.lookup import DELETE_MARKER_HEADER, find_version
 from replicast.gateway.s3.paging import part_number
 from replicast.gateway.s3.part_sums import ObjectChecksum
 from replicast.gateway.s3.ranges import ByteRange, parse_range
@@ -50,11 +51,16 @@ from replicast.gateway.s3.small_body import small_body
 from replicast.gateway.s3.stored import Stored, read_stored
 from replicast.gateway.s3.unsupported import check_write_headers
 from replicast.gateway.s3.upload_source import OBJECT_BYTES_MAX, UploadSource
-from replicast.gateway.s3.versions import HEADER, read_version, version_headers, version_of
+from replicast.gateway.s3.versions import (
+    HEADER,
+    new_version_headers,
+    read_version,
+    version_headers,
+    version_of,
+)
 from replicast.wire.documents import ManifestBody
 from replicast.wire.name_messages import NO_VERSION, Condition, VersionId
 
-DELETE_MARKER_HEADER = "x-amz-delete-marker"
 DELETES_AT_ONCE = 16
 
 
@@ -74,7 +80,6 @@ class ObjectCalls:
             raise S3Error("EntityTooLarge", MaxSizeAllowed=str(OBJECT_BYTES_MAX))
         content, user = content_headers(call.head), user_metadata(call.head)
         source = UploadSource(call.stream, call.body, read_claims(call.head), self._executor)
-        when = self._write_condition(call)
 
         def describe() -> Description:
             (algorithm, value), *_ = source.sums.checksums.items()
@@ -82,18 +87,15 @@ class ObjectCalls:
             metadata = Stored(content, user, checksum).metadata()
             return Description(metadata, source.sums.etag)
 
-        info = await self._objects.put(
-            call.bucket, call.key, source.blocks(), describe=describe, when=when
-        )
-        headers = {"etag": _quoted(info.etag), **version_headers(info, record.versioning)}
+        async with guarded_write(self._objects, call) as when:
+            info = await self._objects.put(
+                call.bucket, call.key, source.blocks(), describe=describe, when=when
+            )
+        headers = {"etag": _quoted(info.etag), **new_version_headers(info, record.versioning)}
         checksum = read_stored(info.metadata or {}).checksum
         if checksum is not None:
             headers |= checksum.headers()
         return Answer(200, headers)
-
-    def _write_condition(self, call: Call) -> Condition:
-        asked = write_condition(call.head)
-        return condition(if_match=asked.if_match, if_none_match=asked.if_none_match)
 
     async def copy(self, call: Call) -> Answer:
         """CopyObject: no bytes move."""
@@ -114,27 +116,37 @@ class ObjectCalls:
                 "The specified copy source is larger than the maximum allowable size for a copy "
                 f"source: {OBJECT_BYTES_MAX}",
             )
-        info = await self._objects.copy(
-            source.bucket,
-            source.key,
-            call.bucket,
-            call.key,
-            version=found.version,
-            metadata=kept.metadata(),
-            etag=found.etag,
-            when=self._write_condition(call),
-        )
+        async with guarded_write(self._objects, call) as when:
+            info = await self._objects.copy(
+                source.bucket,
+                source.key,
+                call.bucket,
+                call.key,
+                version=found.version,
+                metadata=kept.metadata(),
+                etag=found.etag,
+                when=when,
+            )
         checksums = _written(kept.checksum)
-        headers = version_headers(info, record.versioning)
+        headers = new_version_headers(info, record.versioning)
         if source.version:
             headers["x-amz-copy-source-version-id"] = version_of(found)
         return xml(answers.copied_object(info.etag, info.modified_ns, checksums), headers)
 
     async def source(self, call: Call, source: CopySource) -> tuple[ObjectInfo, ManifestBody]:
         """What is to be copied, by its own bucket's rules and conditions."""
-        await self._access.bucket(call.user, source.bucket)
+        bucket = await self._access.bucket(call.user, source.bucket)
         version = read_version(source.version or None)
-        found, body = await self._head(source.bucket, source.key, version)
+        try:
+            found, body = await find_version(self._objects, bucket, source.key, version)
+        except S3Error as error:
+            if error.code.name != "MethodNotAllowed":
+                raise
+            raise S3Error(
+                "InvalidRequest",
+                "The source of a copy request may not specifically refer to a delete marker by "
+                "version id.",
+            ) from None
         copy_source_conditions(call.head).check(_current(found))
         return found, body
 
@@ -164,12 +176,18 @@ class ObjectCalls:
         record = await self._access.bucket(call.user, call.bucket)
         wanted = wants_checksums(call.head)
         version = read_version(call.parameter("versionId"))
-        info, body = await self._head(call.bucket, call.key, version)
-        read_conditions(call.head).check(_current(info))
-        stored = read_stored(info.metadata or {})
-        headers = {
+        info, body = await find_version(self._objects, record, call.key, version)
+        validators = {
             "last-modified": http_date(info.modified_ns),
             "etag": _quoted(info.etag),
+        }
+        try:
+            read_conditions(call.head).check(_current(info))
+        except S3Error as error:
+            raise error.with_headers(validators) from None  # RFC 9110, 15.4.5
+        stored = read_stored(info.metadata or {})
+        headers = {
+            **validators,
             "accept-ranges": "bytes",
             **answered_content_headers(stored.content, call.request.parameters),
             **user_metadata_headers(stored.user),
@@ -179,6 +197,8 @@ class ObjectCalls:
         part = call.parameter("partNumber")
         if part is not None and stored.part_sizes:
             headers["x-amz-mp-parts-count"] = str(len(stored.part_sizes))
+            if wanted:
+                headers |= part_checksum_headers(stored, part_number(part))
         if span is None:
             if wanted and stored.checksum is not None:
                 headers |= stored.checksum.headers()
@@ -196,31 +216,23 @@ class ObjectCalls:
             )
         number, sizes = part_number(asked), stored.part_sizes or (info.size_bytes,)
         if number > len(sizes):
-            raise S3Error("InvalidPartNumber", PartNumberRequested=str(number))
+            raise S3Error("InvalidPart", PartNumber=str(number))
         first = sum(sizes[: number - 1])
         if not sizes[number - 1]:
             return None
         return ByteRange(first, first + sizes[number - 1] - 1, info.size_bytes)
 
-    async def _head(
-        self, bucket: str, key: str, version: VersionId
-    ) -> tuple[ObjectInfo, ManifestBody]:
-        try:
-            return await self._objects.head(bucket, key, version=version)
-        except NotFound as error:
-            if error.reason != "NO_SUCH_NAME" or version == NO_VERSION:
-                raise
-            raise S3Error("NoSuchVersion", Key=key) from None
-
     async def attributes(self, call: Call) -> Answer:
         """GetObjectAttributes."""
         record = await self._access.bucket(call.user, call.bucket)
         wanted = wanted_attributes(call.head)
-        info, _ = await self._head(call.bucket, call.key, read_version(call.parameter("versionId")))
+        version = read_version(call.parameter("versionId"))
+        info, _ = await find_version(self._objects, record, call.key, version)
         stored = read_stored(info.metadata or {})
         found = answers.Attributes(
             etag=info.etag if "ETag" in wanted else None,
             checksums=_written(stored.checksum) if "Checksum" in wanted else None,
+            parts=attributed_parts(call.head, stored) if "ObjectParts" in wanted else None,
             storage_class=STANDARD if "StorageClass" in wanted else None,
             size_bytes=info.size_bytes if "ObjectSize" in wanted else None,
         )
@@ -267,8 +279,9 @@ class ObjectCalls:
 
     async def _delete(self, bucket: str, wanted: DeletedObject) -> ObjectInfo | None:
         """None: there was nothing, which is how it should be."""
-        version = read_version(wanted.version or None)
-        when = await self._delete_condition(bucket, wanted, version)
+        version, when = read_version(wanted.version or None), None
+        if wanted.condition:
+            version, when = await self._guarded(bucket, wanted, version)
         try:
             return await self._objects.delete(
                 bucket, wanted.key, version=version, when=when, absent_too=True
@@ -278,21 +291,22 @@ class ObjectCalls:
                 raise
             return None
 
-    async def _delete_condition(
+    async def _guarded(
         self, bucket: str, wanted: DeletedObject, version: VersionId
-    ) -> Condition | None:
-        """Checked against what is there, and by the row's leader that it is there still."""
-        asked: DeleteCondition = wanted.condition
-        if not asked:
-            return None
+    ) -> tuple[VersionId, Condition | None]:
+        """What to delete, and when: the condition was checked against what is there, and the row's
+        leader checks that it is there still. A delete marker has no ETag and no bytes."""
         try:
-            found, _ = await self._objects.head(bucket, wanted.key, version=version)
-        except NotFound:
-            asked.check(None)
-            return None
-        asked.check(_current(found))
-        newest = found if version == NO_VERSION else None
-        return None if newest is None else condition(if_version=newest.version)
+            found, _ = await self._objects.look(bucket, wanted.key, version=version)
+        except NotFound as error:
+            if error.reason != "NO_SUCH_NAME":
+                raise
+            wanted.condition.check(None)
+            return version, condition(if_none_match="*") if version == NO_VERSION else None
+        wanted.condition.check(_current(found))
+        if version == NO_VERSION:
+            return version, condition(if_version=found.version)
+        return found.version, None  # another null version may have come, but not another of this id
 
 
 def _current(info: ObjectInfo) -> Current:

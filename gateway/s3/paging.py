@@ -20,6 +20,7 @@ KEYS_MAX = PARTS_MAX = UPLOADS_MAX = 1000
 BUCKETS_MAX = 10_000
 PART_NUMBER_MAX = 10_000
 VERSION_CHARS_MAX = 1024
+UPLOAD_ID_CHARS_MAX = 63  # with a key's name and a separator, what the cluster takes as a bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def uploads_page(bucket: str, parameters: Mapping[str, str]) -> UploadsPage:
     """Without a key marker the upload marker is ignored, as the reference says."""
     key = check_bound(parameters.get("key-marker", ""))
     upload = parameters.get("upload-id-marker", "") if key else ""
-    if len(upload) > VERSION_CHARS_MAX:
+    if len(upload) > UPLOAD_ID_CHARS_MAX or not upload.isascii():
         raise invalid_argument("upload-id-marker", upload, "Invalid uploadId marker")
     most = _most(parameters.get("max-uploads"), "max-uploads", UPLOADS_MAX, said="maxUploads")
     return UploadsPage(_scope(bucket, parameters), key, upload, most)
@@ -212,10 +213,17 @@ def _scope(bucket: str, parameters: Mapping[str, str]) -> Scope:
         raise invalid_argument(
             "encoding-type", encoding, "Invalid Encoding Method specified in Request"
         )
+    delimiter = check_bound(parameters.get("delimiter", ""))
+    # An order is no harm to who can do without, but common prefixes need one (Ceph's extension).
+    unordered = parameters.get("allow-unordered", "")
+    if delimiter and unordered.lower() == "true":
+        raise invalid_argument(
+            "allow-unordered", unordered, "A delimiter and allow-unordered exclude each other"
+        )
     return Scope(
         bucket,
         check_bound(parameters.get("prefix", "")),
-        check_bound(parameters.get("delimiter", "")),
+        delimiter,
         encoding is not None,
     )
 

@@ -66,15 +66,16 @@ def read_deletes(body: bytes) -> Deletes:
 
 
 def read_completed_parts(body: bytes) -> tuple[CompletedPart, ...]:
-    """CompleteMultipartUpload, in ascending order; raises InvalidPartOrder, InvalidArgument too."""
+    """CompleteMultipartUpload, in ascending order; of a number that is named twice running the last
+    counts, as the last part of a number does. Raises InvalidPartOrder, InvalidArgument too."""
     root = read(body, "CompleteMultipartUpload", LONG_BYTES_MAX)
     root.only("Part")
     parts = tuple(_part(each) for each in root.children)
     if not 1 <= len(parts) <= PART_NUMBER_MAX:
         raise malformed(f"There must be 1 to {PART_NUMBER_MAX} parts.")
-    if any(later.number <= each.number for each, later in pairwise(parts)):
+    if any(later.number < each.number for each, later in pairwise(parts)):
         raise S3Error("InvalidPartOrder")
-    return parts
+    return tuple({part.number: part for part in parts}.values())
 
 
 def read_location_constraint(body: bytes) -> str:

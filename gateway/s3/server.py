@@ -152,8 +152,8 @@ async def _stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
 
 def _refusal(error: S3Error, request: web.BaseRequest, request_id: str) -> Answer:
     if error.code.status == 304:
-        return Answer(304)
-    headers = {"content-type": "application/xml"}
+        return Answer(304, error.headers)
+    headers = {"content-type": "application/xml", **error.headers}
     if error.code.name == "InvalidRange" and "ActualObjectSize" in error.fields:
         headers["content-range"] = unsatisfied_content_range(int(error.fields["ActualObjectSize"]))
     path = request.raw_path.partition("?")[0]

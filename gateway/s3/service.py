@@ -23,6 +23,7 @@ from replicast.gateway.s3.object_calls import ObjectCalls
 from replicast.gateway.s3.operation import Request, route
 from replicast.gateway.s3.signing_keys import SigningKeys
 from replicast.gateway.s3.sigv4 import verify
+from replicast.gateway.s3.unset_calls import UnsetCalls
 from replicast.gateway.s3.upload_calls import UploadCalls
 from replicast.gateway.uploads import Uploads
 from replicast.gateway.users import UserDirectory
@@ -56,6 +57,7 @@ class S3Service:
         of_uploads = UploadCalls(objects, uploads, access, of_objects, executor)
         lists = ListCalls(objects, access)
         self._handlers: dict[str, Handler] = {
+            **UnsetCalls(objects, access).table(),
             "ListBuckets": of_buckets.list_buckets,
             "CreateBucket": of_buckets.create,
             "DeleteBucket": of_buckets.delete,

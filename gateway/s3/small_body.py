@@ -15,8 +15,16 @@ SMALL_BYTES_MAX = 2 * MIB  # the longest lists that S3 allows
 
 async def small_body(call: Call, claims: Claims | None, executor: Executor) -> bytes:
     """All of it, compared with what its client said of it. Raises MaxMessageLengthExceeded."""
-    if call.body.length_bytes > SMALL_BYTES_MAX:
-        raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=str(SMALL_BYTES_MAX))
+    _check(call.body.length_bytes)
     claims = read_claims(call.head) if claims is None else claims
     source = UploadSource(call.stream, call.body, claims, executor)
-    return b"".join([block async for block in source.blocks()])
+    body = bytearray()
+    async for block in source.blocks():
+        body += block
+        _check(len(body))
+    return bytes(body)
+
+
+def _check(length_bytes: int) -> None:
+    if length_bytes > SMALL_BYTES_MAX:
+        raise S3Error("MaxMessageLengthExceeded", MaxMessageLengthBytes=str(SMALL_BYTES_MAX))

@@ -8,30 +8,28 @@ is of programs that do not speak S3 (`mode`, `mtime` of `replicast cp`), and sho
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from replicast.gateway.s3.algorithms import Algorithm, ChecksumType, from_text, to_text
 from replicast.gateway.s3.headers import CONTENT_TYPE_DEFAULT
+from replicast.gateway.s3.part_details import part_items, read_part_checksums, read_part_sizes
 from replicast.gateway.s3.part_sums import ObjectChecksum
 
-CONTENT, USER, CHECKSUM, PART_SIZES = ":content", ":user", ":checksum", ":parts"
+CONTENT, USER, CHECKSUM = ":content", ":user", ":checksum"
 DEFAULT_CONTENT = {"content-type": CONTENT_TYPE_DEFAULT}
-# Of sizes that all differ there may be more than metadata has room for: then parts cannot be read
-# one by one, and nothing else is lost.
-PART_SIZES_CHARS_MAX = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """`content`: content headers by their names in lower case; `part_sizes`: of an object that was
-    uploaded in parts, in bytes."""
+    uploaded in parts, in bytes; `part_checksums`: of its algorithm, () when its client named none."""
 
     content: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_CONTENT))
     user: Mapping[str, str] = field(default_factory=dict)
     checksum: ObjectChecksum | None = None
     part_sizes: tuple[int, ...] = ()
+    part_checksums: tuple[bytes, ...] = ()
 
     def metadata(self) -> dict[str, str]:
         """As the object layer keeps it."""
@@ -42,20 +40,19 @@ class Stored:
             found[USER] = _json(self.user)
         if self.checksum is not None:
             found[CHECKSUM] = _checksum_text(self.checksum)
-        sizes = _sizes_text(self.part_sizes)
-        if sizes and len(sizes) <= PART_SIZES_CHARS_MAX:
-            found[PART_SIZES] = sizes
-        return found
+        return found | part_items(self.part_sizes, self.part_checksums)
 
 
 def read_stored(metadata: Mapping[str, str]) -> Stored:
     """From the metadata of any object."""
     user = {name: value for name, value in metadata.items() if not name.startswith(":")}
+    checksum = _read_checksum(metadata[CHECKSUM]) if CHECKSUM in metadata else None
     return Stored(
         json.loads(metadata[CONTENT]) if CONTENT in metadata else dict(DEFAULT_CONTENT),
         json.loads(metadata[USER]) if USER in metadata else user,
-        _read_checksum(metadata[CHECKSUM]) if CHECKSUM in metadata else None,
-        _read_sizes(metadata.get(PART_SIZES, "")),
+        checksum,
+        read_part_sizes(metadata),
+        () if checksum is None else read_part_checksums(metadata, checksum.algorithm.size_bytes),
     )
 
 
@@ -74,16 +71,3 @@ def _read_checksum(text: str) -> ObjectChecksum:
     raw = from_text(value, algorithm.size_bytes)
     assert raw is not None, "we have written it"
     return ObjectChecksum(algorithm, ChecksumType(kind), raw, int(count))
-
-
-def _sizes_text(sizes: Sequence[int]) -> str:
-    """Runs of equal sizes, as size*count: all but the last part of an upload mostly are."""
-    return ",".join(f"{size}*{len(list(run))}" for size, run in groupby(sizes))
-
-
-def _read_sizes(text: str) -> tuple[int, ...]:
-    found: list[int] = []
-    for run in text.split(",") if text else ():
-        size, _, count = run.partition("*")
-        found += [int(size)] * int(count)
-    return tuple(found)

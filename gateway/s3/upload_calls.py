@@ -9,18 +9,17 @@ from contextlib import aclosing
 
 from replicast.errors import NotFound
 from replicast.gateway.bodies import Description
-from replicast.gateway.conditions import condition
 from replicast.gateway.initiation import Block
-from replicast.gateway.objects import Objects
+from replicast.gateway.objects import AFTER_ALL, Objects
 from replicast.gateway.s3 import answers
 from replicast.gateway.s3 import uploads as written
 from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.algorithms import Algorithm, ChecksumType, from_text, to_text
 from replicast.gateway.s3.call import Answer, Call, xml
-from replicast.gateway.s3.claims import Claims, read_claims
-from replicast.gateway.s3.conditions import write_condition
+from replicast.gateway.s3.claims import Claims, read_claims, read_md5_claim
 from replicast.gateway.s3.copy_source import copy_source
 from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.guarded_write import guarded_write
 from replicast.gateway.s3.headers import content_headers, user_metadata
 from replicast.gateway.s3.object_calls import ObjectCalls
 from replicast.gateway.s3.paging import UploadsPage, part_number, parts_page, uploads_page
@@ -40,12 +39,11 @@ from replicast.gateway.s3.small_body import small_body
 from replicast.gateway.s3.stored import Stored, read_stored
 from replicast.gateway.s3.unsupported import check_write_headers
 from replicast.gateway.s3.upload_source import PART_BYTES_MAX, UploadSource
-from replicast.gateway.s3.versions import version_headers, version_of
+from replicast.gateway.s3.versions import new_version_headers, version_of
 from replicast.gateway.uploads import SEPARATOR, PartInfo, UploadInfo, Uploads
 from replicast.units import MIB
 
 PART_BYTES_MIN = 5 * MIB  # of all but the last
-UPLOAD_CHECKSUM = ":upload-checksum"
 
 
 class UploadCalls:
@@ -68,8 +66,9 @@ class UploadCalls:
         check_write_headers(call.head)
         checksum = read_upload_checksum(call.head)
         stored = Stored(content_headers(call.head), user_metadata(call.head))
-        metadata = {**stored.metadata(), UPLOAD_CHECKSUM: _upload_text(checksum)}
-        upload_id = await self._uploads.create(call.bucket, call.key, metadata)
+        upload_id = await self._uploads.create(
+            call.bucket, call.key, stored.metadata(), _upload_text(checksum)
+        )
         headers = {}
         if checksum.named:
             headers["x-amz-checksum-algorithm"] = checksum.algorithm.value
@@ -168,20 +167,21 @@ class UploadCalls:
         found: list[written.Upload] = []
         prefixes: list[str] = []
         last_key = last_id = ""
-        marker = SEPARATOR.join(filter(None, (page.key_marker, page.upload_marker)))
-        after = marker if page.upload_marker else f"{marker}{SEPARATOR}\x7f" if marker else ""
+        given = _common_prefix(page.key_marker, scope.prefix, scope.delimiter)
+        after = _after(page) if not given else given + AFTER_ALL
         async with aclosing(self._uploads.list(call.bucket, scope.prefix, after=after)) as uploads:
             async for upload in uploads:
                 common = _common_prefix(upload.name, scope.prefix, scope.delimiter)
-                if common and prefixes and prefixes[-1] == common:
+                if common and common == given:
                     continue
                 if len(found) + len(prefixes) == page.uploads_max:
                     return written.ListedUploads(found, prefixes, last_key, last_id)
                 if common:
+                    given = common
                     prefixes.append(common)
                     last_key, last_id = common, ""
                 else:
-                    found.append(self._shown(call, upload, UploadChecksum()))
+                    found.append(self._shown(call, upload, _read_upload(upload.note)))
                     last_key, last_id = upload.name, upload.upload_id
         return written.ListedUploads(found, prefixes)
 
@@ -190,7 +190,9 @@ class UploadCalls:
     async def complete(self, call: Call) -> Answer:
         """CompleteMultipartUpload."""
         record = await self._access.bucket(call.user, call.bucket)
-        named = read_completed_parts(await small_body(call, None, self._executor))
+        # A checksum in this head is the object's, not the body's.
+        body = await small_body(call, read_md5_claim(call.head), self._executor)
+        named = read_completed_parts(body)
         upload_id = self._id(call)
         try:
             upload, checksum = await self._find(call)
@@ -207,16 +209,14 @@ class UploadCalls:
         check_completion(checksum, claim, whole)
         kept = read_stored(upload.metadata)
         sizes = tuple(part.size_bytes for part in parts)
-        stored = Stored(kept.content, kept.user, whole, sizes)
+        named_sums = tuple(each.checksums[whole.algorithm] for each in sums)
+        stored = Stored(kept.content, kept.user, whole, sizes, named_sums if checksum.named else ())
         etag = etag_of_parts([each.md5 for each in sums])
-        asked = write_condition(call.head)
-        done = await self._uploads.complete(
-            upload,
-            parts,
-            Description(stored.metadata(), etag),
-            when=condition(if_match=asked.if_match, if_none_match=asked.if_none_match),
-        )
-        info_headers = version_headers(done.info(call.bucket, call.key), record.versioning)
+        async with guarded_write(self._objects, call) as when:
+            done = await self._uploads.complete(
+                upload, parts, Description(stored.metadata(), etag), when=when
+            )
+        info_headers = new_version_headers(done.info(call.bucket, call.key), record.versioning)
         return self._completed(call, etag, whole, info_headers)
 
     def _completed(
@@ -240,7 +240,7 @@ class UploadCalls:
         for at, each in enumerate(named):
             part = there.get(each.number)
             texts = {Algorithm(k.removeprefix("Checksum")): v for k, v in each.checksums.items()}
-            claimed = read_part_checksum(texts, checksum, each.number)
+            claimed = read_part_checksum(texts)
             sums = None if part is None else _sums(part, checksum.algorithm)
             if part is None or sums is None or sums.md5.hex() != each.etag:
                 raise S3Error("InvalidPart", UploadId=upload.upload_id, PartNumber=str(each.number))
@@ -261,7 +261,7 @@ class UploadCalls:
     async def _find(self, call: Call) -> tuple[UploadInfo, UploadChecksum]:
         await self._access.bucket(call.user, call.bucket)
         upload = await self._uploads.find(call.bucket, call.key, self._id(call))
-        return upload, _read_upload(upload.metadata[UPLOAD_CHECKSUM])
+        return upload, _read_upload(upload.note)
 
     def _id(self, call: Call) -> str:
         return call.parameter("uploadId") or ""
@@ -323,3 +323,10 @@ def _written_part(part: PartInfo, checksum: UploadChecksum) -> written.Part:
 def _common_prefix(name: str, prefix: str, delimiter: str) -> str:
     at = name.find(delimiter, len(prefix)) if delimiter else -1
     return name[: at + len(delimiter)] if at >= 0 else ""
+
+
+def _after(page: UploadsPage) -> str:
+    """Behind one upload, or behind all of a name: no id has a character beyond ~."""
+    if page.upload_marker:
+        return f"{page.key_marker}{SEPARATOR}{page.upload_marker}"
+    return f"{page.key_marker}{SEPARATOR}\x7f" if page.key_marker else ""

@@ -33,3 +33,8 @@ def version_of(info: ObjectInfo) -> str:
 def version_headers(info: ObjectInfo, versioning: int) -> dict[str, str]:
     """Said of buckets that have kept versions at some time."""
     return {} if versioning == Versioning.OFF else {HEADER: version_of(info)}
+
+
+def new_version_headers(info: ObjectInfo, versioning: int) -> dict[str, str]:
+    """Of what was just written: only a version with an id of its own has its id told (ceph/s3-tests)."""
+    return version_headers(info, versioning) if versioning == Versioning.ENABLED else {}

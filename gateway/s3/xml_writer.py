@@ -15,12 +15,18 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 # A carriage return is allowed, but parsers make a line feed of one that is not a reference.
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _SPECIAL = re.compile('[&<>"\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]')
 
 
 def escaped(text: str) -> str:
     """The text as content of an element."""
     return _SPECIAL.sub(_reference, text)
+
+
+def is_carried(text: str) -> bool:
+    """Whether XML 1.0 has a way to write the text."""
+    return not _NOT_XML.search(text)
 
 
 def _reference(found: re.Match[str]) -> str:

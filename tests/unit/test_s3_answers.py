@@ -102,7 +102,7 @@ def test_objects__encoding_type_url_as_s3_tests_has_it() -> None:
     read = parsed("ListObjects", listings.objects(list_page("b", given), found))
     assert [each["Key"] for each in read["Contents"]] == ["asdf%2Bb"]
     assert [each["Prefix"] for each in read["CommonPrefixes"]] == ["foo%2B1/", "quux%20ab/"]
-    assert (read["Delimiter"], read["Prefix"]) == ("/", "a%20b")
+    assert (read["Delimiter"], read["Prefix"]) == ("/", "a b")
     assert (read["Marker"], read["NextMarker"]) == ("%C3%BC", "quux%20ab/")
     assert read["EncodingType"] == "url"
 

@@ -277,6 +277,13 @@ def test_body_of__content_encoding_does_not_say_how_it_is_framed() -> None:
     assert isinstance(body_of(head, verified(PUT_CHUNKED)), ChunkedBody)
 
 
+def test_body_of__a_length_that_only_the_end_of_the_stream_says() -> None:
+    body = a_body(Payload.UNSIGNED, transfer_encoding="chunked")
+    assert body.length_bytes == 0
+    assert [bytes(block) for block in body.feed(b"abc")] == [b"abc"]
+    assert body.finish() == {}
+
+
 @pytest.mark.parametrize(
     ("kind", "headers", "code"),
     [
@@ -292,7 +299,6 @@ def test_body_of__content_encoding_does_not_say_how_it_is_framed() -> None:
             {"x_amz_decoded_content_length": "-1"},
             "MissingContentLength",
         ),
-        (Payload.UNSIGNED, {"transfer_encoding": "chunked"}, "MissingContentLength"),
         (Payload.UNSIGNED, {"content_length": "-1"}, "InvalidArgument"),
         (Payload.UNSIGNED, {"content_length": ""}, "InvalidArgument"),
         (Payload.UNSIGNED, {"x_amz_trailer": CRC}, "InvalidRequest"),

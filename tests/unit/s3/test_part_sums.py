@@ -223,25 +223,13 @@ def test_completion__of_an_upload_that_named_none() -> None:
 
 
 def test_part_checksum__in_the_request() -> None:
-    upload = UploadChecksum(Algorithm.CRC32, COMPOSITE, named=True)
     stored = part(b"123456789", Algorithm.CRC32)
-    good = read_part_checksum({Algorithm.CRC32: "y/Q5Jg=="}, upload, 1)
-    bad = read_part_checksum({Algorithm.CRC32: "z/Q5Jg=="}, upload, 1)
+    good = read_part_checksum({Algorithm.CRC32: "y/Q5Jg=="})
+    bad = read_part_checksum({Algorithm.CRC32: "z/Q5Jg=="})
+    other = read_part_checksum({Algorithm.CRC32C: "4waSgw=="})
     assert stored.matches(good) and stored.matches(None) and not stored.matches(bad)
-    assert refused(lambda: read_part_checksum({}, upload, 7)) == (
-        "InvalidRequest",
-        "The upload was created using a crc32 checksum. The complete request must include the "
-        "checksum for each part. It was missing for part 7 in the request.",
-    )
-
-
-def test_part_checksum__not_needed() -> None:
-    named = {Algorithm.CRC32C: "4waSgw=="}
-    for upload in (UploadChecksum(), UploadChecksum(Algorithm.CRC32, FULL_OBJECT, named=True)):
-        assert read_part_checksum({}, upload, 1) is None
-        found = read_part_checksum(named, upload, 1)
-        assert not part(b"123456789", upload.algorithm).matches(found)
-        assert part(b"123456789", Algorithm.CRC32C).matches(found)
+    assert read_part_checksum({}) is None
+    assert not stored.matches(other) and part(b"123456789", Algorithm.CRC32C).matches(other)
 
 
 @pytest.mark.parametrize(
@@ -255,9 +243,8 @@ def test_part_checksum__not_needed() -> None:
     ],
 )
 def test_part_checksum__invalid(named: dict[Algorithm, str], argument: str) -> None:
-    upload = UploadChecksum(Algorithm.CRC32, COMPOSITE, named=True)
     with pytest.raises(S3Error) as caught:
-        read_part_checksum(named, upload, 1)
+        read_part_checksum(named)
     assert caught.value.code.name == "InvalidArgument"
     assert str(caught.value) == "Invalid Base64 or multiple checksums present in request"
     assert caught.value.fields == {"ArgumentName": "Checksum", "ArgumentValue": argument}

@@ -20,6 +20,8 @@ FULL = ObjectChecksum(Algorithm.CRC32, ChecksumType.FULL_OBJECT, b"abcd")
         Stored({"content-type": "text/plain", "expires": "never"}, {"a": "ü", "b": " "}),
         Stored(checksum=COMPOSITE, part_sizes=(5, 5, 5, 7)),
         Stored(checksum=FULL, part_sizes=(1,)),
+        Stored(checksum=FULL, part_sizes=(7, 8, 9), part_checksums=(b"abcd", b"efgh", b"ijkl")),
+        Stored(part_sizes=tuple(5_000_000 + number for number in range(2_000))),
     ],
 )
 def test_metadata__read_back(stored: Stored) -> None:
@@ -43,3 +45,13 @@ def test_metadata__the_most_that_s3_allows_fits() -> None:
     assert sum(map(len, kept.values())) < METADATA_BYTES_MAX
     found = read_stored(check_metadata(kept))
     assert (found.user, found.content, found.part_sizes) == (user, content, ())
+
+
+def test_metadata__beside_long_lists_of_parts_there_is_room_for_the_rest() -> None:
+    sizes = tuple(5_000_000 + number for number in range(2_700))
+    sums = tuple(bytes([number]) * 32 for number in range(255))
+    user, content = {"n": "v" * 2000}, {"content-type": "x" * 8000}
+    stored = Stored(content, user, COMPOSITE, sizes, sums)
+    assert read_stored(check_metadata(stored.metadata())) == stored
+    more = Stored(checksum=COMPOSITE, part_sizes=(1,) * 500, part_checksums=sums * 2)
+    assert read_stored(more.metadata()).part_checksums == ()
