@@ -13,6 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from replicast.errors import NotFound
+from replicast.flexhash.commands import Versioning
 from replicast.gateway.bodies import Bodies, Describe, Description, ObjectLimits
 from replicast.gateway.initiation import Block, Initiator, Source
 from replicast.gateway.limits import DEFAULT_TENANT, check_after, check_metadata, check_prefix
@@ -23,6 +24,7 @@ from replicast.wire.documents import ManifestBody
 from replicast.wire.name_messages import (
     DELETE_MARKER,
     NO_VERSION,
+    NULL_VERSION,
     Condition,
     NameKey,
     NameRestored,
@@ -124,9 +126,12 @@ class Objects:
         version: VersionId = NO_VERSION,
     ) -> tuple[ObjectInfo, ManifestBody]:
         """The version (newest when NO_VERSION) and its manifest; raises NotFound."""
-        info, body = await self.look(bucket, name, tenant=tenant, version=version)
+        reply, body = await self.names.fetch(tenant, bucket, name, version)
         if body is None:
             raise NotFound(f"{bucket}/{name} is deleted", reason="NO_SUCH_NAME")
+        info = object_info(
+            bucket, name, reply.summary, copies=reply.copies, metadata=metadata_of(body)
+        )
         return info, body
 
     async def look(
@@ -138,10 +143,20 @@ class Objects:
         version: VersionId = NO_VERSION,
     ) -> tuple[ObjectInfo, ManifestBody | None]:
         """As head(), but a delete marker is found too; it has no manifest."""
-        reply, body = await self.names.fetch(tenant, bucket, name, version)
-        metadata = None if body is None else metadata_of(body)
-        info = object_info(bucket, name, reply.summary, copies=reply.copies, metadata=metadata)
-        return info, body
+        try:
+            return await self.head(bucket, name, tenant=tenant, version=version)
+        except NotFound as error:
+            if error.reason != "NO_SUCH_NAME":
+                raise
+            _, record = await self.names.locate(tenant, bucket, name)
+            if record.versioning == Versioning.OFF:
+                raise  # no marker was ever made
+            for each in await self.versions(bucket, name, tenant=tenant):
+                if version in (NO_VERSION, NULL_VERSION if each.null else each.version):
+                    if not each.delete_marker:
+                        raise  # somebody has put it meanwhile
+                    return each, None
+            raise
 
     async def get(
         self,

@@ -281,7 +281,10 @@ class ObjectCalls:
         """None: there was nothing, which is how it should be."""
         version, when = read_version(wanted.version or None), None
         if wanted.condition:
-            version, when = await self._guarded(bucket, wanted, version)
+            guarded = await self._guarded(bucket, wanted, version)
+            if guarded is None:
+                return None
+            version, when = guarded
         try:
             return await self._objects.delete(
                 bucket, wanted.key, version=version, when=when, absent_too=True
@@ -293,16 +296,16 @@ class ObjectCalls:
 
     async def _guarded(
         self, bucket: str, wanted: DeletedObject, version: VersionId
-    ) -> tuple[VersionId, Condition | None]:
+    ) -> tuple[VersionId, Condition | None] | None:
         """What to delete, and when: the condition was checked against what is there, and the row's
-        leader checks that it is there still. A delete marker has no ETag and no bytes."""
+        leader checks that it is there still. A delete marker has no ETag and no bytes. None: there is
+        nothing that the condition could hold for."""
         try:
             found, _ = await self._objects.look(bucket, wanted.key, version=version)
         except NotFound as error:
             if error.reason != "NO_SUCH_NAME":
                 raise
-            wanted.condition.check(None)
-            return version, condition(if_none_match="*") if version == NO_VERSION else None
+            return None
         wanted.condition.check(_current(found))
         if version == NO_VERSION:
             return version, condition(if_version=found.version)
