@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from replicast.errors import InvalidRequest
+from replicast.flexhash.commands import Versioning
 from replicast.gateway.conditions import condition
 from replicast.gateway.version_text import parse_version
 from replicast.wire.name_messages import Condition, VersionId
@@ -37,6 +38,14 @@ class Arguments:
     def version(self) -> VersionId:
         """`version`; NO_VERSION when it is missing."""
         return parse_version(self.optional_text("version"))
+
+    def versioning(self) -> Versioning:
+        """`versioning`: its name; ENABLED when it is missing."""
+        name = self.text("versioning", Versioning.ENABLED.name.lower())
+        try:
+            return Versioning[name.upper()]
+        except KeyError:
+            raise self._wrong("versioning", "enabled, suspended or off") from None
 
     def condition(self) -> Condition:
         """`if_none_match` or `if_match`."""

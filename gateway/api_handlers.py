@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from replicast.gateway.api_arguments import Arguments
 from replicast.gateway.api_frames import Upload
 from replicast.gateway.api_server import Handler, Reply
-from replicast.gateway.buckets import Buckets
+from replicast.gateway.buckets import NO_OWNER, Buckets
 from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.put_stream import PutReport
 from replicast.gateway.version_text import version_text
@@ -92,7 +92,11 @@ class ApiHandlers:
         }
 
     async def bucket_create(self, request: Arguments, upload: Upload, reply: Reply) -> None:
-        await self._buckets.create(request.text("bucket"))
+        await self._buckets.create(
+            request.text("bucket"),
+            owner=request.text("owner", NO_OWNER),
+            versioning=request.versioning(),
+        )
 
     async def bucket_list(self, request: Arguments, upload: Upload, reply: Reply) -> None:
         for record in await self._buckets.list():

@@ -24,9 +24,15 @@ from replicast.cli.progress import Progress
 from replicast.cli.run import gateway, run, split_target
 from replicast.cli.text import name_text, size_text, table_text, time_text
 from replicast.cli.trees import base, in_parallel, sizes_under
+from replicast.cli.user_command import user_admin
 from replicast.errors import InvalidRequest
+from replicast.flexhash.commands import Versioning
 from replicast.gateway.api_client import ApiConnection
 from replicast.gateway.limits import check_name
+
+VERSIONINGS = tuple(
+    each.name.lower() for each in (Versioning.ENABLED, Versioning.SUSPENDED, Versioning.OFF)
+)
 
 # -- buckets --------------------------------------------------------------------------
 
@@ -38,10 +44,24 @@ def bucket() -> None:
 
 @bucket.command("create")
 @click.argument("name")
+@click.option("--owner", metavar="USER", help="The S3 user whose bucket it is. Default: nobody's.")
+@click.option(
+    "--versioning", type=click.Choice(VERSIONINGS), default=VERSIONINGS[0], show_default=True,
+    help="Whether what is overwritten stays as a version.",
+)  # fmt: skip
 @click.pass_context
-def bucket_create(context: click.Context, name: str) -> None:
-    """Create the bucket NAME."""
-    _on_bucket(context, "bucket_create", name)
+def bucket_create(context: click.Context, name: str, owner: str | None, versioning: str) -> None:
+    """Create the bucket NAME. With --owner an administrator's identity is needed."""
+
+    async def work() -> None:
+        more: dict[str, Any] = {"versioning": versioning}
+        if owner is not None:
+            async with user_admin(context) as admin:
+                more["owner"] = (await admin.find(owner)).canonical_id
+        async with gateway(context) as api:
+            await api.one("bucket_create", bucket=name, **more)
+
+    run(work)
 
 
 @bucket.command("list")

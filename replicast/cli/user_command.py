@@ -41,7 +41,8 @@ def user() -> None:
 
 
 @asynccontextmanager
-async def _admin(context: click.Context) -> AsyncIterator[UserAdmin]:
+async def user_admin(context: click.Context) -> AsyncIterator[UserAdmin]:
+    """A connection to the control plane that knows the cluster key."""
     folder = folder_of(context)
     cluster = load_cluster_file(folder)
     seal = SecretSeal(cluster.cluster_id, load_cluster_keys(cluster.cluster_key))
@@ -79,7 +80,7 @@ def user_create(
             canonical_id=canonical_id,
             display_name=display_name,
         )
-        async with _admin(context) as admin:
+        async with user_admin(context) as admin:
             made = await admin.create(new)
         shown = {
             "name": name,
@@ -99,7 +100,7 @@ def user_list(context: click.Context, as_json: bool) -> None:
     """Show all users; never a secret."""
 
     async def work() -> None:
-        async with _admin(context) as admin:
+        async with user_admin(context) as admin:
             users = await admin.users()
         if as_json:
             for each in users:
@@ -131,7 +132,7 @@ def user_enable(context: click.Context, name: str) -> None:
 
 def _set_state(context: click.Context, name: str, state: UserState) -> None:
     async def work() -> None:
-        async with _admin(context) as admin:
+        async with user_admin(context) as admin:
             await admin.set_state(name, state)
         click.echo(f"user {name} is {state.name.lower()}")
 
@@ -156,7 +157,7 @@ def user_rotate(
     async def work() -> None:
         given = _given_secret(secret_file, secret_stdin)
         secret = make_secret() if given is None else given
-        async with _admin(context) as admin:
+        async with user_admin(context) as admin:
             rotated = await admin.rotate(name, secret)
         shown = {"name": name, "key_id": rotated.key_id}
         _show(shown, None if given is not None else secret, as_json)
@@ -175,7 +176,7 @@ def user_load(context: click.Context, file: Path) -> None:
 
     async def work() -> None:
         users = users_in(_toml(file), str(file))
-        async with _admin(context) as admin:
+        async with user_admin(context) as admin:
             made = await admin.load(users)
         click.echo(f"{len(made)} made, {len(users) - len(made)} there already")
 
