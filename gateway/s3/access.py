@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from replicast.errors import NotFound
 from replicast.gateway.buckets import Buckets
+from replicast.gateway.s3.copy_source import copy_source
 from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.head import Head
 from replicast.gateway.users import User
 from replicast.wire.control_messages import BucketInfo
+
+EXPECTED = "x-amz-expected-bucket-owner"
+OF_SOURCE = "x-amz-source-expected-bucket-owner"
 
 
 class Access:
@@ -24,3 +31,14 @@ class Access:
         if record.owner != user.canonical_id:
             raise S3Error("AccessDenied")
         return record
+
+    async def check_expectation(self, head: Head, bucket: str) -> None:
+        """What a client expects of a bucket's owner, as canonical id, lest it writes into a stranger's.
+        Raises AccessDenied; what is not there is the operation's to say."""
+        source = copy_source(head).bucket if OF_SOURCE in head.headers else ""
+        for name, expected in ((bucket, head.header(EXPECTED)), (source, head.header(OF_SOURCE))):
+            if expected is None or not name:
+                continue
+            with suppress(NotFound):
+                if (await self._buckets.find(name)).owner != expected.strip():
+                    raise S3Error("AccessDenied")

@@ -50,7 +50,7 @@ class S3Service:
         self._random_text = random_text  # 16 characters that nobody can guess
         self._regions, self._base_domains = (region,), tuple(base_domains)
         self._signing_keys = SigningKeys(SIGNING_KEYS_MAX)
-        access = Access(buckets)
+        self._access = access = Access(buckets)
         uploads = Uploads(initiator, objects.bodies, objects.names, self._new_upload_id)
         of_objects = ObjectCalls(objects, access, executor)
         of_buckets = BucketCalls(buckets, objects, uploads, access, executor, region)
@@ -102,6 +102,7 @@ class S3Service:
         if user is None or not user.active:
             raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=verified.key_id)
         request.check_ready()
+        await self._access.check_expectation(head, request.bucket)
         call = Call(head, request, user, body_of(head, verified), stream, url)
         return await self._handlers[request.operation.name](call)
 

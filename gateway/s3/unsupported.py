@@ -7,7 +7,15 @@ from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.listings import STANDARD
 
-PRIVATE_ACL = "private"
+# The owner of a bucket is the owner of all objects in it, so these are all the same.
+OWNERS_ACLS = ("private", "bucket-owner-read", "bucket-owner-full-control")
+WIDER_ACLS = (
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "log-delivery-write",
+)
 PREFIXES = (
     "x-amz-server-side-encryption",
     "x-amz-copy-source-server-side-encryption",
@@ -18,14 +26,17 @@ NAMES = ("x-amz-tagging", "x-amz-website-redirect-location", "x-amz-bucket-objec
 
 
 def check_write_headers(head: Head) -> None:
-    """Of what makes objects or buckets. Raises NotImplemented, InvalidStorageClass."""
+    """Of what makes objects or buckets. Raises NotImplemented, InvalidArgument."""
     for name, value in head.headers.items():
         if name in NAMES or name.startswith(PREFIXES):
             if name == "x-amz-bucket-object-lock-enabled" and value.lower() == "false":
                 continue
             raise _not_there(name)
-    if (head.header("x-amz-acl") or PRIVATE_ACL) != PRIVATE_ACL:
+    acl = head.header("x-amz-acl") or OWNERS_ACLS[0]
+    if acl in WIDER_ACLS:
         raise _not_there("x-amz-acl")
+    if acl not in OWNERS_ACLS:
+        raise invalid_argument("x-amz-acl", acl, "The canned ACL is not valid.")
     storage_class = head.header("x-amz-storage-class") or STANDARD
     if storage_class != STANDARD:
         raise invalid_argument(

@@ -49,6 +49,21 @@ def test_bucket__that_is_not_empty(s3: Any, filled: str) -> None:
     assert refused(lambda: s3.delete_bucket(Bucket=filled)) == ("BucketNotEmpty", 409)
 
 
+def test_bucket__of_another_owner_than_expected(s3: Any, bucket: str) -> None:
+    me = s3.list_buckets()["Owner"]["ID"]
+    at = {"Bucket": bucket, "Key": "k"}
+    s3.put_object(**at, Body=b"x", ExpectedBucketOwner=me)
+    source = {"CopySource": at, "ExpectedSourceBucketOwner": "somebody"}
+    for call in (
+        lambda: s3.put_object(**at, Body=b"y", ExpectedBucketOwner="somebody"),
+        lambda: s3.list_objects_v2(Bucket=bucket, ExpectedBucketOwner="somebody"),
+        lambda: s3.copy_object(Bucket=bucket, Key="to", **source),
+    ):
+        assert refused(call) == ("AccessDenied", 403)
+    missing = lambda: s3.head_bucket(Bucket="never-made", ExpectedBucketOwner=me)  # noqa: E731
+    assert refused(missing)[1] == 404
+
+
 def test_location(s3: Any, bucket: str) -> None:
     assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] is None
     assert s3.head_bucket(Bucket=bucket)["BucketRegion"] == "us-east-1"
@@ -98,7 +113,7 @@ def test_versioning__versions_markers_and_the_null_version(s3: Any, bucket: str)
     s3.delete_object(**at, VersionId=marker["VersionId"])
     assert s3.get_object(**at)["Body"].read() == b"2"
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
-    assert s3.put_object(**at, Body=b"again")["VersionId"] == "null"
+    assert "VersionId" not in s3.put_object(**at, Body=b"again")
     listed = s3.list_object_versions(Bucket=bucket)
     assert [v["VersionId"] for v in listed["Versions"]] == ["null", *reversed(made)]
     assert refused(lambda: s3.get_object(**at, VersionId="x"))[0] == "InvalidArgument"
