@@ -14,7 +14,7 @@ DATA ?= .cluster
 SEEDS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help up down native dev check lint test test-machines test-alone test-slow slow-machines slow-alone test-all explore sim bench clean
+.PHONY: help up down native dev check lint test test-machines test-alone test-slow slow-machines slow-alone test-all explore sim s3-matrix bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -84,6 +84,9 @@ explore: dev  ## property tests with examples that no run has drawn yet
 
 sim: dev  ## sweep SEEDS runs of whole simulated clusters
 	@$(BIN)/replicast sim --test tests/sim/*.toml --seeds $(SEEDS) -j 2
+
+s3-matrix: dev  ## which tests hold which operation and which error of S3
+	@$(BIN)/python -m tests.s3.matrix
 
 bench: dev  ## measure; prints MB/s, op/s, CPU seconds, cython or python
 	@$(PYTEST) bench -s

@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from .conftest import client_of, endpoints, refused
 
@@ -88,7 +89,9 @@ def test_conditions__of_reads(s3: Any, bucket: str) -> None:
     at = {"Bucket": bucket, "Key": "k"}
     assert s3.get_object(**at, IfMatch=put["ETag"])["ContentLength"] == 3
     assert refused(lambda: s3.get_object(**at, IfMatch='"x"')) == ("PreconditionFailed", 412)
-    assert refused(lambda: s3.get_object(**at, IfNoneMatch=put["ETag"]))[1] == 304
+    with pytest.raises(ClientError, match="Not Modified") as not_modified:
+        s3.get_object(**at, IfNoneMatch=put["ETag"])
+    assert not_modified.value.response["ResponseMetadata"]["HTTPHeaders"]["etag"] == put["ETag"]
     modified = s3.head_object(**at)["LastModified"]
     assert refused(lambda: s3.get_object(**at, IfModifiedSince=modified))[1] == 304
     assert s3.get_object(**at, IfUnmodifiedSince=modified)["ContentLength"] == 3
@@ -103,6 +106,9 @@ def test_conditions__of_writes(s3: Any, bucket: str) -> None:
     stale = lambda: s3.put_object(**at, Body=b"4", IfMatch=put["ETag"])  # noqa: E731
     assert refused(stale) == ("PreconditionFailed", 412)
     assert s3.get_object(**at)["Body"].read() == b"3"
+    for etag in ("*", "another"):
+        absent = lambda etag=etag: s3.put_object(Bucket=bucket, Key="no", Body=b"", IfMatch=etag)  # noqa: E731
+        assert refused(absent) == ("NoSuchKey", 404)
 
 
 @pytest.mark.parametrize("name", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"])

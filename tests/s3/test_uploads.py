@@ -97,3 +97,71 @@ def test_transfer__of_a_file(s3: Any, bucket: str, tmp_path: Path) -> None:
     s3.upload_file(str(tmp_path / "up"), bucket, "big file+%.bin")
     s3.download_file(bucket, "big file+%.bin", str(tmp_path / "down"))
     assert (tmp_path / "down").read_bytes() == data
+
+
+def test_parts__are_told_and_read_one_by_one(s3: Any, bucket: str) -> None:
+    upload = begun(s3, bucket, ChecksumAlgorithm="CRC32C", ChecksumType="COMPOSITE")
+    (listed,) = s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert (listed["ChecksumAlgorithm"], listed["ChecksumType"]) == ("CRC32C", "COMPOSITE")
+    data = [noise(5 * MIB, 1), noise(99, 2)]
+    parts, sums = [], []
+    for number, piece in enumerate(data, 1):
+        part = s3.upload_part(**upload, PartNumber=number, Body=piece, ChecksumAlgorithm="CRC32C")
+        parts.append({"PartNumber": number, "ETag": part["ETag"]})
+        sums.append(part["ChecksumCRC32C"])
+    done = s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    at = {"Bucket": bucket, "Key": "k"}
+    for number, (piece, checksum) in enumerate(zip(data, sums, strict=True), 1):
+        got = s3.get_object(**at, PartNumber=number, ChecksumMode="ENABLED")
+        assert got["Body"].read() == piece and got["ChecksumCRC32C"] == checksum
+    assert refused(lambda: s3.get_object(**at, PartNumber=3)) == ("InvalidPart", 400)
+    told = s3.get_object_attributes(**at, ObjectAttributes=["ObjectParts", "Checksum"], MaxParts=1)
+    assert told["Checksum"]["ChecksumCRC32C"] == done["ChecksumCRC32C"]
+    assert (told["ObjectParts"]["TotalPartsCount"], told["ObjectParts"]["IsTruncated"]) == (2, True)
+    (part,) = told["ObjectParts"]["Parts"]
+    assert (part["Size"], part["ChecksumCRC32C"]) == (5 * MIB, sums[0])
+
+
+def test_completion__checksum_of_the_object_and_conditions(s3: Any, bucket: str) -> None:
+    part = [{"PartNumber": 1, "ETag": ""}]
+
+    def complete(**more: Any) -> Any:
+        upload = begun(s3, bucket)
+        part[0]["ETag"] = s3.upload_part(**upload, PartNumber=1, Body=b"abc")["ETag"]
+        return s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": part}, **more)
+
+    assert refused(lambda: complete(IfMatch="*")) == ("NoSuchKey", 404)
+    etag = complete(IfNoneMatch="*")["ETag"]
+    assert refused(lambda: complete(IfNoneMatch="*")) == ("PreconditionFailed", 412)
+    complete(IfMatch=etag)
+    upload = begun(s3, bucket, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
+    part[0]["ETag"] = s3.upload_part(**upload, PartNumber=1, Body=b"abc")["ETag"]
+    both = {**upload, "MultipartUpload": {"Parts": part}}
+    wrong = lambda: s3.complete_multipart_upload(**both, ChecksumCRC32="AAAAAA==")  # noqa: E731
+    assert refused(wrong) == ("BadDigest", 400)
+    done = s3.complete_multipart_upload(**both, ChecksumCRC32="NSRBwg==")
+    assert done["ChecksumCRC32"] == "NSRBwg=="
+
+
+def test_uploads__listed_page_by_page(s3: Any, bucket: str) -> None:
+    made = []
+    for key in ("a/1", "a/2", "a/2", "b", "c/1", "d"):
+        upload = s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        made.append((key, upload))
+    for size in (1, 2, 1000):
+        pages = s3.get_paginator("list_multipart_uploads").paginate(
+            Bucket=bucket, PaginationConfig={"PageSize": size}
+        )
+        found = [(u["Key"], u["UploadId"]) for page in pages for u in page.get("Uploads", [])]
+        assert found == made
+        pages = s3.get_paginator("list_multipart_uploads").paginate(
+            Bucket=bucket, Delimiter="/", PaginationConfig={"PageSize": size}
+        )
+        prefixes, keys = [], []
+        for page in pages:
+            prefixes += [each["Prefix"] for each in page.get("CommonPrefixes", [])]
+            keys += [each["Key"] for each in page.get("Uploads", [])]
+        assert (prefixes, keys) == (["a/", "c/"], ["b", "d"])
+    for key, upload in made:
+        s3.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)

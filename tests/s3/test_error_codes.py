@@ -1,0 +1,216 @@
+"""What S3 says to requests that are wrong, one code after the other."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from .conftest import client_of, refused
+from .raw import ask, send, signed
+
+GIB = 1 << 30
+TRAILERS = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+CRC = "x-amz-checksum-crc32"
+
+
+def keys_of(s3: Any) -> tuple[str, str]:
+    credentials = s3._request_signer._credentials
+    return credentials.access_key, credentials.secret_key
+
+
+def again(s3: Any, key_id: str = "", secret: str = "", **config: Any) -> Any:
+    known_id, known_secret = keys_of(s3)
+    return client_of(s3.meta.endpoint_url, key_id or known_id, secret or known_secret, **config)
+
+
+# -- who asks -----------------------------------------------------------------------------
+
+
+def test_signature__of_another_secret_key_or_region(s3: Any) -> None:
+    assert refused(again(s3, secret="s" * 40).list_buckets) == ("SignatureDoesNotMatch", 403)
+    assert refused(again(s3, key_id="NOBODYSKEYID").list_buckets) == ("InvalidAccessKeyId", 403)
+    headers = signed(s3, "GET", "/")
+    name = next(name for name in headers if name.lower() == "authorization")
+    headers[name] = headers[name].replace("us-east-1", "eu-west-9")
+    answer = send(s3, "GET", "/", headers)
+    assert (answer.status, answer.code) == (400, "AuthorizationHeaderMalformed")
+
+
+def test_signature__of_another_time(s3: Any) -> None:
+    headers = signed(s3, "GET", "/")
+    name = next(name for name in headers if name.lower() == "x-amz-date")
+    old = datetime.now(UTC) - timedelta(minutes=16)
+    headers[name] = old.strftime("%Y%m%dT%H%M%SZ")
+    headers = {
+        key: value.replace(headers[name][:8], old.strftime("%Y%m%d"))
+        for key, value in headers.items()
+    }
+    answer = send(s3, "GET", "/", headers)
+    assert (answer.status, answer.code) == (403, "RequestTimeTooSkewed")
+
+
+def test_signature__none_at_all(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    for method, path in (("GET", "/"), ("GET", f"/{bucket}"), ("GET", f"/{bucket}/k"),
+                         ("PUT", f"/{bucket}/new"), ("DELETE", f"/{bucket}/k"), ("PUT", "/anybodys-bucket"),
+                         ("GET", f"/{bucket}?acl"), ("POST", f"/{bucket}?delete")):  # fmt: skip
+        answer = send(s3, method, path, {})
+        assert (answer.status, answer.code) == (403, "AccessDenied"), (method, path)
+
+
+def test_session__was_never_opened(s3: Any) -> None:
+    headers = signed(s3, "GET", "/", {"x-amz-security-token": "token"})
+    answer = send(s3, "GET", "/", headers)
+    assert (answer.status, answer.code) == (400, "InvalidToken")
+
+
+@pytest.mark.parametrize(
+    ("expires", "code", "status"),
+    [
+        ("604801", "AccessDenied", 403),
+        ("0", "AccessDenied", 403),
+        ("soon", "AuthorizationQueryParametersError", 400),
+    ],
+)
+def test_presigned__valid_for_a_week_at_most(
+    s3: Any, bucket: str, expires: str, code: str, status: int
+) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"abc")
+    at = {"Bucket": bucket, "Key": "k"}
+    url = s3.generate_presigned_url("get_object", at, ExpiresIn=604_800)
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == b"abc"
+    path = url.removeprefix(s3.meta.endpoint_url).replace("Expires=604800", f"Expires={expires}")
+    found = send(s3, "GET", path, {})
+    assert (found.code, found.status) == (code, status)
+
+
+# -- what it is asked for -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code", "status"),
+    [
+        ("GET", "/{}/%zz", "InvalidURI", 400),
+        ("PATCH", "/{}/k", "MethodNotAllowed", 405),
+        ("PUT", "/{}?cors", "NotImplemented", 501),
+        ("PUT", "/{}/k?tagging", "NotImplemented", 501),
+        ("POST", "/{}", "NotImplemented", 501),
+        ("GET", "/{}/k?versionId=1", "InvalidArgument", 400),
+        ("GET", "/{}?max-keys=-1", "InvalidArgument", 400),
+    ],
+)
+def test_request__that_means_nothing(
+    s3: Any, bucket: str, method: str, path: str, code: str, status: int
+) -> None:
+    answer = ask(s3, method, path.format(bucket))
+    assert (answer.code, answer.status) == (code, status)
+
+
+def test_names__too_long_and_too_odd(s3: Any, bucket: str) -> None:
+    key = "k" * 1025
+    assert refused(lambda: s3.get_object(Bucket=bucket, Key=key)) == ("KeyTooLongError", 400)
+    elsewhere = {"LocationConstraint": "eu-west-9"}
+    answer = refused(
+        lambda: s3.create_bucket(Bucket="some-where", CreateBucketConfiguration=elsewhere)
+    )
+    assert answer == ("InvalidLocationConstraint", 400)
+
+
+def test_metadata__beyond_two_kilobytes(s3: Any, bucket: str) -> None:
+    put = lambda: s3.put_object(Bucket=bucket, Key="k", Metadata={"m": "x" * 2048})  # noqa: E731
+    assert refused(put) == ("MetadataTooLarge", 400)
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "body", "code"),
+    [
+        ("POST", "delete", b"<Delete><Object>", "MalformedXML"),
+        ("POST", "delete", b"<Delete></Delete>", "MalformedXML"),
+        ("PUT", "versioning", b"<VersioningConfiguration/>", "IllegalVersioningConfigurationException"),
+        ("PUT", "versioning", b"<!DOCTYPE a><VersioningConfiguration/>", "MalformedXML"),
+    ],
+)  # fmt: skip
+def test_xml__that_is_not_as_documented(
+    s3: Any, bucket: str, method: str, query: str, body: bytes, code: str
+) -> None:
+    md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+    answer = ask(s3, method, f"/{bucket}?{query}", {"content-md5": md5}, body)
+    assert (answer.status, answer.code) == (400, code)
+
+
+# -- bodies -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "size", "code"),
+    [
+        ("PUT", "/{}/k", 5 * GIB + 1, "EntityTooLarge"),
+        ("POST", "/{}?delete", 3 << 20, "MaxMessageLengthExceeded"),
+    ],
+)
+def test_body__too_large_is_refused_before_it_comes(
+    s3: Any, bucket: str, method: str, path: str, size: int, code: str
+) -> None:
+    more = {"content-length": str(size), "content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    answer = ask(s3, method, path.format(bucket), more)
+    assert (answer.status, answer.code) == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("headers", "payload", "code"),
+    [
+        ({"content-md5": "x"}, "UNSIGNED-PAYLOAD", "InvalidDigest"),
+        ({"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}, "UNSIGNED-PAYLOAD", "BadDigest"),
+        ({CRC: "AAAAAA=="}, "UNSIGNED-PAYLOAD", "BadDigest"),
+        ({}, "0" * 64, "XAmzContentSHA256Mismatch"),
+    ],
+)
+def test_body__another_than_its_head_says(
+    s3: Any, bucket: str, headers: dict[str, str], payload: str, code: str
+) -> None:
+    answer = ask(s3, "PUT", f"/{bucket}/k", headers, b"abc", payload)
+    assert (answer.status, answer.code) == (400, code)
+    assert refused(lambda: s3.get_object(Bucket=bucket, Key="k")) == ("NoSuchKey", 404)
+
+
+@pytest.mark.parametrize(
+    ("length", "body", "code"),
+    [
+        ("3", b"3\r\nabc\r\n0\r\n\r\n", "MalformedTrailerError"),
+        ("9", b"3\r\nabc\r\n0\r\n" + CRC.encode() + b":NSRBwg==\r\n\r\n", "IncompleteBody"),
+        ("6", b"3\r\nabc\r\n3\r\nabc\r\n0\r\n\r\n", "InvalidChunkSizeError"),
+        ("3", b"3\r\nabc\r\n0\r\n" + CRC.encode() + b":AAAAAA==\r\n\r\n", "BadDigest"),
+    ],
+)
+def test_chunks__that_are_broken(s3: Any, bucket: str, length: str, body: bytes, code: str) -> None:
+    headers = {
+        "content-encoding": "aws-chunked",
+        "x-amz-decoded-content-length": length,
+        "x-amz-trailer": CRC,
+    }
+    answer = ask(s3, "PUT", f"/{bucket}/k", headers, body, TRAILERS)
+    assert (answer.status, answer.code) == (400, code)
+    assert refused(lambda: s3.get_object(Bucket=bucket, Key="k")) == ("NoSuchKey", 404)
+
+
+def test_chunks__without_a_length(s3: Any, bucket: str) -> None:
+    headers = {"content-encoding": "aws-chunked", "x-amz-trailer": CRC}
+    answer = ask(s3, "PUT", f"/{bucket}/k", headers, b"0\r\n\r\n", TRAILERS)
+    assert (answer.status, answer.code) == (411, "MissingContentLength")
+
+
+def test_body__whose_length_only_its_end_says(s3: Any, bucket: str) -> None:
+    headers = signed(s3, "PUT", f"/{bucket}/k", {"transfer-encoding": "chunked"})
+    place = s3.meta.endpoint_url.removeprefix("http://")
+    connection = http.client.HTTPConnection(place, timeout=30)
+    connection.request("PUT", f"/{bucket}/k", iter([b"abc", b"def"]), headers, encode_chunked=True)
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"abcdef"

@@ -1,0 +1,131 @@
+"""Errors that a sound cluster seldom gives: what the server makes of them, with a service that does."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from replicast.errors import Conflict, DataLost, NoSpace, ReplicastError, Unavailable
+from replicast.gateway.s3 import server as server_module
+from replicast.gateway.s3.access import Access
+from replicast.gateway.s3.bucket_calls import BucketCalls
+from replicast.gateway.s3.call import Call
+from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.head import Head
+from replicast.gateway.s3.operation import route
+from replicast.gateway.s3.plain_body import PlainBody
+from replicast.gateway.s3.server import S3Server
+from replicast.metrics import Counters
+
+from .raw import Raw
+
+
+class Service:
+    """Routes as the gateway does, and fails as it is told to."""
+
+    def __init__(self, fail: Callable[[Any], Any]) -> None:
+        self._fail = fail
+
+    def route(self, head: Head) -> Any:
+        return route(head)
+
+    async def serve(self, head: Head, request: Any, stream: Any, url: str) -> Any:
+        return await self._fail(stream)
+
+
+def answer(fail: Callable[[Any], Any], send: Callable[[int], Raw]) -> Raw:
+    """Of a server whose service fails so, to a client in a thread of its own."""
+
+    async def run() -> Raw:
+        served = S3Server(Service(fail), Counters())  # type: ignore[arg-type]
+        _, port = await served.start(("127.0.0.1", 0))
+        try:
+            return await asyncio.to_thread(send, port)
+        finally:
+            await served.stop(0)
+
+    return asyncio.run(run())
+
+
+def get(port: int) -> Raw:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/bucket/key")
+    response = connection.getresponse()
+    found = Raw(response.status, dict(response.getheaders()), response.read())
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [
+        (Unavailable("no answer"), "ServiceUnavailable", 503),
+        (NoSpace("full"), "ServiceUnavailable", 503),
+        (Unavailable("busy", reason="BUSY"), "SlowDown", 503),
+        (Conflict("in between"), "OperationAborted", 409),
+        (DataLost("gone"), "InternalError", 500),
+        (ZeroDivisionError(), "InternalError", 500),
+        (S3Error("NotModified"), "", 304),
+    ],
+)
+def test_failures__of_the_cluster(
+    error: Exception, code: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(stream: Any) -> Any:
+        raise error
+
+    found = answer(fail, get)
+    assert (found.code, found.status) == (code, status)
+    if isinstance(error, ReplicastError):
+        assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+def test_body__that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "BODY_SECONDS", 0.05)
+
+    async def fail(stream: Any) -> Any:
+        async for _ in stream:
+            pass
+
+    def send(port: int) -> Raw:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(
+                b"PUT /bucket/key HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc"
+            )
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            return Raw(response.status, {}, response.read())
+
+    found = answer(fail, send)
+    assert (found.code, found.status) == ("RequestTimeout", 400)
+
+
+def test_bucket__of_ones_own_made_again_beyond_the_first_region() -> None:
+    class Taken:
+        async def create(self, bucket: str, **_: Any) -> None:
+            raise Conflict("there", reason="BUCKET_EXISTS")
+
+        async def find(self, bucket: str) -> Any:
+            return SimpleNamespace(owner="me")
+
+    async def empty() -> Any:
+        for never in ():
+            yield never
+
+    buckets: Any = Taken()
+    unused: Any = None
+    with ThreadPoolExecutor(1) as executor:
+        calls = BucketCalls(buckets, unused, unused, Access(buckets), executor, "eu-1")
+        head = Head("PUT", "/bucket")
+        user: Any = SimpleNamespace(canonical_id="me")
+        call = Call(head, route(head), user, PlainBody(0), empty(), "")
+        with pytest.raises(S3Error) as failed:
+            asyncio.run(calls.create(call))
+    assert failed.value.code.name == "BucketAlreadyOwnedByYou"
