@@ -96,10 +96,8 @@ class DeleteCondition:
     def __bool__(self) -> bool:
         return (self.if_match, self.modified_ns, self.size_bytes) != (None, None, None)
 
-    def check(self, current: Current | None) -> None:
-        """`current`: None where nothing is, which then stays so. Raises PreconditionFailed."""
-        if current is None:
-            return
+    def check(self, current: Current) -> None:
+        """Raises PreconditionFailed."""
         if self.if_match not in (None, ANY, current.etag):
             raise _precondition("If-Match")
         if self.modified_ns is not None and self.modified_ns // SECOND != (

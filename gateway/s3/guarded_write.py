@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from replicast.errors import ConditionFailed, NotFound
 from replicast.gateway.conditions import condition
 from replicast.gateway.objects import Objects
 from replicast.gateway.s3.call import Call
-from replicast.gateway.s3.conditions import write_condition
+from replicast.gateway.s3.conditions import Current, write_condition
 from replicast.gateway.s3.errors import S3Error
 from replicast.wire.name_messages import Condition
 
@@ -23,10 +23,9 @@ async def guarded_write(objects: Objects, call: Call) -> AsyncIterator[Condition
     try:
         yield when
     except ConditionFailed:
-        if asked.if_match is None:
-            raise S3Error("PreconditionFailed", Condition="If-None-Match") from None
-        try:
-            await objects.head(call.bucket, call.key)
-        except NotFound:
-            raise S3Error("NoSuchKey", Key=call.key) from None
-        raise S3Error("PreconditionFailed", Condition="If-Match") from None
+        current = None
+        with suppress(NotFound):
+            info, _ = await objects.head(call.bucket, call.key)
+            current = Current(info.etag, info.modified_ns, info.size_bytes)
+        asked.check(current)
+        raise S3Error("PreconditionFailed") from None  # it would hold by now
