@@ -38,12 +38,14 @@ class BucketCalls:
         self._access, self._executor, self._region = access, executor, region
 
     async def list_buckets(self, call: Call) -> Answer:
-        """ListBuckets: those of the user."""
+        """ListBuckets: those of the user. All are in one region."""
         page = buckets_page(call.request.parameters)
+        here = call.parameter("bucket-region") in (None, "", self._region)
         mine = [
             each
             for each in await self._buckets.list()
-            if each.owner == call.user.canonical_id
+            if here
+            and each.owner == call.user.canonical_id
             and each.bucket.startswith(page.prefix)
             and each.bucket > page.after
         ]

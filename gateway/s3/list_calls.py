@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from replicast.errors import NotFound
+from replicast.gateway.in_order import in_order
 from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.s3 import listings
 from replicast.gateway.s3.access import Access
@@ -21,6 +22,8 @@ from replicast.gateway.s3.paging import (
 from replicast.gateway.s3.versions import read_version, version_of
 from replicast.gateway.users import User
 from replicast.wire.name_messages import NO_VERSION, NULL_VERSION, VersionId
+
+AT_ONCE = 16  # names whose versions are asked for at a time
 
 
 class ListCalls:
@@ -87,7 +90,9 @@ class ListCalls:
         def full() -> bool:
             return len(entries) + len(prefixes) == page.keys_max
 
-        if page.version_marker:
+        after = after_marker(scope, page.key_marker)
+        within = page.key_marker.startswith(scope.prefix) and after == page.key_marker
+        if page.version_marker and within:
             for version in await self._behind(page):
                 if full():
                     return listings.ListedVersions(entries, prefixes, last_key, last_version)
@@ -96,23 +101,27 @@ class ListCalls:
         found = self._objects.list(
             scope.bucket,
             scope.prefix,
-            after=after_marker(scope, page.key_marker),
+            after=after,
             delimiter=scope.delimiter,
             deleted=True,
         )
-        async with aclosing(found) as everything:
+
+        async def versions(each: ObjectInfo | str) -> str | list[tuple[ObjectInfo, bool]]:
+            return each if isinstance(each, str) else await self._all(scope.bucket, each.name)
+
+        async with aclosing(found), aclosing(in_order(found, versions, AT_ONCE)) as everything:
             async for each in everything:
-                if full():
-                    return listings.ListedVersions(entries, prefixes, last_key, last_version)
                 if isinstance(each, str):
+                    if full():
+                        return listings.ListedVersions(entries, prefixes, last_key, last_version)
                     prefixes.append(each)
                     last_key, last_version = each, ""
                     continue
-                for version in await self._all(scope.bucket, each.name):
+                for version in each:
                     if full():
                         return listings.ListedVersions(entries, prefixes, last_key, last_version)
                     entries.append(_version_entry(*version, owner))
-                    last_key, last_version = each.name, version_of(version[0])
+                    last_key, last_version = version[0].name, version_of(version[0])
         return listings.ListedVersions(entries, prefixes)
 
     async def _all(self, bucket: str, name: str) -> list[tuple[ObjectInfo, bool]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from concurrent.futures import Executor
 from contextlib import aclosing
 
 from replicast.errors import NotFound, ReplicastError
 from replicast.gateway.bodies import Description
 from replicast.gateway.conditions import condition
+from replicast.gateway.in_order import in_order
 from replicast.gateway.initiation import Block
 from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.s3 import answers
@@ -265,17 +266,19 @@ class ObjectCalls:
         claims = read_claims(call.head)
         claims.require()
         wanted = read_deletes(await small_body(call, claims, self._executor))
-        results: list[answers.Deleted | answers.NotDeleted] = []
-        for each in wanted.objects:
+
+        async def one(each: DeletedObject) -> answers.Deleted | answers.NotDeleted:
             try:
                 done = await self._delete(call.bucket, each)
             except ReplicastError as error:
-                results.append(answers.NotDeleted(each.key, each.version, s3_error(error)))
-                continue
+                return answers.NotDeleted(each.key, each.version, s3_error(error))
             marker = done is not None and done.delete_marker
             shown = version_headers(done, record.versioning).get(HEADER, "") if done else ""
-            results.append(answers.Deleted(each.key, each.version, shown if marker else ""))
-        return xml(answers.deletes(results, quiet=wanted.quiet))
+            return answers.Deleted(each.key, each.version, shown if marker else "")
+
+        async with aclosing(in_order(_each(wanted.objects), one, DELETES_AT_ONCE)) as results:
+            found = [each async for each in results]
+        return xml(answers.deletes(found, quiet=wanted.quiet))
 
     async def _delete(self, bucket: str, wanted: DeletedObject) -> ObjectInfo | None:
         """None: there was nothing, which is how it should be."""
@@ -310,6 +313,11 @@ class ObjectCalls:
         if version == NO_VERSION:
             return version, condition(if_version=found.version)
         return found.version, None  # another null version may have come, but not another of this id
+
+
+async def _each(objects: Iterable[DeletedObject]) -> AsyncGenerator[DeletedObject, None]:
+    for each in objects:
+        yield each
 
 
 def _current(info: ObjectInfo) -> Current:

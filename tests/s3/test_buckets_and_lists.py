@@ -49,6 +49,25 @@ def test_bucket__that_is_not_empty(s3: Any, filled: str) -> None:
     assert refused(lambda: s3.delete_bucket(Bucket=filled)) == ("BucketNotEmpty", 409)
 
 
+def test_buckets__listed_page_by_page(make_user: Any) -> None:
+    mine = make_user("many-buckets")
+    names = [f"many-{number}" for number in range(5)]
+    for name in names:
+        mine.create_bucket(Bucket=name)
+    pages = mine.get_paginator("list_buckets").paginate(PaginationConfig={"PageSize": 2})
+    assert [[b["Name"] for b in page["Buckets"]] for page in pages] == [
+        names[:2],
+        names[2:4],
+        names[4:],
+    ]
+    found = mine.list_buckets(Prefix="many-3")
+    assert [b["Name"] for b in found["Buckets"]] == ["many-3"]
+    assert mine.list_buckets(BucketRegion="eu-west-9")["Buckets"] == []
+    assert len(mine.list_buckets(BucketRegion="us-east-1")["Buckets"]) == 5
+    for name in names:
+        mine.delete_bucket(Bucket=name)
+
+
 def test_bucket__of_another_owner_than_expected(s3: Any, bucket: str) -> None:
     me = s3.list_buckets()["Owner"]["ID"]
     at = {"Bucket": bucket, "Key": "k"}
@@ -119,6 +138,26 @@ def test_versioning__versions_markers_and_the_null_version(s3: Any, bucket: str)
     assert refused(lambda: s3.get_object(**at, VersionId="x"))[0] == "InvalidArgument"
 
 
+@pytest.mark.parametrize("page", [1, 2, 1000])
+def test_versions__common_prefixes_of_more_names_than_are_asked_at_once(
+    s3: Any, bucket: str, page: int
+) -> None:
+    names = [f"{number:02}{'/x' * (number % 2)}" for number in range(30)]
+    for name in names:
+        s3.put_object(Bucket=bucket, Key=name, Body=b"x")
+    pages = s3.get_paginator("list_object_versions").paginate(
+        Bucket=bucket, Delimiter="/", PaginationConfig={"PageSize": page}
+    )
+    keys, prefixes = [], []
+    for each in pages:
+        keys += [v["Key"] for v in each.get("Versions", [])]
+        prefixes += [p["Prefix"] for p in each.get("CommonPrefixes", [])]
+    assert keys == names[::2] and prefixes == [f"{name[:2]}/" for name in names[1::2]]
+    wanted = [{"Key": name} for name in reversed(names)]
+    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": wanted})
+    assert [each["Key"] for each in answer["Deleted"]] == names[::-1]
+
+
 @pytest.mark.parametrize("page", [1, 2, 3])
 def test_versions__page_by_page(s3: Any, bucket: str, page: int) -> None:
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -130,3 +169,21 @@ def test_versions__page_by_page(s3: Any, bucket: str, page: int) -> None:
         Bucket=bucket, PaginationConfig={"PageSize": page}
     )
     assert [(v["Key"], v["VersionId"]) for each in pages for v in each["Versions"]] == made
+
+
+def test_versions__a_marker_outside_of_what_is_listed(s3: Any, bucket: str) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    made = {}
+    for key in ("a", "b/1", "c"):
+        made[key] = [s3.put_object(Bucket=bucket, Key=key, Body=b"x")["VersionId"] for _ in "12"]
+
+    def listed(**how: Any) -> list[str]:
+        found = s3.list_object_versions(Bucket=bucket, **how)
+        names = [each["Key"] for each in found.get("Versions", [])]
+        return names + [each["Prefix"] for each in found.get("CommonPrefixes", [])]
+
+    newest = {"KeyMarker": "a", "VersionIdMarker": made["a"][1]}
+    assert listed(**newest) == ["a", "b/1", "b/1", "c", "c"]
+    assert listed(**newest, Prefix="b") == ["b/1", "b/1"]
+    within = {"KeyMarker": "b/1", "VersionIdMarker": made["b/1"][1]}
+    assert listed(**within, Delimiter="/") == ["c", "c"]
