@@ -55,6 +55,7 @@ CODES = _table(
     ("InvalidPartOrder", 400, "The list of parts was not in ascending order."),
     ("InvalidRange", 416, "The requested range is not satisfiable."),
     ("InvalidRequest", 400, "Invalid request."),
+    ("InvalidStorageClass", 400, "The storage class you specified is not valid."),
     ("InvalidTag", 400, "The tag provided was not a valid tag."),
     ("InvalidToken", 400, "The provided token is malformed or otherwise invalid."),
     ("InvalidURI", 400, "Couldn't parse the specified URI."),

@@ -26,7 +26,8 @@ NAMES = ("x-amz-tagging", "x-amz-website-redirect-location", "x-amz-bucket-objec
 
 
 def check_write_headers(head: Head) -> None:
-    """Of what makes objects or buckets. Raises NotImplemented, InvalidArgument."""
+    """Of what makes objects or buckets. Raises NotImplemented, InvalidArgument,
+    InvalidStorageClass."""
     for name, value in head.headers.items():
         if name in NAMES or name.startswith(PREFIXES):
             if name == "x-amz-bucket-object-lock-enabled" and value.lower() == "false":
@@ -39,9 +40,7 @@ def check_write_headers(head: Head) -> None:
         raise invalid_argument("x-amz-acl", acl, "The canned ACL is not valid.")
     storage_class = head.header("x-amz-storage-class") or STANDARD
     if storage_class != STANDARD:
-        raise invalid_argument(
-            "x-amz-storage-class", storage_class, "The storage class you specified is not valid"
-        )
+        raise S3Error("InvalidStorageClass", StorageClassRequested=storage_class)
 
 
 def _not_there(name: str) -> S3Error:

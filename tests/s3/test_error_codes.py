@@ -123,6 +123,12 @@ def test_names__too_long_and_too_odd(s3: Any, bucket: str) -> None:
     assert answer == ("InvalidLocationConstraint", 400)
 
 
+def test_storage_class__there_is_but_one(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x", StorageClass="STANDARD")
+    glacier = lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"x", StorageClass="GLACIER")  # noqa: E731
+    assert refused(glacier) == ("InvalidStorageClass", 400)
+
+
 def test_metadata__beyond_two_kilobytes(s3: Any, bucket: str) -> None:
     put = lambda: s3.put_object(Bucket=bucket, Key="k", Metadata={"m": "x" * 2048})  # noqa: E731
     assert refused(put) == ("MetadataTooLarge", 400)
