@@ -46,7 +46,9 @@ class GatewayConfig(InitiatorConfig):
     metrics_port: int = option("Its port.", minimum=1, maximum=65_535)
     s3_host: str = option("Address of the S3 server.", default="127.0.0.1")
     s3_port: int = option("Its port; 0: S3 is not served.", default=0, minimum=0, maximum=65_535)
-    s3_region: str = option("The region that S3 clients sign for.", default="us-east-1")
+    s3_region: str = option(
+        "The region of all buckets; S3 clients sign for it, or for us-east-1.", default="us-east-1"
+    )
     s3_hash_threads: int = option(
         "Threads that hash bodies of S3 requests.", default=2, minimum=1, maximum=64
     )

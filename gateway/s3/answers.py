@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.regions import FIRST_REGION
 from replicast.gateway.s3.xml_writer import date, document, escaped, etag, group, text
 
 
@@ -110,7 +111,7 @@ def all_buckets(
 
 def location(region: str) -> bytes:
     """LocationConstraint; empty for us-east-1, which is how S3 writes its first region."""
-    from_first = "" if region == "us-east-1" else region
+    from_first = "" if region == FIRST_REGION else region
     return document("LocationConstraint", escaped(from_first))
 
 

@@ -13,12 +13,12 @@ from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.call import Answer, Call, xml
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.paging import buckets_page
+from replicast.gateway.s3.regions import FIRST_REGION
 from replicast.gateway.s3.request_bodies import read_location_constraint, read_versioning
 from replicast.gateway.s3.small_body import small_body
 from replicast.gateway.s3.unsupported import check_write_headers
 from replicast.gateway.uploads import Uploads
 
-FIRST_REGION = "us-east-1"
 REGION_HEADER = "x-amz-bucket-region"
 
 

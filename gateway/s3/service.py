@@ -21,6 +21,7 @@ from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.list_calls import ListCalls
 from replicast.gateway.s3.object_calls import ObjectCalls
 from replicast.gateway.s3.operation import Request, route
+from replicast.gateway.s3.regions import signing_regions
 from replicast.gateway.s3.signing_keys import SigningKeys
 from replicast.gateway.s3.sigv4 import verify
 from replicast.gateway.s3.unset_calls import UnsetCalls
@@ -48,7 +49,7 @@ class S3Service:
     ) -> None:
         self._initiator, self._users = initiator, users
         self._random_text = random_text  # 16 characters that nobody can guess
-        self._regions, self._base_domains = (region,), tuple(base_domains)
+        self._regions, self._base_domains = signing_regions(region), tuple(base_domains)
         self._signing_keys = SigningKeys(SIGNING_KEYS_MAX)
         self._access = access = Access(buckets)
         uploads = Uploads(initiator, objects.bodies, objects.names, self._new_upload_id)
