@@ -17,7 +17,7 @@ from replicast.sim.checkers import OPERATOR
 from replicast.sim.history import Operation
 from replicast.sim.versions import KINDS
 from replicast.sim.workload_versions import list_versions, version_id
-from replicast.sim.workloads import BUCKET, Ledger, Version, list_names
+from replicast.sim.workloads import Ledger, Version, list_names
 
 WIDTH = 8  # names at once
 LAST_VERSIONS = 3
@@ -44,7 +44,8 @@ class FinalReads:
                 await self._name(key)
 
         await asyncio.gather(*(one_after_the_other() for _ in range(WIDTH)))
-        await list_names(self._ledger, OPERATOR, self._client, "")
+        for bucket in self._ledger.buckets:
+            await list_names(self._ledger, OPERATOR, self._client, "", bucket)
 
     def _note(self, one: Operation) -> None:
         if one.kind in KINDS:
@@ -55,9 +56,9 @@ class FinalReads:
     async def _name(self, key: str) -> None:
         bucket, _, name = key.partition("/")
         await self._ask(key, "get", None, lambda: self._client.read(bucket, name))
-        if bucket != BUCKET:
+        if bucket not in self._ledger.buckets:
             return  # its versions went with the bucket, if that was removed and made anew
-        if not await list_versions(self._ledger, OPERATOR, self._client, name):
+        if not await list_versions(self._ledger, OPERATOR, self._client, name, bucket):
             self._ledger.world.fail(
                 f"{key}: its versions cannot be listed in the end", checker="durability"
             )
@@ -66,7 +67,7 @@ class FinalReads:
                 key,
                 "get_version",
                 version,
-                lambda v=version: self._client.read(BUCKET, name, version=version_id(v)),  # type: ignore[misc]
+                lambda v=version: self._client.read(bucket, name, version=version_id(v)),  # type: ignore[misc]
             )
 
     def _chosen(self, key: str) -> list[Version]:

@@ -16,6 +16,7 @@ Kinds of the name model, with argument and result; "value" is what tells one con
     put_if_match    (expected, value)  the same
     get, head       None               value, or None (NotFound)
     delete          None               version id of the marker, or None when not recorded;
+                                       (REMOVED, version id) where versions are not kept;
                                        REFUSED (there was nothing to delete)
     exists          None               True or False; made from a LIST by expand_lists()
     list            prefix             names; `key` is "bucket/"
@@ -33,6 +34,7 @@ from typing import Any, ClassVar, Final, TypeAlias
 from replicast.sim.history import MalformedHistory, Operation, Value
 
 REFUSED: Final = "refused"
+REMOVED: Final = "removed"
 
 State: TypeAlias = Any  # hashable; each model has its own
 
@@ -192,7 +194,7 @@ class Name(Model):
             return ILLEGAL if holds else state
         if not holds:
             return ILLEGAL
-        version = operation.result
+        version = self.version(operation)
         if version is None:
             return (written, newest)
         return (written, version) if newest is None or follows(version, newest) else ILLEGAL
@@ -205,7 +207,8 @@ class Name(Model):
         if operation.kind == "put_if_absent":
             return value is None, operation.argument
         if operation.kind == "delete":
-            return value is not None or operation.result != REFUSED, None
+            marked = operation.result != REFUSED and not removes(operation)
+            return value is not None or marked, None
         return True, operation.argument
 
     def reads(self, operation: Operation) -> bool:
@@ -247,7 +250,7 @@ class Name(Model):
         return self.reads(operation) and self.observes(operation) is None
 
     def version(self, operation: Operation) -> Value:
-        return None if self.reads(operation) else operation.result
+        return None if self.reads(operation) or removes(operation) else operation.result
 
 
 REGISTER: Final = Register()
@@ -262,6 +265,12 @@ def follows(version: Any, other: Any) -> bool:
         return type(version) is type(other) and bool(version > other)
     except TypeError:
         return False
+
+
+def removes(operation: Operation) -> bool:
+    """Is it a delete that removed the only version that is kept?"""
+    result = operation.result
+    return operation.kind == "delete" and isinstance(result, tuple) and result[0] == REMOVED
 
 
 def expand_lists(operations: Iterable[Operation], names: Iterable[str]) -> list[Operation]:

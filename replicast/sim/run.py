@@ -315,8 +315,8 @@ class _Run:
         except ReplicastError as error:
             self._world.fail(f"a healthy cluster takes no write: {error!r}", checker="liveness")
             return
-        ledger.ok(token, version_of(info.version))
-        ledger.learned(f"{BUCKET}/{name}", version_of(info.version))
+        ledger.ok(token, version_of(info))
+        ledger.learned(f"{BUCKET}/{name}", version_of(info))
 
     async def _walks(self, client: Cluster) -> None:
         initiator, objects = client._opened.initiator, client._opened.objects

@@ -9,6 +9,12 @@ made) these, all of one name:
     remove          version id   "removed", or REFUSED: there was no such version
     remove_older    version id   the same, of a version that cannot have been the newest
     versions        None         ((version id, is a marker), ...), newest first; () when none
+    get_null        None         the value of the null version; None: there is none (or it is a marker)
+    remove_null     None         (REMOVED, version id), or REFUSED: there was no null version
+    delete_by_setting  None      as delete, where the bucket's versioning changes
+
+A version id of four numbers says with the last one whether it is a null version (version_of() in
+workloads.py). Of these a name has one at most: one that is made takes the place of the one before.
 
 A version is there from some moment of the operation that made it until some moment of one that
 removes it. An observation is an interval too, and says "there" or "not there". For each version the
@@ -16,8 +22,8 @@ checker asks whether such moments exist. Versions that nobody was told of belong
 of unknown outcome, at most one to each. A get says that its version was there and every later one
 was not, or not any more; one that found nothing, that a marker may have been the newest.
 
-`remove` may uncover an older version, which the name model does not know: names with one are left
-out there (current_operations).
+`remove`, `remove_null` and a delete by an old setting may uncover an older version, which the name
+model does not know: names with one are left out there (current_operations).
 """
 
 from __future__ import annotations
@@ -27,10 +33,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from replicast.sim.history import Operation, Value
-from replicast.sim.models import NAME, REFUSED
+from replicast.sim.models import NAME, REFUSED, REMOVED
 
 REMOVES = ("remove", "remove_older")
-KINDS = frozenset({"get_version", "versions", *REMOVES})
+DELETES = ("delete", "delete_by_setting")
+UNCOVERS = ("remove", "remove_null", "delete_by_setting")
+KINDS = frozenset({"get_version", "versions", "get_null", *REMOVES, *UNCOVERS})
 NEVER_NS = 1 << 80  # later than all
 
 VersionId: TypeAlias = Any  # ordered, as models.py says
@@ -47,11 +55,24 @@ class _Life:
     there: list[Operation] = field(default_factory=list)
     absent: list[Operation] = field(default_factory=list)
     removes: list[Operation] = field(default_factory=list)
+    supersedes: list[Operation] = field(default_factory=list)  # may have taken its place
+
+    @property
+    def null(self) -> bool:
+        """Is it a null version?"""
+        return is_null(self.version)
+
+    @property
+    def proofs(self) -> list[Operation]:
+        """At some moment of each of these it was there."""
+        done = [o for o in self.removes if o.known]
+        return [*self.there, *done, *([self.made_by] if self.made_by else [])]
 
     def surely(self, seen: Operation) -> bool:
         """Acknowledged before `seen` began, and no removal began before it ended?"""
         made = self.made_by is not None and _end_ns(self.made_by) < seen.call_ns
-        return made and not any(o.call_ns < _end_ns(seen) for o in self.removes)
+        ends = (*self.removes, *self.supersedes)
+        return made and not any(o.call_ns < _end_ns(seen) for o in ends)
 
     def perhaps(self, seen: Operation) -> bool:
         """Can it have been there at some moment of `seen`?"""
@@ -67,8 +88,7 @@ class _Life:
             if _end_ns(seen) < born_ns:
                 return f"was there before it was made: {seen}"
         done = [o for o in self.removes if o.known]
-        proofs = [*self.there, *done, *([made] if made else [])]
-        sure_ns = min((_end_ns(o) for o in proofs), default=NEVER_NS)
+        sure_ns = min((_end_ns(o) for o in self.proofs), default=NEVER_NS)
         gone = [o for o in self.absent if o.call_ns >= sure_ns]
         if len(done) > 1:
             return f"was removed twice: {done[0]}; {done[1]}"
@@ -78,7 +98,7 @@ class _Life:
         last_seen = max(self.there, key=lambda o: o.call_ns, default=None)
         since_ns = max(last_seen.call_ns if last_seen else 0, born_ns)
         until_ns = _end_ns(first_gone) if first_gone else NEVER_NS
-        for each in done or self.removes:
+        for each in done or (*self.removes, *self.supersedes):
             if max(since_ns, each.call_ns) <= min(until_ns, _end_ns(each)):
                 return None
         evidence = [str(o) for o in (made, *done, last_seen, first_gone) if o is not None]
@@ -99,7 +119,7 @@ def check_versions(operations: Iterable[Operation]) -> list[str]:
 
 def current_operations(operations: Sequence[Operation]) -> list[Operation]:
     """What the name model judges: all about newest versions, of names that it covers."""
-    left_out = {one.key for one in operations if one.kind == "remove"}
+    left_out = {one.key for one in operations if one.kind in UNCOVERS}
     kept = []
     for one in operations:
         if one.kind == "list" and one.known and isinstance(one.result, tuple):
@@ -118,7 +138,7 @@ class _Name:
         self._lives: dict[VersionId, _Life] = {}
         self._problems: list[str] = []
         self._unknown_puts = [o for o in operations if not o.known and o.kind.startswith("put")]
-        self._unknown_deletes = [o for o in operations if not o.known and o.kind == "delete"]
+        self._unknown_deletes = [o for o in operations if not o.known and o.kind in DELETES]
 
     def problems(self) -> Iterator[str]:
         """One text each."""
@@ -133,7 +153,10 @@ class _Name:
                 self._compare(operation)
         for operation in self._operations:
             self._seen(operation)
+        self._nulls()
+        self._superseders()
         self._gets()
+        self._one_null()
         yield from self._problems
         born_ns = min(
             [o.call_ns for o in (*self._unknown_puts, *self._unknown_deletes)] or [NEVER_NS]
@@ -153,8 +176,10 @@ class _Name:
 
     def _made(self, operation: Operation) -> None:
         version = operation.result
-        marker = operation.kind == "delete"
+        marker = operation.kind in DELETES
         if not (marker or operation.kind.startswith("put")) or version in (None, REFUSED):
+            return
+        if _removed(operation) is not None:
             return
         life = self._life(version)
         if life.made_by is not None:
@@ -165,7 +190,10 @@ class _Name:
 
     def _seen(self, operation: Operation) -> None:
         kind, result = operation.kind, operation.result
-        if kind in REMOVES:
+        removed = _removed(operation)
+        if removed is not None:
+            self._life(removed).removes.append(operation)
+        elif kind in REMOVES:
             life = self._life(operation.argument)
             (life.absent if result == REFUSED else life.removes).append(operation)
         elif kind == "get_version" and operation.known:
@@ -182,6 +210,8 @@ class _Name:
         order = [version for version, _ in _entries(operation)]
         if order != sorted(set(order), reverse=True):
             self._problems.append(f"versions out of order: {operation}")
+        if sum(is_null(version) for version in order) > 1:
+            self._problems.append(f"more than one null version: {operation}")
         for version, marker in _entries(operation):
             life = self._life(version)
             if life.marker not in (None, marker):
@@ -194,12 +224,53 @@ class _Name:
         for version, life in self._lives.items():
             (life.there if version in listed else life.absent).append(operation)
 
-    def _gets(self) -> None:
-        """A get of the newest version: there, and no later one."""
+    def _of_value(self) -> dict[Value, list[_Life]]:
         of_value: dict[Value, list[_Life]] = {}
         for life in self._lives.values():
             for value in life.values:
                 of_value.setdefault(value, []).append(life)
+        return of_value
+
+    def _nulls(self) -> None:
+        """What was asked about the null version, whichever that was, and what removed it unknown."""
+        of_value, nulls = self._of_value(), [o for o in self._lives.values() if o.null]
+        for operation in self._operations:
+            kind, result = operation.kind, operation.result
+            if kind == "get_null" and operation.known:
+                lives = of_value.get(result, []) if result is not None else []
+                if lives and not any(life.null for life in lives):
+                    self._problems.append(f"not the null version: {operation}")
+                for life in nulls:
+                    if life not in lives and not (result is None and life.marker):
+                        life.absent.append(operation)
+                    elif len(lives) == 1:
+                        life.there.append(operation)
+            elif kind == "remove_null" and result == REFUSED:
+                for life in nulls:
+                    life.absent.append(operation)
+            elif kind in ("remove_null", *DELETES) and not operation.known:
+                for life in nulls:
+                    life.removes.append(operation)
+
+    def _superseders(self) -> None:
+        """Who makes a null version takes the place of the one before."""
+        nulls = [life for life in self._lives.values() if life.null]
+        for life in nulls:
+            later = [o.made_by for o in nulls if o.made_by and o.version > life.version]
+            life.supersedes += [*later, *self._unknown_puts, *self._unknown_deletes]
+
+    def _one_null(self) -> None:
+        """While one null version is there no other is."""
+        nulls = [life for life in self._lives.values() if life.null]
+        proofs = [life.proofs for life in nulls]
+        for life in nulls:
+            for other, seen in zip(nulls, proofs, strict=True):
+                if other is not life:
+                    life.absent += seen
+
+    def _gets(self) -> None:
+        """A get of the newest version: there, and no later one."""
+        of_value = self._of_value()
         for operation in self._operations:
             if operation.kind not in ("get", "head") or not operation.known:
                 continue
@@ -262,6 +333,18 @@ class _Name:
                 at += 1
             if highest is not None and _made_id(operation) < _made_id(highest):
                 yield f"versions against time: {highest}; then {operation}"
+
+
+def is_null(version: VersionId) -> bool:
+    """Is this the id of a null version?"""
+    return isinstance(version, tuple) and len(version) == 4 and bool(version[3])
+
+
+def _removed(operation: Operation) -> VersionId | None:
+    """The null version that a delete or `remove_null` has removed."""
+    result = operation.result
+    gone = operation.kind in ("remove_null", *DELETES) and isinstance(result, tuple)
+    return result[1] if gone and isinstance(result, tuple) and result[0] == REMOVED else None
 
 
 def _made_id(operation: Operation) -> VersionId:

@@ -59,7 +59,7 @@ class Copies(Large):
         self._ledger.world.note(
             "client", "copied", chunks=report.chunks, sent_bytes=report.sent_bytes
         )
-        return version_of(info.version)
+        return version_of(info)
 
     async def read_copy(self) -> None:
         """One that this program has made."""

@@ -41,7 +41,7 @@ class Versions(Program):
 
     def _known(self, name: str) -> list[Version]:
         """All versions that any client was told of, removed ones too, oldest first."""
-        return sorted(self._ledger.versions.get(f"{BUCKET}/{name}", ()))
+        return sorted(self._ledger.versions.get(f"{self.bucket}/{name}", ()))
 
     async def read_version(self, name: str, known: list[Version]) -> None:
         """One of `known`, whole."""
@@ -51,12 +51,12 @@ class Versions(Program):
                 "get_version",
                 name,
                 version,
-                lambda: self._client.read(BUCKET, name, version=version_id(version)),
+                lambda: self._client.read(self.bucket, name, version=version_id(version)),
             )
 
     async def list_versions(self, name: str) -> None:
         """As `replicast stat --versions`."""
-        await list_versions(self._ledger, self._number, self._client, name)
+        await list_versions(self._ledger, self._number, self._client, name, self.bucket)
 
     async def remove(self, name: str, known: list[Version]) -> None:
         """One of `known`, whichever is the newest now."""
@@ -70,30 +70,32 @@ class Versions(Program):
 
     async def _remove(self, kind: str, name: str, version: Version) -> None:
         async def remove() -> str:
-            await self._client.delete(BUCKET, name, version=version_id(version))
+            await self._client.delete(self.bucket, name, version=version_id(version))
             return "removed"
 
         await self._write(kind, name, version, remove)
 
 
-async def list_versions(ledger: Ledger, number: int, client: Cluster, name: str) -> bool:
+async def list_versions(
+    ledger: Ledger, number: int, client: Cluster, name: str, bucket: str = BUCKET
+) -> bool:
     """Client `number` asks for all versions of a name; whether it was told."""
-    key = f"{BUCKET}/{name}"
+    key = f"{bucket}/{name}"
     token = ledger.begin(number, key, "versions", None)
     try:
-        infos = await client.versions(BUCKET, name)
+        infos = await client.versions(bucket, name)
     except NotFound:
         infos = []
     except LATER as error:
         ledger.fail(token, error)
         return False
-    ledger.ok(token, [(version_of(info.version), info.delete_marker) for info in infos])
+    ledger.ok(token, [(version_of(info), info.delete_marker) for info in infos])
     for info in infos:
-        ledger.learned(key, version_of(info.version))
+        ledger.learned(key, version_of(info))
     return True
 
 
 def version_id(version: Version) -> VersionId:
     """As clients say it."""
-    time_ns, segment_id, sequence = version
+    time_ns, segment_id, sequence, _ = version
     return VersionId(time_ns=time_ns, segment_id=segment_id, sequence=sequence)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from replicast.embed import Cluster
@@ -18,16 +18,15 @@ from replicast.errors import ConditionFailed, DataLost, NoSpace, NotFound, Unava
 from replicast.gateway.initiation import Source
 from replicast.gateway.objects import ObjectInfo
 from replicast.sim.history import History
-from replicast.sim.models import REFUSED
+from replicast.sim.models import REFUSED, REMOVED
 from replicast.sim.world import World
 from replicast.units import KIB, SECOND
-from replicast.wire.name_messages import VersionId
 
 LATER = (Unavailable, NoSpace)  # not now: a write may or may not have taken effect
 BUCKET = "sim"
 HEAD_BYTES = 12  # of a value: its name
 BLOCKS = 6
-Version: TypeAlias = tuple[int, int, int]
+Version: TypeAlias = tuple[int, int, int, int]  # version_of()
 
 
 @dataclass(slots=True)
@@ -40,6 +39,8 @@ class Ledger:
     by_content: dict[bytes, str] = field(default_factory=dict)
     by_etag: dict[str, str] = field(default_factory=dict)  # of values whose put was answered
     versions: dict[str, dict[Version, None]] = field(default_factory=dict)  # of each key, as told
+    buckets: dict[str, None] = field(default_factory=lambda: {BUCKET: None})  # nobody removes them
+    changes: dict[str, int] = field(default_factory=dict)  # of versioning, begun: bucket -> count
     blocks: list[bytes] = field(default_factory=list)  # that many objects have in common
     operation_ns_max: int | None = None  # what any may take, however it ends (C7)
     answered: bool = False  # every operation has to succeed
@@ -251,16 +252,16 @@ class Program:
         data = self._ledger.values[value] if source is None else source
         info = await self._client.put(self.bucket, name, data, **condition)  # type: ignore[arg-type]
         self._ledger.by_etag[info.etag] = value
-        return version_of(info.version)
+        return version_of(info)
 
     async def _delete(self, name: str) -> None:
-        async def delete() -> Version:
-            return version_of((await self._client.delete(self.bucket, name)).version)
+        async def delete() -> Any:
+            return outcome_of_delete(await self._client.delete(self.bucket, name))
 
         await self._write("delete", name, None, delete)
 
     async def _list(self, prefix: str) -> None:
-        await list_names(self._ledger, self._number, self._client, prefix)
+        await list_names(self._ledger, self._number, self._client, prefix, self.bucket)
 
     async def _write(
         self, kind: str, name: str, argument: Any, work: Callable[[], Awaitable[Any]]
@@ -270,7 +271,7 @@ class Program:
         try:
             result = await work()
             ledger.ok(token, result)
-            if isinstance(result, tuple):
+            if isinstance(result, tuple) and result[0] != REMOVED:
                 ledger.learned(key, result)
         except (ConditionFailed, NotFound):  # NotFound: of a delete, when there is no object
             ledger.ok(token, REFUSED)
@@ -317,20 +318,30 @@ class Program:
         return info, value
 
 
-async def list_names(ledger: Ledger, number: int, client: Cluster, prefix: str) -> None:
+async def list_names(
+    ledger: Ledger, number: int, client: Cluster, prefix: str, bucket: str = BUCKET
+) -> None:
     """Client `number` asks for all names with a prefix."""
-    token = ledger.begin(number, f"{BUCKET}/", "list", prefix)
+    token = ledger.begin(number, f"{bucket}/", "list", prefix)
     try:
-        found = [info.name async for info in client.list(BUCKET, prefix)]
+        found = [info.name async for info in client.list(bucket, prefix)]
     except LATER as error:
         ledger.fail(token, error)
         return
     ledger.ok(token, found)
 
 
-def version_of(version: VersionId) -> Version:
-    """As it stands in histories."""
-    return version.time_ns, version.segment_id, version.sequence
+def version_of(info: ObjectInfo) -> Version:
+    """As it stands in histories; the last number says whether it is a null version."""
+    version = info.version
+    return version.time_ns, version.segment_id, version.sequence, int(info.null)
+
+
+def outcome_of_delete(info: ObjectInfo) -> Any:
+    """The marker that a delete has made, or the null version that it has removed."""
+    if info.delete_marker:
+        return version_of(info)
+    return REMOVED, version_of(replace(info, null=True))
 
 
 class Contended(Program):

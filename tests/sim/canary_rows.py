@@ -16,6 +16,7 @@ from . import canaries_chunks as chunks
 from . import canaries_control as control
 from . import canaries_installs as installs
 from . import canaries_names as names
+from . import canaries_null as nulls
 from . import canaries_review as review
 from . import canaries_scenarios as scenarios
 from . import canaries_voters as voters
@@ -96,6 +97,8 @@ ROWS = [
     Row(buckets.bucket_gone_is_final, "linearizable", "anew", 1, None),
     Row(buckets.bucket_gone_is_listed, "linearizable", "anew", 1, None),
     Row(buckets.bucket_unheard_of_is_gone, "linearizable", "anew", 1, None),
+    Row(nulls.null_supersedes_nothing, "linearizable", "null", 1),
+    Row(nulls.null_of_committed_only, "linearizable", "null", 1, None),
     Row(voters.old_epoch_goes_on, "epochs", "replace", 3, None),
 ]
 
