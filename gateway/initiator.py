@@ -226,11 +226,14 @@ class UdpInitiator:
             log.error("VDEV %d sent wrong bytes for chunk %s", index, reference.chid.hex())
         return memoryview(event.buffer)
 
-    async def named(self, request: Message, row: int) -> Message:
+    async def named(self, request: Message, row: int, operation: bytes = b"") -> Message:
         """One named operation at the row's leader; raises by what the caller can do about it."""
+        while operation in self._futures:  # one at a time: answers come by these bytes
+            await asyncio.wait((self._futures[operation],))
+            await asyncio.sleep(0)
         self._fence()
         now_ns = self._now_ns()
-        base = self._requests.new_base()
+        base = self._requests.new_base(operation)
         core = NamedOperation(
             request=request,
             row=row,

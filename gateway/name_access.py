@@ -7,9 +7,10 @@ such bucket it is looked up anew, since it may have been removed and made again 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from replicast.buggify import buggified
-from replicast.errors import NotFound, Unavailable
+from replicast.errors import ConditionFailed, NotFound, Unavailable
 from replicast.flexhash.commands import Versioning
 from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
 from replicast.gateway.bodies import Made
@@ -22,6 +23,7 @@ from replicast.hashing import content_hash
 from replicast.wire.documents import ManifestBody
 from replicast.wire.name_messages import (
     DELETE_MARKER,
+    IF_VERSION,
     NO_VERSION,
     NULL_VERSION,
     Condition,
@@ -38,8 +40,19 @@ from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
 LIST_PAGE_ENTRIES = 1000
+NEVER = Condition(kind=IF_VERSION, version=NULL_VERSION, etag="")  # no version has this id
 KeyOf = Callable[[NameKey], NameKey]
 RequestOf = Callable[[NameKey, BucketView], Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something that happens once or never, whoever tries to do or to prevent it. `operation`: its
+    OPERATION_BASE_BYTES. `since_ns`: a time of the cluster before which nobody has prevented it: rows
+    refuse what is older than the answers that they remember."""
+
+    operation: bytes
+    since_ns: int
 
 
 def itself(key: NameKey) -> NameKey:
@@ -74,16 +87,23 @@ class Names:
         )
         return key, record
 
-    async def ask(self, tenant: str, bucket: str, name: str, request_of: RequestOf) -> Message:
+    async def ask(
+        self, tenant: str, bucket: str, name: str, request_of: RequestOf, operation: bytes = b""
+    ) -> Message:
         """The row leader's answer."""
         key, record = await self.locate(tenant, bucket, name)
         try:
-            return await self._initiator.named(request_of(key, record), key.row)
+            return await self._named(request_of(key, record), key.row, operation)
         except NotFound as error:
             if error.reason != Reason.NO_SUCH_BUCKET.name:
                 raise
         key, record = await self.locate(tenant, bucket, name, record.incarnation)
-        return await self._initiator.named(request_of(key, record), key.row)
+        return await self._named(request_of(key, record), key.row, operation)
+
+    async def _named(self, request: Message, row: int, operation: bytes) -> Message:
+        if operation:
+            return await self._initiator.named(request, row, operation)
+        return await self._initiator.named(request, row)
 
     async def commit(
         self,
@@ -95,16 +115,20 @@ class Names:
         when: Condition | None = None,
         null: bool | None = None,
         key_of: KeyOf = itself,
+        decision: Decision | None = None,
     ) -> NameResult:
         """The last step of a put: all chunks of the body are durable. `null`: None for what the bucket's
-        versioning says."""
+        versioning says. `decision`: whoever else decides it gets the same answer."""
         reply = await self.ask(
             tenant,
             bucket,
             name,
             lambda key, record: NamePut(
                 key=key_of(key),
-                time=OperationTime(first_sent_ns=self._initiator.wall_ns(), begun_ns=made.begun_ns),
+                time=OperationTime(
+                    first_sent_ns=decision.since_ns if decision else self._initiator.wall_ns(),
+                    begun_ns=made.begun_ns,
+                ),
                 condition=when or condition(),
                 null=_is_null(record) if null is None else null,
                 logical_size=made.logical_bytes,
@@ -113,7 +137,32 @@ class Names:
                 body=made.body,
                 short_of_copies=made.short_of_copies,
             ),
+            decision.operation if decision else b"",
         )
+        assert isinstance(reply, NameResult)
+        return reply
+
+    async def prevent(
+        self, tenant: str, bucket: str, name: str, decision: Decision
+    ) -> NameResult | None:
+        """What a commit under this decision has made; None: it has not, and never will."""
+        try:
+            reply = await self.ask(
+                tenant,
+                bucket,
+                name,
+                lambda key, _: NameDelete(
+                    key=key,
+                    time=OperationTime(first_sent_ns=decision.since_ns, begun_ns=decision.since_ns),
+                    condition=NEVER,
+                    version=NO_VERSION,
+                    null=False,
+                    absent_too=False,
+                ),
+                decision.operation,
+            )
+        except ConditionFailed:
+            return None
         assert isinstance(reply, NameResult)
         return reply
 

@@ -41,11 +41,12 @@ class RequestExchange(Outbox):
         self._cores: dict[bytes, Request] = {}
         self._timers = Timers()
 
-    def new_base(self) -> bytes:
-        """12 bytes for the operation ids of the next request; raises Unavailable when full."""
+    def new_base(self, given: bytes = b"") -> bytes:
+        """12 bytes for the operation ids of the next request, unless they are given; raises
+        Unavailable when full."""
         if len(self._cores) >= REQUESTS_MAX:
             raise Unavailable(f"{REQUESTS_MAX} requests are in flight", reason="BUSY")
-        return self._rng.randbytes(OPERATION_BASE_BYTES)
+        return given or self._rng.randbytes(OPERATION_BASE_BYTES)
 
     def start(self, base: bytes, core: Request) -> None:
         """Run a core that was made with operation ids under `base`."""

@@ -4,7 +4,13 @@
     put_part     a part, under (object's name, upload id, number), in the space PARTS; a later one of
                  that number takes its place
     complete     one manifest over the parts' chunks, committed as any object; no payload moves
-    abort        the record goes, then the parts
+    abort        the record is marked, completion is prevented, record and parts go
+
+An upload ends once. Whoever completes it commits under one operation id, which follows from the upload
+and the version of its record: of several the row carries out one, and answers all with that. Who aborts
+marks the record first, so that nobody begins to complete it any more, and then uses that id up. What was
+begun before the mark is refused as too old before the row forgets that (Decision). A condition of a
+completion that does not hold has used the id up, too: the record is then written again, for a new one.
 
 State lies in the object's row (DESIGN 5): no other leader has a say, and nothing of it is listed among
 objects. A completed version notes its upload, so that a retry of `complete` finds it done.
@@ -18,21 +24,27 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from replicast.errors import NotFound
-from replicast.gateway.bodies import Bodies, Describe, Description
+from replicast.errors import ConditionFailed, NotFound, Unavailable
+from replicast.gateway.bodies import Bodies, Describe, Description, Made
+from replicast.gateway.context import OPERATION_BASE_BYTES
 from replicast.gateway.in_order import in_order
 from replicast.gateway.initiation import Initiator, Source
 from replicast.gateway.limits import DEFAULT_TENANT, check_metadata
 from replicast.gateway.manifest import ManifestBuilder, metadata_of
-from replicast.gateway.name_access import KeyOf, Names
+from replicast.gateway.name_access import Decision, KeyOf, Names
 from replicast.gateway.objects import ObjectInfo, object_info
 from replicast.gateway.put_stream import PutReport
+from replicast.gateway.version_text import version_text
+from replicast.hashing import content_hash
 from replicast.wire.documents import ManifestBody
 from replicast.wire.name_messages import (
+    IF_VERSION,
+    NULL_VERSION,
     PARTS,
     UPLOADS,
     Condition,
     NameKey,
+    NameResult,
     VersionId,
     VersionSummary,
 )
@@ -43,6 +55,8 @@ NUMBER_MAX = 10_000
 NUMBER_CHARACTERS = 5
 COMPLETED_BY = ":upload"  # metadata of the version that an upload became
 NEVER_INLINE = 0  # bytes: parts are composed of chunks
+ABORTED = "aborted"  # the ETag of a record that is about to go
+CHANGED_MAX = 16  # times that a record is another one than it was a moment ago
 AT_ONCE = 16  # parts whose manifests are read, or that are removed, at a time
 
 
@@ -142,6 +156,15 @@ class Uploads:
         self, bucket: str, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
     ) -> UploadInfo:
         """The upload; raises NotFound (NO_SUCH_UPLOAD)."""
+        upload, aborted = await self._look(tenant, bucket, name, upload_id)
+        if aborted:
+            raise _no_such_upload()
+        return upload
+
+    async def _look(
+        self, tenant: str, bucket: str, name: str, upload_id: str
+    ) -> tuple[UploadInfo, bool]:
+        """The record, and whether it is marked as aborted."""
         if len(upload_id) != ID_CHARACTERS or SEPARATOR in upload_id or "\0" in upload_id:
             raise _no_such_upload()
         try:
@@ -151,14 +174,53 @@ class Uploads:
         except NotFound as error:
             raise (_no_such_upload() if error.reason == "NO_SUCH_NAME" else error) from None
         assert body is not None, "nobody marks an upload deleted"
-        summary = reply.summary
-        return UploadInfo(bucket, name, upload_id, summary.version, metadata_of(body), summary.etag)
+        summary, metadata = reply.summary, metadata_of(body)
+        found = UploadInfo(bucket, name, upload_id, summary.version, metadata, summary.etag)
+        return found, summary.etag == ABORTED
 
     async def abort(
         self, bucket: str, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
     ) -> None:
-        """Forget it; raises NotFound when there is none."""
-        await self._forget(tenant, await self.find(bucket, name, upload_id, tenant=tenant))
+        """Forget it; raises NotFound when there is none, and when it was completed meanwhile."""
+        for _ in range(CHANGED_MAX):
+            since_ns = self._initiator.wall_ns()
+            upload, aborted = await self._look(tenant, bucket, name, upload_id)
+            if aborted:  # by somebody who may not have come to an end
+                await self._forget(tenant, bucket, name, upload_id)
+                raise _no_such_upload()
+            if await self._replaced(tenant, upload, ABORTED):
+                break
+        else:
+            raise _changing()
+        decision = self._decision(upload, since_ns)
+        done = await self._names.prevent(tenant, bucket, name, decision)
+        await self._forget(tenant, bucket, name, upload_id)
+        if done is not None:
+            raise _no_such_upload()
+
+    async def _replaced(self, tenant: str, upload: UploadInfo, etag: str = "") -> bool:
+        """Write the record again, if it is still this one."""
+        described = Description(upload.metadata, etag)
+        made = await self._bodies.store(b"", 0, lambda: described, PutReport())
+        same = Condition(kind=IF_VERSION, version=upload.version, etag="")
+        try:
+            await self._names.commit(
+                tenant,
+                upload.bucket,
+                upload.name,
+                made,
+                when=same,
+                null=True,
+                key_of=upload_key(upload.upload_id),
+            )
+        except ConditionFailed:
+            return False
+        return True
+
+    def _decision(self, upload: UploadInfo, since_ns: int) -> Decision:
+        text = f"{upload.upload_id}{SEPARATOR}{version_text(upload.version)}"
+        operation = content_hash(self._initiator.algorithm, text.encode())
+        return Decision(operation[:OPERATION_BASE_BYTES], since_ns)
 
     # -- parts ------------------------------------------------------------------------
 
@@ -216,16 +278,39 @@ class Uploads:
         """Make the object of these parts, in their order; then the upload is gone.
 
         The caller has checked them against what the client named. Raises NotFound when one was replaced
-        meanwhile.
+        meanwhile, and when the upload was aborted or became something else.
         """
+        bucket, name, upload_id = upload.bucket, upload.name, upload.upload_id
+        try:
+            made = await self._composed(upload, parts, described, tenant)
+            reply = await self._commit(tenant, upload, made, when)
+        except NotFound as error:
+            done = await self.completed(bucket, name, upload_id, tenant=tenant)
+            same = done is not None and done.summary.etag == described.etag
+            if error.reason != "NO_SUCH_UPLOAD" or done is None or not same:
+                raise
+            return done  # by somebody else, a moment ago
+        await self._forget(tenant, bucket, name, upload_id)
+        if reply.summary.etag != made.etag:
+            raise _no_such_upload()
+        return Completed(reply.summary, reply.copies, made.metadata)
+
+    async def _composed(
+        self, upload: UploadInfo, parts: Sequence[PartInfo], described: Description, tenant: str
+    ) -> Made:
+        """The manifest of the object that it becomes."""
         bucket, name, upload_id = upload.bucket, upload.name, upload.upload_id
         begun_ns, report = self._initiator.wall_ns(), PutReport()
         builder = self._bodies.builder()
 
         async def one(part: PartInfo) -> ManifestBody:
-            _, body = await self._names.fetch(
-                tenant, bucket, name, part.version, key_of=part_key(upload_id, part.number)
-            )
+            try:
+                _, body = await self._names.fetch(
+                    tenant, bucket, name, part.version, key_of=part_key(upload_id, part.number)
+                )
+            except NotFound:
+                await self.find(bucket, name, upload_id, tenant=tenant)
+                raise NotFound("a part was replaced", reason="NO_SUCH_PART") from None
             assert body is not None
             return body
 
@@ -238,10 +323,29 @@ class Uploads:
         encoded = builder.finish(check_metadata(metadata))
         await self._store_manifests(builder, report)
         report.logical_bytes = builder.logical_bytes
-        made = self._bodies.made(encoded, replace(described, metadata=metadata), report, begun_ns)
-        reply = await self._names.commit(tenant, bucket, name, made, when=when)
-        await self._forget(tenant, upload)
-        return Completed(reply.summary, reply.copies, metadata)
+        return self._bodies.made(encoded, replace(described, metadata=metadata), report, begun_ns)
+
+    async def _commit(
+        self, tenant: str, upload: UploadInfo, made: Made, when: Condition | None
+    ) -> NameResult:
+        """Once, whoever else does the same. Raises NotFound, ConditionFailed."""
+        bucket, name = upload.bucket, upload.name
+        refused = 0
+        for _ in range(CHANGED_MAX):
+            since_ns = self._initiator.wall_ns()
+            found = await self.find(bucket, name, upload.upload_id, tenant=tenant)
+            decision = self._decision(found, since_ns)
+            try:
+                return await self._names.commit(
+                    tenant, bucket, name, made, when=when, decision=decision
+                )
+            except ConditionFailed:
+                # Of this one or of another try: it is ours if it fails with an id of our own, too.
+                ours = await self._replaced(tenant, found)
+                refused += ours
+                if when is not None and refused > 1:
+                    raise
+        raise _changing()
 
     async def completed(
         self, bucket: str, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
@@ -271,9 +375,8 @@ class Uploads:
             placed = await self._initiator.put_chunk(chunk.data)
             report.add(placed, self._initiator.table.policy.copies)
 
-    async def _forget(self, tenant: str, upload: UploadInfo) -> None:
+    async def _forget(self, tenant: str, bucket: str, name: str, upload_id: str) -> None:
         """The record first: what is left of parts when this is interrupted belongs to nothing."""
-        bucket, name, upload_id = upload.bucket, upload.name, upload.upload_id
 
         async def remove(version: VersionId, key_of: KeyOf) -> None:
             with contextlib.suppress(NotFound):  # somebody else was faster
@@ -282,7 +385,7 @@ class Uploads:
         async def remove_part(part: PartInfo) -> None:
             await remove(part.version, part_key(upload_id, part.number))
 
-        await remove(upload.version, upload_key(upload_id))
+        await remove(NULL_VERSION, upload_key(upload_id))
         parts = self.parts(bucket, name, upload_id, tenant=tenant)
         async with aclosing(in_order(parts, remove_part, AT_ONCE)) as removed:
             async for _ in removed:
@@ -302,6 +405,8 @@ class Uploads:
             more = page.more
             for entry in page.entries:
                 after = entry.name
+                if entry.summary.etag == ABORTED:
+                    continue
                 name, _, upload_id = after.rpartition(SEPARATOR)
                 summary = entry.summary
                 yield UploadInfo(bucket, name, upload_id, summary.version, {}, summary.etag)
@@ -320,6 +425,10 @@ def _part(number: int, summary: VersionSummary) -> PartInfo:
 async def _each(parts: Sequence[PartInfo]) -> AsyncGenerator[PartInfo, None]:
     for part in parts:
         yield part
+
+
+def _changing() -> Unavailable:
+    return Unavailable("the upload is changed by others all the time: try again", reason="CONFLICT")
 
 
 def _no_such_upload() -> NotFound:

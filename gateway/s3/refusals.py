@@ -18,6 +18,7 @@ BY_REASON = {
     "NO_SUCH_BUCKET": "NoSuchBucket",
     "NO_SUCH_NAME": "NoSuchKey",
     "NO_SUCH_UPLOAD": "NoSuchUpload",
+    "NO_SUCH_PART": "InvalidPart",
     "BUCKET_EXISTS": "BucketAlreadyExists",
     "BUCKET_NOT_EMPTY": "BucketNotEmpty",
     "INVALID_RANGE": "InvalidRange",

@@ -19,6 +19,7 @@ from replicast.wire.name_messages import (
     IF_ETAG,
     IF_NOT_ETAG,
     IF_PRESENT,
+    IF_VERSION,
     INCARNATION_MAX,
     NO_VERSION,
     NULL_VERSION,
@@ -64,6 +65,7 @@ class MemoryInitiator:
         self.reads: list[bytes] = []
         self.holds: list[bytes] = []
         self.lost: set[bytes] = set()
+        self.decided: dict[bytes, Any] = {}  # what operations of given ids have got
 
     def wall_ns(self) -> int:
         return self.clock_ns
@@ -120,7 +122,18 @@ class MemoryInitiator:
             await self.gate.wait()
         await asyncio.sleep(0)
 
-    async def named(self, request: Any, row: int) -> Any:
+    async def named(self, request: Any, row: int, operation: bytes = b"") -> Any:
+        if operation and operation not in self.decided:
+            try:
+                self.decided[operation] = self._named(request, row)
+            except ConditionFailed as error:
+                self.decided[operation] = error
+        answer = self.decided[operation] if operation else self._named(request, row)
+        if isinstance(answer, ConditionFailed):
+            raise answer
+        return answer
+
+    def _named(self, request: Any, row: int) -> Any:
         assert row == request.key.row
         versions = self._space(request.key.bucket_incarnation).setdefault(request.key.name, [])
         if isinstance(request, NameVersions):
@@ -145,6 +158,7 @@ class MemoryInitiator:
         newest = versions[0][0] if versions else None
         holds = {
             IF_ABSENT: newest is None or newest.kind == DELETE_MARKER,
+            IF_VERSION: when.version == (newest.version if newest else NO_VERSION),
             IF_PRESENT: newest is not None,
             IF_ETAG: newest is not None and newest.etag == when.etag,
             IF_NOT_ETAG: newest is None or newest.etag != when.etag,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from replicast.errors import ConditionFailed, NotFound
+from replicast.errors import ConditionFailed, NotFound, Unavailable
 from replicast.gateway.bodies import Description, ObjectLimits
 from replicast.gateway.conditions import condition
 from replicast.gateway.objects import Objects
@@ -188,6 +188,105 @@ def test_abort__nothing_is_left(rig: Rig) -> None:
         assert rig.left() == 2, "the other upload and its part"
         with pytest.raises(NotFound):
             await rig.read()
+
+    asyncio.run(run())
+
+
+def test_complete__by_two_at_a_time_makes_one_version(rig: Rig) -> None:
+    async def run() -> None:
+        upload = await rig.begin()
+        part = await rig.part(upload, 1, noise(100))
+        described = Description(etag="whole-1")
+        both = (rig.uploads.complete(upload, [part], described) for _ in range(2))
+        first, second = await asyncio.gather(*both)
+        third = await rig.uploads.complete(upload, [part], described)
+        assert first.summary == second.summary == third.summary and rig.left() == 0
+        assert len(rig.memory.names[NAME]) == 1
+
+    asyncio.run(run())
+
+
+def test_complete__of_other_parts_than_somebody_else_did(rig: Rig) -> None:
+    async def run() -> None:
+        upload = await rig.begin()
+        parts = [await rig.part(upload, number, noise(100, number)) for number in (1, 2)]
+        ends = await asyncio.gather(
+            *(rig.uploads.complete(upload, [p], Description(etag=p.etag)) for p in parts),
+            return_exceptions=True,
+        )
+        refused = [end for end in ends if isinstance(end, NotFound)]
+        assert [error.reason for error in refused] == ["NO_SUCH_UPLOAD"]
+        assert len(rig.memory.names[NAME]) == 1 and rig.left() == 0
+
+    asyncio.run(run())
+
+
+def test_abort__prevents_a_completion_that_is_under_way(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        upload, names = await rig.begin(), rig.objects.names
+        part, commit = await rig.part(upload, 1, noise(100)), names.commit
+
+        async def aborted_first(*of: Any, **more: Any) -> Any:
+            if more.get("decision"):
+                monkeypatch.setattr(names, "commit", commit)
+                await rig.uploads.abort("b", NAME, upload.upload_id)
+            return await commit(*of, **more)
+
+        monkeypatch.setattr(names, "commit", aborted_first)
+        with pytest.raises(NotFound) as failed:
+            await rig.uploads.complete(upload, [part], Description(etag="e"))
+        assert failed.value.reason == "NO_SUCH_UPLOAD" and rig.left() == 0
+        assert not rig.memory.names.get(NAME)
+
+    asyncio.run(run())
+
+
+def test_abort__loses_to_a_completion_that_was_faster(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        upload, names, prevent = await rig.begin(), rig.objects.names, rig.objects.names.prevent
+
+        async def completed_first(*of: Any) -> Any:
+            made = await rig.objects.bodies.store(noise(5), INLINE, Description, PutReport())
+            await names.commit(of[0], of[1], of[2], made, decision=of[3])
+            return await prevent(*of)
+
+        monkeypatch.setattr(names, "prevent", completed_first)
+        with pytest.raises(NotFound) as failed:
+            await rig.uploads.abort("b", NAME, upload.upload_id)
+        assert failed.value.reason == "NO_SUCH_UPLOAD" and rig.left() == 0
+        assert await rig.read() == noise(5)
+
+    asyncio.run(run())
+
+
+def test_abort__one_that_was_interrupted_is_seen_as_done_and_goes_with_the_next(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        upload, names, prevent = await rig.begin(), rig.objects.names, rig.objects.names.prevent
+        part = await rig.part(upload, 1, noise(100))
+
+        async def interrupted(*of: Any) -> Any:
+            monkeypatch.setattr(names, "prevent", prevent)
+            raise Unavailable("no answer")
+
+        monkeypatch.setattr(names, "prevent", interrupted)
+        with pytest.raises(Unavailable):
+            await rig.uploads.abort("b", NAME, upload.upload_id)
+        assert [u async for u in rig.uploads.list("b")] == []
+        for end in (
+            rig.uploads.find("b", NAME, upload.upload_id),
+            rig.uploads.complete(upload, [part], Description()),
+            rig.uploads.abort("b", NAME, upload.upload_id),
+        ):
+            with pytest.raises(NotFound) as failed:
+                await end
+            assert failed.value.reason == "NO_SUCH_UPLOAD"
+        assert rig.left() == 0
 
     asyncio.run(run())
 
