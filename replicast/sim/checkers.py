@@ -8,6 +8,7 @@ from replicast.sim.history import History, MalformedHistory, Operation
 from replicast.sim.linearizability import check
 from replicast.sim.models import NAME
 from replicast.sim.search import Verdict
+from replicast.sim.uploads import as_puts, check_uploads
 from replicast.sim.versions import check_versions, current_operations
 
 OK, BAD, UNKNOWN = "ok", "bad", "unknown"
@@ -17,8 +18,9 @@ VERDICTS = {Verdict.OK: OK, Verdict.BAD: BAD, Verdict.UNKNOWN: UNKNOWN}
 
 def check_linearizable(history: History) -> tuple[str, list[str]]:
     """C2 to C4: every name is linearizable, LIST name by name; no version is lost or made twice."""
-    operations = history.operations()
-    wrong = check_versions(operations)
+    told = history.operations()
+    operations = as_puts(told)
+    wrong = check_versions(operations) + check_uploads(told)
     return (BAD, wrong) if wrong else _judge(current_operations(operations))
 
 
@@ -28,7 +30,7 @@ def check_writes(history: History) -> tuple[str, list[str]]:
     What clients read meanwhile, and refusals, which follow from a read, are left out: where
     clocks are off by more than the lease margin nothing keeps them from being stale.
     """
-    kept = [o for o in history.operations() if _is_write(o) or o.client == OPERATOR]
+    kept = [o for o in as_puts(history.operations()) if _is_write(o) or o.client == OPERATOR]
     wrong = check_versions(kept)
     return (BAD, wrong) if wrong else _judge(current_operations(kept))
 

@@ -61,14 +61,14 @@ class Fragile:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._initiator, name)
 
-    async def named(self, request: Message, row: int) -> Message:
+    async def named(self, request: Message, row: int, operation: bytes = b"") -> Message:
         """As the initiator's."""
         if not isinstance(request, NamePut) or self.place is None:
-            return await self._initiator.named(request, row)
+            return await self._initiator.named(request, row, operation)
         place, self.place = self.place, None
         if place == UNSENT:
             await die(self._seat)
-        asking = asyncio.ensure_future(self._initiator.named(request, row))
+        asking = asyncio.ensure_future(self._initiator.named(request, row, operation))
         if place == SENT:
             await asyncio.sleep(0)  # its first step sends the request
             await die(self._seat)

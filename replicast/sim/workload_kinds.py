@@ -9,6 +9,7 @@ from replicast.sim.workload_crash import Crash
 from replicast.sim.workload_large import Large
 from replicast.sim.workload_together import Together
 from replicast.sim.workload_tree import Tree
+from replicast.sim.workload_uploads import Uploads
 from replicast.sim.workload_versioning import Versioning
 from replicast.sim.workload_versions import Versions
 from replicast.sim.workloads import Contended, Program
@@ -28,4 +29,5 @@ PROGRAMS: dict[str, type[Program]] = {
     "buckets": Buckets,
     "copies": Copies,
     "versioning": Versioning,
+    "uploads": Uploads,
 }

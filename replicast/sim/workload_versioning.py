@@ -32,7 +32,7 @@ from replicast.wire.name_messages import NULL_VERSION
 SINGLE = "single"
 CHANGING = ("changing0", "changing1", "changing2")
 AGAIN_SECONDS = 0.5
-Steps: TypeAlias = list[tuple[int, Callable[[], Awaitable[None]]]]  # weight, step
+Steps: TypeAlias = list[tuple[int, Callable[[], Awaitable[Any]]]]  # weight, step
 
 
 class Versioning(Versions):
@@ -45,7 +45,7 @@ class Versioning(Versions):
     async def run(self) -> None:
         for bucket in (SINGLE, *CHANGING):
             await self._make(bucket)
-        await super().run()
+        await self.work()
 
     async def _make(self, bucket: str) -> None:
         while not self._stopped():

@@ -40,6 +40,7 @@ class Ledger:
     by_etag: dict[str, str] = field(default_factory=dict)  # of values whose put was answered
     versions: dict[str, dict[Version, None]] = field(default_factory=dict)  # of each key, as told
     buckets: dict[str, None] = field(default_factory=lambda: {BUCKET: None})  # nobody removes them
+    uploads: list[Any] = field(default_factory=list)  # that were begun (workload_uploads.Upload)
     changes: dict[str, int] = field(default_factory=dict)  # of versioning, begun: bucket -> count
     blocks: list[bytes] = field(default_factory=list)  # that many objects have in common
     operation_ns_max: int | None = None  # what any may take, however it ends (C7)
@@ -58,6 +59,13 @@ class Ledger:
         self.made += 1
         name = f"v{self.made}"
         data = shared + f"{name:<{HEAD_BYTES}}".encode() + body
+        self.values[name], self.by_content[data] = data, name
+        return name
+
+    def value_whole(self, data: bytes) -> str:
+        """A new value that is nothing but `data`, which nobody else may write."""
+        self.made += 1
+        name = f"v{self.made}"
         self.values[name], self.by_content[data] = data, name
         return name
 
@@ -178,6 +186,10 @@ class Program:
 
     async def run(self) -> None:
         """The whole program."""
+        await self.work()
+
+    async def work(self) -> None:
+        """One step after the other."""
         while not self._stopped():
             await self._quiet()
             await self.step()

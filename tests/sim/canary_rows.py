@@ -19,6 +19,7 @@ from . import canaries_names as names
 from . import canaries_null as nulls
 from . import canaries_review as review
 from . import canaries_scenarios as scenarios
+from . import canaries_uploads as uploads
 from . import canaries_voters as voters
 from . import canaries_workloads as workloads
 from .canaries import CANARIES
@@ -99,6 +100,9 @@ ROWS = [
     Row(buckets.bucket_unheard_of_is_gone, "linearizable", "anew", 1, None),
     Row(nulls.null_supersedes_nothing, "linearizable", "null", 1),
     Row(nulls.null_of_committed_only, "linearizable", "null", 1, None),
+    Row(uploads.completion_leaves_its_record, "linearizable", "uploads", 1, 5),
+    Row(uploads.abort_loses_and_does_not_say_so, "linearizable", "uploads", 1, None),
+    Row(uploads.completed_by_each_on_his_own, "linearizable", "uploads", 1, None),
     Row(voters.old_epoch_goes_on, "epochs", "replace", 3, None),
 ]
 
