@@ -24,6 +24,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from replicast.buggify import buggify
 from replicast.errors import ConditionFailed, NotFound, Unavailable
 from replicast.gateway.bodies import Bodies, Describe, Description, Made
 from replicast.gateway.context import OPERATION_BASE_BYTES
@@ -336,9 +337,14 @@ class Uploads:
             found = await self.find(bucket, name, upload.upload_id, tenant=tenant)
             decision = self._decision(found, since_ns)
             try:
-                return await self._names.commit(
+                reply = await self._names.commit(
                     tenant, bucket, name, made, when=when, decision=decision
                 )
+                if buggify("gateway/commit-again"):
+                    return await self._names.commit(
+                        tenant, bucket, name, made, when=when, decision=decision
+                    )
+                return reply
             except ConditionFailed:
                 # Of this one or of another try: it is ours if it fails with an id of our own, too.
                 ours = await self._replaced(tenant, found)
@@ -386,6 +392,8 @@ class Uploads:
             await remove(part.version, part_key(upload_id, part.number))
 
         await remove(NULL_VERSION, upload_key(upload_id))
+        if buggify("gateway/parts-left"):
+            return
         parts = self.parts(bucket, name, upload_id, tenant=tenant)
         async with aclosing(in_order(parts, remove_part, AT_ONCE)) as removed:
             async for _ in removed:

@@ -195,6 +195,16 @@ POINTS = (
     Point("gateway/no-credit", "small puts to one target wait for each other", "gateway/stats.py"),
     Point("gateway/suspect", "a VDEV is not waited for", "gateway/stats.py"),
     Point("gateway/page-short", "a page of LIST has two names", "gateway/name_access.py"),
+    Point(
+        "gateway/commit-again",
+        "an upload is completed a second time under the same operation id",
+        "gateway/uploads.py",
+    ),
+    Point(
+        "gateway/parts-left",
+        "who ends an upload dies before its parts are removed",
+        "gateway/uploads.py",
+    ),
     Point("gateway/read-ahead-none", "a reader fetches chunk by chunk", "gateway/fetch_ahead.py"),
     Point(
         "control/table-refused",

@@ -12,6 +12,7 @@ from typing import Any
 
 from replicast.errors import ConditionFailed, NotFound
 from replicast.gateway.bodies import Description
+from replicast.gateway.conditions import condition
 from replicast.gateway.uploads import ID_CHARACTERS, PartInfo
 from replicast.gateway.uploads import Uploads as Operations
 from replicast.sim.models import REFUSED
@@ -166,11 +167,12 @@ class Uploads(Versioning):
         data = b"".join(upload.parts[part.etag] for part in parts)
         value = ledger.by_content.get(data) or ledger.value_whole(data)
         key, at = f"{upload.bucket}/{upload.name}", (upload.bucket, upload.name)
+        when = condition(if_none_match="*") if self._rng.random() < 0.2 else None
 
         async def complete() -> Any:
             found = await self._uploads.find(*at, upload.upload_id)
             described = Description({"of": value}, etag=f"{value}-{len(parts)}")
-            done = await self._uploads.complete(found, parts, described)
+            done = await self._uploads.complete(found, parts, described, when=when)
             return version_of(done.info(*at))
 
         argument = (upload.upload_id, value, tuple((part.number, part.etag) for part in parts))
