@@ -304,22 +304,19 @@ class Uploads:
         begun_ns, report = self._initiator.wall_ns(), PutReport()
         builder = self._bodies.builder()
 
-        async def one(part: PartInfo) -> ManifestBody:
-            try:
-                _, body = await self._names.fetch(
-                    tenant, bucket, name, part.version, key_of=part_key(upload_id, part.number)
-                )
-            except NotFound:
-                await self.find(bucket, name, upload_id, tenant=tenant)
-                raise NotFound("a part was replaced", reason="NO_SUCH_PART") from None
-            assert body is not None
-            return body
+        async def one(part: PartInfo) -> tuple[ManifestBody, bool]:
+            key_of = part_key(upload_id, part.number)
+            with contextlib.suppress(NotFound):
+                reply, body = await self._names.fetch(tenant, bucket, name, key_of=key_of)
+                # Another version may be the same part: a repeat that came late.
+                if body is not None and reply.summary.etag == part.etag:
+                    return body, reply.summary.short_chunks > 0
+            await self.find(bucket, name, upload_id, tenant=tenant)
+            raise NotFound("a part was replaced", reason="NO_SUCH_PART")
 
         async with aclosing(in_order(_each(parts), one, AT_ONCE)) as bodies:
-            at = 0
-            async for body in bodies:
-                await self._append(builder, body, parts[at].short_chunks > 0, report)
-                at += 1
+            async for body, short in bodies:
+                await self._append(builder, body, short, report)
         metadata = {**described.metadata, COMPLETED_BY: upload_id}
         encoded = builder.finish(check_metadata(metadata))
         await self._store_manifests(builder, report)

@@ -206,6 +206,18 @@ def test_complete__by_two_at_a_time_makes_one_version(rig: Rig) -> None:
     asyncio.run(run())
 
 
+def test_complete__a_part_that_came_once_more_is_the_same_part(rig: Rig) -> None:
+    async def run() -> None:
+        upload = await rig.begin()
+        first = await rig.part(upload, 1, noise(100))
+        again = await rig.part(upload, 1, noise(100))
+        assert first.etag == again.etag and first.version != again.version
+        await rig.uploads.complete(upload, [first], Description())
+        assert await rig.read() == noise(100)
+
+    asyncio.run(run())
+
+
 def test_complete__of_other_parts_than_somebody_else_did(rig: Rig) -> None:
     async def run() -> None:
         upload = await rig.begin()
