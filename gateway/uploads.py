@@ -199,9 +199,9 @@ class Uploads:
         if done is not None:
             raise _no_such_upload()
 
-    async def _replaced(self, tenant: str, upload: UploadInfo, etag: str = "") -> bool:
+    async def _replaced(self, tenant: str, upload: UploadInfo, note: str) -> bool:
         """Write the record again, if it is still this one."""
-        described = Description(upload.metadata, etag)
+        described = Description(upload.metadata, note)
         made = await self._bodies.store(b"", 0, lambda: described, PutReport())
         same = Condition(kind=IF_VERSION, version=upload.version, etag="")
         try:
@@ -344,7 +344,7 @@ class Uploads:
                 return reply
             except ConditionFailed:
                 # Of this one or of another try: it is ours if it fails with an id of our own, too.
-                ours = await self._replaced(tenant, found)
+                ours = await self._replaced(tenant, found, found.note)
                 refused += ours
                 if when is not None and refused > 1:
                     raise
