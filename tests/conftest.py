@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -130,6 +131,14 @@ def _program_missing(name: str) -> str | None:
     return None if shutil.which(name) else f"no `{name}` command"
 
 
+def go_without(capability: str, missing: str) -> NoReturn:
+    """Skip the test, or fail it where REPLICAST_REQUIRE demands the capability."""
+    demanded = os.environ.get(REQUIRE, "").replace(" ", "").split(",")
+    if capability in demanded or "all" in demanded:
+        pytest.fail(f"{REQUIRE} demands {capability}: {missing}", pytrace=False)
+    pytest.skip(f"{capability}: {missing}")
+
+
 @pytest.fixture(scope="session")
 def require() -> Callable[[str], None]:
     """require("netns"): go on where the machine can do it; else skip, or fail when demanded.
@@ -143,11 +152,7 @@ def require() -> Callable[[str], None]:
             probe = PROBES.get(capability, lambda: _program_missing(capability))
             known[capability] = probe()
         missing = known[capability]
-        if missing is None:
-            return
-        demanded = os.environ.get(REQUIRE, "").replace(" ", "").split(",")
-        if capability in demanded or "all" in demanded:
-            pytest.fail(f"{REQUIRE} demands {capability}: {missing}", pytrace=False)
-        pytest.skip(f"{capability}: {missing}")
+        if missing is not None:
+            go_without(capability, missing)
 
     return ask
