@@ -11,6 +11,7 @@ from replicast.cli.find import USER_FILE, find_cluster
 from replicast.cli.formed import cluster
 from replicast.cli.logs_command import logs
 from replicast.cli.run import run_plain
+from replicast.cli.s3_access import S3_FILE, s3_example
 from replicast.cli.up import DEFAULTS, UpRequest, bring_down, bring_up
 from replicast.errors import InvalidRequest
 from replicast.formation import TRANSPORTS
@@ -91,15 +92,15 @@ def _how_to_use(data: Path) -> str:
     except InvalidRequest:
         found = False
     prefix = "replicast" if found else f"replicast --cluster {data}"
-    return "\n".join(
-        [
-            "",
-            f"    {prefix} bucket create photos",
-            f"    {prefix} put FILE photos/NAME      # get, cat, ls, stat, rm: see --help",
-            f"    {prefix} status",
-            f"    replicast down --data {data}",
-        ]
-    )
+    commands = [
+        f"{prefix} bucket create photos",
+        f"{prefix} put FILE photos/NAME      # get, cat, ls, stat, rm: see --help",
+        f"{prefix} status",
+        f"replicast down --data {data}",
+    ]
+    if (data / S3_FILE).exists():
+        commands.append(s3_example(prefix))
+    return "\n".join(["", *(f"    {command}" for command in commands)])
 
 
 @click.command()

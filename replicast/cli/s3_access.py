@@ -57,8 +57,8 @@ def load_s3_access(data: Path) -> S3Access:
     return S3Access(**values)
 
 
-async def s3_access(data: Path, endpoint: Address) -> list[str]:
-    """Make the first user, unless there is one; lines that say how to go on."""
+async def s3_access(data: Path, endpoint: Address) -> str:
+    """Make the first user, unless there is one; a line that says where its keys are."""
     path = data / S3_FILE
     if not path.exists():
         url = f"http://{address_text(endpoint)}"
@@ -70,7 +70,9 @@ async def s3_access(data: Path, endpoint: Address) -> list[str]:
     async with control(data / ADMIN) as plane:
         new = NewUser(name=FIRST_USER, key_id=access.key_id, secret=access.secret)
         await UserAdmin(plane, seal).load([new])
-    return [
-        f"S3 at {access.endpoint}, key id {access.key_id}, its secret is in {path}",
-        f'try: eval "$(replicast --cluster {data} env --s3)" && aws s3 ls',
-    ]
+    return f"S3 at {access.endpoint}, key id {access.key_id}, its secret is in {path}"
+
+
+def s3_example(prefix: str) -> str:
+    """A line for a shell that has awscli; `prefix` is the command with what finds the cluster."""
+    return f'eval "$({prefix} env --s3)" && aws s3 mb s3://backups && aws s3 ls'

@@ -117,8 +117,7 @@ def bring_up(data: Path, request: UpRequest, say: Say, *, user_file: Path | None
         _wait_serving(data, local, say)
         if local.plan:
             endpoint = (local.plan["host"], local.plan["s3_ports"][0])
-            for line in asyncio.run(s3_access(data, endpoint)):
-                say(line)
+            say(asyncio.run(s3_access(data, endpoint)))
         if user_file is not None and not link_user_file(data / CLUSTER_FILE, user_file):
             say(f"{user_file} is another cluster's: use --cluster {data} or REPLICAST_CLUSTER")
         return local
