@@ -20,7 +20,7 @@ from ...conftest import go_without
 from . import tree as trees
 from .awscli import AwsCli
 from .client import Client, Site
-from .curl import Curl
+from .curl import Curl, CurlByDefault
 from .duplicity import Duplicity
 from .environments import NotMade, environment
 from .libraries import Boto3, Boto3Of135, JavaScript, Minio, Obstore
@@ -32,7 +32,7 @@ from .s5cmd import S5cmd
 
 ALWAYS = (Boto3, Boto3Of135, AwsCli)
 SLOW = (
-    *(Minio, Obstore, JavaScript, Curl),
+    *(Minio, Obstore, JavaScript, Curl, CurlByDefault),
     *(Rclone, RcloneOfPip, S5cmd, S3cmd, S3fs),
     *(Restic, Duplicity),
 )
