@@ -52,6 +52,39 @@ class GatewayConfig(InitiatorConfig):
     s3_hash_threads: int = option(
         "Threads that hash bodies of S3 requests.", default=2, minimum=1, maximum=64
     )
+    s3_signature_v2: bool = option(
+        "Whether presigned URLs of signature version 2 are accepted.", default=True
+    )
+    s3_connections: int = option(
+        "Connections of S3 clients; more are told to slow down.", default=1024, minimum=1
+    )
+    s3_requests: int = option("S3 requests under way at a time.", default=256, minimum=1)
+    s3_body_bytes: int = option(
+        "Memory for bodies of S3 requests and answers.", default=256 * MIB, minimum=4 * MIB
+    )
+    s3_waiting: int = option(
+        "S3 requests that wait for their turn, and as many for memory; more are told to slow down.",
+        default=256,
+        minimum=0,
+    )
+    s3_wait_seconds: float = option(
+        "How long they wait before they are told so too.", default=15.0, minimum=0.0, maximum=600.0
+    )
+    s3_head_seconds: float = option(
+        "Time for the whole head of an S3 request.", default=20.0, minimum=0.1, maximum=3600.0
+    )
+    s3_body_seconds: float = option(
+        "Time in which some of a body has to come, or to be taken, 16 KiB or its end.",
+        default=30.0,
+        minimum=0.1,
+        maximum=3600.0,
+    )
+    s3_idle_seconds: float = option(
+        "How long a connection of an S3 client may be idle.",
+        default=75.0,
+        minimum=0.1,
+        maximum=3600.0,
+    )
     finish_seconds: float = option(
         "How long a gateway that is told to stop lets requests that are under way go on.",
         default=10.0,

@@ -53,6 +53,7 @@ class GatewayDaemon:
         self._stopping = asyncio.Event()
         self._hurried = False
         self._server: ApiServer | None = None
+        self._s3: S3Server | None = None
 
     async def run(self) -> None:
         """Start, serve, stop."""
@@ -116,7 +117,7 @@ class GatewayDaemon:
         handlers = ApiHandlers(opened.initiator, opened.objects, opened.buckets)
         path = self._base / self._config.api_socket
         server = self._server = ApiServer(path, handlers.table(), self._counters)
-        s3 = self._s3_server(opened)
+        s3 = self._s3 = self._s3_server(opened)
         try:
             await server.start()
             if s3 is not None:
@@ -149,7 +150,7 @@ class GatewayDaemon:
             config.s3_region,
             lambda: secrets.token_hex(8),
         )
-        return S3Server(service, self._counters)
+        return S3Server(service, self._counters, config)
 
     async def _beat(self) -> None:
         while True:
@@ -159,6 +160,8 @@ class GatewayDaemon:
     def _refresh(self) -> None:
         if self._opened is not None:
             self._opened.udp.count_stats()
+        if self._s3 is not None:
+            self._s3.measure()
 
     def _ready(self) -> bool:
         if self._opened is None or not self._serving:

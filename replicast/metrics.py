@@ -229,6 +229,16 @@ declare(
     "s3_requests", "counter", ("operation", "code"), "S3 requests answered: ok or the error code."
 )
 declare("s3_seconds", "histogram", ("operation",), "S3 requests, whole duration.")
+declare("s3_connections", "gauge", (), "Connections of S3 clients that are open.")
+declare(
+    "s3_connections_ended",
+    "counter",
+    ("why",),
+    "Those that this side ended: slow_head, slow_reader, or excess (far more than are served).",
+)
+declare("s3_requests_under_way", "gauge", (), "S3 requests that are being answered.")
+declare("s3_requests_waiting", "gauge", (), "S3 requests that wait for their turn or for memory.")
+declare("s3_body_bytes", "gauge", (), "Memory that bodies of S3 requests hold, as it is counted.")
 declare(
     "repairs",
     "counter",

@@ -56,6 +56,13 @@ def body_of(head: Head, verified: Verified) -> Body:
     )
 
 
+def require_length(head: Head) -> None:
+    """For operations that store their body: nothing said is not nothing sent. Raises
+    MissingContentLength."""
+    if "content-length" not in head.headers and "transfer-encoding" not in head.headers:
+        raise S3Error("MissingContentLength")
+
+
 def announced_trailers(head: Head) -> frozenset[str]:
     """The names in x-amz-trailer, in lower case; InvalidRequest for others than checksums."""
     value = head.header("x-amz-trailer")

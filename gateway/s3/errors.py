@@ -31,6 +31,7 @@ CODES = _table(
     ("AuthorizationHeaderMalformed", 400, "The authorization header is malformed."),
     ("AuthorizationQueryParametersError", 400, "The query string authentication is malformed."),
     ("BadDigest", 400, "The digest that you specified did not match what was received."),
+    ("BadRequest", 400, "An error occurred when parsing the HTTP request."),
     ("BucketAlreadyExists", 409, "The requested bucket name is not available."),
     ("BucketAlreadyOwnedByYou", 409, "The bucket exists, and you own it."),
     ("BucketNotEmpty", 409, "The bucket that you tried to delete is not empty."),
@@ -98,6 +99,7 @@ CODES = _table(
         "At least one of the preconditions that you specified did not hold.",
     ),
     ("ReplicationConfigurationNotFoundError", 404, "The replication configuration was not found."),
+    ("RequestHeaderSectionTooLarge", 400, "Your request's head exceeds the maximum allowed size."),
     ("RequestTimeTooSkewed", 403, "The request's time differs too much from the server's."),
     ("RequestTimeout", 400, "Your socket connection was neither read from nor written to in time."),
     (

@@ -1,27 +1,30 @@
 """The HTTP shell of the S3 gateway: aiohttp's parser and transport, heads and bodies for service.py.
 
 Header and small body leave in one write, with TCP_NODELAY: Nagle's algorithm would hold a second one
-back. A client that expects it is told to go on once its head was found good. What it has not sent
-of its body after an answer is not read: the connection closes.
+back. Where an answer comes before the whole body of its request, the connection closes after it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import ssl
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from aiohttp import web
 
 from replicast import clocks
 from replicast.errors import ReplicastError
+from replicast.gateway.config import GatewayConfig
 from replicast.gateway.s3 import answers
+from replicast.gateway.s3.admission import Admission, Share
 from replicast.gateway.s3.call import Answer
+from replicast.gateway.s3.connection import UNROUTED, Patience, S3Connection, S3Connections
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.head import Head
+from replicast.gateway.s3.incoming import Incoming
 from replicast.gateway.s3.ranges import unsatisfied_content_range
 from replicast.gateway.s3.refusals import s3_error
 from replicast.gateway.s3.service import S3Service
@@ -30,25 +33,33 @@ from replicast.metrics import Counters
 
 log = logging.getLogger("replicast.gateway.s3")
 
-HEAD_LINE_BYTES_MAX = 16 << 10
-IDLE_SECONDS = 75.0
-BODY_SECONDS = 60.0  # a client that sends nothing for so long is given up
-UNROUTED = "unknown"
+RETRY_SECONDS = 1  # what a client that is told to come again is told to wait
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
+
+
+class Exchange:
+    """One request and what is said of it in logs and metrics."""
+
+    def __init__(self, request: web.BaseRequest, body_seconds: float) -> None:
+        self.request, self.id = request, secrets.token_hex(8).upper()
+        self.body = Incoming(request, body_seconds)
+        self.operation, self.code = UNROUTED, "ok"
+        self.head_sent = False  # from then on errors cannot be told
+        self.began_ns = clocks.now_ns()
 
 
 class S3Server:
     """Serves one address."""
 
-    def __init__(self, service: S3Service, counters: Counters) -> None:
+    def __init__(self, service: S3Service, counters: Counters, config: GatewayConfig) -> None:
         self._service, self._counters = service, counters
-        self._server = web.Server(
-            self._handle,
-            access_log=None,
-            keepalive_timeout=IDLE_SECONDS,
-            max_line_size=HEAD_LINE_BYTES_MAX,
-            max_field_size=HEAD_LINE_BYTES_MAX,
-            auto_decompress=False,
+        self._admission = Admission(
+            config.s3_requests, config.s3_body_bytes, config.s3_waiting, config.s3_wait_seconds
         )
+        self._patience = Patience(
+            config.s3_head_seconds, config.s3_body_seconds, config.s3_idle_seconds
+        )
+        self._server = S3Connections(self._handle, counters, self._patience, config.s3_connections)
         self._listening: asyncio.Server | None = None
 
     async def start(self, address: Address, tls: ssl.SSLContext | None = None) -> Address:
@@ -64,98 +75,145 @@ class S3Server:
             self._listening.close()
         await self._server.shutdown(finish_seconds)
 
+    def measure(self) -> None:
+        """Set the gauges."""
+        requests, body_bytes = self._admission.requests, self._admission.body_bytes
+        self._counters.gauge("s3_connections", value=self._server.open_count)
+        self._counters.gauge("s3_requests_under_way", value=requests.held)
+        self._counters.gauge("s3_requests_waiting", value=requests.waiting + body_bytes.waiting)
+        self._counters.gauge("s3_body_bytes", value=body_bytes.held)
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        began_ns, request_id = clocks.now_ns(), secrets.token_hex(8).upper()
-        operation, code = UNROUTED, "ok"
+        connection = request.protocol
+        assert isinstance(connection, S3Connection)
+        exchange = Exchange(request, self._patience.body_seconds)
         try:
-            head = head_of(request)
-            routed = self._service.route(head)
-            operation = routed.operation.name
-            url = f"{request.scheme}://{request.host}{head.path}"
-            answer = await self._service.serve(head, routed, _stream(request), url)
-            return await self._send(request, answer, request_id)
+            response = await self._answered(exchange, connection)
+            if not exchange.body.whole:
+                await exchange.body.discard()
+                connection.force_close()
+            return response
+        except (ConnectionError, asyncio.CancelledError):
+            exchange.code = "gone" if exchange.code == "ok" else exchange.code
+            connection.abort()
+            raise
+        finally:
+            connection.ended()
+            self._counters.count("s3_requests", exchange.operation, exchange.code)
+            elapsed_ns = clocks.now_ns() - exchange.began_ns
+            self._counters.observe_ns("s3_seconds", exchange.operation, elapsed_ns=elapsed_ns)
+
+    async def _answered(self, exchange: Exchange, connection: S3Connection) -> web.StreamResponse:
+        """Do what is asked for and write the answer, whatever it is."""
+        try:
+            if connection.excess:
+                raise S3Error("SlowDown")
+            async with self._admission.request() as share:
+                return await self._served(exchange, share)
         except ReplicastError as error:
             failed = s3_error(error)
-            code = failed.code.name
+            exchange.code = failed.code.name
             if failed is not error:
-                log.info("%s %s: %s", request_id, operation, error)
-            return await self._send(request, _refusal(failed, request, request_id), request_id)
+                log.info("%s %s: %s", exchange.id, exchange.operation, error)
         except (ConnectionError, asyncio.CancelledError):
-            code = "gone"
             raise
         except Exception:
-            log.exception("request %s: %s", request_id, operation)
-            code = "InternalError"
-            answer = _refusal(S3Error("InternalError"), request, request_id)
-            return await self._send(request, answer, request_id)
-        finally:
-            self._counters.count("s3_requests", operation, code)
-            elapsed_ns = clocks.now_ns() - began_ns
-            self._counters.observe_ns("s3_seconds", operation, elapsed_ns=elapsed_ns)
+            log.exception("request %s: %s", exchange.id, exchange.operation)
+            failed = S3Error("InternalError")
+            exchange.code = failed.code.name
+        if exchange.head_sent:
+            # What is there to say: whoever reads must not take it for whole.
+            raise ConnectionAbortedError
+        # A body without a length would be taken for requests.
+        close = connection.excess or failed.code.name == "MissingContentLength"
+        return await _send_whole(exchange, _refusal(failed, exchange), close=close)
 
-    async def _send(
-        self, request: web.BaseRequest, answer: Answer, request_id: str
-    ) -> web.StreamResponse:
-        headers = {"x-amz-request-id": request_id, "server": "replicast", **answer.headers}
-        if isinstance(answer.body, bytes):
-            if request.method == "HEAD" and answer.length_bytes is not None:
-                headers["content-length"] = str(answer.length_bytes)
-            whole = web.Response(status=answer.status, headers=headers, body=answer.body or None)
-            return await _finished(request, whole)
-        headers["content-length"] = str(answer.length_bytes)
-        response = web.StreamResponse(status=answer.status, headers=headers)
-        async with aclosing(answer.body) as blocks:  # type: ignore[type-var]
-            first = await anext(blocks, b"")  # an error before the head can still be told
-            await response.prepare(request)
-            await response.write(bytes(first))
-            async for block in blocks:
-                await response.write(bytes(block))
-        await response.write_eof()
-        return response
+    async def _served(self, exchange: Exchange, share: Share) -> web.StreamResponse:
+        head = head_of(exchange.request)
+        routed = self._service.route(head)
+        exchange.operation = routed.operation.name
+        url = f"{exchange.request.scheme}://{head.header('host') or ''}{head.path}"
+        async with aclosing(exchange.body.blocks(share)) as stream:
+            answer = await self._service.serve(head, routed, stream, url)
+        return await _send(exchange, answer, share)
 
 
-async def _finished(request: web.BaseRequest, response: web.Response) -> web.Response:
-    if not request.content.is_eof() and request.body_exists:
-        response.force_close()
-    await response.prepare(request)
+async def _send(exchange: Exchange, answer: Answer, share: Share) -> web.StreamResponse:
+    if isinstance(answer.body, bytes):
+        return await _send_whole(exchange, answer)
+    assert answer.length_bytes is not None
+    headers = _headers(exchange, answer) | {"content-length": str(answer.length_bytes)}
+    response = web.StreamResponse(status=answer.status, headers=headers)
+    async with aclosing(answer.body) as blocks:  # type: ignore[type-var]
+        await share.outgoing(answer.length_bytes)
+        first = await anext(blocks, b"")  # an error before the head can still be told
+        if not exchange.body.whole:
+            response.force_close()
+        exchange.head_sent = True
+        await response.prepare(exchange.request)
+        await response.write(bytes(first))
+        async for block in blocks:
+            await response.write(bytes(block))
     await response.write_eof()
     return response
 
 
+async def _send_whole(
+    exchange: Exchange, answer: Answer, *, close: bool = False
+) -> web.StreamResponse:
+    assert isinstance(answer.body, bytes)
+    headers = _headers(exchange, answer)
+    if exchange.request.method == "HEAD" and answer.length_bytes is not None:
+        headers["content-length"] = str(answer.length_bytes)
+    whole = web.Response(status=answer.status, headers=headers, body=answer.body or None)
+    if close or not exchange.body.whole:
+        whole.force_close()
+    exchange.head_sent = True
+    await whole.prepare(exchange.request)
+    await whole.write_eof()
+    return whole
+
+
+def _headers(exchange: Exchange, answer: Answer) -> dict[str, str]:
+    return {"x-amz-request-id": exchange.id, "server": "replicast", **answer.headers}
+
+
 def head_of(request: web.BaseRequest) -> Head:
-    """What was on the wire, a character for each byte."""
+    """What was on the wire, a character for each byte. Raises InvalidURI."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in request.raw_headers:
         name = raw_name.decode("latin-1").lower()
         value = raw_value.decode("latin-1").strip(" \t")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
-    target = request.raw_path.encode("utf-8", "surrogateescape").decode("latin-1")
-    path, _, query = target.partition("?")
+    path, _, query = _target(request, headers.get("host", "")).partition("?")
     return Head(request.method, path, query, headers)
 
 
-async def _stream(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    """The body as it comes; raises RequestTimeout."""
-    if request.headers.get("expect", "").lower() == "100-continue":
-        assert request.transport is not None
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    while True:
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                data = await request.content.readany()
-        except TimeoutError:
-            raise S3Error("RequestTimeout") from None
-        if not data:
-            return
-        yield data
+def _target(request: web.BaseRequest, host: str) -> str:
+    """The target in origin form. Proxies are sent the absolute form (RFC 9112, 3.2.2); one for
+    another host than the header's, which is what was signed, would be two requests in one."""
+    target = _wire(request.raw_path)
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute and absolute[1].lower() == host.lower():
+        target = absolute[2] if absolute[2].startswith("/") else "/" + absolute[2]
+    if not target.startswith("/") or "#" in target:
+        raise S3Error("InvalidURI")
+    return target
 
 
-def _refusal(error: S3Error, request: web.BaseRequest, request_id: str) -> Answer:
+def _wire(target: str) -> str:
+    return target.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _refusal(error: S3Error, exchange: Exchange) -> Answer:
     if error.code.status == 304:
         return Answer(304, error.headers)
     headers = {"content-type": "application/xml", **error.headers}
+    if error.code.status == 503:
+        headers["retry-after"] = str(RETRY_SECONDS)
     if error.code.name == "InvalidRange" and "ActualObjectSize" in error.fields:
         headers["content-range"] = unsatisfied_content_range(int(error.fields["ActualObjectSize"]))
+    request = exchange.request
     path = request.raw_path.partition("?")[0]
-    body = b"" if request.method == "HEAD" else answers.error(error, path, request_id)
+    body = b"" if request.method == "HEAD" else answers.error(error, path, exchange.id)
     return Answer(error.code.status, headers, body)

@@ -13,7 +13,7 @@ from replicast.gateway.buckets import Buckets
 from replicast.gateway.initiation import Initiator
 from replicast.gateway.objects import Objects
 from replicast.gateway.s3.access import Access
-from replicast.gateway.s3.body import body_of
+from replicast.gateway.s3.body import body_of, require_length
 from replicast.gateway.s3.bucket_calls import BucketCalls
 from replicast.gateway.s3.call import Answer, Call
 from replicast.gateway.s3.errors import S3Error
@@ -30,6 +30,7 @@ from replicast.gateway.uploads import Uploads
 from replicast.gateway.users import UserDirectory
 
 SIGNING_KEYS_MAX = 1024
+STORING = ("PutObject", "UploadPart")
 Handler = Callable[[Call], Awaitable[Answer]]
 
 
@@ -104,6 +105,8 @@ class S3Service:
             raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=verified.key_id)
         request.check_ready()
         await self._access.check_expectation(head, request.bucket)
+        if request.operation.name in STORING:
+            require_length(head)
         call = Call(head, request, user, body_of(head, verified), stream, url)
         return await self._handlers[request.operation.name](call)
 

@@ -1,0 +1,290 @@
+"""One connection of an S3 client: its patience with slow ones, and what it says to those that do not
+speak HTTP. aiohttp's protocol does the rest.
+
+The clock runs while a head is coming, and while a client does not take what is sent to it; request
+bodies have theirs in incoming.py. Everything that is held for a client is bounded here: a head by
+HEAD_BYTES_MAX, requests that come before the answer to the one before by AHEAD_BYTES_MAX.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from replicast.gateway.s3 import answers
+from replicast.gateway.s3.errors import S3Error
+from replicast.metrics import Counters
+from replicast.units import KIB
+
+log = logging.getLogger("replicast.gateway.s3")
+
+HEAD_BYTES_MAX = 32 * KIB  # request line and headers; S3 itself takes 8 KiB
+HEADERS_MAX = 256
+AHEAD_BYTES_MAX = 64 * KIB
+READ_BUFFER_BYTES = 256 * KIB  # of a body; up to twice as much, and one read, is held
+PROGRESS_BYTES = 16 * KIB  # less in a whole time-out is no progress, but for the end
+DISCARD_SECONDS = 2.0  # for a client that still sends, to see what it was told
+UNROUTED = "unknown"  # the operation, as counted, of what is no request
+_HEAD_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: for a whole head, for progress of a body either way, between requests."""
+
+    head_seconds: float
+    body_seconds: float
+    idle_seconds: float
+
+
+class S3Connection(RequestHandler):
+    """`excess`: one more than are served; it may ask once, to be told so."""
+
+    def __init__(self, server: S3Connections, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._connections, self._patience = server, server.patience
+        self.excess = False
+        self._body: StreamReader | None = None  # of the request that is being answered
+        self._head_bytes, self._head_tail = 0, b""
+        self._ahead_bytes = 0
+        self._refused = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._unsent_bytes = 0
+        self._watched: asyncio.Transport | None = None  # outlives aiohttp's own reference
+
+    # -- coming and going -----------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Told by the transport."""
+        super().connection_made(transport)
+        self._watched = self.transport
+        self.excess = self._connections.open_count > self._connections.most
+        if self._connections.open_count > 2 * self._connections.most:
+            self._connections.closed("excess")
+            self.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Told by the transport."""
+        for timer in (self._head_timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
+        self._watched = None
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio has it so
+        """The client sends no more. It may wait for the answer still: what lacks of its body will
+        not come, so that is what the answer says."""
+        body = self._body
+        if body is None or self._watched is None or self._watched.get_extra_info("sslcontext"):
+            return None  # closed; TLS has no half-closed connections
+        if not body.is_eof():
+            body.set_exception(web.RequestPayloadError("the client ended its body"))
+        self.close()
+        return True
+
+    def abort(self) -> None:
+        """End it, whatever is not sent yet."""
+        if self._watched is not None:
+            self._watched.abort()
+
+    # -- a request ------------------------------------------------------------------
+
+    def began(self, body: StreamReader) -> None:
+        """A whole head has come."""
+        self._body, self._head_bytes, self._head_tail = body, 0, b""
+        self._cancel_head_timer()
+        if not self.writing_paused:
+            self._cancel_write_timer()
+
+    def ended(self) -> None:
+        """Its answer is written, as far as this side goes."""
+        self._body, self._ahead_bytes = None, 0
+        if self._watched is not None and self._watched.get_write_buffer_size():
+            self._watch_writes()
+
+    # -- reading --------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Told by the transport."""
+        body = self._body
+        if self._refused:
+            return
+        if body is None and data and not self._take_head(data):
+            return
+        if body is not None and body.is_eof():
+            self._ahead_bytes += len(data)
+            if self._ahead_bytes > AHEAD_BYTES_MAX:
+                self.close()  # after the answer
+        super().data_received(data)
+        if body is not None and not body.is_eof() and self._messages:
+            # Nothing can follow a body that did not end: the parser gave its framing up. aiohttp
+            # would let the reader of the body wait for the rest.
+            body.set_exception(web.RequestPayloadError("the body's framing is broken"))
+
+    def _take_head(self, data: bytes) -> bool:
+        """Count what comes of a head; False when it is too much, which is answered here."""
+        room_bytes = HEAD_BYTES_MAX - self._head_bytes
+        if len(data) > room_bytes and _HEAD_END not in self._head_tail + data[:room_bytes]:
+            self._refuse(
+                S3Error("RequestHeaderSectionTooLarge", MaxSizeAllowed=str(HEAD_BYTES_MAX))
+            )
+            return False
+        self._head_bytes += min(len(data), room_bytes)
+        self._head_tail = (self._head_tail + data[-3:])[-3:]
+        if self._head_timer is None:
+            self._head_timer = self._loop.call_later(
+                self._patience.head_seconds, self._head_is_late
+            )
+        return True
+
+    def _head_is_late(self) -> None:
+        self._connections.closed("slow_head")
+        self._refuse(S3Error("RequestTimeout"))
+
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    # -- writing --------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Told by the transport: the client takes less than it is sent."""
+        super().pause_writing()
+        self._watch_writes()
+
+    def resume_writing(self) -> None:
+        """Told by the transport."""
+        self._cancel_write_timer()
+        super().resume_writing()
+
+    def _watch_writes(self) -> None:
+        self._cancel_write_timer()
+        assert self._watched is not None
+        self._unsent_bytes = self._watched.get_write_buffer_size()
+        self._write_timer = self._loop.call_later(self._patience.body_seconds, self._check_writes)
+
+    def _check_writes(self) -> None:
+        self._write_timer = None
+        if self._watched is None or not self._watched.get_write_buffer_size():
+            return
+        taken_bytes = self._unsent_bytes - self._watched.get_write_buffer_size()
+        if 0 <= taken_bytes < min(PROGRESS_BYTES, self._unsent_bytes):
+            self._connections.closed("slow_reader")
+            self.abort()
+            return
+        self._watch_writes()
+
+    def _cancel_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    # -- refusals -------------------------------------------------------------------
+
+    def _refuse(self, error: S3Error) -> None:
+        """Answer what is no request yet, and close once the client can have read it."""
+        self._refused = True
+        self._cancel_head_timer()
+        if self._watched is None or self._watched.is_closing():
+            return
+        body = self._connections.refusal(error)
+        head = (
+            f"HTTP/1.1 {error.code.status} Bad Request\r\ncontent-type: application/xml\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\nserver: replicast\r\n\r\n"
+        )
+        self._watched.write(head.encode() + body)
+        self._loop.call_later(DISCARD_SECONDS, self._end_refused)
+
+    def _end_refused(self) -> None:
+        if self._watched is not None:
+            self._watch_writes()
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What aiohttp answers in place of a handler: bytes that are no HTTP, or a mistake of ours."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # nobody is there to be told; it ends the connection
+        if status >= 500:
+            log.error("no answer was made: %s", message, exc_info=exc)
+            error = S3Error("InternalError")
+        elif isinstance(exc, LineTooLong):
+            error = S3Error("RequestHeaderSectionTooLarge", MaxSizeAllowed=str(HEAD_BYTES_MAX))
+        else:
+            error = S3Error("BadRequest")
+        response = web.Response(
+            status=error.code.status,
+            body=self._connections.refusal(error),
+            headers={"content-type": "application/xml", "server": "replicast"},
+        )
+        response.force_close()
+        return response
+
+
+class S3Connections(web.Server):
+    """Makes them. `most`: that are served at a time; twice as many get an answer."""
+
+    def __init__(self, handler: Any, counters: Counters, patience: Patience, most: int) -> None:
+        super().__init__(handler, request_factory=self._began)
+        self._counters = counters
+        self.patience, self.most = patience, most
+        self.open_count = 0
+
+    def __call__(self) -> S3Connection:
+        return S3Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            keepalive_timeout=self.patience.idle_seconds,
+            max_line_size=HEAD_BYTES_MAX,
+            max_field_size=HEAD_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER_BYTES,
+            lingering_time=0,  # server.py does it
+        )
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """One more."""
+        self.open_count += 1
+        super().connection_made(handler, transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """One less."""
+        self.open_count -= 1
+        super().connection_lost(handler, exc)
+
+    def closed(self, why: str) -> None:
+        """Count one that this side ended."""
+        self._counters.count("s3_connections_ended", why)
+
+    def refusal(self, error: S3Error) -> bytes:
+        """The body of an answer to what is no request; counted."""
+        self._counters.count("s3_requests", UNROUTED, error.code.name)
+        return answers.error(error, "", secrets.token_hex(8).upper())
+
+    def _began(
+        self,
+        message: Any,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: Any,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        assert isinstance(protocol, S3Connection)
+        protocol.began(payload)
+        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)

@@ -1,0 +1,97 @@
+"""The body of one HTTP request as it comes from the wire, with patience that ends.
+
+Nothing is read, and no client told to go on, before somebody asks for the first block: by then the
+head was found good. Room for it is waited for first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from aiohttp import web
+
+from replicast.gateway.s3.admission import Share
+from replicast.gateway.s3.connection import PROGRESS_BYTES
+from replicast.gateway.s3.errors import S3Error
+from replicast.units import MIB
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LENGTH_UNKNOWN_BYTES = 1 << 62  # framed by the transfer encoding
+# What a client that was answered may still send: many send all before they read anything.
+LINGER_BYTES_MAX, LINGER_SECONDS = 16 * MIB, 2.0
+
+
+class Incoming:
+    """Of one request. `stall_seconds`: within each such time some of it has to come."""
+
+    def __init__(self, request: web.BaseRequest, stall_seconds: float) -> None:
+        self._request, self._stall_seconds = request, stall_seconds
+        self._late = False
+        expected = request.headers.get("expect", "").lower() == "100-continue"
+        self._waits = expected and request.version >= (1, 1)  # for us to say that it may go on
+
+    async def blocks(self, share: Share) -> AsyncGenerator[bytes, None]:
+        """The body; raises SlowDown, RequestTimeout, IncompleteBody, ConnectionError."""
+        request, body = self._request, self._request.content
+        if body.is_eof() and not body.total_bytes:
+            return
+        length_bytes = request.content_length
+        await share.incoming(LENGTH_UNKNOWN_BYTES if length_bytes is None else length_bytes)
+        self._go_on()
+        loop = asyncio.get_running_loop()
+        until, came_bytes = loop.time() + self._stall_seconds, 0
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    data = await self._next()
+            except TimeoutError:
+                self._late = True
+                raise S3Error("RequestTimeout") from None
+            if not data:
+                return
+            came_bytes += len(data)
+            if came_bytes >= PROGRESS_BYTES:
+                until, came_bytes = loop.time() + self._stall_seconds, 0
+            waited_from = loop.time()
+            yield data
+            until += loop.time() - waited_from  # that was us
+
+    async def discard(self) -> None:
+        """After an answer: what is still on its way, for a connection that ends with requests of
+        its own unread is reset, and the answer with it. Never raises."""
+        body = self._request.content
+        if body.is_eof() or self._waits or self._late or body.exception() is not None:
+            return
+        came_bytes = 0
+        with contextlib.suppress(
+            TimeoutError, ConnectionError, web.RequestPayloadError, RuntimeError
+        ):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while came_bytes < LINGER_BYTES_MAX and (data := await self._next_raw()):
+                    came_bytes += len(data)
+
+    @property
+    def whole(self) -> bool:
+        """Has all of it come?"""
+        return self._request.content.is_eof()
+
+    def _go_on(self) -> None:
+        if not self._waits:
+            return
+        self._waits = False
+        transport = self._request.transport
+        if transport is not None and not self._request.content.total_bytes:
+            transport.write(CONTINUE)
+
+    async def _next(self) -> bytes:
+        try:
+            return await self._next_raw()
+        except web.RequestPayloadError:
+            raise S3Error("IncompleteBody") from None
+
+    async def _next_raw(self) -> bytes:
+        if self._request.transport is None and not self._request.content.is_eof():
+            raise ConnectionResetError  # aiohttp has a RuntimeError for it
+        return await self._request.content.readany()
