@@ -18,6 +18,7 @@ from replicast.cli.layout import load_local
 from replicast.cli.s3_access import load_s3_access
 
 from ..cluster.conftest import Cluster, cluster_factory  # noqa: F401  # a fixture
+from .wire import Gateway
 
 KNOWN_SECONDS, POLL_SECONDS = 30.0, 0.05
 Client = Any  # boto3 makes its classes when it runs
@@ -112,3 +113,36 @@ def refused(call: Callable[[], Any]) -> tuple[str, int]:
         call()
     response = failed.value.response
     return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+IMPATIENT = {  # settings of replicast-gw, so that a test need not wait for long
+    "S3_HEAD_SECONDS": "2", "S3_BODY_SECONDS": "6", "S3_IDLE_SECONDS": "8", "S3_WAIT_SECONDS": "1",
+    "S3_CONNECTIONS": "24", "S3_REQUESTS": "8", "S3_WAITING": "3", "S3_BODY_BYTES": "8388608",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def impatient(cluster_factory: Callable[..., Cluster]) -> Iterator[Gateway]:  # noqa: F811
+    """A gateway with little patience, for few."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in IMPATIENT.items():
+            patch.setenv(f"REPLICAST_GATEWAY_{name}", value)
+        cluster = cluster_factory()
+    yield from whole(Gateway(cluster, load_s3_access(cluster.data)))
+
+
+@pytest.fixture(scope="session")
+def gateway(s3_cluster: Cluster) -> Iterator[Gateway]:
+    """The second gateway, for requests of bytes: SDKs keep connections to the first one open."""
+    yield from whole(Gateway(s3_cluster, load_s3_access(s3_cluster.data), 1))
+
+
+def whole(gateway: Gateway) -> Iterator[Gateway]:
+    """Whatever it was sent, nothing went wrong inside."""
+    end = time.monotonic() + KNOWN_SECONDS
+    while gateway.ask("GET", "/").status != 200:
+        assert time.monotonic() < end
+        time.sleep(POLL_SECONDS)
+    yield gateway
+    assert "Traceback" not in gateway.log.read_text()
+    assert gateway.metric("s3_requests", code="InternalError") == 0
