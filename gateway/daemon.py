@@ -149,6 +149,7 @@ class GatewayDaemon:
             threads,
             config.s3_region,
             lambda: secrets.token_hex(8),
+            signature_v2=config.s3_signature_v2,
         )
         return S3Server(service, self._counters, config)
 

@@ -55,7 +55,7 @@ def route(head: Head, base_domains: Iterable[str] = ()) -> Request:
 def _place(head: Head, base_domains: Iterable[str]) -> tuple[str, str]:
     if not head.path.startswith("/"):
         raise S3Error("InvalidURI")
-    bucket = _bucket_of_host(head.header("host") or "", base_domains)
+    bucket = bucket_of_host(head.header("host") or "", base_domains)
     if bucket:
         return bucket, decode(head.path[1:])
     # The path is cut before it is decoded: an escaped slash belongs to the name that it is in.
@@ -65,7 +65,8 @@ def _place(head: Head, base_domains: Iterable[str]) -> tuple[str, str]:
     return decode(bucket), decode(key)
 
 
-def _bucket_of_host(host: str, base_domains: Iterable[str]) -> str:
+def bucket_of_host(host: str, base_domains: Iterable[str]) -> str:
+    """The bucket that a Host header names; "" for none."""
     name, _, port = host.lower().rpartition(":")
     name = name if name and port.isdigit() else host.lower()
     for domain in base_domains:

@@ -28,6 +28,7 @@ from replicast.gateway.s3.incoming import Incoming
 from replicast.gateway.s3.ranges import unsatisfied_content_range
 from replicast.gateway.s3.refusals import s3_error
 from replicast.gateway.s3.service import S3Service
+from replicast.gateway.s3.sigv2 import with_query_headers
 from replicast.machine import Address
 from replicast.metrics import Counters
 
@@ -129,7 +130,7 @@ class S3Server:
         return await _send_whole(exchange, _refusal(failed, exchange), close=close)
 
     async def _served(self, exchange: Exchange, share: Share) -> web.StreamResponse:
-        head = head_of(exchange.request)
+        head = with_query_headers(head_of(exchange.request))
         routed = self._service.route(head)
         exchange.operation = routed.operation.name
         url = f"{exchange.request.scheme}://{head.header('host') or ''}{head.path}"

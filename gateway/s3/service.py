@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from replicast.gateway.buckets import Buckets
 from replicast.gateway.initiation import Initiator
 from replicast.gateway.objects import Objects
+from replicast.gateway.s3 import sigv2
 from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.body import body_of, require_length
 from replicast.gateway.s3.bucket_calls import BucketCalls
@@ -20,10 +21,10 @@ from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.list_calls import ListCalls
 from replicast.gateway.s3.object_calls import ObjectCalls
-from replicast.gateway.s3.operation import Request, route
+from replicast.gateway.s3.operation import Request, bucket_of_host, route
 from replicast.gateway.s3.regions import signing_regions
 from replicast.gateway.s3.signing_keys import SigningKeys
-from replicast.gateway.s3.sigv4 import verify
+from replicast.gateway.s3.sigv4 import Verified, verify
 from replicast.gateway.s3.unset_calls import UnsetCalls
 from replicast.gateway.s3.upload_calls import UploadCalls
 from replicast.gateway.uploads import Uploads
@@ -47,11 +48,13 @@ class S3Service:
         region: str,
         random_text: Callable[[], str],
         base_domains: Sequence[str] = (),
+        *,
+        signature_v2: bool = True,
     ) -> None:
         self._initiator, self._users = initiator, users
         self._random_text = random_text  # 16 characters that nobody can guess
         self._regions, self._base_domains = signing_regions(region), tuple(base_domains)
-        self._signing_keys = SigningKeys(SIGNING_KEYS_MAX)
+        self._signing_keys, self._signature_v2 = SigningKeys(SIGNING_KEYS_MAX), signature_v2
         self._access = access = Access(buckets)
         uploads = Uploads(initiator, objects.bodies, objects.names, self._new_upload_id)
         of_objects = ObjectCalls(objects, access, executor)
@@ -97,9 +100,7 @@ class S3Service:
         was found good, so that a client that waits to be told to go on is told so by then."""
         if not self._users.known:
             raise S3Error("ServiceUnavailable", "The users are not known here yet.")
-        verified = verify(
-            head, self._initiator.wall_ns(), self._secret, self._signing_keys, self._regions
-        )
+        verified = self._verify(head)
         user = self._users.find(verified.key_id)
         if user is None or not user.active:
             raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=verified.key_id)
@@ -109,6 +110,13 @@ class S3Service:
             require_length(head)
         call = Call(head, request, user, body_of(head, verified), stream, url)
         return await self._handlers[request.operation.name](call)
+
+    def _verify(self, head: Head) -> Verified:
+        now_ns = self._initiator.wall_ns()
+        if self._signature_v2 and sigv2.is_presigned(head):
+            bucket = bucket_of_host(head.header("host") or "", self._base_domains)
+            return sigv2.verify(head, bucket, now_ns, self._secret)
+        return verify(head, now_ns, self._secret, self._signing_keys, self._regions)
 
     def _secret(self, key_id: str) -> str | None:
         user = self._users.find(key_id)
