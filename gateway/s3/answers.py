@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.regions import FIRST_REGION
-from replicast.gateway.s3.xml_writer import date, document, escaped, etag, group, text
+from replicast.gateway.s3.xml_writer import date, document, escaped, etag, group, readable, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,13 +204,14 @@ def attributes(found: Attributes) -> bytes:
 
 
 def error(failed: S3Error, resource: str, request_id: str, host_id: str = "") -> bytes:
-    """Error; `resource`: the path of the request as it was sent."""
+    """Error; `resource`: the path of the request as it was sent. Every parser has to be able to read
+    which error it is, so what XML cannot carry of what the client sent is replaced."""
     return document(
         "Error",
         text("Code", failed.code.name),
-        text("Message", str(failed)),
-        *(text(name, value) for name, value in failed.fields.items()),
-        text("Resource", resource),
+        text("Message", readable(str(failed))),
+        *(text(name, readable(value)) for name, value in failed.fields.items()),
+        text("Resource", readable(resource)),
         text("RequestId", request_id),
         text("HostId", host_id),
         namespace="",

@@ -134,7 +134,7 @@ class Gateway:
         lines = [f"{method} {target} HTTP/1.1", f"Host: {urlsplit(url).netloc}"]
         for name, value in {**dict(request.headers.items()), **(unsigned or {})}.items():
             lines.append(f"{name}: {value}")
-        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+        return "\r\n".join([*lines, "", ""]).encode("utf-8", "replace")
 
     def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Reply:
         """A request as it should be, on a connection of its own."""

@@ -293,3 +293,10 @@ def test_scope__is_what_it_says() -> None:
     assert (
         Scope("b", "p", "/", True) == list_page("b", {"prefix": "p", "delimiter": "/", **URL}).scope
     )
+
+
+def test_error__can_be_read_whatever_was_sent() -> None:
+    error = S3Error("InvalidArgument", "a\x00b", ArgumentValue="\ud800\x1f\uffff<\r\n&")
+    root = ElementTree.fromstring(answers.error(error, "/b/\x0b", "1"))
+    assert root.findtext("Message") == "a\ufffdb" and root.findtext("Resource") == "/b/\ufffd"
+    assert root.findtext("ArgumentValue") == "\ufffd\ufffd\ufffd<\r\n&"
