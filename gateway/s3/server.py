@@ -150,8 +150,8 @@ async def _send(exchange: Exchange, answer: Answer, share: Share) -> web.StreamR
         first = await anext(blocks, b"")  # an error before the head can still be told
         if not exchange.body.whole:
             response.force_close()
-        exchange.head_sent = True
         await response.prepare(exchange.request)
+        exchange.head_sent = True
         await response.write(bytes(first))
         async for block in blocks:
             await response.write(bytes(block))
@@ -169,8 +169,8 @@ async def _send_whole(
     whole = web.Response(status=answer.status, headers=headers, body=answer.body or None)
     if close or not exchange.body.whole:
         whole.force_close()
-    exchange.head_sent = True
     await whole.prepare(exchange.request)
+    exchange.head_sent = True
     await whole.write_eof()
     return whole
 
