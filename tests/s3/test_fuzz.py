@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .mutations import Sent, mutated, mutated_bytes, recorded
+from .mutations import HASH, Sent, chunked, mutated, mutated_bytes, recorded
 from .wire import UNSIGNED, Gateway, Reply
 
 COUNT = int(os.environ.get("REPLICAST_FUZZ_COUNT", "400"))
@@ -58,9 +58,13 @@ def calls(s3: Any, bucket: str) -> None:
 def requests(s3: Any) -> list[Sent]:
     """What a client sends for all this, in a bucket that stays."""
     s3.create_bucket(Bucket="fuzzed")
-    return recorded(s3, lambda client: calls(client, "fuzzed"))
+    found = recorded(s3, lambda client: calls(client, "fuzzed"))
+    data = random.Random(12).randbytes(40_000)
+    in_chunks = [chunked("/fuzzed/k", data, 8192, 16384), chunked("/fuzzed/k", data[:5])]
+    return [*found, *in_chunks, *in_chunks, *in_chunks]
 
 
+@pytest.mark.timeout(300 + COUNT // 10)
 def test_mutated__and_signed(s3: Any, gateway: Gateway, requests: list[Sent]) -> None:
     """What was changed is signed, so it is looked at."""
     rng, stored = random.Random(COUNT), {"k", "copy", "mp"}
@@ -75,6 +79,7 @@ def test_mutated__and_signed(s3: Any, gateway: Gateway, requests: list[Sent]) ->
     unasked(s3, stored)
 
 
+@pytest.mark.timeout(300 + COUNT // 10)
 def test_mutated__on_the_wire(s3: Any, gateway: Gateway, requests: list[Sent]) -> None:
     """What was changed does not fit the signature any more, or is no request at all."""
     rng, stored = random.Random(COUNT + 1), {"k", "copy", "mp"}
@@ -92,10 +97,10 @@ def test_mutated__on_the_wire(s3: Any, gateway: Gateway, requests: list[Sent]) -
 
 
 def head(gateway: Gateway, sent: Sent) -> bytes:
-    payload = sent.headers.get("x-amz-content-sha256", UNSIGNED)
+    payload = sent.headers.get(HASH, UNSIGNED)
     framed = "transfer-encoding" in sent.headers
     length = {} if framed else {"content-length": str(len(sent.body))}
-    headers = {name: v for name, v in sent.headers.items() if name != "x-amz-content-sha256"}
+    headers = {name: v for name, v in sent.headers.items() if name != HASH}
     return gateway.head(sent.method, sent.target, headers, payload=payload, unsigned=length)
 
 
