@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from replicast.gateway.s3.errors import S3Error
 from replicast.units import KIB, MIB
@@ -23,12 +24,19 @@ INCOMING_BYTES_MAX = 4 * MIB
 OUTGOING_BYTES_MAX = 3 * MIB
 
 
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    units: int
+    turn: asyncio.Future[None]
+    holds: bool = False
+
+
 class Quota:
     """So many units at a time. Not for threads."""
 
     def __init__(self, units: int, waiting_max: int, wait_seconds: float) -> None:
         self._units, self._waiting_max, self._wait_seconds = units, waiting_max, wait_seconds
-        self._queue: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._queue: deque[_Waiter] = deque()
         self.held = 0
 
     @property
@@ -43,17 +51,16 @@ class Quota:
             return
         if len(self._queue) >= self._waiting_max:
             raise S3Error("SlowDown")
-        turn = asyncio.get_running_loop().create_future()
-        entry = (turn, units)
-        self._queue.append(entry)
+        waiter = _Waiter(units, asyncio.get_running_loop().create_future())
+        self._queue.append(waiter)
         try:
             async with asyncio.timeout(self._wait_seconds):
-                await turn
+                await waiter.turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.give(units)  # it came in the same moment
-            else:
-                self._queue.remove(entry)
+            if waiter.holds:
+                self.give(units)  # its turn came in the same moment
+            elif waiter in self._queue:
+                self._queue.remove(waiter)
                 self._wake()  # the next may need less
             if isinstance(error, TimeoutError):
                 raise S3Error("SlowDown") from None
@@ -66,10 +73,12 @@ class Quota:
         self._wake()
 
     def _wake(self) -> None:
-        while self._queue and self.held + self._queue[0][1] <= self._units:
-            turn, units = self._queue.popleft()
-            self.held += units
-            turn.set_result(None)
+        while self._queue and self.held + self._queue[0].units <= self._units:
+            waiter = self._queue.popleft()
+            if not waiter.turn.done():  # or it is gone, and has not noticed
+                self.held += waiter.units
+                waiter.holds = True
+                waiter.turn.set_result(None)
 
 
 class Share:

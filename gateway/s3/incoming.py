@@ -20,7 +20,7 @@ from replicast.units import MIB
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LENGTH_UNKNOWN_BYTES = 1 << 62  # framed by the transfer encoding
 # What a client that was answered may still send: many send all before they read anything.
-LINGER_BYTES_MAX, LINGER_SECONDS = 16 * MIB, 2.0
+LINGER_BYTES_MAX, LINGER_SECONDS, LINGER_PAUSE_SECONDS = 16 * MIB, 30.0, 2.0
 
 
 class Incoming:
@@ -64,13 +64,17 @@ class Incoming:
         body = self._request.content
         if body.is_eof() or self._waits or self._late or body.exception() is not None:
             return
-        came_bytes = 0
+        loop = asyncio.get_running_loop()
+        came_bytes, end = 0, loop.time() + LINGER_SECONDS
         with contextlib.suppress(
             TimeoutError, ConnectionError, web.RequestPayloadError, RuntimeError
         ):
-            async with asyncio.timeout(LINGER_SECONDS):
-                while came_bytes < LINGER_BYTES_MAX and (data := await self._next_raw()):
-                    came_bytes += len(data)
+            while came_bytes < LINGER_BYTES_MAX:
+                async with asyncio.timeout_at(min(end, loop.time() + LINGER_PAUSE_SECONDS)):
+                    data = await self._next_raw()
+                if not data:
+                    return
+                came_bytes += len(data)
 
     @property
     def whole(self) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from replicast.gateway.s3.admission import (
     INCOMING_BYTES_MAX,
@@ -89,6 +92,57 @@ def test_quota__cancelled_in_the_moment_of_its_turn() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiter
         assert (quota.held, quota.waiting) == (0, 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("cancelled_first", [False, True])
+def test_quota__cancelled_and_due_at_once(cancelled_first: bool) -> None:
+    async def run() -> None:
+        quota = Quota(1, 9, LONG)
+        await quota.take(1)
+        waiter, behind = (asyncio.create_task(quota.take(1)) for _ in range(2))
+        await turns()
+        if cancelled_first:
+            waiter.cancel()
+            quota.give(1)
+        else:
+            quota.give(1)
+            waiter.cancel()
+        await behind
+        assert waiter.cancelled() and (quota.held, quota.waiting) == (1, 0)
+
+    asyncio.run(run())
+
+
+@given(st.integers(), st.sampled_from((0.0, LONG)))
+def test_quota__never_more_than_there_is_and_all_is_given_back(seed: int, wait: float) -> None:
+    """Whatever comes, waits too long, and goes, in whatever order."""
+    rng = random.Random(seed)
+
+    async def run() -> None:
+        quota = Quota(5, 4, wait)
+
+        async def hold(units: int) -> None:
+            try:
+                await quota.take(units)
+            except S3Error:
+                return
+            try:
+                assert quota.held <= 5
+                await turns(rng.randrange(4))
+            finally:
+                quota.give(units)
+
+        tasks = []
+        for _ in range(30):
+            tasks.append(asyncio.create_task(hold(rng.randrange(1, 6))))
+            await turns(rng.randrange(3))
+            if rng.random() < 0.3:
+                rng.choice(tasks).cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (quota.held, quota.waiting) == (0, 0)
+        assert not [t for t in tasks if not t.cancelled() and t.exception()]
 
     asyncio.run(run())
 
