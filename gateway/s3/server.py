@@ -22,6 +22,7 @@ from replicast.gateway.s3 import answers
 from replicast.gateway.s3.admission import Admission, Share
 from replicast.gateway.s3.call import Answer
 from replicast.gateway.s3.connection import UNROUTED, Patience, S3Connection, S3Connections
+from replicast.gateway.s3.descriptors import allow_connections
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.incoming import Incoming
@@ -65,6 +66,7 @@ class S3Server:
 
     async def start(self, address: Address, tls: ssl.SSLContext | None = None) -> Address:
         """Listen; returns where, for port 0 is any."""
+        allow_connections(2 * self._server.most)
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(self._server, *address, ssl=tls, backlog=1024)
         host, port = self._listening.sockets[0].getsockname()[:2]
