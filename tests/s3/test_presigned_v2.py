@@ -10,9 +10,10 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from replicast.cli.s3_access import load_s3_access
+from replicast.cli.s3_access import S3Access, load_s3_access
 
 from .conftest import refused
+from .wire import Gateway
 
 SECONDS = 60
 
@@ -20,7 +21,10 @@ SECONDS = 60
 @pytest.fixture(scope="module")
 def old(s3: Any, s3_cluster: Any) -> Any:
     """A client that nobody told about Version 4."""
-    access = load_s3_access(s3_cluster.data)
+    return untold(load_s3_access(s3_cluster.data))
+
+
+def untold(access: S3Access) -> Any:
     return boto3.client(
         "s3",
         endpoint_url=access.endpoint,
@@ -86,3 +90,8 @@ def test_in_a_header__is_refused(old: Any, s3: Any, bucket: str) -> None:
         config=Config(signature_version="s3"),
     )
     assert refused(client.list_buckets) == ("InvalidRequest", 400)
+
+
+def test_switched_off(impatient: Gateway) -> None:
+    url = untold(impatient.access).generate_presigned_url("list_buckets")
+    assert "AWSAccessKeyId=" in url and status(url) == 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import string
 from contextlib import suppress
@@ -25,7 +26,7 @@ from replicast.units import SECOND
 KEY_ID, SECRET = "AKIDEXAMPLE", "a secret / of + some % kind"
 NOW_NS = 1_700_000_000 * SECOND
 EXPIRES = str(NOW_NS // SECOND + 600)
-MUTATIONS = 3000
+MUTATIONS = int(os.environ.get("REPLICAST_FUZZ_COUNT", "3000"))
 
 
 class At(HmacV1QueryAuth):

@@ -58,6 +58,7 @@ def talk(serve: Serve, *pieces: bytes, **settings: Any) -> tuple[bytes, Counters
         writer.close()
         await server.stop(0.0)
         server.measure()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         return got, counters
 
     return asyncio.run(run())
