@@ -24,6 +24,7 @@ MODULES = {
     "raft_command": ("raft",),
     "user_command": ("user",),
     "env_command": ("env",),
+    "cert_command": ("cert",),
     "sim": ("sim",),
 }
 WHERE = {command: module for module, commands in MODULES.items() for command in commands}
