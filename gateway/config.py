@@ -45,7 +45,19 @@ class GatewayConfig(InitiatorConfig):
     metrics_host: str = option("Address of /metrics, /healthz and /readyz.", default="127.0.0.1")
     metrics_port: int = option("Its port.", minimum=1, maximum=65_535)
     s3_host: str = option("Address of the S3 server.", default="127.0.0.1")
-    s3_port: int = option("Its port; 0: S3 is not served.", default=0, minimum=0, maximum=65_535)
+    s3_port: int = option(
+        "Its port for HTTP; 0: S3 is not served over HTTP.", default=0, minimum=0, maximum=65_535
+    )
+    s3_tls_port: int = option(
+        "Its port for HTTPS; 0: S3 is not served over HTTPS.", default=0, minimum=0, maximum=65_535
+    )
+    s3_tls_certificate: str = option(
+        "PEM file: the certificate for HTTPS, then its chain. Read again when it changes.",
+        default="",
+    )
+    s3_tls_key: str = option(
+        "PEM file: its private key, mode 0600, without passphrase.", default=""
+    )
     s3_region: str = option(
         "The region of all buckets; S3 clients sign for it, or for us-east-1.", default="us-east-1"
     )

@@ -3,8 +3,9 @@
     replicast-gw --config gateway.toml
 
 Serves the local API socket. Stateless: everything it knows comes from the
-cluster. On SIGTERM what is under way ends first, on SIGINT nothing does. Exit 1:
-could not start, with one line that says why.
+cluster. On SIGTERM what is under way ends first, on SIGINT nothing does; on SIGHUP
+the certificate for HTTPS is read again. Exit 1: could not start, with one line that
+says why.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from replicast.gateway.initiator import SOURCE_AGE_NS_MAX
 from replicast.gateway.open import OpenedInitiator, load_credentials, open_initiator
 from replicast.gateway.s3.server import S3Server
 from replicast.gateway.s3.service import S3Service
+from replicast.gateway.s3.tls import ServedCertificate, read_certificate
 from replicast.gateway.users import UserDirectory
 from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
@@ -54,12 +56,15 @@ class GatewayDaemon:
         self._hurried = False
         self._server: ApiServer | None = None
         self._s3: S3Server | None = None
+        self._certificate: ServedCertificate | None = None
 
     async def run(self) -> None:
         """Start, serve, stop."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         loop.add_signal_handler(signal.SIGINT, self._stop_at_once)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._certificate = read_certificate(self._config, self._base, self._counters)
         observatory = Observatory(
             self._config.metrics_host,
             self._config.metrics_port,
@@ -83,6 +88,10 @@ class GatewayDaemon:
         self._stopping.set()
         if self._server is not None:
             self._server.hurry()
+
+    def _reload(self) -> None:
+        if self._certificate is not None:
+            self._certificate.reload()
 
     async def _open(self) -> bool:
         """Connect to the cluster; False when told to stop before any voter has answered."""
@@ -120,8 +129,7 @@ class GatewayDaemon:
         s3 = self._s3 = self._s3_server(opened)
         try:
             await server.start()
-            if s3 is not None:
-                await s3.start((self._config.s3_host, self._config.s3_port))
+            await self._start_s3(s3)
             self._serving = True
             notify("READY=1")
             log.info("serving %s, %s", path, IMPLEMENTATION)
@@ -136,9 +144,16 @@ class GatewayDaemon:
                 stopping.append(s3.stop(finish_seconds))
             await asyncio.gather(*stopping)
 
+    async def _start_s3(self, s3: S3Server | None) -> None:
+        config = self._config
+        if s3 is not None and config.s3_port:
+            await s3.start((config.s3_host, config.s3_port))
+        if s3 is not None and self._certificate is not None:
+            await s3.start((config.s3_host, config.s3_tls_port), self._certificate.context)
+
     def _s3_server(self, opened: OpenedInitiator) -> S3Server | None:
         config = self._config
-        if not config.s3_port:
+        if not config.s3_port and self._certificate is None:
             return None
         threads = ThreadPoolExecutor(config.s3_hash_threads, thread_name_prefix="hash")
         service = S3Service(
@@ -156,6 +171,8 @@ class GatewayDaemon:
     async def _beat(self) -> None:
         while True:
             self._heart.beat()
+            if self._certificate is not None:
+                self._certificate.look()
             await asyncio.sleep(TICK_SECONDS)
 
     def _refresh(self) -> None:

@@ -240,6 +240,18 @@ declare("s3_requests_under_way", "gauge", (), "S3 requests that are being answer
 declare("s3_requests_waiting", "gauge", (), "S3 requests that wait for their turn or for memory.")
 declare("s3_body_bytes", "gauge", (), "Memory that bodies of S3 requests hold, as it is counted.")
 declare(
+    "s3_certificate_loads",
+    "counter",
+    ("outcome",),
+    "Pairs of certificate and key read from their files: loaded or refused.",
+)
+declare(
+    "s3_certificate_expires_seconds",
+    "gauge",
+    (),
+    "Time of day, in seconds since 1970, at which the certificate that is served ends.",
+)
+declare(
     "repairs",
     "counter",
     ("outcome",),

@@ -30,6 +30,7 @@ from replicast.gateway.s3.ranges import unsatisfied_content_range
 from replicast.gateway.s3.refusals import s3_error
 from replicast.gateway.s3.service import S3Service
 from replicast.gateway.s3.sigv2 import with_query_headers
+from replicast.gateway.s3.tls import HANDSHAKE_SECONDS, SHUTDOWN_SECONDS
 from replicast.machine import Address
 from replicast.metrics import Counters
 
@@ -51,7 +52,7 @@ class Exchange:
 
 
 class S3Server:
-    """Serves one address."""
+    """Serves HTTP, HTTPS or both."""
 
     def __init__(self, service: S3Service, counters: Counters, config: GatewayConfig) -> None:
         self._service, self._counters = service, counters
@@ -62,20 +63,29 @@ class S3Server:
             config.s3_head_seconds, config.s3_body_seconds, config.s3_idle_seconds
         )
         self._server = S3Connections(self._handle, counters, self._patience, config.s3_connections)
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
 
     async def start(self, address: Address, tls: ssl.SSLContext | None = None) -> Address:
-        """Listen; returns where, for port 0 is any."""
-        allow_connections(2 * self._server.most)
+        """Listen, at several addresses if called for each; returns where, for port 0 is any."""
+        if not self._listening:
+            allow_connections(2 * self._server.most)
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self._server, *address, ssl=tls, backlog=1024)
-        host, port = self._listening.sockets[0].getsockname()[:2]
+        listening = await loop.create_server(
+            self._server,
+            *address,
+            ssl=tls,
+            backlog=1024,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+            ssl_shutdown_timeout=SHUTDOWN_SECONDS if tls else None,
+        )
+        self._listening.append(listening)
+        host, port = listening.sockets[0].getsockname()[:2]
         return str(host), int(port)
 
     async def stop(self, finish_seconds: float) -> None:
         """Stop listening; what is under way may end within `finish_seconds`."""
-        if self._listening is not None:
-            self._listening.close()
+        for listening in self._listening:
+            listening.close()
         await self._server.shutdown(finish_seconds)
 
     def measure(self) -> None:

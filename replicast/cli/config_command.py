@@ -17,7 +17,9 @@ from replicast.disks import RealDisk
 from replicast.errors import InvalidRequest
 from replicast.formation import CLUSTER_FILE, load_cluster_file, load_formation
 from replicast.gateway.config import GatewayConfig
+from replicast.gateway.s3.tls import read_certificate
 from replicast.keys import load_cluster_keys, load_key_pair
+from replicast.metrics import Counters
 from replicast.target.config import TargetConfig, load_target
 from replicast.target.store.errors import VdevError
 from replicast.target.store.format import read_header
@@ -124,6 +126,7 @@ def _check_target(path: Path) -> None:
 def _check_gateway(path: Path) -> None:
     settings = load(GatewayConfig, path=path)
     _member(path, settings.directory)
+    read_certificate(settings, path.parent.resolve(), Counters())
 
 
 def _member(path: Path, directory: str) -> Path:
