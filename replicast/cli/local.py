@@ -41,6 +41,9 @@ def _default(name: str) -> str:
 @click.option("--copies", type=int, help=f"Copies of each chunk. {_default('copies')}")
 @click.option("--min-copies", type=int, help=f"Fewest for a put. {_default('min_copies')}")
 @click.option(
+    "--tls", is_flag=True, default=None, help="S3 over HTTPS only, with a self-signed certificate."
+)
+@click.option(
     "--user-file/--no-user-file",
     default=True,
     help=f"Make this the cluster that commands use ({USER_FILE}), unless there is one.",
@@ -57,6 +60,7 @@ def up(
     capacity: str | None,
     copies: int | None,
     min_copies: int | None,
+    tls: bool | None,
 ) -> None:
     """Start a cluster on this host; make it first when there is none in --data.
 
@@ -73,6 +77,7 @@ def up(
         copies=copies,
         min_copies=min_copies,
         port_base=port_base,
+        tls=tls,
     )
 
     def work() -> None:

@@ -7,6 +7,7 @@ new, empty VDEV.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tomllib
@@ -105,8 +106,14 @@ def make_target(directory: Path, cluster_id: bytes, vdevs: Sequence[VdevPlan]) -
     return True
 
 
-def make_gateway(directory: Path, metrics: Address, s3: Address | None = None) -> bool:
-    """Write gateway.toml; False when that was done before. `s3`: None for none that is served."""
+def make_gateway(
+    directory: Path,
+    metrics: Address,
+    s3: Address | None = None,
+    certificate: tuple[Path, Path] | None = None,
+) -> bool:
+    """Write gateway.toml; False when that was done before. `s3`: None for none that is served;
+    `certificate`: it and its key, for HTTPS in place of HTTP."""
     path = directory / "gateway.toml"
     if path.exists():
         return False
@@ -117,7 +124,10 @@ def make_gateway(directory: Path, metrics: Address, s3: Address | None = None) -
         "metrics_port": metrics[1],
     }
     if s3 is not None:
-        values |= {"s3_host": s3[0], "s3_port": s3[1]}
+        values |= {"s3_host": s3[0], "s3_port" if certificate is None else "s3_tls_port": s3[1]}
+    if certificate is not None:
+        public, key = (os.path.relpath(path, directory) for path in certificate)
+        values |= {"s3_tls_certificate": public, "s3_tls_key": key}
     add_api_socket(directory / CLUSTER_FILE, socket_path(directory))
     _write_settings(path, "replicast-gw", values)
     return True

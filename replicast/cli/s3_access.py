@@ -7,7 +7,7 @@ makes the same user the next time.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from replicast.addresses import address_text
@@ -33,15 +33,18 @@ class S3Access:
     key_id: str
     secret: str = field(repr=False)
     region: str = REGION
+    ca_bundle: str = ""  # the file with the certificate to trust; "" over HTTP
 
     def environment(self) -> dict[str, str]:
         """The variables that SDKs and tools read."""
+        trust = {"AWS_CA_BUNDLE": self.ca_bundle} if self.ca_bundle else {}
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
+            **trust,
         }
 
 
@@ -54,15 +57,19 @@ def load_s3_access(data: Path) -> S3Access:
         raise InvalidRequest(
             f"no {path}: this folder is none that `up` has made; see `replicast user create`"
         ) from None
-    return S3Access(**values)
+    access = S3Access(**values)
+    if access.ca_bundle:  # named relative to the folder, which may have been moved
+        return replace(access, ca_bundle=str(data / access.ca_bundle))
+    return access
 
 
-async def s3_access(data: Path, endpoint: Address) -> str:
-    """Make the first user, unless there is one; a line that says where its keys are."""
+async def s3_access(data: Path, endpoint: Address, certificate: str = "") -> str:
+    """Make the first user, unless there is one; a line that says where its keys are. `certificate`: the
+    file in `data` that clients must trust; "" for HTTP."""
     path = data / S3_FILE
     if not path.exists():
-        url = f"http://{address_text(endpoint)}"
-        fresh = S3Access(url, make_key_id(), make_secret())
+        url = f"{'https' if certificate else 'http'}://{address_text(endpoint)}"
+        fresh = S3Access(url, make_key_id(), make_secret(), ca_bundle=certificate)
         write_private(path, "\n".join([*toml_pairs(asdict(fresh)), ""]))
     access = load_s3_access(data)
     cluster = load_cluster_file(data / ADMIN)

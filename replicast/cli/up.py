@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from replicast.addresses import address_text
+from replicast.cli.cert_command import CERTIFICATE_FILE, KEY_FILE, write_self_signed
 from replicast.cli.extensions import require_native
 from replicast.cli.find import find_cluster
 from replicast.cli.layout import (
@@ -89,6 +90,7 @@ class UpRequest:
     copies: int | None = None
     min_copies: int | None = None
     port_base: int | None = None
+    tls: bool | None = None
 
 
 DEFAULTS: dict[str, Any] = {
@@ -101,6 +103,7 @@ DEFAULTS: dict[str, Any] = {
     "copies": 3,
     "min_copies": 2,
     "port_base": 0,
+    "tls": False,
 }
 
 
@@ -117,7 +120,8 @@ def bring_up(data: Path, request: UpRequest, say: Say, *, user_file: Path | None
         _wait_serving(data, local, say)
         if local.plan:
             endpoint = (local.plan["host"], local.plan["s3_ports"][0])
-            say(asyncio.run(s3_access(data, endpoint)))
+            trusted = CERTIFICATE_FILE if local.plan.get("tls") else ""
+            say(asyncio.run(s3_access(data, endpoint, trusted)))
         if user_file is not None and not link_user_file(data / CLUSTER_FILE, user_file):
             say(f"{user_file} is another cluster's: use --cluster {data} or REPLICAST_CLUSTER")
         return local
@@ -184,10 +188,11 @@ def _check_same(data: Path, plan: Mapping[str, Any], request: UpRequest) -> None
     if not plan:
         return  # a host that joined: there is nothing to ask for
     for key, value in asdict(request).items():
-        if value is not None and value != plan[key]:
+        made = plan.get(key, DEFAULTS[key])  # a folder may be older than the option
+        if value is not None and value != made:
             option = "--" + key.replace("_", "-")
             raise InvalidRequest(
-                f"{data} was made with {option} {plan[key]}, which cannot be changed to {value}"
+                f"{data} was made with {option} {made}, which cannot be changed to {value}"
             )
 
 
@@ -286,11 +291,19 @@ def _make_members(
         directory = data / f"t{n}"
         vdevs = [VdevPlan(directory / f"v{i + 1}", plan["capacity"]) for i in range(plan["vdevs"])]
         made += len(vdevs) if make_target(directory, formation.cluster_id, vdevs) else 0
+    certificate = _certificate(data, plan) if plan.get("tls") else None
     ports = zip(plan["gateway_ports"], plan["s3_ports"], strict=True)
     for n, (metrics, s3) in enumerate(ports, 1):
-        make_gateway(data / f"gw{n}", (plan["host"], metrics), (plan["host"], s3))
+        make_gateway(data / f"gw{n}", (plan["host"], metrics), (plan["host"], s3), certificate)
     if made:
         say(f"formatted {made} VDEVs")
+
+
+def _certificate(data: Path, plan: Mapping[str, Any]) -> tuple[Path, Path]:
+    """One for all gateways; the operator's own, once it is there."""
+    if not (data / CERTIFICATE_FILE).exists():
+        write_self_signed(data, tuple(dict.fromkeys((plan["host"], GATEWAY_HOST))), replace=True)
+    return data / CERTIFICATE_FILE, data / KEY_FILE
 
 
 def _write_client_file(data: Path, local: Local, formation: Formation | None) -> None:
