@@ -138,13 +138,13 @@ class Meter:
 
     def start(self) -> None:
         os.sync()
-        self.machine, self.servers = busy_seconds(), self._endpoint.cpu_seconds()
+        self.servers, self.machine = self._endpoint.cpu_seconds(), busy_seconds()
         self.wall = time.perf_counter()
 
     def stop(self) -> None:
         self.wall = time.perf_counter() - self.wall
-        self.servers = self._endpoint.cpu_seconds() - self.servers
         self.machine = busy_seconds() - self.machine
+        self.servers = self._endpoint.cpu_seconds() - self.servers
 
 
 class Bench:
@@ -175,10 +175,14 @@ class Bench:
     def _bucket_everywhere(self, method: str, expected: int) -> None:
         for endpoint in self._endpoints:
             client = S3Client(endpoint.url, endpoint.key_id, endpoint.secret, endpoint.region)
-            status, answer = client.call(method, f"/{self._bucket}")
+            status, answer = client.call(method, f"/{self._bucket_at(endpoint)}")
             client.close()
             if status != expected:
                 raise SystemExit(f"{endpoint.name}: {method} of a bucket: {status} {answer!r}")
+
+    def _bucket_at(self, endpoint: Endpoint) -> str:
+        # One each: two endpoints may be gateways of one cluster.
+        return f"{self._bucket}-{self._endpoints.index(endpoint)}"
 
     def _measure(self, endpoint: Endpoint, size: int, clients: int) -> None:
         most = max(clients, min(self._options.mib * MIB // size, self._options.objects))
@@ -196,7 +200,7 @@ class Bench:
             "key_id": endpoint.key_id,
             "secret": endpoint.secret,
             "region": endpoint.region,
-            "bucket": self._bucket,
+            "bucket": self._bucket_at(endpoint),
             "size": case.size_bytes,
             "count": count,
             "seconds": seconds,

@@ -76,8 +76,8 @@ class Connection:
 
     def request(self, head: bytes, body: bytes) -> tuple[int, bytes | bytearray]:
         """Status and body of the answer; raises OSError."""
-        if self._socket is None:
-            self._socket = self._open()
+        self.open()
+        assert self._socket is not None
         try:
             if len(body) <= ONE_WRITE_BYTES_MAX:
                 self._socket.sendall(head + body)
@@ -95,7 +95,12 @@ class Connection:
             self._socket.close()
         self._socket, self._left = None, b""
 
-    def _open(self) -> socket.socket:
+    def open(self) -> None:
+        """Unless it is open."""
+        if self._socket is None:
+            self._socket = self._connect()
+
+    def _connect(self) -> socket.socket:
         plain = socket.create_connection(self._address, TIMEOUT_SECONDS)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._tls:
@@ -186,6 +191,11 @@ class S3Client:
         head = f"{method} {path} HTTP/1.1\r\n{lines}{length}\r\n"
         return self._connection.request(head.encode("latin-1"), body)
 
+    def open(self) -> None:
+        """A fresh connection: servers close those that were idle for some seconds."""
+        self._connection.close()
+        self._connection.open()
+
     def close(self) -> None:
         """Its connection."""
         self._connection.close()
@@ -203,6 +213,7 @@ class Worker:
     def prepare(self, job: Job) -> Callable[[], str | None]:
         """What one operation of the job is; it returns what went wrong."""
         client = self._client(job)
+        client.open()
         if job["do"] == "put":
             self._objects = []
             waiting = [self._new(job) for _ in range(job["count"])]
