@@ -12,6 +12,7 @@ import re
 import secrets
 import ssl
 from contextlib import aclosing
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -37,6 +38,7 @@ from replicast.metrics import Counters
 log = logging.getLogger("replicast.gateway.s3")
 
 RETRY_SECONDS = 1  # what a client that is told to come again is told to wait
+WITH_HEAD_BYTES_MAX = 64 << 10  # longer bodies are not worth a copy
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -156,13 +158,16 @@ async def _send(exchange: Exchange, answer: Answer, share: Share) -> web.StreamR
         return await _send_whole(exchange, answer)
     assert answer.length_bytes is not None
     headers = _headers(exchange, answer) | {"content-length": str(answer.length_bytes)}
-    response = web.StreamResponse(status=answer.status, headers=headers)
     async with aclosing(answer.body) as blocks:  # type: ignore[type-var]
         await share.outgoing(answer.length_bytes)
         first = await anext(blocks, b"")  # an error before the head can still be told
+        if WITH_HEAD_BYTES_MAX >= len(first) == answer.length_bytes:
+            await anext(blocks, None)  # what is found out at the end, too
+            return await _send_whole(exchange, replace(answer, body=bytes(first)))
+        response = web.StreamResponse(status=answer.status, headers=headers)
         if not exchange.body.whole:
             response.force_close()
-        await response.prepare(exchange.request)
+        await response.prepare(exchange.request)  # writes the head by itself
         exchange.head_sent = True
         await response.write(bytes(first))
         async for block in blocks:
