@@ -18,6 +18,7 @@ from botocore.exceptions import SSLError
 
 from replicast.certificates import expiry
 from replicast.cli.cert_command import CERTIFICATE_FILE, KEY_FILE, write_self_signed
+from replicast.cli.ports import free_ports
 from replicast.cli.s3_access import S3Access, load_s3_access
 
 from ..cluster.conftest import Cluster
@@ -241,12 +242,25 @@ def served(access: S3Access) -> str:
     return ssl.get_server_certificate((host, int(port)))
 
 
-def test_start__with_a_broken_pair_is_one_line(tls_cluster: Cluster) -> None:
-    """A gateway that has none to go on with says so."""
+def test_start__with_a_broken_pair_is_one_line_and_with_a_good_one_both_are_served(
+    tls_cluster: Cluster, access: S3Access, connect: Callable[..., Client], tls_bucket: str
+) -> None:
+    """A gateway that has no certificate to go on with says so; then HTTP beside HTTPS."""
+    data = tls_cluster.data
+    settings = data / "gw1" / "gateway.toml"
+    port = free_ports("127.0.0.1", 1, random.SystemRandom())[0]
+    with settings.open("a") as file:
+        file.write(f"s3_port = {port}\n")
     tls_cluster.down()
-    (tls_cluster.data / KEY_FILE).write_text("broken")
-    checked = tls_cluster.run("config", "check", tls_cluster.data / "gw1" / "gateway.toml", code=2)
+    (data / KEY_FILE).write_text("broken")
+    checked = tls_cluster.run("config", "check", settings, code=2)
     assert b"wrong: HTTPS: " in checked.stderr
-    tls_cluster.run("up", "--data", tls_cluster.data, "--no-user-file", code=1)
-    log = (tls_cluster.data / "gw1" / "log.jsonl").read_text().splitlines()
+    tls_cluster.run("up", "--data", data, "--no-user-file", code=1)
+    log = (data / "gw1" / "log.jsonl").read_text().splitlines()
     assert "cannot run: HTTPS: " in log[-1] and KEY_FILE in log[-1]
+    write_self_signed(data, HOSTS, replace=True)
+    tls_cluster.run("up", "--data", data, "--no-user-file")
+    plain = client_of(f"http://127.0.0.1:{port}", access.key_id, access.secret)
+    until_known(plain)
+    plain.put_object(Bucket=tls_bucket, Key="plain", Body=b"by HTTP")
+    assert connect().get_object(Bucket=tls_bucket, Key="plain")["Body"].read() == b"by HTTP"
