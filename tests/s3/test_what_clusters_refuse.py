@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from replicast.errors import Conflict, DataLost, NoSpace, ReplicastError, Unavailable
-from replicast.gateway.s3 import server as server_module
+from replicast.gateway.config import GatewayConfig
 from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.bucket_calls import BucketCalls
 from replicast.gateway.s3.call import Call
@@ -25,6 +25,9 @@ from replicast.gateway.s3.server import S3Server
 from replicast.metrics import Counters
 
 from .raw import Raw
+
+CONFIG = GatewayConfig(directory=".", metrics_port=1)
+HASTY = GatewayConfig(directory=".", metrics_port=1, s3_body_seconds=0.1)
 
 
 class Service:
@@ -40,11 +43,14 @@ class Service:
         return await self._fail(stream)
 
 
-def answer(fail: Callable[[Any], Any], send: Callable[[int], Raw]) -> Raw:
+def answer(
+    fail: Callable[[Any], Any], send: Callable[[int], Raw], config: GatewayConfig = CONFIG
+) -> Raw:
     """Of a server whose service fails so, to a client in a thread of its own."""
 
     async def run() -> Raw:
-        served = S3Server(Service(fail), Counters())  # type: ignore[arg-type]
+        service: Any = Service(fail)
+        served = S3Server(service, Counters(), config)
         _, port = await served.start(("127.0.0.1", 0))
         try:
             return await asyncio.to_thread(send, port)
@@ -87,9 +93,7 @@ def test_failures__of_the_cluster(
         assert not [each for each in caplog.records if each.levelname == "ERROR"]
 
 
-def test_body__that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "BODY_SECONDS", 0.05)
-
+def test_body__that_does_not_come() -> None:
     async def fail(stream: Any) -> Any:
         async for _ in stream:
             pass
@@ -103,7 +107,7 @@ def test_body__that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
             response.begin()
             return Raw(response.status, {}, response.read())
 
-    found = answer(fail, send)
+    found = answer(fail, send, HASTY)
     assert (found.code, found.status) == ("RequestTimeout", 400)
 
 

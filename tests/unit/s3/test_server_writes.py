@@ -12,12 +12,14 @@ from typing import Any, cast
 
 import pytest
 
+from replicast.gateway.config import GatewayConfig
 from replicast.gateway.s3.call import Answer
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.server import WITH_HEAD_BYTES_MAX, S3Server
 from replicast.gateway.s3.service import S3Service
 from replicast.metrics import Counters
 
+CONFIG = GatewayConfig(directory=".", metrics_port=1)
 REQUEST = b"GET /b/k HTTP/1.1\r\nHost: s3\r\n\r\n"
 
 DATA_SEGMENTS_IN = 152  # where tcpi_data_segs_in is in struct tcp_info
@@ -46,7 +48,7 @@ class Blocks:
 
 async def ask(service: Blocks) -> tuple[bytes, int]:
     """What a client receives, and in how many segments with data it came."""
-    server = S3Server(cast(S3Service, service), Counters())
+    server = S3Server(cast(S3Service, service), Counters(), CONFIG)
     address = await server.start(("127.0.0.1", 0))
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
