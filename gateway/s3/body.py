@@ -37,6 +37,10 @@ class Body(Protocol):
 
 def body_of(head: Head, verified: Verified) -> Body:
     """The body that comes after `head`, whose signature was found right."""
+    coding = head.header("transfer-encoding")
+    if coding is not None and coding.strip().lower() != "chunked":
+        # What the last hop compressed would be stored as if it were the client's bytes.
+        raise S3Error("NotImplemented", Header="Transfer-Encoding")
     announced = announced_trailers(head)
     kind = verified.payload
     if announced and kind in (Payload.WHOLE, Payload.UNSIGNED, Payload.SIGNED_CHUNKS):

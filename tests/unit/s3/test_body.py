@@ -316,3 +316,10 @@ def test_body_of__heads_that_do_not_say(kind: Payload, headers: dict[str, str], 
     with pytest.raises(S3Error) as caught:
         a_body(kind, **headers)
     assert caught.value.reason == code
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "identity", ""])
+def test_body_of__another_transfer_coding(coding: str) -> None:
+    with pytest.raises(S3Error) as caught:
+        a_body(Payload.UNSIGNED, transfer_encoding=coding)
+    assert caught.value.reason == "NotImplemented"
