@@ -32,6 +32,7 @@ from replicast.gateway.users import UserDirectory
 
 SIGNING_KEYS_MAX = 1024
 STORING = ("PutObject", "UploadPart")
+SIGNED_WITHIN = "PostObject"  # the signature is in the form, not in the head
 Handler = Callable[[Call], Awaitable[Answer]]
 
 
@@ -100,6 +101,8 @@ class S3Service:
         was found good, so that a client that waits to be told to go on is told so by then."""
         if not self._users.known:
             raise S3Error("ServiceUnavailable", "The users are not known here yet.")
+        if request.operation.name == SIGNED_WITHIN:
+            request.check_ready()
         verified = self._verify(head)
         user = self._users.find(verified.key_id)
         if user is None or not user.active:

@@ -64,6 +64,11 @@ def test_signature__none_at_all(s3: Any, bucket: str) -> None:
         assert (answer.status, answer.code) == (403, "AccessDenied"), (method, path)
 
 
+def test_form__of_a_browser_is_not_there_yet(s3: Any, bucket: str) -> None:
+    answer = send(s3, "POST", f"/{bucket}", {"content-type": "multipart/form-data; boundary=b"})
+    assert (answer.status, answer.code) == (501, "NotImplemented")
+
+
 def test_session__was_never_opened(s3: Any) -> None:
     headers = signed(s3, "GET", "/", {"x-amz-security-token": "token"})
     answer = send(s3, "GET", "/", headers)
