@@ -36,6 +36,7 @@ class Incoming:
         """The body; raises SlowDown, RequestTimeout, IncompleteBody, ConnectionError."""
         request, body = self._request, self._request.content
         if body.is_eof() and not body.total_bytes:
+            self._go_on()  # to an end without anything before it; see `waits`
             return
         length_bytes = request.content_length
         await share.incoming(LENGTH_UNKNOWN_BYTES if length_bytes is None else length_bytes)
@@ -80,6 +81,12 @@ class Incoming:
     def whole(self) -> bool:
         """Has all of it come?"""
         return self._request.content.is_eof()
+
+    @property
+    def waits(self) -> bool:
+        """Does the client wait to be told to go on? An answer in place of that ends the connection,
+        even when nothing was to come: botocore 1.35 takes the next answer there amiss."""
+        return self._waits
 
     def _go_on(self) -> None:
         if not self._waits:

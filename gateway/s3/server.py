@@ -184,7 +184,7 @@ async def _send_whole(
     if exchange.request.method == "HEAD" and answer.length_bytes is not None:
         headers["content-length"] = str(answer.length_bytes)
     whole = web.Response(status=answer.status, headers=headers, body=answer.body or None)
-    if close or not exchange.body.whole:
+    if close or exchange.body.waits or not exchange.body.whole:
         whole.force_close()
     await whole.prepare(exchange.request)
     exchange.head_sent = True

@@ -209,6 +209,18 @@ def test_expect__is_not_told_to_go_on(
         assert raw.reply().code == code and raw.closed()
 
 
+def test_expect__before_nothing(gateway: Gateway, place: str) -> None:
+    """botocore 1.35 keeps the status of a final answer in place of 100 Continue for the
+    answers after it on the connection, reads their status lines as headers, and waits for ever."""
+    expecting = {"content-length": "0", "expect": "100-continue"}
+    with gateway.connect() as raw:
+        raw.send(gateway.head("PUT", f"{place}/k", unsigned=expecting))
+        assert raw.reply().status == 100 and raw.reply().status == 200
+        raw.send(gateway.head("PUT", f"{place}-not-there/k", unsigned=expecting))
+        assert raw.reply().code == "NoSuchBucket" and raw.closed()
+    assert gateway.ask("DELETE", f"{place}/k").status == 204
+
+
 def test_expect__something_else(gateway: Gateway, place: str) -> None:
     odd = {"content-length": "3", "expect": "200-miracle"}
     with gateway.connect() as raw:
