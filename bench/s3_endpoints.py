@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from replicast.cli.layout import load_local
 from replicast.cli.s3_access import load_s3_access
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PROCESS_CLOCK = 2  # with a pid: what clock_getcpuclockid(3) returns
 REGION = "us-east-1"
 
 
@@ -28,12 +31,11 @@ class Endpoint:
 
     def cpu_seconds(self) -> float:
         """Of all server processes so far; children that have ended are their parents'."""
-        roots = self.pids()
-        parents = {pid: parent for pid, (parent, _) in _processes().items()}
-        mine = set(roots)
+        parents = _parents()
+        mine = set(self.pids())
         while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
             mine |= more
-        return sum(seconds for pid, (_, seconds) in _processes().items() if pid in mine)
+        return sum(map(_cpu_seconds, mine))
 
 
 def cluster_endpoint(name: str, data: Path) -> Endpoint:
@@ -85,13 +87,24 @@ def _all_pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]
 
 
-def _processes() -> dict[int, tuple[int, float]]:
-    """Parent and CPU seconds of every process."""
+def _parents() -> dict[int, int]:
+    """Of every process."""
     found = {}
     for pid in _all_pids():
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        found[pid] = (int(fields[1]), sum(map(int, fields[11:15])) / TICKS_PER_SECOND)
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            found[pid] = int(_fields(pid)[1])
     return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of all threads, to the nanosecond; of children that have ended, in ticks."""
+    try:
+        children = sum(map(int, _fields(pid)[13:15])) / TICKS_PER_SECOND
+        return time.clock_gettime(~pid << 3 | PROCESS_CLOCK) + children
+    except OSError:
+        return 0.0
+
+
+def _fields(pid: int) -> list[str]:
+    """Of its stat file, from the state on (proc(5))."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
