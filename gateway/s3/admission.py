@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from replicast.gateway.s3.errors import S3Error
@@ -82,10 +80,21 @@ class Quota:
 
 
 class Share:
-    """What one request holds."""
+    """What one request holds, while it is entered."""
 
-    def __init__(self, body_bytes: Quota) -> None:
-        self._body_bytes, self._held_bytes = body_bytes, 0
+    def __init__(self, requests: Quota, body_bytes: Quota) -> None:
+        self._requests, self._body_bytes, self._held_bytes = requests, body_bytes, 0
+
+    async def __aenter__(self) -> Share:
+        """One more under way; raises SlowDown."""
+        await self._requests.take(1)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._held_bytes:
+            self._body_bytes.give(self._held_bytes)
+            self._held_bytes = 0
+        self._requests.give(1)
 
     async def incoming(self, length_bytes: int) -> None:
         """Wait for room for a body of this length; raises SlowDown."""
@@ -101,11 +110,6 @@ class Share:
             await self._body_bytes.take(size_bytes)
             self._held_bytes += size_bytes
 
-    def give_back(self) -> None:
-        """The request is over."""
-        self._body_bytes.give(self._held_bytes)
-        self._held_bytes = 0
-
 
 class Admission:
     """Of one server. `body_bytes`: at least INCOMING_BYTES_MAX."""
@@ -116,13 +120,6 @@ class Admission:
         self.requests = Quota(requests, waiting_max, wait_seconds)
         self.body_bytes = Quota(body_bytes, waiting_max, wait_seconds)
 
-    @asynccontextmanager
-    async def request(self) -> AsyncIterator[Share]:
-        """One more under way; raises SlowDown."""
-        await self.requests.take(1)
-        share = Share(self.body_bytes)
-        try:
-            yield share
-        finally:
-            share.give_back()
-            self.requests.give(1)
+    def request(self) -> Share:
+        """To be entered."""
+        return Share(self.requests, self.body_bytes)

@@ -128,6 +128,10 @@ class S3Connection(RequestHandler):
             # Nothing can follow a body that did not end: the parser gave its framing up. aiohttp
             # would let the reader of the body wait for the rest.
             body.set_exception(web.RequestPayloadError("the body's framing is broken"))
+        elif body is None and data and not self._messages and self._head_timer is None:
+            self._head_timer = self._loop.call_later(
+                self._patience.head_seconds, self._head_is_late
+            )
 
     def _take_head(self, data: bytes) -> bool:
         """Count what comes of a head; False when it is too much, which is answered here."""
@@ -139,10 +143,6 @@ class S3Connection(RequestHandler):
             return False
         self._head_bytes += min(len(data), room_bytes)
         self._head_tail = (self._head_tail + data[-3:])[-3:]
-        if self._head_timer is None:
-            self._head_timer = self._loop.call_later(
-                self._patience.head_seconds, self._head_is_late
-            )
         return True
 
     def _head_is_late(self) -> None:

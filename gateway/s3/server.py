@@ -211,7 +211,7 @@ def _target(request: web.BaseRequest, host: str) -> str:
     """The target in origin form. Proxies are sent the absolute form (RFC 9112, 3.2.2); one for
     another host than the header's, which is what was signed, would be two requests in one."""
     target = _wire(request.raw_path)
-    absolute = _ABSOLUTE.fullmatch(target)
+    absolute = None if target.startswith("/") else _ABSOLUTE.fullmatch(target)
     if absolute and absolute[1].lower() == host.lower():
         target = absolute[2] if absolute[2].startswith("/") else "/" + absolute[2]
     if not target.startswith("/") or "#" in target:
