@@ -93,7 +93,7 @@ ChidList = Annotated[tuple[bytes, ...], Kind("list", SHORT_CHUNKS_MAX, Kind("has
 class NamePut(Message):
     """Commit a version: every chunk that `body` references is durable already. `body` is the
     canonical manifest body; the leader never parses it beyond the summary fields here. `null`: as the
-    name's null version, in place of the one that it has."""
+    name's null version, in place of the one that it has; the leader knows the bucket's versioning better."""
 
     key: NameKey
     time: OperationTime
@@ -110,7 +110,8 @@ class NamePut(Message):
 class NameDelete(Message):
     """A delete marker (version = NO_VERSION), or the removal of one version for good. A marker is
     refused where nothing is to be marked unless `absent_too`; `null`: it is the name's null version,
-    in place of the one that it has."""
+    in place of the one that it has. NULL_VERSION and `null`: where versions are not kept, the end of
+    the only one. Of both the leader makes what the bucket's versioning says."""
 
     key: NameKey
     time: OperationTime

@@ -27,7 +27,7 @@ class Lease(Protocol):
 
 
 class Bucket(Protocol):
-    """A bucket's record; state 1 is active, 2 is being deleted."""
+    """A bucket's record (BucketState, Versioning in flexhash/commands.py)."""
 
     @property
     def incarnation(self) -> int: ...
@@ -35,6 +35,8 @@ class Bucket(Protocol):
     def spread(self) -> int: ...
     @property
     def state(self) -> int: ...
+    @property
+    def versioning(self) -> int: ...
 
 
 Buckets = Mapping[tuple[str, str], Bucket]

@@ -10,12 +10,15 @@ has come back from another replica.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from replicast.buggify import buggify
+from replicast.flexhash.commands import Versioning
 from replicast.machine import Incoming
 from replicast.target.names.context import RowContext
 from replicast.target.names.heal import Healer
 from replicast.target.names.leader import Leadership
-from replicast.target.names.operations import CONDITIONS, NameWrite, make_operation
+from replicast.target.names.operations import CONDITIONS, NULLABLE, NameWrite, make_operation
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.state import key_prefix
 from replicast.target.names.undecided import WAITERS_MAX
@@ -57,6 +60,27 @@ def bucket_refusal(
         return Reason.NO_SUCH_BUCKET if new_name and bucket.state != BUCKET_ACTIVE else None
     behind = incarnation > context.settings_version
     return Reason.NOT_READY if behind else Reason.NO_SUCH_BUCKET
+
+
+def by_versioning(context: RowContext, request: NameWrite) -> NameWrite:
+    """The request as the bucket's versioning has it now.
+
+    A gateway may not have heard of a change yet. Who changed it has waited until every leader that
+    may act has heard, so here is the last word, or a version that should be kept would be lost.
+    """
+    if not isinstance(request, NULLABLE) or request.key.bucket_incarnation > INCARNATION_MAX:
+        return request  # uploads and their parts never have versions
+    versioning = context.buckets[request.key.tenant, request.key.bucket].versioning
+    null = versioning != Versioning.ENABLED
+    if isinstance(request, NamePut):
+        return request if request.null == null else replace(request, null=null)
+    any_version = request.version == NO_VERSION or (
+        request.version == NULL_VERSION and request.null
+    )
+    if not any_version:
+        return request
+    version = NULL_VERSION if versioning == Versioning.OFF else NO_VERSION
+    return replace(request, null=null, version=version)
 
 
 def well_formed(request: RowRequest) -> bool:
@@ -152,7 +176,12 @@ class Judge:
             return
         prefix, version = key_prefix(request.key), lead.next_version(now_ns)
         operation = make_operation(
-            request, lead.undecided, prefix, incoming.operation_id, lead.tenure, version
+            by_versioning(self._context, request),
+            lead.undecided,
+            prefix,
+            incoming.operation_id,
+            lead.tenure,
+            version,
         )
         lead.order(operation, incoming)
 

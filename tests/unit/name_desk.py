@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from replicast.flexhash.commands import Versioning
 from replicast.flexhash.entries import Policy, TargetEntry, VdevEntry, VdevState
 from replicast.flexhash.table import Rows, Table
 from replicast.machine import Incoming
@@ -57,6 +58,11 @@ def make_table(generation: int, open_count: int, state: VdevState = VdevState.UP
     return Table(generation, policy, {ME: target}, {1: vdev}, rows)
 
 
+def active_bucket(versioning: Versioning = Versioning.ENABLED) -> Any:
+    """The record of the bucket of all names."""
+    return SimpleNamespace(incarnation=1, spread=4, state=1, versioning=versioning)
+
+
 class Desk:
     """A gateway's view of one target whose VDEV loses power at will."""
 
@@ -66,7 +72,7 @@ class Desk:
         MemoryVdev.format(self.disk, b"c" * 16, self.rng)
         self.lease_until_ns = 1 << 62
         self.lease = SimpleNamespace(floor=1, valid=lambda now_ns: now_ns < self.lease_until_ns)
-        self.buckets: Any = {("t", "b"): SimpleNamespace(incarnation=1, spread=4, state=1)}
+        self.buckets: Any = {("t", "b"): active_bucket()}
         self.generation = 1
         self.now_ns = SECOND
         self.events: list[Any] = []
@@ -79,6 +85,10 @@ class Desk:
         self.names.set_clock(self.now_ns, WALL_NS + self.now_ns)
         self.names.add_vdev(1, VdevRowStore(self.vdev), self.now_ns)
         self.names.adopt_table(make_table(self.generation, self.vdev.open_count), self.now_ns)
+
+    def keep(self, versioning: Versioning) -> None:
+        """The target hears of the bucket's versioning."""
+        self.buckets["t", "b"] = active_bucket(versioning)
 
     def restart(self) -> None:
         """Power loss: nothing closed, nothing flushed."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from replicast.flexhash.commands import Versioning
 from replicast.target.names.store import FetchTable
 from replicast.units import SECOND
 from replicast.wire.chunk_messages import Refused
@@ -29,7 +29,7 @@ from replicast.wire.name_messages import (
 )
 from replicast.wire.reasons import Reason
 
-from .name_desk import ROWS, WALL_NS, Desk, condition, key, make_table
+from .name_desk import ROWS, WALL_NS, Desk, active_bucket, condition, key, make_table
 
 
 @pytest.fixture
@@ -70,11 +70,14 @@ def test_delete__a_marker_then_the_older_version_comes_back(desk: Desk) -> None:
 
 
 def test_null__takes_the_place_of_the_null_version_before(desk: Desk) -> None:
+    desk.keep(Versioning.SUSPENDED)
     first = desk.put("a", null=True).summary
     second = desk.put("a", null=True).summary
     assert first.null and second.null and second.replaces == first.version
     assert desk.versions("a") == [second]
+    desk.keep(Versioning.ENABLED)
     kept = desk.put("a").summary
+    desk.keep(Versioning.SUSPENDED)
     third = desk.put("a", null=True).summary
     assert desk.versions("a") == [third, kept]
     assert desk.get("a", NULL_VERSION).summary == third
@@ -84,6 +87,7 @@ def test_null__takes_the_place_of_the_null_version_before(desk: Desk) -> None:
 
 def test_null__several_at_once_leave_one(desk: Desk) -> None:
     """Each is judged against those that were ordered before and are not durable yet."""
+    desk.keep(Versioning.OFF)
     for number in range(5):
         desk.submit(desk.put_message("a", null=True, etag=str(number)), bytes([number] * 16))
     assert all(isinstance(reply.message, NameResult) for reply in desk.replies())
@@ -93,6 +97,7 @@ def test_null__several_at_once_leave_one(desk: Desk) -> None:
 
 def test_null__a_marker_takes_its_place_and_goes_by_the_same_name(desk: Desk) -> None:
     kept = desk.put("a").summary
+    desk.keep(Versioning.SUSPENDED)
     desk.put("a", null=True)
     marker = desk.delete("a", null=True).summary
     assert marker.kind == DELETE_MARKER and desk.versions("a") == [marker, kept]
@@ -103,8 +108,41 @@ def test_null__a_marker_takes_its_place_and_goes_by_the_same_name(desk: Desk) ->
 
 
 def test_null__removed_for_good_it_leaves_nothing(desk: Desk) -> None:
+    desk.keep(Versioning.OFF)
     only = desk.put("a", null=True).summary
     assert desk.delete("a", NULL_VERSION).summary.version == only.version
+    assert desk.versions("a") == []
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_versioning__the_leader_knows_better_than_gateways(desk: Desk, heard: bool) -> None:
+    """Each request as of a gateway that has heard of the change, and of one that has not."""
+    desk.keep(Versioning.OFF)
+    desk.put("a", null=heard)
+    second = desk.put("a", null=heard).summary
+    assert second.null and desk.versions("a") == [second]
+    desk.keep(Versioning.ENABLED)
+    third = desk.put("a", null=not heard).summary
+    assert not third.null and desk.versions("a") == [third, second]
+    by_old_setting = {"version": NULL_VERSION, "null": True}
+    marker = desk.delete("a", **({} if heard else by_old_setting)).summary
+    assert marker.kind == DELETE_MARKER and not marker.null
+    assert desk.versions("a") == [marker, third, second]
+    desk.keep(Versioning.SUSPENDED)
+    fourth = desk.put("a", null=heard).summary
+    assert fourth.null and desk.versions("a") == [fourth, marker, third]
+    markers = [desk.delete("a", null=heard, absent_too=True).summary for _ in range(2)]
+    assert all(each.null for each in markers)
+    assert desk.versions("a") == [markers[1], marker, third]
+
+
+def test_versioning__of_what_is_named_by_its_id_it_says_nothing(desk: Desk) -> None:
+    kept = desk.put("a").summary
+    desk.keep(Versioning.SUSPENDED)
+    null = desk.put("a").summary
+    desk.keep(Versioning.ENABLED)
+    assert desk.delete("a", NULL_VERSION).summary.version == null.version
+    assert desk.delete("a", kept.version).summary.version == kept.version
     assert desk.versions("a") == []
 
 
@@ -299,7 +337,7 @@ def test_buckets__one_that_newer_settings_made_is_waited_for(desk: Desk) -> None
     desk.buckets.clear()
     desk.submit(desk.put_message("c"), b"1" * 16)
     assert desk.replies() == []
-    desk.buckets["t", "b"] = SimpleNamespace(incarnation=1, spread=4, state=1)
+    desk.buckets["t", "b"] = active_bucket()
     desk.names.buckets_changed(1, desk.now_ns)
     (reply,) = desk.replies()
     assert isinstance(reply.message, NameResult)
@@ -322,7 +360,7 @@ def test_list__of_a_bucket_that_newer_settings_made_is_waited_for(desk: Desk) ->
     desk.submit(desk.list_message(), b"2" * 16)
     assert desk.replies() == []
     assert FetchTable(1) in desk.events
-    desk.buckets["t", "b"] = SimpleNamespace(incarnation=1, spread=4, state=1)
+    desk.buckets["t", "b"] = active_bucket()
     desk.names.buckets_changed(1, desk.now_ns)
     replies = desk.replies()
     assert [type(reply.message) for reply in replies] == [NameEntries] * 2

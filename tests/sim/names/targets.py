@@ -23,7 +23,7 @@ LIMITS = NameLimits(
     silence_ns=200 * MS, resend_ns=40 * MS, command_retry_ns=120 * MS, add_wait_ns=100 * MS,
     add_wait_max_ns=400 * MS, park_ns=150 * MS, commit_notice_ns=10 * MS,
 )  # fmt: skip
-BUCKETS: Any = {("default", "b"): SimpleNamespace(incarnation=1, spread=4, state=1)}
+BUCKETS: Any = {("default", "b"): SimpleNamespace(incarnation=1, spread=4, state=1, versioning=1)}
 
 
 def node_of(vdev: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from replicast.target.names import requests
 from replicast.target.names.log import read_entry
 from replicast.target.names.state import RowState
 from replicast.target.names.undecided import Undecided
@@ -24,6 +25,12 @@ from .world import key_of
 
 SEEDS = [int(os.environ["SIM_SEED"])] if "SIM_SEED" in os.environ else list(range(40))
 NAMES = ["a", "b"]
+
+
+@pytest.fixture(autouse=True)
+def versioning_of_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the bucket's versioning were another one with each request."""
+    monkeypatch.setattr(requests, "by_versioning", lambda context, request: request)
 
 
 def run_random(sim: Any, seed: int, *, short: bool = False) -> Any:
