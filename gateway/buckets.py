@@ -97,8 +97,9 @@ class Buckets:
     async def set_versioning(
         self, bucket: str, versioning: Versioning, *, tenant: str = DEFAULT_TENANT
     ) -> None:
-        """Keep versions from now on, or no new ones; known to this gateway on return, to others within
-        a moment. Raises NotFound."""
+        """Keep versions from now on, or no new ones: on return, for what comes through any gateway,
+        since every row leader knows by then, and has the last word. Raises NotFound."""
+        await self.refresh()
         record = await self.find(bucket, tenant=tenant)
         result = await self._directory.command(
             BucketVersioning(
@@ -112,10 +113,11 @@ class Buckets:
             raise NotFound(f"there is no bucket {bucket}", reason="NO_SUCH_BUCKET")
         _require_ok(result, f"set the versioning of bucket {bucket}")
         await self._directory.refetch_settings()
+        await self._adopted(result.value)
 
     async def list(self, *, tenant: str = DEFAULT_TENANT) -> list[BucketInfo]:
         """All buckets of the tenant, by name."""
-        await self._directory.refetch_settings()
+        await self.refresh()
         found = [b for (owner, _), b in self._directory.buckets.items() if owner == tenant]
         return sorted(found, key=lambda record: record.bucket)
 
@@ -133,12 +135,17 @@ class Buckets:
             raise NotFound(f"there is no bucket {bucket}", reason="NO_SUCH_BUCKET")
         return record
 
+    async def refresh(self) -> None:
+        """Know of all buckets what was acknowledged before this call, through any gateway."""
+        await self._directory.refetch_settings()
+
     async def lookup(self, tenant: str, bucket: str, gone: int = 0) -> BucketInfo:
         """For the object layer."""
         return await self.find(bucket, tenant=tenant, gone=gone)
 
     async def delete(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> None:
         """Delete; raises Conflict when it is not empty."""
+        await self.refresh()
         record = await self.find(bucket, tenant=tenant)
         begin = await self._directory.command(BucketDeleteBegin(tenant=tenant, bucket=bucket))
         if begin.code == Code.NO_SUCH:
@@ -173,7 +180,7 @@ class Buckets:
             if self._directory.settings_floor >= settings_version:
                 return
             await asyncio.sleep(ADOPTION_POLL_SECONDS)
-        raise Unavailable("some target has not heard of a deletion yet: try again")
+        raise Unavailable("some target has not heard of a change to buckets yet: try again")
 
     async def _is_empty(self, bucket: str, tenant: str) -> bool:
         async for _ in self._objects.list(bucket, tenant=tenant):

@@ -68,6 +68,7 @@ class BucketCalls:
         except Conflict as error:
             if error.reason != "BUCKET_EXISTS":
                 raise
+            await self._buckets.refresh()
             record = await self._buckets.find(call.bucket)
             if record.owner != call.user.canonical_id:
                 raise S3Error("BucketAlreadyExists", BucketName=call.bucket) from None
@@ -77,7 +78,7 @@ class BucketCalls:
 
     async def delete(self, call: Call) -> Answer:
         """DeleteBucket: refused while it has a version or a delete marker; uploads end with it."""
-        await self._access.bucket(call.user, call.bucket)
+        await self._access.current_bucket(call.user, call.bucket)
         async for _ in self._objects.list(call.bucket, deleted=True):
             raise S3Error("BucketNotEmpty", BucketName=call.bucket)
         async for upload in self._uploads.list(call.bucket):
@@ -87,23 +88,23 @@ class BucketCalls:
 
     async def head(self, call: Call) -> Answer:
         """HeadBucket."""
-        await self._access.bucket(call.user, call.bucket)
+        await self._access.current_bucket(call.user, call.bucket)
         return Answer(200, {REGION_HEADER: self._region})
 
     async def location(self, call: Call) -> Answer:
         """GetBucketLocation."""
-        await self._access.bucket(call.user, call.bucket)
+        await self._access.current_bucket(call.user, call.bucket)
         return xml(answers.location(self._region))
 
     async def versioning(self, call: Call) -> Answer:
         """GetBucketVersioning."""
-        record = await self._access.bucket(call.user, call.bucket)
+        record = await self._access.current_bucket(call.user, call.bucket)
         off = record.versioning == Versioning.OFF
         return xml(answers.versioning(None if off else record.versioning == Versioning.ENABLED))
 
     async def set_versioning(self, call: Call) -> Answer:
         """PutBucketVersioning."""
-        await self._access.bucket(call.user, call.bucket)
+        await self._access.current_bucket(call.user, call.bucket)
         asked = read_versioning(await small_body(call, None, self._executor))
         wanted = Versioning.ENABLED if asked.enabled else Versioning.SUSPENDED
         await self._buckets.set_versioning(call.bucket, wanted)

@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 
 from replicast.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from replicast.flexhash.commands import Code
+from replicast.flexhash.commands import Code, Versioning
 from replicast.gateway import buckets as module
 from replicast.gateway.buckets import Buckets
-from replicast.wire.bucket_messages import BucketCreate, BucketDeleteBegin, BucketDeleteEnd
+from replicast.wire.bucket_messages import (
+    BucketCreate,
+    BucketDeleteBegin,
+    BucketDeleteEnd,
+    BucketVersioning,
+)
 
 
 class Directory:
@@ -150,6 +155,41 @@ def test_create__waits_until_all_have_heard_of_a_removal(buckets, directory, mon
         directory.removed = 8  # others remove faster than we can hear of it
         with pytest.raises(Unavailable, match="CONFLICT"):
             await buckets.create("videos")
+
+    asyncio.run(run())
+
+
+def test_versioning__is_set_when_every_row_leader_has_heard(buckets, directory, monkeypatch):
+    async def run() -> None:
+        await buckets.create("photos")
+        directory.settings_floor = 6
+        heard = []
+
+        async def sleep(seconds: float) -> None:
+            heard.append(directory.settings_floor)
+            directory.settings_floor += 1
+
+        monkeypatch.setattr(module.asyncio, "sleep", sleep)
+        await buckets.set_versioning("photos", Versioning.ENABLED)
+        assert heard == [6] and isinstance(directory.commands[-1], BucketVersioning)
+        with pytest.raises(NotFound):
+            await buckets.set_versioning("videos", Versioning.ENABLED)
+
+    asyncio.run(run())
+
+
+def test_refresh__then_nothing_is_known_that_another_gateway_has_changed(buckets, directory):
+    async def run() -> None:
+        await buckets.create("photos")
+        directory.raft["default", "photos"] = SimpleNamespace(bucket="photos", incarnation=9)
+        assert (await buckets.find("photos")).incarnation == 1
+        await buckets.refresh()
+        assert (await buckets.find("photos")).incarnation == 9
+        del directory.raft["default", "photos"]
+        assert (await buckets.find("photos")).incarnation == 9
+        await buckets.refresh()
+        with pytest.raises(NotFound):
+            await buckets.find("photos")
 
     asyncio.run(run())
 
