@@ -143,8 +143,11 @@ class Buckets:
         """For the object layer."""
         return await self.find(bucket, tenant=tenant, gone=gone)
 
-    async def delete(self, bucket: str, *, tenant: str = DEFAULT_TENANT) -> None:
-        """Delete; raises Conflict when it is not empty."""
+    async def delete(
+        self, bucket: str, *, tenant: str = DEFAULT_TENANT, deleted_too: bool = False
+    ) -> None:
+        """Delete; raises Conflict when it is not empty. `deleted_too`: a name counts also when its
+        newest version is a delete marker."""
         await self.refresh()
         record = await self.find(bucket, tenant=tenant)
         begin = await self._directory.command(BucketDeleteBegin(tenant=tenant, bucket=bucket))
@@ -155,7 +158,7 @@ class Buckets:
         try:
             await self._directory.refetch_settings()
             await self._adopted(self._directory.settings_version)
-            empty = await self._is_empty(bucket, tenant)
+            empty = await self._is_empty(bucket, tenant, deleted_too)
         finally:
             # Whatever went wrong, the bucket does not stay locked.
             end = await self._directory.command(
@@ -182,8 +185,8 @@ class Buckets:
             await asyncio.sleep(ADOPTION_POLL_SECONDS)
         raise Unavailable("some target has not heard of a change to buckets yet: try again")
 
-    async def _is_empty(self, bucket: str, tenant: str) -> bool:
-        async for _ in self._objects.list(bucket, tenant=tenant):
+    async def _is_empty(self, bucket: str, tenant: str, deleted_too: bool) -> bool:
+        async for _ in self._objects.list(bucket, tenant=tenant, deleted=deleted_too):
             return False
         return True
 

@@ -83,7 +83,7 @@ class BucketCalls:
             raise S3Error("BucketNotEmpty", BucketName=call.bucket)
         async for upload in self._uploads.list(call.bucket):
             await self._uploads.abort(call.bucket, upload.name, upload.upload_id)
-        await self._buckets.delete(call.bucket)
+        await self._buckets.delete(call.bucket, deleted_too=True)
         return Answer(204)
 
     async def head(self, call: Call) -> Answer:

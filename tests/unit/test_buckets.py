@@ -69,12 +69,13 @@ class Names:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+        self.deleted: list[str] = []
         self.error: Exception | None = None
 
-    async def list(self, bucket: str, *, tenant: str) -> Any:
+    async def list(self, bucket: str, *, tenant: str, deleted: bool) -> Any:
         if self.error is not None:
             raise self.error
-        for name in self.names:
+        for name in self.names + self.deleted * deleted:
             yield name
 
 
@@ -216,6 +217,17 @@ def test_delete__not_empty_is_unlocked_again(buckets, directory, names):
         end = directory.commands[-1]
         assert isinstance(end, BucketDeleteEnd) and not end.remove and end.marked == 7
         await buckets.find("photos")
+
+    asyncio.run(run())
+
+
+def test_delete__versions_behind_a_marker_count_when_they_shall(buckets, directory, names):
+    async def run() -> None:
+        await buckets.create("photos")
+        names.deleted = ["x"]
+        with pytest.raises(Conflict, match="not empty"):
+            await buckets.delete("photos", deleted_too=True)
+        await buckets.delete("photos")
 
     asyncio.run(run())
 
