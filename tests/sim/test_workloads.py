@@ -95,7 +95,7 @@ class Named:
         self.answered = 0
         self.table = "the table"
 
-    async def named(self, request: Message, row: int) -> Message:
+    async def named(self, request: Message, row: int, operation: bytes = b"") -> Message:
         self.asked.append(request)
         await asyncio.sleep(0)
         self.answered += 1
