@@ -19,6 +19,7 @@ from replicast.gateway.limits import check_metadata
 from replicast.gateway.manifest import ManifestBuilder, overlapping, parse_chunk, with_metadata
 from replicast.gateway.put_stream import PutPipeline, PutReport, cut
 from replicast.gateway.room import Room
+from replicast.gateway.sealed import SEALED_INLINE, Binder, Opener, Sealer, bound, check_readable
 from replicast.hashing import content_hash
 from replicast.units import MIB
 from replicast.wire.documents import MANIFEST, ManifestBody, Reference
@@ -68,9 +69,14 @@ class Bodies:
     # -- in -------------------------------------------------------------------------
 
     async def store(
-        self, source: Source, inline_max_bytes: int, describe: Describe, report: PutReport
+        self,
+        source: Source,
+        inline_max_bytes: int,
+        describe: Describe,
+        report: PutReport,
+        sealer: Sealer | None = None,
     ) -> Made:
-        """Store the bytes; durable on return, and of no name yet."""
+        """Store the bytes; durable on return, and of no name yet. `sealer`: encrypted."""
         begun_ns = self._initiator.wall_ns()
         chunks = cut(source, self._limits.chunk_size_bytes)
         first = await anext(chunks, b"")
@@ -78,11 +84,15 @@ class Bodies:
         builder = self.builder()
         if second is None and len(first) <= inline_max_bytes:
             report.logical_bytes, report.inline = len(first), True
-            described = describe()
-            body = builder.finish(check_metadata(described.metadata), inline=bytes(first))
-            return self.made(body, described, report, begun_ns)
+            described, inline, items = describe(), bytes(first), dict[str, str]()
+            if sealer is not None:
+                inline, tag = sealer.seal_inline(inline)
+                items = {**sealer.items, SEALED_INLINE: tag}
+            metadata = check_metadata({**described.metadata, **items})
+            body = builder.finish(metadata, inline=inline)
+            return self.made(body, described, report, begun_ns, sealer)
         width = self._limits.put_pipeline
-        pipeline = PutPipeline(self._initiator, builder, width, self._room, report)
+        pipeline = PutPipeline(self._initiator, builder, width, self._room, report, sealer)
         try:
             await pipeline.put(first)
             if second is not None:
@@ -91,13 +101,22 @@ class Bodies:
             async for chunk in chunks:
                 await pipeline.put(chunk)
             described = describe()
-            body = await pipeline.finish(check_metadata(described.metadata))
+            items = {} if sealer is None else dict(sealer.items)
+            body = await pipeline.finish(check_metadata({**described.metadata, **items}))
         finally:
             await pipeline.close()
-        return self.made(body, described, report, begun_ns)
+        return self.made(body, described, report, begun_ns, sealer)
 
-    async def hold(self, source: ManifestBody, described: Description, report: PutReport) -> Made:
-        """The same bytes again without moving them: every chunk is held where it lies."""
+    async def hold(
+        self,
+        source: ManifestBody,
+        described: Description,
+        report: PutReport,
+        binder: Binder | None = None,
+    ) -> Made:
+        """The same bytes again without moving them: every chunk is held where it lies. `binder`: for the
+        copy of what is sealed."""
+        check_readable(source, binder)
         begun_ns = self._initiator.wall_ns()
         report.logical_bytes, report.inline = source.logical_bytes, not source.references
         pipeline = HoldPipeline(self._initiator, self._limits.put_pipeline, report)
@@ -107,8 +126,9 @@ class Bodies:
             await pipeline.finish()
         finally:
             await pipeline.close()
-        body = with_metadata(source, check_metadata(described.metadata))
-        return self.made(body, described, report, begun_ns)
+        items = {} if binder is None else binder.items
+        body = with_metadata(source, check_metadata({**described.metadata, **items}))
+        return self.made(body, described, report, begun_ns, binder)
 
     def builder(self) -> ManifestBuilder:
         """An empty manifest."""
@@ -116,8 +136,17 @@ class Bodies:
         copies = initiator.table.policy.copies
         return ManifestBuilder(algorithm=initiator.algorithm, copies=copies)
 
-    def made(self, body: bytes, described: Description, report: PutReport, begun_ns: int) -> Made:
-        """A body with its hash."""
+    def made(
+        self,
+        body: bytes,
+        described: Description,
+        report: PutReport,
+        begun_ns: int,
+        binder: Binder | None = None,
+    ) -> Made:
+        """A body with its hash. `binder`: of what is sealed."""
+        if binder is not None:
+            body = bound(body, binder)
         body_hash = content_hash(self._initiator.algorithm, body)
         return Made(
             body,
@@ -132,14 +161,21 @@ class Bodies:
     # -- out ------------------------------------------------------------------------
 
     async def read(
-        self, body: ManifestBody, range: tuple[int, int] | None = None
+        self,
+        body: ManifestBody,
+        range: tuple[int, int] | None = None,
+        opener: Opener | None = None,
     ) -> AsyncGenerator[Block, None]:
-        """The bytes that `body` describes, or those of `range` (first, last), both included."""
+        """The bytes that `body` describes, or those of `range` (first, last), both included. `opener`: of
+        what is sealed."""
         start, end = _span(range, body.logical_bytes)
-        if body.inline:
-            yield body.inline[start:end]
+        check_readable(body, opener)
+        if not body.references:
+            inline = body.inline if opener is None else opener.open_inline(body)
+            if inline:
+                yield inline[start:end]
             return
-        ahead = FetchAhead(self._initiator, self._limits.get_read_ahead, self._room)
+        ahead = FetchAhead(self._initiator, self._limits.get_read_ahead, self._room, opener)
         try:
             async for reference in self.payload_references(body.references, start, end):
                 while not ahead.fetch(reference):

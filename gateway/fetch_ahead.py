@@ -11,6 +11,7 @@ from replicast.gateway.initiation import Block, Initiator
 from replicast.gateway.manifest import ManifestError
 from replicast.gateway.put_stream import cancel_all
 from replicast.gateway.room import Room
+from replicast.gateway.sealed import Opener, check_sealed
 from replicast.wire.documents import Reference
 
 
@@ -24,8 +25,11 @@ class _Fetch:
 class FetchAhead:
     """At most `ahead` chunks beyond the next one, none when there is no room."""
 
-    def __init__(self, initiator: Initiator, ahead: int, room: Room) -> None:
+    def __init__(
+        self, initiator: Initiator, ahead: int, room: Room, opener: Opener | None = None
+    ) -> None:
         self._initiator, self._ahead, self._room = initiator, ahead, room
+        self._opener = opener
         self._fetches: deque[_Fetch] = deque()
 
     def fetch(self, reference: Reference) -> bool:
@@ -35,9 +39,14 @@ class FetchAhead:
             if not self._room.take(reference.logical_bytes):
                 return False
             held_bytes = reference.logical_bytes
-        task = asyncio.ensure_future(self._initiator.get_chunk(reference))
+        task = asyncio.ensure_future(self._get(reference))
         self._fetches.append(_Fetch(reference, task, held_bytes))
         return True
+
+    async def _get(self, reference: Reference) -> Block:
+        check_sealed(reference, self._opener)
+        data = await self._initiator.get_chunk(reference)
+        return data if self._opener is None else await self._opener.open(reference, data)
 
     @property
     def full(self) -> bool:

@@ -27,6 +27,7 @@ from replicast.wire.documents import (
     NO_ENCRYPTION_KEY,
     PAYLOAD,
     REFERENCES_MAX,
+    SEAL_BYTES,
     ChunkManifest,
     ManifestBody,
     MetadataItem,
@@ -53,18 +54,25 @@ class ManifestChunk:
 
 
 def payload_reference(
-    *, offset: int, size_bytes: int, algorithm: HashAlgorithm, chid: bytes, copies: int
+    *,
+    offset: int,
+    size_bytes: int,
+    algorithm: HashAlgorithm,
+    chid: bytes,
+    copies: int,
+    encryption_key_id: int = NO_ENCRYPTION_KEY,
 ) -> Reference:
-    """The reference of a plain (uncompressed, unencrypted) payload chunk."""
+    """The reference of an uncompressed payload chunk of so many stored bytes."""
+    sealed = encryption_key_id != NO_ENCRYPTION_KEY
     return Reference(
         kind=PAYLOAD,
         offset=offset,
         stored_bytes=size_bytes,
-        logical_bytes=size_bytes,
+        logical_bytes=size_bytes - SEAL_BYTES if sealed else size_bytes,
         hash_algorithm=int(algorithm),
         chid=chid,
         compression=NO_COMPRESSION,
-        encryption_key_id=NO_ENCRYPTION_KEY,
+        encryption_key_id=encryption_key_id,
         copies=copies,
     )
 
@@ -198,7 +206,8 @@ def _check_span(references: tuple[Reference, ...], offset: int, logical_bytes: i
         if reference.offset != at or reference.logical_bytes == 0:
             raise ManifestError(f"references do not continue at byte {at}")
         if reference.kind == PAYLOAD and reference.compression == NO_COMPRESSION:
-            if reference.stored_bytes != reference.logical_bytes:
+            sealed = reference.encryption_key_id != NO_ENCRYPTION_KEY
+            if reference.stored_bytes != reference.logical_bytes + (SEAL_BYTES if sealed else 0):
                 raise ManifestError(f"stored and logical length differ at byte {at}")
         elif reference.kind not in (PAYLOAD, MANIFEST):
             raise ManifestError(f"reference kind {reference.kind}")

@@ -20,6 +20,7 @@ from replicast.gateway.limits import DEFAULT_TENANT, check_after, check_metadata
 from replicast.gateway.manifest import metadata_of
 from replicast.gateway.name_access import Names
 from replicast.gateway.put_stream import PutReport
+from replicast.gateway.sealed import Binder, Sealer
 from replicast.wire.documents import ManifestBody
 from replicast.wire.name_messages import (
     DELETE_MARKER,
@@ -79,15 +80,20 @@ class Objects:
         describe: Describe | None = None,
         when: Condition | None = None,
         report: PutReport | None = None,
+        sealer: Sealer | None = None,
     ) -> ObjectInfo:
         """Store one version; durable on return. Nothing becomes visible unless it returns.
 
-        `describe` in place of `metadata` when that is known at the end only.
+        `describe` in place of `metadata` when that is known at the end only. `sealer`: encrypted.
         """
         _, record = await self.names.locate(tenant, bucket, name)
         known = Description(check_metadata(metadata or {}))
         made = await self.bodies.store(
-            source, record.inline_max_bytes, describe or (lambda: known), report or PutReport()
+            source,
+            record.inline_max_bytes,
+            describe or (lambda: known),
+            report or PutReport(),
+            sealer,
         )
         reply = await self.names.commit(tenant, bucket, name, made, when=when)
         return object_info(bucket, name, reply.summary, copies=reply.copies, metadata=made.metadata)
@@ -105,13 +111,16 @@ class Objects:
         etag: str = "",
         when: Condition | None = None,
         report: PutReport | None = None,
+        binder: Binder | None = None,
     ) -> ObjectInfo:
         """Store a version anew under another name, without moving its bytes: every chunk is held
-        where it lies. `metadata`: in place of the source's. Otherwise as put()."""
+        where it lies. `metadata`: in place of the source's; `binder`: of what is sealed. Otherwise as
+        put()."""
         await self.names.locate(tenant, to_bucket, to_name)
         _, source = await self.head(bucket, name, tenant=tenant, version=version)
         kept = metadata_of(source) if metadata is None else check_metadata(metadata)
-        made = await self.bodies.hold(source, Description(kept, etag), report or PutReport())
+        described = Description(kept, etag)
+        made = await self.bodies.hold(source, described, report or PutReport(), binder)
         reply = await self.names.commit(tenant, to_bucket, to_name, made, when=when)
         return object_info(to_bucket, to_name, reply.summary, copies=reply.copies, metadata=kept)
 

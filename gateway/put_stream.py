@@ -15,6 +15,8 @@ from typing import Any
 from replicast.gateway.initiation import Block, ChunkPlaced, Initiator, Source
 from replicast.gateway.manifest import ManifestBuilder, payload_reference
 from replicast.gateway.room import Room
+from replicast.gateway.sealed import Sealer
+from replicast.wire.documents import NO_ENCRYPTION_KEY
 from replicast.wire.name_messages import SHORT_CHUNKS_MAX
 
 
@@ -52,9 +54,11 @@ class PutPipeline:
         width: int,
         room: Room,
         report: PutReport,
+        sealer: Sealer | None = None,
     ) -> None:
         self._initiator, self._builder, self._report = initiator, builder, report
-        self._width, self._room = width, room
+        self._width, self._room, self._sealer = width, room, sealer
+        self._begun_bytes = 0
         self._tasks: deque[tuple[asyncio.Task[ChunkPlaced], int]] = deque()  # and their room
 
     async def put(self, data: Block) -> None:
@@ -66,8 +70,14 @@ class PutPipeline:
                 break
             await self._settle_oldest()
         self._report.logical_bytes += len(data)
-        task = asyncio.ensure_future(self._initiator.put_chunk(data))
+        task = asyncio.ensure_future(self._store(data, self._begun_bytes))
+        self._begun_bytes += len(data)
         self._tasks.append((task, held_bytes))
+
+    async def _store(self, data: Block, offset: int) -> ChunkPlaced:
+        if self._sealer is not None:
+            data = await self._sealer.seal(data, offset)
+        return await self._initiator.put_chunk(data)
 
     async def finish(self, metadata: Mapping[str, str]) -> bytes:
         """Wait for all, store the manifest chunks, return the body."""
@@ -94,6 +104,7 @@ class PutPipeline:
                 algorithm=self._initiator.algorithm,
                 chid=placed.chid,
                 copies=self._copies,
+                encryption_key_id=self._sealer.key_id if self._sealer else NO_ENCRYPTION_KEY,
             )
         )
         await self._store_manifests()

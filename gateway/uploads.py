@@ -23,6 +23,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from replicast.buggify import buggify
 from replicast.errors import ConditionFailed, NotFound, Unavailable
@@ -35,6 +36,7 @@ from replicast.gateway.manifest import ManifestBuilder, metadata_of
 from replicast.gateway.name_access import Decision, KeyOf, Names
 from replicast.gateway.objects import ObjectInfo, object_info
 from replicast.gateway.put_stream import PutReport
+from replicast.gateway.sealed import Binder, Sealer
 from replicast.gateway.version_text import version_text
 from replicast.hashing import content_hash
 from replicast.wire.documents import ManifestBody
@@ -106,6 +108,13 @@ class Completed:
     def info(self, bucket: str, name: str) -> ObjectInfo:
         """As other puts answer."""
         return object_info(bucket, name, self.summary, copies=self.copies, metadata=self.metadata)
+
+
+class PartsBinder(Binder, Protocol):
+    """Makes the root of an object whose parts are sealed."""
+
+    def check_part(self, body: ManifestBody, number: int) -> None:
+        """That it is this part of this upload; raises SealBroken."""
 
 
 def upload_key(upload_id: str) -> KeyOf:
@@ -236,10 +245,13 @@ class Uploads:
         *,
         tenant: str = DEFAULT_TENANT,
         report: PutReport | None = None,
+        sealer: Sealer | None = None,
     ) -> PartInfo:
         """Store one, in the place of an earlier one of that number. The caller has found the upload."""
         assert 1 <= number <= NUMBER_MAX
-        made = await self._bodies.store(source, NEVER_INLINE, describe, report or PutReport())
+        made = await self._bodies.store(
+            source, NEVER_INLINE, describe, report or PutReport(), sealer
+        )
         reply = await self._names.commit(
             tenant, bucket, name, made, null=True, key_of=part_key(upload_id, number)
         )
@@ -275,15 +287,17 @@ class Uploads:
         *,
         tenant: str = DEFAULT_TENANT,
         when: Condition | None = None,
+        binder: PartsBinder | None = None,
     ) -> Completed:
         """Make the object of these parts, in their order; then the upload is gone.
 
         The caller has checked them against what the client named. Raises NotFound when one was replaced
-        meanwhile, and when the upload was aborted or became something else.
+        meanwhile, and when the upload was aborted or became something else. `binder`: of parts that are
+        sealed.
         """
         bucket, name, upload_id = upload.bucket, upload.name, upload.upload_id
         try:
-            made = await self._composed(upload, parts, described, tenant)
+            made = await self._composed(upload, parts, described, tenant, binder)
             reply = await self._commit(tenant, upload, made, when)
         except NotFound as error:
             done = await self.completed(bucket, name, upload_id, tenant=tenant)
@@ -297,7 +311,12 @@ class Uploads:
         return Completed(reply.summary, reply.copies, made.metadata)
 
     async def _composed(
-        self, upload: UploadInfo, parts: Sequence[PartInfo], described: Description, tenant: str
+        self,
+        upload: UploadInfo,
+        parts: Sequence[PartInfo],
+        described: Description,
+        tenant: str,
+        binder: PartsBinder | None,
     ) -> Made:
         """The manifest of the object that it becomes."""
         bucket, name, upload_id = upload.bucket, upload.name, upload.upload_id
@@ -310,6 +329,8 @@ class Uploads:
                 reply, body = await self._names.fetch(tenant, bucket, name, key_of=key_of)
                 # Another version may be the same part: a repeat that came late.
                 if body is not None and reply.summary.etag == part.etag:
+                    if binder is not None:
+                        binder.check_part(body, part.number)
                     return body, reply.summary.short_chunks > 0
             await self.find(bucket, name, upload_id, tenant=tenant)
             raise NotFound("a part was replaced", reason="NO_SUCH_PART")
@@ -317,11 +338,13 @@ class Uploads:
         async with aclosing(in_order(_each(parts), one, AT_ONCE)) as bodies:
             async for body, short in bodies:
                 await self._append(builder, body, short, report)
-        metadata = {**described.metadata, COMPLETED_BY: upload_id}
+        items = {} if binder is None else binder.items
+        metadata = {**described.metadata, **items, COMPLETED_BY: upload_id}
         encoded = builder.finish(check_metadata(metadata))
         await self._store_manifests(builder, report)
         report.logical_bytes = builder.logical_bytes
-        return self._bodies.made(encoded, replace(described, metadata=metadata), report, begun_ns)
+        described = replace(described, metadata=metadata)
+        return self._bodies.made(encoded, described, report, begun_ns, binder)
 
     async def _commit(
         self, tenant: str, upload: UploadInfo, made: Made, when: Condition | None

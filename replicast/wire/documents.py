@@ -19,6 +19,7 @@ METADATA_KEY_BYTES_MAX, METADATA_VALUE_BYTES_MAX = 256, 8192
 # Reference.kind
 PAYLOAD, MANIFEST = 1, 2
 NO_COMPRESSION, NO_ENCRYPTION_KEY = 0, 0
+SEAL_BYTES = 28  # stored beyond the logical bytes of a payload chunk under a key: nonce and tag
 
 
 @struct
