@@ -19,6 +19,7 @@ from replicast.wire.bucket_messages import (
     BucketCreate,
     BucketDeleteBegin,
     BucketDeleteEnd,
+    BucketEncryptionSet,
     BucketVersioning,
 )
 from replicast.wire.codec import WireError, decode, encode
@@ -73,6 +74,14 @@ class Versioning(IntEnum):
     SUSPENDED = 2
 
 
+class BucketEncryption(IntEnum):
+    """Whether objects are encrypted that nobody asked to encrypt: by the S3 gateways, with keys of the
+    cluster (SERVER)."""
+
+    NONE = 0
+    SERVER = 1
+
+
 class UserState(IntEnum):
     """A disabled user is refused whatever it asks; what belongs to it stays its own."""
 
@@ -93,6 +102,7 @@ BUCKET_COMMANDS = (
     BucketDeleteBegin,
     BucketDeleteEnd,
     BucketVersioning,
+    BucketEncryptionSet,
 )
 USER_COMMANDS = (UserCreate, UserStateSet, UserRotate)
 TARGET_COMMANDS = (cm.TargetJoin, cm.VdevJoin, cm.VdevStates, cm.RowsChange, cm.RowsEmptied)

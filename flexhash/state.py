@@ -38,6 +38,7 @@ from replicast.flexhash.state_settings import (
     bucket_create,
     bucket_delete_begin,
     bucket_delete_end,
+    bucket_encryption,
     bucket_versioning,
     setting_set,
 )
@@ -49,6 +50,7 @@ from replicast.wire.bucket_messages import (
     BucketCreate,
     BucketDeleteBegin,
     BucketDeleteEnd,
+    BucketEncryptionSet,
     BucketVersioning,
 )
 from replicast.wire.codec import WireError
@@ -454,6 +456,7 @@ HANDLERS: dict[type[Message], Callable[[ControlState, Any], Result]] = {
     BucketDeleteBegin: bucket_delete_begin,
     BucketDeleteEnd: bucket_delete_end,
     BucketVersioning: bucket_versioning,
+    BucketEncryptionSet: bucket_encryption,
     cm.SettingSet: setting_set,
     UserCreate: user_create,
     UserStateSet: user_state_set,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicast.flexhash.commands import BucketState, Code, Versioning
+from replicast.flexhash.commands import BucketEncryption, BucketState, Code, Versioning
 from replicast.user_rules import CANONICAL_ID
 from replicast.wire import control_messages as cm
 from replicast.wire.bucket_messages import (
     BucketCreate,
     BucketDeleteBegin,
     BucketDeleteEnd,
+    BucketEncryptionSet,
     BucketVersioning,
 )
 
@@ -52,6 +53,7 @@ def bucket_create(state: ControlState, m: BucketCreate) -> Result:
         marked=0,
         owner=m.owner,
         versioning=m.versioning,
+        encryption=BucketEncryption.NONE,
     )
     return Code.OK, state.settings_version
 
@@ -67,6 +69,20 @@ def bucket_versioning(state: ControlState, m: BucketVersioning) -> Result:
     if known.versioning != m.versioning:
         state.settings_version += 1
         state.buckets[m.tenant, m.bucket] = replace(known, versioning=m.versioning)
+    return Code.OK, state.settings_version
+
+
+def bucket_encryption(state: ControlState, m: BucketEncryptionSet) -> Result:
+    """Encrypt from now on what nobody asked to encrypt, or not; the value is the settings version that
+    says so."""
+    known = state.buckets.get((m.tenant, m.bucket))
+    if known is None or known.incarnation != m.incarnation:
+        return Code.NO_SUCH, 0
+    if m.encryption not in tuple(BucketEncryption):
+        return Code.BAD_COMMAND, 0
+    if known.encryption != m.encryption:
+        state.settings_version += 1
+        state.buckets[m.tenant, m.bucket] = replace(known, encryption=m.encryption)
     return Code.OK, state.settings_version
 
 

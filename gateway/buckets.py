@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from replicast.errors import Conflict, NotFound, ReplicastError, Unavailable
-from replicast.flexhash.commands import Code, Versioning
+from replicast.flexhash.commands import BucketEncryption, Code, Versioning
 from replicast.gateway.limits import DEFAULT_TENANT, check_bucket
 from replicast.gateway.objects import Objects
 from replicast.units import KIB
@@ -22,6 +22,7 @@ from replicast.wire.bucket_messages import (
     BucketCreate,
     BucketDeleteBegin,
     BucketDeleteEnd,
+    BucketEncryptionSet,
     BucketVersioning,
 )
 from replicast.wire.control_messages import BucketInfo, CommandResult
@@ -101,17 +102,27 @@ class Buckets:
         since every row leader knows by then, and has the last word. Raises NotFound."""
         await self.refresh()
         record = await self.find(bucket, tenant=tenant)
-        result = await self._directory.command(
-            BucketVersioning(
-                tenant=tenant,
-                bucket=bucket,
-                incarnation=record.incarnation,
-                versioning=versioning,
-            )
+        change = BucketVersioning(
+            tenant=tenant, bucket=bucket, incarnation=record.incarnation, versioning=versioning
         )
+        await self._change(bucket, change)
+
+    async def set_encryption(
+        self, bucket: str, encryption: BucketEncryption, *, tenant: str = DEFAULT_TENANT
+    ) -> None:
+        """How S3 gateways keep from now on what is put without a word of encryption; known as
+        set_versioning() has it. Raises NotFound."""
+        record = await self.find(bucket, tenant=tenant)
+        change = BucketEncryptionSet(
+            tenant=tenant, bucket=bucket, incarnation=record.incarnation, encryption=encryption
+        )
+        await self._change(bucket, change)
+
+    async def _change(self, bucket: str, change: Message) -> None:
+        result = await self._directory.command(change)
         if result.code == Code.NO_SUCH:
             raise NotFound(f"there is no bucket {bucket}", reason="NO_SUCH_BUCKET")
-        _require_ok(result, f"set the versioning of bucket {bucket}")
+        _require_ok(result, f"change bucket {bucket}")
         await self._directory.refetch_settings()
         await self._adopted(result.value)
 

@@ -51,3 +51,14 @@ class BucketVersioning(Message):
     bucket: Name
     incarnation: U64
     versioning: U8
+
+
+@message(139)
+class BucketEncryptionSet(Message):
+    """How what is put into a bucket is kept when its client says nothing of encryption: a
+    BucketEncryption."""
+
+    tenant: Name
+    bucket: Name
+    incarnation: U64
+    encryption: U8

@@ -95,7 +95,7 @@ class BucketInfo(Struct):
     """One bucket; `incarnation` is the settings version that made it, `state` a BucketState,
     `marked` the settings version of its deletion mark (0: none), `owner` the canonical id of the
     user who made it (empty: nobody did, so only others than S3 gateways use it), `versioning` a
-    Versioning."""
+    Versioning, `encryption` a BucketEncryption."""
 
     tenant: Name
     bucket: Name
@@ -107,6 +107,7 @@ class BucketInfo(Struct):
     marked: U64
     owner: CanonicalId
     versioning: U8
+    encryption: U8
 
 
 @struct

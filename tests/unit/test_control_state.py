@@ -8,6 +8,7 @@ import pytest
 
 from replicast.flexhash.commands import (
     ALLOWED,
+    BucketEncryption,
     BucketState,
     Code,
     Command,
@@ -24,6 +25,7 @@ from replicast.wire.bucket_messages import (
     BucketCreate,
     BucketDeleteBegin,
     BucketDeleteEnd,
+    BucketEncryptionSet,
     BucketVersioning,
 )
 from replicast.wire.codec import WireError
@@ -305,6 +307,21 @@ def test_buckets__belong_to_who_made_them() -> None:
     assert do(state, replace(bucket("b"), owner="other")) == Code.EXISTS
     restored.restore(state.snapshot())
     assert restored.buckets["default", "b"].owner == "c0ffee"
+
+
+def test_buckets__encrypted_from_some_time_on() -> None:
+    state, restored = formed(), ControlState()
+    assert do(state, bucket("b")) == Code.OK
+    assert state.buckets["default", "b"].encryption == BucketEncryption.NONE
+    ask = BucketEncryptionSet(tenant="default", bucket="b", incarnation=1, encryption=1)
+    assert run(state, ask) == (Code.OK, 2)
+    assert run(state, ask) == (Code.OK, 2), "nothing new"
+    restored.restore(state.snapshot())
+    assert restored.buckets["default", "b"].encryption == BucketEncryption.SERVER
+    assert do(state, replace(ask, encryption=2)) == Code.BAD_COMMAND
+    assert run(state, replace(ask, encryption=BucketEncryption.NONE)) == (Code.OK, 3)
+    assert do(state, replace(ask, incarnation=2)) == Code.NO_SUCH
+    assert do(state, replace(ask, bucket="c")) == Code.NO_SUCH
 
 
 def test_buckets__versions_kept_from_some_time_on_and_no_way_back() -> None:
