@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from replicast.config import option
 from replicast.gateway.context import ChunkSettings
+from replicast.gateway.s3.channel import LOOPBACK, OVER_HTTP
 from replicast.units import MIB
 
 
@@ -102,6 +103,11 @@ class GatewayConfig(InitiatorConfig):
         default=10.0,
         minimum=0.0,
         maximum=600.0,
+    )
+    s3_sse_c_over_http: str = option(
+        "From where keys of customers (SSE-C) are taken over plain HTTP; over HTTPS they always are.",
+        default=LOOPBACK,
+        choices=OVER_HTTP,
     )
     log_level: str = option(
         "What is logged.", default="info", choices=("debug", "info", "warning", "error")

@@ -29,6 +29,9 @@ from replicast.gateway.initiator import SOURCE_AGE_NS_MAX
 from replicast.gateway.open import OpenedInitiator, load_credentials, open_initiator
 from replicast.gateway.s3.server import S3Server
 from replicast.gateway.s3.service import S3Service
+from replicast.gateway.s3.sse import Encryption
+from replicast.gateway.s3.sse_bodies import Tools
+from replicast.gateway.s3.sse_envelope import ObjectSeal
 from replicast.gateway.s3.tls import ServedCertificate, read_certificate
 from replicast.gateway.users import UserDirectory
 from replicast.metrics import Counters
@@ -98,6 +101,7 @@ class GatewayDaemon:
         cluster = load_cluster_file(self._base / self._config.directory)
         credentials = load_credentials(cluster)
         seal = SecretSeal(cluster.cluster_id, credentials.cluster_keys)
+        self._object_seal = ObjectSeal(cluster.cluster_id, credentials.cluster_keys)
         users = self._users = UserDirectory(seal, self._counters)
         log.info("asking the voters for a table")
         starting = asyncio.ensure_future(
@@ -162,6 +166,10 @@ class GatewayDaemon:
             opened.buckets,
             self._users,
             threads,
+            Encryption(
+                Tools(self._object_seal, threads, secrets.token_bytes, self._counters),
+                config.s3_sse_c_over_http,
+            ),
             config.s3_region,
             lambda: secrets.token_hex(8),
             signature_v2=config.s3_signature_v2,

@@ -257,6 +257,12 @@ declare(
     ("outcome",),
     "Chunks and version entries that a repair walk treated: restored, short, lost or failed.",
 )
+declare(
+    "s3_seals_broken",
+    "counter",
+    (),
+    "Encrypted chunks, keys or roots of objects that were not as they had been written.",
+)
 
 declare(
     "users", "gauge", (), "Users of the S3 gateways that this gateway knows, disabled ones too."

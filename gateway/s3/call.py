@@ -23,6 +23,7 @@ class Call:
     body: Body
     stream: AsyncIterator[bytes]
     url: str  # of the object or bucket, as the client wrote it
+    peer: str  # address of the other end of the connection
 
     @property
     def bucket(self) -> str:

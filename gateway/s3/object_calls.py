@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from concurrent.futures import Executor
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from replicast.errors import NotFound, ReplicastError
 from replicast.gateway.bodies import Description
@@ -49,6 +50,10 @@ from replicast.gateway.s3.ranges import ByteRange, parse_range
 from replicast.gateway.s3.refusals import s3_error
 from replicast.gateway.s3.request_bodies import DeletedObject, read_deletes
 from replicast.gateway.s3.small_body import small_body
+from replicast.gateway.s3.sse import Encryption, answer_headers
+from replicast.gateway.s3.sse_bodies import BodyOpener
+from replicast.gateway.s3.sse_envelope import Place
+from replicast.gateway.s3.sse_headers import CustomerKey, Wanted
 from replicast.gateway.s3.stored import Stored, read_stored
 from replicast.gateway.s3.unsupported import check_write_headers
 from replicast.gateway.s3.upload_source import OBJECT_BYTES_MAX, UploadSource
@@ -65,11 +70,24 @@ from replicast.wire.name_messages import NO_VERSION, Condition, VersionId
 DELETES_AT_ONCE = 16
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """The source of a copy. `opener`: None for what is not encrypted; `customer`: whose key it needs."""
+
+    info: ObjectInfo
+    body: ManifestBody
+    customer: CustomerKey | None
+    opener: BodyOpener | None
+
+
 class ObjectCalls:
     """The operations on objects."""
 
-    def __init__(self, objects: Objects, access: Access, executor: Executor) -> None:
+    def __init__(
+        self, objects: Objects, access: Access, executor: Executor, encryption: Encryption
+    ) -> None:
         self._objects, self._access, self._executor = objects, access, executor
+        self._encryption = encryption
 
     # -- put ------------------------------------------------------------------------
 
@@ -80,6 +98,7 @@ class ObjectCalls:
         if call.body.length_bytes > OBJECT_BYTES_MAX:
             raise S3Error("EntityTooLarge", MaxSizeAllowed=str(OBJECT_BYTES_MAX))
         content, user = content_headers(call.head), user_metadata(call.head)
+        wanted = self._encryption.wanted(call, record)
         source = UploadSource(call.stream, call.body, read_claims(call.head), self._executor)
 
         def describe() -> Description:
@@ -90,22 +109,33 @@ class ObjectCalls:
 
         async with guarded_write(self._objects, call) as when:
             info = await self._objects.put(
-                call.bucket, call.key, source.blocks(), describe=describe, when=when
+                call.bucket,
+                call.key,
+                source.blocks(),
+                describe=describe,
+                when=when,
+                sealer=self._encryption.sealer(wanted, Place(record.incarnation, call.key)),
             )
-        headers = {"etag": _quoted(info.etag), **new_version_headers(info, record.versioning)}
+        headers = {
+            "etag": _quoted(info.etag),
+            **new_version_headers(info, record.versioning),
+            **wanted.headers,
+        }
         checksum = read_stored(info.metadata or {}).checksum
         if checksum is not None:
             headers |= checksum.headers()
         return Answer(200, headers)
 
     async def copy(self, call: Call) -> Answer:
-        """CopyObject: no bytes move."""
+        """CopyObject: no bytes move, unless they are under another key there."""
         record = await self._access.bucket(call.user, call.bucket)
         source = copy_source(call.head)
         check_write_headers(call.head)
         directive = metadata_directive(call.head)
         check_changes_something(source, call.bucket, call.key, call.head.headers, directive)
-        found, _ = await self.source(call, source)
+        wanted = self._encryption.wanted(call, record)
+        copied = await self.source(call, source)
+        found = copied.info
         kept = read_stored(found.metadata or {})
         if directive is Directive.REPLACE:
             content, user = content_headers(call.head), user_metadata(call.head)
@@ -117,26 +147,56 @@ class ObjectCalls:
                 "The specified copy source is larger than the maximum allowable size for a copy "
                 f"source: {OBJECT_BYTES_MAX}",
             )
+        place = Place(record.incarnation, call.key)
         async with guarded_write(self._objects, call) as when:
-            info = await self._objects.copy(
-                source.bucket,
-                source.key,
-                call.bucket,
-                call.key,
-                version=found.version,
-                metadata=kept.metadata(),
-                etag=found.etag,
-                when=when,
-            )
+            info = await self._copy(call, source, copied, wanted, place, kept, when)
         checksums = _written(kept.checksum)
-        headers = new_version_headers(info, record.versioning)
+        headers = new_version_headers(info, record.versioning) | wanted.headers
         if source.version:
             headers["x-amz-copy-source-version-id"] = version_of(found)
         return xml(answers.copied_object(info.etag, info.modified_ns, checksums), headers)
 
-    async def source(self, call: Call, source: CopySource) -> tuple[ObjectInfo, ManifestBody]:
+    async def _copy(
+        self,
+        call: Call,
+        source: CopySource,
+        copied: Copied,
+        wanted: Wanted,
+        place: Place,
+        kept: Stored,
+        when: Condition | None,
+    ) -> ObjectInfo:
+        etag = copied.info.etag
+        binder = None
+        if copied.opener is not None:
+            binder = self._encryption.rebinder(
+                copied.body, copied.opener, copied.customer, wanted, place
+            )
+        if binder is None and (copied.opener is not None or wanted.sealed):
+            return await self._objects.put(
+                call.bucket,
+                call.key,
+                self._objects.bodies.read(copied.body, opener=copied.opener),
+                describe=lambda: Description(kept.metadata(), etag),
+                when=when,
+                sealer=self._encryption.sealer(wanted, place),
+            )
+        return await self._objects.copy(
+            source.bucket,
+            source.key,
+            call.bucket,
+            call.key,
+            version=copied.info.version,
+            metadata=kept.metadata(),
+            etag=etag,
+            when=when,
+            binder=binder,
+        )
+
+    async def source(self, call: Call, source: CopySource) -> Copied:
         """What is to be copied, by its own bucket's rules and conditions."""
         bucket = await self._access.bucket(call.user, source.bucket)
+        customer = self._encryption.copy_source_customer(call)
         version = read_version(source.version or None)
         try:
             found, body = await find_version(self._objects, bucket, source.key, version)
@@ -148,34 +208,38 @@ class ObjectCalls:
                 "The source of a copy request may not specifically refer to a delete marker by "
                 "version id.",
             ) from None
+        opener = self._encryption.opener(body, Place(bucket.incarnation, source.key), customer)
         copy_source_conditions(call.head).check(_current(found))
-        return found, body
+        return Copied(found, body, customer, opener)
 
     # -- get ------------------------------------------------------------------------
 
     async def get(self, call: Call) -> Answer:
         """GetObject."""
-        status, headers, span, body = await self._read(call)
+        status, headers, span, body, opener = await self._read(call)
         length = span.length_bytes if span is not None else body.logical_bytes
         bounds = None if span is None else (span.first, span.last)
-        return Answer(status, headers, self._blocks(body, bounds), length)
+        return Answer(status, headers, self._blocks(body, bounds, opener), length)
 
     async def head(self, call: Call) -> Answer:
         """HeadObject."""
-        status, headers, span, body = await self._read(call)
+        status, headers, span, body, _ = await self._read(call)
         length = span.length_bytes if span is not None else body.logical_bytes
         return Answer(status, headers, b"", length)
 
     async def _blocks(
-        self, body: ManifestBody, bounds: tuple[int, int] | None
+        self, body: ManifestBody, bounds: tuple[int, int] | None, opener: BodyOpener | None
     ) -> AsyncIterator[Block]:
-        async with aclosing(self._objects.bodies.read(body, bounds)) as blocks:
+        async with aclosing(self._objects.bodies.read(body, bounds, opener)) as blocks:
             async for block in blocks:
                 yield block
 
-    async def _read(self, call: Call) -> tuple[int, dict[str, str], ByteRange | None, ManifestBody]:
+    async def _read(
+        self, call: Call
+    ) -> tuple[int, dict[str, str], ByteRange | None, ManifestBody, BodyOpener | None]:
         record = await self._access.bucket(call.user, call.bucket)
         wanted = wants_checksums(call.head)
+        customer = self._encryption.customer(call)
         version = read_version(call.parameter("versionId"))
         info, body = await find_version(self._objects, record, call.key, version)
         validators = {
@@ -193,8 +257,10 @@ class ObjectCalls:
             **answered_content_headers(stored.content, call.request.parameters),
             **user_metadata_headers(stored.user),
             **version_headers(info, record.versioning),
+            **answer_headers(info.metadata or {}, customer),
         }
         span = self._span(call, info, stored)
+        opener = self._encryption.opener(body, Place(record.incarnation, call.key), customer)
         part = call.parameter("partNumber")
         if part is not None and stored.part_sizes:
             headers["x-amz-mp-parts-count"] = str(len(stored.part_sizes))
@@ -203,9 +269,9 @@ class ObjectCalls:
         if span is None:
             if wanted and stored.checksum is not None:
                 headers |= stored.checksum.headers()
-            return 200, headers, None, body
+            return 200, headers, None, body, opener
         headers["content-range"] = span.content_range
-        return 206, headers, span, body
+        return 206, headers, span, body, opener
 
     def _span(self, call: Call, info: ObjectInfo, stored: Stored) -> ByteRange | None:
         text, asked = call.head.header("range"), call.parameter("partNumber")
@@ -227,8 +293,10 @@ class ObjectCalls:
         """GetObjectAttributes."""
         record = await self._access.bucket(call.user, call.bucket)
         wanted = wanted_attributes(call.head)
+        customer = self._encryption.customer(call)
         version = read_version(call.parameter("versionId"))
-        info, _ = await find_version(self._objects, record, call.key, version)
+        info, body = await find_version(self._objects, record, call.key, version)
+        self._encryption.opener(body, Place(record.incarnation, call.key), customer)
         stored = read_stored(info.metadata or {})
         found = answers.Attributes(
             etag=info.etag if "ETag" in wanted else None,

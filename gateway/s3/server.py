@@ -149,7 +149,8 @@ class S3Server:
         exchange.operation = routed.operation.name
         url = f"{exchange.request.scheme}://{head.header('host') or ''}{head.path}"
         async with aclosing(exchange.body.blocks(share)) as stream:
-            answer = await self._service.serve(head, routed, stream, url)
+            peer = exchange.request.remote or ""
+            answer = await self._service.serve(head, routed, stream, url, peer)
         return await _send(exchange, answer, share)
 
 

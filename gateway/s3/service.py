@@ -25,6 +25,7 @@ from replicast.gateway.s3.operation import Request, bucket_of_host, route
 from replicast.gateway.s3.regions import signing_regions
 from replicast.gateway.s3.signing_keys import SigningKeys
 from replicast.gateway.s3.sigv4 import Verified, verify
+from replicast.gateway.s3.sse import Encryption
 from replicast.gateway.s3.unset_calls import UnsetCalls
 from replicast.gateway.s3.upload_calls import UploadCalls
 from replicast.gateway.uploads import Uploads
@@ -46,6 +47,7 @@ class S3Service:
         buckets: Buckets,
         users: UserDirectory,
         executor: Executor,
+        encryption: Encryption,
         region: str,
         random_text: Callable[[], str],
         base_domains: Sequence[str] = (),
@@ -58,9 +60,9 @@ class S3Service:
         self._signing_keys, self._signature_v2 = SigningKeys(SIGNING_KEYS_MAX), signature_v2
         self._access = access = Access(buckets)
         uploads = Uploads(initiator, objects.bodies, objects.names, self._new_upload_id)
-        of_objects = ObjectCalls(objects, access, executor)
+        of_objects = ObjectCalls(objects, access, executor, encryption)
         of_buckets = BucketCalls(buckets, objects, uploads, access, executor, region)
-        of_uploads = UploadCalls(objects, uploads, access, of_objects, executor)
+        of_uploads = UploadCalls(objects, uploads, access, of_objects, executor, encryption)
         lists = ListCalls(objects, access)
         self._handlers: dict[str, Handler] = {
             **UnsetCalls(objects, access).table(),
@@ -95,7 +97,7 @@ class S3Service:
         return route(head, self._base_domains)
 
     async def serve(
-        self, head: Head, request: Request, stream: AsyncIterator[bytes], url: str
+        self, head: Head, request: Request, stream: AsyncIterator[bytes], url: str, peer: str
     ) -> Answer:
         """Raises S3Error and what the object layer raises. `stream` is not touched before the head
         was found good, so that a client that waits to be told to go on is told so by then."""
@@ -111,7 +113,7 @@ class S3Service:
         await self._access.check_expectation(head, request.bucket)
         if request.operation.name in STORING:
             require_length(head)
-        call = Call(head, request, user, body_of(head, verified), stream, url)
+        call = Call(head, request, user, body_of(head, verified), stream, url, peer)
         return await self._handlers[request.operation.name](call)
 
     def _verify(self, head: Head) -> Verified:

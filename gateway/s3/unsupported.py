@@ -17,8 +17,6 @@ WIDER_ACLS = (
     "log-delivery-write",
 )
 PREFIXES = (
-    "x-amz-server-side-encryption",
-    "x-amz-copy-source-server-side-encryption",
     "x-amz-object-lock-",
     "x-amz-grant-",
 )

@@ -36,12 +36,16 @@ from replicast.gateway.s3.part_sums import (
 from replicast.gateway.s3.ranges import parse_copy_range, within
 from replicast.gateway.s3.request_bodies import CompletedPart, read_completed_parts
 from replicast.gateway.s3.small_body import small_body
+from replicast.gateway.s3.sse import Encryption, answer_headers
+from replicast.gateway.s3.sse_bodies import BodySealer
+from replicast.gateway.s3.sse_envelope import Place
 from replicast.gateway.s3.stored import Stored, read_stored
 from replicast.gateway.s3.unsupported import check_write_headers
 from replicast.gateway.s3.upload_source import PART_BYTES_MAX, UploadSource
 from replicast.gateway.s3.versions import new_version_headers, version_of
 from replicast.gateway.uploads import SEPARATOR, PartInfo, UploadInfo, Uploads
 from replicast.units import MIB
+from replicast.wire.control_messages import BucketInfo
 
 PART_BYTES_MIN = 5 * MIB  # of all but the last
 
@@ -56,20 +60,24 @@ class UploadCalls:
         access: Access,
         object_calls: ObjectCalls,
         executor: Executor,
+        encryption: Encryption,
     ) -> None:
         self._objects, self._uploads, self._access = objects, uploads, access
         self._object_calls, self._executor = object_calls, executor
+        self._encryption = encryption
 
     async def create(self, call: Call) -> Answer:
         """CreateMultipartUpload."""
-        await self._access.bucket(call.user, call.bucket)
+        record = await self._access.bucket(call.user, call.bucket)
         check_write_headers(call.head)
         checksum = read_upload_checksum(call.head)
+        wanted = self._encryption.wanted(call, record)
         stored = Stored(content_headers(call.head), user_metadata(call.head))
+        sealed = self._encryption.upload(wanted, Place(record.incarnation, call.key))
         upload_id = await self._uploads.create(
-            call.bucket, call.key, stored.metadata(), _upload_text(checksum)
+            call.bucket, call.key, {**stored.metadata(), **sealed}, _upload_text(checksum)
         )
-        headers = {}
+        headers = wanted.headers
         if checksum.named:
             headers["x-amz-checksum-algorithm"] = checksum.algorithm.value
             headers["x-amz-checksum-type"] = checksum.type.value
@@ -85,8 +93,9 @@ class UploadCalls:
 
     async def put_part(self, call: Call) -> Answer:
         """UploadPart."""
-        upload, checksum = await self._find(call)
+        record, upload, checksum = await self._find(call)
         number = part_number(call.parameter("partNumber") or "")
+        sealer, sealed = self._sealer(call, record, upload, number)
         if call.body.length_bytes > PART_BYTES_MAX:
             raise S3Error("EntityTooLarge", MaxSizeAllowed=str(PART_BYTES_MAX))
         claims = read_claims(call.head)
@@ -94,29 +103,41 @@ class UploadCalls:
         source = UploadSource(
             call.stream, call.body, claims, self._executor, checksum.algorithms(claims)
         )
-        await self._store(upload, number, source, checksum)
+        await self._store(upload, number, source, checksum, sealer)
         sums = source.sums
         shown = claims.algorithm or checksum.algorithm
-        return Answer(200, {"etag": f'"{sums.etag}"', shown.header: to_text(sums.checksums[shown])})
+        value = to_text(sums.checksums[shown])
+        return Answer(200, {"etag": f'"{sums.etag}"', shown.header: value, **sealed})
+
+    def _sealer(
+        self, call: Call, record: BucketInfo, upload: UploadInfo, number: int
+    ) -> tuple[BodySealer | None, dict[str, str]]:
+        """Of a part, and what its answer says of it."""
+        customer = self._encryption.customer(call)
+        place = Place(record.incarnation, upload.name)
+        sealer = self._encryption.part(upload.metadata, place, upload.upload_id, number, customer)
+        return sealer, answer_headers(upload.metadata, customer)
 
     async def copy_part(self, call: Call) -> Answer:
         """UploadPartCopy."""
-        upload, checksum = await self._find(call)
+        record, upload, checksum = await self._find(call)
         number = part_number(call.parameter("partNumber") or "")
+        sealer, sealed = self._sealer(call, record, upload, number)
         wanted = copy_source(call.head)
         bounds = parse_copy_range(call.head.header("x-amz-copy-source-range"))
-        found, body = await self._object_calls.source(call, wanted)
+        copied = await self._object_calls.source(call, wanted)
+        found = copied.info
         span = None if bounds is None else within(bounds, found.size_bytes)
         length = span.length_bytes if span is not None else found.size_bytes
         if length > PART_BYTES_MAX:
             raise S3Error("EntityTooLarge", MaxSizeAllowed=str(PART_BYTES_MAX))
-        blocks = self._blocks(self._objects.bodies.read(body, bounds))
+        blocks = self._blocks(self._objects.bodies.read(copied.body, bounds, copied.opener))
         source = UploadSource(
             blocks, _Whole(length), Claims(), self._executor, [checksum.algorithm]
         )
-        part = await self._store(upload, number, source, checksum)
+        part = await self._store(upload, number, source, checksum, sealer)
         values = {checksum.algorithm.element: to_text(source.sums.checksums[checksum.algorithm])}
-        headers = {}
+        headers = sealed
         if wanted.version:
             headers["x-amz-copy-source-version-id"] = version_of(found)
         shown = answers.Checksums(values if checksum.named else {})
@@ -127,7 +148,12 @@ class UploadCalls:
             yield bytes(block)
 
     async def _store(
-        self, upload: UploadInfo, number: int, source: UploadSource, checksum: UploadChecksum
+        self,
+        upload: UploadInfo,
+        number: int,
+        source: UploadSource,
+        checksum: UploadChecksum,
+        sealer: BodySealer | None,
     ) -> PartInfo:
         """The part's sums travel in its ETag: a list of parts then knows all that completion needs."""
 
@@ -135,12 +161,18 @@ class UploadCalls:
             return Description(etag=_part_etag(source, checksum.algorithm))
 
         return await self._uploads.put_part(
-            upload.bucket, upload.name, upload.upload_id, number, source.blocks(), describe
+            upload.bucket,
+            upload.name,
+            upload.upload_id,
+            number,
+            source.blocks(),
+            describe,
+            sealer=sealer,
         )
 
     async def parts(self, call: Call) -> Answer:
         """ListParts."""
-        upload, checksum = await self._find(call)
+        _, upload, checksum = await self._find(call)
         page = parts_page(call.request.parameters)
         found: list[written.Part] = []
         more = False
@@ -195,7 +227,7 @@ class UploadCalls:
         named = read_completed_parts(body)
         upload_id = self._id(call)
         try:
-            upload, checksum = await self._find(call)
+            _, upload, checksum = await self._find(call)
         except NotFound:
             done = await self._uploads.completed(call.bucket, call.key, upload_id)
             if done is None:
@@ -212,11 +244,15 @@ class UploadCalls:
         named_sums = tuple(each.checksums[whole.algorithm] for each in sums)
         stored = Stored(kept.content, kept.user, whole, sizes, named_sums if checksum.named else ())
         etag = etag_of_parts([each.md5 for each in sums])
+        customer = self._encryption.customer(call)
+        place = Place(record.incarnation, call.key)
+        binder = self._encryption.completion(upload.metadata, place, upload_id, customer)
         async with guarded_write(self._objects, call) as when:
             done = await self._uploads.complete(
-                upload, parts, Description(stored.metadata(), etag), when=when
+                upload, parts, Description(stored.metadata(), etag), when=when, binder=binder
             )
         info_headers = new_version_headers(done.info(call.bucket, call.key), record.versioning)
+        info_headers |= answer_headers(upload.metadata, customer)
         return self._completed(call, etag, whole, info_headers)
 
     def _completed(
@@ -258,10 +294,10 @@ class UploadCalls:
 
     # -- small things -------------------------------------------------------------------
 
-    async def _find(self, call: Call) -> tuple[UploadInfo, UploadChecksum]:
-        await self._access.bucket(call.user, call.bucket)
+    async def _find(self, call: Call) -> tuple[BucketInfo, UploadInfo, UploadChecksum]:
+        record = await self._access.bucket(call.user, call.bucket)
         upload = await self._uploads.find(call.bucket, call.key, self._id(call))
-        return upload, _read_upload(upload.note)
+        return record, upload, _read_upload(upload.note)
 
     def _id(self, call: Call) -> str:
         return call.parameter("uploadId") or ""

@@ -44,8 +44,6 @@ def test_tables__name_codes_that_there_are() -> None:
     [
         {"x-amz-acl": "public-read"},
         {"x-amz-tagging": "a=b"},
-        {"x-amz-server-side-encryption": "aws:kms"},
-        {"x-amz-server-side-encryption-customer-key": "k"},
         {"x-amz-object-lock-mode": "GOVERNANCE"},
         {"x-amz-grant-read": "id=1"},
         {"x-amz-bucket-object-lock-enabled": "true"},

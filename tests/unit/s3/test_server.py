@@ -33,7 +33,7 @@ class Service:
         found = next(each for each in OPERATIONS if each.name == "GetObject")
         return Request(found, "b", "k", {})
 
-    async def serve(self, head: Any, routed: Any, stream: Any, url: str) -> Answer:
+    async def serve(self, head: Any, routed: Any, stream: Any, url: str, peer: str) -> Answer:
         return await self._serve(stream)
 
 
