@@ -17,6 +17,7 @@ from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.body import body_of, require_length
 from replicast.gateway.s3.bucket_calls import BucketCalls
 from replicast.gateway.s3.call import Answer, Call
+from replicast.gateway.s3.default_encryption import DefaultEncryption
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.list_calls import ListCalls
@@ -64,6 +65,7 @@ class S3Service:
         of_buckets = BucketCalls(buckets, objects, uploads, access, executor, region)
         of_uploads = UploadCalls(objects, uploads, access, of_objects, executor, encryption)
         lists = ListCalls(objects, access)
+        defaults = DefaultEncryption(buckets, access, executor)
         self._handlers: dict[str, Handler] = {
             **UnsetCalls(objects, access).table(),
             "ListBuckets": of_buckets.list_buckets,
@@ -73,6 +75,9 @@ class S3Service:
             "GetBucketLocation": of_buckets.location,
             "GetBucketVersioning": of_buckets.versioning,
             "PutBucketVersioning": of_buckets.set_versioning,
+            "GetBucketEncryption": defaults.get,
+            "PutBucketEncryption": defaults.put,
+            "DeleteBucketEncryption": defaults.delete,
             "ListObjects": lists.objects,
             "ListObjectsV2": lists.objects_v2,
             "ListObjectVersions": lists.versions,

@@ -24,7 +24,6 @@ from replicast.gateway.s3.xml_writer import document, group, text
 # Operation to the code with which it fails.
 ABSENT = {
     "GetBucketCors": "NoSuchCORSConfiguration",
-    "GetBucketEncryption": "ServerSideEncryptionConfigurationNotFoundError",
     "GetBucketLifecycleConfiguration": "NoSuchLifecycleConfiguration",
     "GetBucketOwnershipControls": "OwnershipControlsNotFoundError",
     "GetBucketPolicy": "NoSuchBucketPolicy",
@@ -46,7 +45,6 @@ PLAIN = {
 }
 NOTHING_TO_DELETE = (
     "DeleteBucketCors",
-    "DeleteBucketEncryption",
     "DeleteBucketLifecycle",
     "DeleteBucketOwnershipControls",
     "DeleteBucketPolicy",

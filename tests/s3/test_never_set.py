@@ -101,7 +101,7 @@ def test_objects__have_no_tags_and_no_locks(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["cors", "encryption", "lifecycle", "logging", "notification", "object-lock", "policy",
+    ["cors", "lifecycle", "logging", "notification", "object-lock", "policy",
      "publicAccessBlock", "replication", "requestPayment", "tagging", "website", "accelerate"],
 )  # fmt: skip
 def test_setting_them_is_not_there_yet(s3: Any, bucket: str, query: str) -> None:

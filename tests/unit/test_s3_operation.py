@@ -75,6 +75,7 @@ READY = {
     "ListObjectsV2",
     "ListParts",
     "PutBucketAcl",
+    "PutBucketEncryption",
     "PutBucketVersioning",
     "PutObject",
     "PutObjectAcl",
