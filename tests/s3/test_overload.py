@@ -52,7 +52,7 @@ def test_requests(impatient: Gateway, place: str, open_connections: ExitStack) -
         raw.send(impatient.head("GET", place))
     for raw in late:
         slowed_down(raw)
-    assert impatient.metric("s3_requests", code="SlowDown") >= WAITING + 2
+    impatient.wait_metric("s3_requests", WAITING + 2, code="SlowDown")
 
 
 def test_waiting__ends_when_there_is_room(
@@ -98,4 +98,4 @@ def test_connections__far_too_many(
     impatient.wait_metric("s3_connections", 2 * CONNECTIONS)
     with impatient.connect() as raw:
         assert raw.closed()
-    assert impatient.metric("s3_connections_ended", why="excess") >= 1
+    impatient.wait_metric("s3_connections_ended", 1, why="excess")

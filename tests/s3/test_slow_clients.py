@@ -37,7 +37,7 @@ def test_head__that_trickles(impatient: Gateway, place: str) -> None:
     with impatient.connect() as raw:
         trickle(raw, impatient.head("GET", f"{place}/k"))
         assert raw.reply().code == "RequestTimeout" and raw.closed()
-    assert impatient.metric("s3_connections_ended", why="slow_head") == ended + 1
+    impatient.wait_metric("s3_connections_ended", ended + 1, why="slow_head")
 
 
 def test_head__that_stops(impatient: Gateway, place: str) -> None:

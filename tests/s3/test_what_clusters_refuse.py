@@ -39,7 +39,7 @@ class Service:
     def route(self, head: Head) -> Any:
         return route(head)
 
-    async def serve(self, head: Head, request: Any, stream: Any, url: str) -> Any:
+    async def serve(self, head: Head, request: Any, stream: Any, url: str, peer: str) -> Any:
         return await self._fail(stream)
 
 
@@ -116,12 +116,15 @@ def test_bucket__of_ones_own_made_again_beyond_the_first_region() -> None:
         async def create(self, bucket: str, **_: Any) -> None:
             raise Conflict("there", reason="BUCKET_EXISTS")
 
+        async def refresh(self) -> None:
+            pass
+
         async def find(self, bucket: str) -> Any:
             return SimpleNamespace(owner="me")
 
     async def empty() -> Any:
-        for never in ():
-            yield never
+        return
+        yield b""
 
     buckets: Any = Taken()
     unused: Any = None
@@ -129,7 +132,7 @@ def test_bucket__of_ones_own_made_again_beyond_the_first_region() -> None:
         calls = BucketCalls(buckets, unused, unused, Access(buckets), executor, "eu-1")
         head = Head("PUT", "/bucket")
         user: Any = SimpleNamespace(canonical_id="me")
-        call = Call(head, route(head), user, PlainBody(0), empty(), "")
+        call = Call(head, route(head), user, PlainBody(0), empty(), "", "")
         with pytest.raises(S3Error) as failed:
             asyncio.run(calls.create(call))
     assert failed.value.code.name == "BucketAlreadyOwnedByYou"
