@@ -14,7 +14,7 @@ DATA ?= .cluster
 SEEDS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help up down native dev check lint test test-machines test-alone test-slow slow-machines slow-alone test-all explore sim s3-matrix bench clean
+.PHONY: help up down native dev check lint test test-machines test-s3 test-alone test-slow slow-machines slow-s3 slow-alone test-all explore sim s3-matrix bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,16 +51,20 @@ check: lint  ## lint, types, unit and property tests, tiny benches: 3 minutes
 	@$(PYTEST) tests/unit tests/property tests/conformance
 	@REPLICAST_BENCH_TINY=1 $(PYTEST) bench --benchmark-disable
 
-# Tests run in two groups side by side, each of which says how it went when it has ended: those with real
-# daemons, and single processes without a machine around them, which take what the others leave.
-PAIR := $(MAKE) -s -j 2 --output-sync=target
+# Tests run in three groups side by side, each of which says how it went when it has ended: those with real
+# daemons, S3 with its clients, and single processes without a machine around them, which take what the
+# others leave.
+SIDE_BY_SIDE := $(MAKE) -s -j 3 --output-sync=target
 
 test: dev  ## everything but the slow tests: 12 minutes
-	@echo "Two groups of tests side by side, about 10 minutes; each is shown when it has ended."
-	@$(PAIR) test-machines test-alone
+	@echo "Three groups of tests side by side, about 10 minutes; each is shown when it has ended."
+	@$(SIDE_BY_SIDE) test-machines test-s3 test-alone
 
 test-machines:
-	@$(PYTEST) tests -m 'not slow' $(ALONE:%=--ignore %)
+	@$(PYTEST) tests -m 'not slow' $(ALONE:%=--ignore %) --ignore tests/s3
+
+test-s3:
+	@$(PYTEST) tests/s3 -m 'not slow'
 
 test-alone:
 	@nice -n 19 $(PYTEST) $(ALONE) -m 'not slow'
@@ -68,10 +72,13 @@ test-alone:
 test-all: test test-slow  ## everything: 45 minutes
 
 test-slow: dev  ## what `make test` leaves out
-	@$(PAIR) slow-machines slow-alone
+	@$(SIDE_BY_SIDE) slow-machines slow-s3 slow-alone
 
 slow-machines:
-	@$(PYTEST) tests -m slow --timeout 900 --ignore tests/sim
+	@$(PYTEST) tests -m slow --timeout 900 --ignore tests/sim --ignore tests/s3
+
+slow-s3:
+	@$(PYTEST) tests/s3 -m slow --timeout 900
 
 slow-alone: export PYTEST := nice -n 19 $(PYTEST)
 slow-alone:
