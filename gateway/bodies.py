@@ -57,6 +57,7 @@ class Made:
     logical_bytes: int
     short_of_copies: tuple[bytes, ...]
     begun_ns: int  # when the first of its chunks may have been stored
+    sealed: bool  # to this incarnation of its bucket, and to its name
 
 
 class Bodies:
@@ -156,6 +157,7 @@ class Bodies:
             report.logical_bytes,
             tuple(report.short_of_copies),
             begun_ns,
+            binder is not None,
         )
 
     # -- out ------------------------------------------------------------------------

@@ -35,12 +35,20 @@ class ChunkPlaced:
 class BucketView(Protocol):
     """What is needed of a bucket's record."""
 
-    tenant: str
-    bucket: str
-    incarnation: int
-    spread: int
-    inline_max_bytes: int
-    versioning: int
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def bucket(self) -> str: ...
+    @property
+    def incarnation(self) -> int: ...
+    @property
+    def spread(self) -> int: ...
+    @property
+    def inline_max_bytes(self) -> int: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def versioning(self) -> int: ...
 
 
 class Initiator(Protocol):

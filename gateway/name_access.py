@@ -2,6 +2,8 @@
 
 What an operation needs of the bucket comes from its record; when a row leader says that there is no
 such bucket it is looked up anew, since it may have been removed and made again through another gateway.
+Who was let in by a record gives that in place of the bucket's name: a bucket that was made anew by
+another owner is none of theirs.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from replicast.wire.schema import Message
 
 LIST_PAGE_ENTRIES = 1000
 NEVER = Condition(kind=IF_VERSION, version=NULL_VERSION, etag="")  # no version has this id
+BucketRef = str | BucketView  # by name: whosever it is
 KeyOf = Callable[[NameKey], NameKey]
 RequestOf = Callable[[NameKey, BucketView], Message]
 
@@ -55,6 +58,11 @@ class Decision:
     since_ns: int
 
 
+def bucket_name(bucket: BucketRef) -> str:
+    """Of either."""
+    return bucket if isinstance(bucket, str) else bucket.bucket
+
+
 def itself(key: NameKey) -> NameKey:
     """The name that was given. Others lie in its row, too: parts of uploads (uploads.py)."""
     return key
@@ -66,31 +74,50 @@ class Names:
     def __init__(self, initiator: Initiator) -> None:
         self._initiator = initiator
 
+    async def record(self, tenant: str, bucket: BucketRef, gone: int = 0) -> BucketView:
+        """The bucket; raises NotFound. `gone`: an incarnation that is no answer."""
+        if isinstance(bucket, str):
+            return await self._initiator.bucket(tenant, bucket, gone)
+        if bucket.incarnation != gone:
+            return bucket
+        found = await self._initiator.bucket(tenant, bucket.bucket, gone)
+        if found.owner != bucket.owner:
+            raise NotFound(f"bucket {bucket.bucket} is gone", reason=Reason.NO_SUCH_BUCKET.name)
+        return found
+
     async def locate(
-        self, tenant: str, bucket: str, name: str, gone: int = 0
+        self, tenant: str, bucket: BucketRef, name: str, gone: int = 0
     ) -> tuple[NameKey, BucketView]:
         """The name's key and its bucket; raises NotFound. `gone`: an incarnation that is no answer."""
         check_name(name)
-        record = await self._initiator.bucket(tenant, bucket, gone)
+        record = await self.record(tenant, bucket, gone)
         row = row_of_name(
-            bucket_seed(tenant, bucket, record.incarnation),
-            nhid(tenant, bucket, name),
+            bucket_seed(tenant, record.bucket, record.incarnation),
+            nhid(tenant, record.bucket, name),
             record.spread,
             self._initiator.table.policy.row_count,
         )
         key = NameKey(
             row=row,
             tenant=tenant,
-            bucket=bucket,
+            bucket=record.bucket,
             bucket_incarnation=record.incarnation,
             name=name,
         )
         return key, record
 
     async def ask(
-        self, tenant: str, bucket: str, name: str, request_of: RequestOf, operation: bytes = b""
+        self,
+        tenant: str,
+        bucket: BucketRef,
+        name: str,
+        request_of: RequestOf,
+        operation: bytes = b"",
+        *,
+        bound: bool = False,
     ) -> Message:
-        """The row leader's answer."""
+        """The row leader's answer. `bound`: the request is right in this incarnation of the bucket only;
+        raises Unavailable when that is gone."""
         key, record = await self.locate(tenant, bucket, name)
         try:
             return await self._named(request_of(key, record), key.row, operation)
@@ -98,6 +125,8 @@ class Names:
             if error.reason != Reason.NO_SUCH_BUCKET.name:
                 raise
         key, record = await self.locate(tenant, bucket, name, record.incarnation)
+        if bound:
+            raise Unavailable(f"bucket {record.bucket} was made anew meanwhile: try again")
         return await self._named(request_of(key, record), key.row, operation)
 
     async def _named(self, request: Message, row: int, operation: bytes) -> Message:
@@ -108,7 +137,7 @@ class Names:
     async def commit(
         self,
         tenant: str,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         made: Made,
         *,
@@ -138,12 +167,13 @@ class Names:
                 short_of_copies=made.short_of_copies,
             ),
             decision.operation if decision else b"",
+            bound=made.sealed,
         )
         assert isinstance(reply, NameResult)
         return reply
 
     async def prevent(
-        self, tenant: str, bucket: str, name: str, decision: Decision
+        self, tenant: str, bucket: BucketRef, name: str, decision: Decision
     ) -> NameResult | None:
         """What a commit under this decision has made; None: it has not, and never will."""
         try:
@@ -169,7 +199,7 @@ class Names:
     async def fetch(
         self,
         tenant: str,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         version: VersionId = NO_VERSION,
         key_of: KeyOf = itself,
@@ -191,7 +221,7 @@ class Names:
     async def delete(
         self,
         tenant: str,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         *,
         when: Condition | None = None,
@@ -217,7 +247,7 @@ class Names:
     async def remove(
         self,
         tenant: str,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         version: VersionId,
         *,

@@ -18,7 +18,7 @@ from replicast.gateway.bodies import Bodies, Describe, Description, ObjectLimits
 from replicast.gateway.initiation import Block, Initiator, Source
 from replicast.gateway.limits import DEFAULT_TENANT, check_after, check_metadata, check_prefix
 from replicast.gateway.manifest import metadata_of
-from replicast.gateway.name_access import Names
+from replicast.gateway.name_access import BucketRef, Names, bucket_name
 from replicast.gateway.put_stream import PutReport
 from replicast.gateway.sealed import Binder, Sealer
 from replicast.wire.documents import ManifestBody
@@ -71,7 +71,7 @@ class Objects:
 
     async def put(
         self,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         source: Source,
         *,
@@ -96,13 +96,15 @@ class Objects:
             sealer,
         )
         reply = await self.names.commit(tenant, bucket, name, made, when=when)
-        return object_info(bucket, name, reply.summary, copies=reply.copies, metadata=made.metadata)
+        return object_info(
+            bucket_name(bucket), name, reply.summary, copies=reply.copies, metadata=made.metadata
+        )
 
     async def copy(
         self,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
-        to_bucket: str,
+        to_bucket: BucketRef,
         to_name: str,
         *,
         tenant: str = DEFAULT_TENANT,
@@ -122,13 +124,15 @@ class Objects:
         described = Description(kept, etag)
         made = await self.bodies.hold(source, described, report or PutReport(), binder)
         reply = await self.names.commit(tenant, to_bucket, to_name, made, when=when)
-        return object_info(to_bucket, to_name, reply.summary, copies=reply.copies, metadata=kept)
+        return object_info(
+            bucket_name(to_bucket), to_name, reply.summary, copies=reply.copies, metadata=kept
+        )
 
     # -- get ------------------------------------------------------------------------
 
     async def head(
         self,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         *,
         tenant: str = DEFAULT_TENANT,
@@ -137,15 +141,19 @@ class Objects:
         """The version (newest when NO_VERSION) and its manifest; raises NotFound."""
         reply, body = await self.names.fetch(tenant, bucket, name, version)
         if body is None:
-            raise NotFound(f"{bucket}/{name} is deleted", reason="NO_SUCH_NAME")
+            raise NotFound(f"{bucket_name(bucket)}/{name} is deleted", reason="NO_SUCH_NAME")
         info = object_info(
-            bucket, name, reply.summary, copies=reply.copies, metadata=metadata_of(body)
+            bucket_name(bucket),
+            name,
+            reply.summary,
+            copies=reply.copies,
+            metadata=metadata_of(body),
         )
         return info, body
 
     async def look(
         self,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         *,
         tenant: str = DEFAULT_TENANT,
@@ -169,7 +177,7 @@ class Objects:
 
     async def get(
         self,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         *,
         tenant: str = DEFAULT_TENANT,
@@ -186,7 +194,7 @@ class Objects:
 
     async def delete(
         self,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         *,
         tenant: str = DEFAULT_TENANT,
@@ -200,10 +208,10 @@ class Objects:
             reply = await self.names.delete(tenant, bucket, name, when=when, absent_too=absent_too)
         else:
             reply = await self.names.remove(tenant, bucket, name, version, when=when)
-        return object_info(bucket, name, reply.summary, copies=reply.copies)
+        return object_info(bucket_name(bucket), name, reply.summary, copies=reply.copies)
 
     async def restored(
-        self, bucket: str, name: str, version: VersionId, *, tenant: str = DEFAULT_TENANT
+        self, bucket: BucketRef, name: str, version: VersionId, *, tenant: str = DEFAULT_TENANT
     ) -> None:
         """All chunks of a version have their copies again: it is no longer short of them."""
         await self.names.ask(
@@ -214,18 +222,20 @@ class Objects:
         )
 
     async def versions(
-        self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT
+        self, bucket: BucketRef, name: str, *, tenant: str = DEFAULT_TENANT
     ) -> list[ObjectInfo]:
         """All versions and delete markers, newest first; NotFound when there are none."""
         reply = await self.names.ask(tenant, bucket, name, lambda key, _: NameVersions(key=key))
         assert isinstance(reply, NameVersionList)
         if not reply.versions:
-            raise NotFound(f"there is no object {bucket}/{name}", reason="NO_SUCH_NAME")
-        return [object_info(bucket, name, summary) for summary in reply.versions]
+            raise NotFound(
+                f"there is no object {bucket_name(bucket)}/{name}", reason="NO_SUCH_NAME"
+            )
+        return [object_info(bucket_name(bucket), name, summary) for summary in reply.versions]
 
     async def list(
         self,
-        bucket: str,
+        bucket: BucketRef,
         prefix: str = "",
         *,
         tenant: str = DEFAULT_TENANT,
@@ -239,14 +249,14 @@ class Objects:
         """
         check_prefix(prefix)
         check_after(after)
-        record = await self._initiator.bucket(tenant, bucket)
+        record = await self.names.record(tenant, bucket)
         given = _given_prefix(after, delimiter)
         more = True
         while more:
             try:
                 page = await self.names.page(record, prefix, after, deleted=deleted)
             except NotFound:
-                record = await self._initiator.bucket(tenant, bucket, record.incarnation)
+                record = await self.names.record(tenant, bucket, record.incarnation)
                 continue
             more = page.more
             for entry in page.entries:
@@ -258,11 +268,11 @@ class Objects:
                     given = common
                     yield common
 
-    async def row(self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT) -> int:
+    async def row(self, bucket: BucketRef, name: str, *, tenant: str = DEFAULT_TENANT) -> int:
         """The row that keeps the versions of a name."""
         return (await self.key(bucket, name, tenant=tenant)).row
 
-    async def key(self, bucket: str, name: str, *, tenant: str = DEFAULT_TENANT) -> NameKey:
+    async def key(self, bucket: BucketRef, name: str, *, tenant: str = DEFAULT_TENANT) -> NameKey:
         """The name as row and full names."""
         key, _ = await self.names.locate(tenant, bucket, name)
         return key

@@ -33,7 +33,7 @@ from replicast.gateway.in_order import in_order
 from replicast.gateway.initiation import Initiator, Source
 from replicast.gateway.limits import DEFAULT_TENANT, check_metadata
 from replicast.gateway.manifest import ManifestBuilder, metadata_of
-from replicast.gateway.name_access import Decision, KeyOf, Names
+from replicast.gateway.name_access import BucketRef, Decision, KeyOf, Names, bucket_name
 from replicast.gateway.objects import ObjectInfo, object_info
 from replicast.gateway.put_stream import PutReport
 from replicast.gateway.sealed import Binder, Sealer
@@ -68,7 +68,7 @@ class UploadInfo:
     """An upload that is neither completed nor aborted. `metadata`: {} in a list; `note` as it was given
     when the upload began."""
 
-    bucket: str
+    bucket: BucketRef
     name: str
     upload_id: str
     version: VersionId
@@ -105,9 +105,11 @@ class Completed:
     copies: int
     metadata: Mapping[str, str]
 
-    def info(self, bucket: str, name: str) -> ObjectInfo:
+    def info(self, bucket: BucketRef, name: str) -> ObjectInfo:
         """As other puts answer."""
-        return object_info(bucket, name, self.summary, copies=self.copies, metadata=self.metadata)
+        return object_info(
+            bucket_name(bucket), name, self.summary, copies=self.copies, metadata=self.metadata
+        )
 
 
 class PartsBinder(Binder, Protocol):
@@ -146,7 +148,7 @@ class Uploads:
 
     async def create(
         self,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         metadata: Mapping[str, str],
         note: str = "",
@@ -163,7 +165,7 @@ class Uploads:
         return upload_id
 
     async def find(
-        self, bucket: str, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
+        self, bucket: BucketRef, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
     ) -> UploadInfo:
         """The upload; raises NotFound (NO_SUCH_UPLOAD)."""
         upload, aborted = await self._look(tenant, bucket, name, upload_id)
@@ -172,7 +174,7 @@ class Uploads:
         return upload
 
     async def _look(
-        self, tenant: str, bucket: str, name: str, upload_id: str
+        self, tenant: str, bucket: BucketRef, name: str, upload_id: str
     ) -> tuple[UploadInfo, bool]:
         """The record, and whether it is marked as aborted."""
         if len(upload_id) != ID_CHARACTERS or SEPARATOR in upload_id or "\0" in upload_id:
@@ -189,7 +191,7 @@ class Uploads:
         return found, summary.etag == ABORTED
 
     async def abort(
-        self, bucket: str, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
+        self, bucket: BucketRef, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
     ) -> None:
         """Forget it; raises NotFound when there is none, and when it was completed meanwhile."""
         for _ in range(CHANGED_MAX):
@@ -236,7 +238,7 @@ class Uploads:
 
     async def put_part(
         self,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         upload_id: str,
         number: int,
@@ -259,7 +261,7 @@ class Uploads:
 
     async def parts(
         self,
-        bucket: str,
+        bucket: BucketRef,
         name: str,
         upload_id: str,
         *,
@@ -374,7 +376,7 @@ class Uploads:
         raise _changing()
 
     async def completed(
-        self, bucket: str, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
+        self, bucket: BucketRef, name: str, upload_id: str, *, tenant: str = DEFAULT_TENANT
     ) -> Completed | None:
         """The newest version, when it is what the upload became: a retry of `complete` came late."""
         try:
@@ -401,7 +403,7 @@ class Uploads:
             placed = await self._initiator.put_chunk(chunk.data)
             report.add(placed, self._initiator.table.policy.copies)
 
-    async def _forget(self, tenant: str, bucket: str, name: str, upload_id: str) -> None:
+    async def _forget(self, tenant: str, bucket: BucketRef, name: str, upload_id: str) -> None:
         """The record first: what is left of parts when this is interrupted belongs to nothing."""
 
         async def remove(version: VersionId, key_of: KeyOf) -> None:
@@ -422,11 +424,11 @@ class Uploads:
     # -- looking --------------------------------------------------------------------------
 
     async def list(
-        self, bucket: str, prefix: str = "", *, after: str = "", tenant: str = DEFAULT_TENANT
+        self, bucket: BucketRef, prefix: str = "", *, after: str = "", tenant: str = DEFAULT_TENANT
     ) -> AsyncGenerator[UploadInfo, None]:
         """Uploads of names with that prefix, by name and then by age. `after`: behind all of this name,
         or with an upload id (`name`, SEPARATOR, id) behind that one."""
-        record = await self._initiator.bucket(tenant, bucket)
+        record = await self._names.record(tenant, bucket)
         more = True
         while more:
             page = await self._names.page(record, prefix, after, within=UPLOADS)

@@ -78,11 +78,11 @@ class BucketCalls:
 
     async def delete(self, call: Call) -> Answer:
         """DeleteBucket: refused while it has a version or a delete marker; uploads end with it."""
-        await self._access.current_bucket(call.user, call.bucket)
-        async for _ in self._objects.list(call.bucket, deleted=True):
+        record = await self._access.current_bucket(call.user, call.bucket)
+        async for _ in self._objects.list(record, deleted=True):
             raise S3Error("BucketNotEmpty", BucketName=call.bucket)
-        async for upload in self._uploads.list(call.bucket):
-            await self._uploads.abort(call.bucket, upload.name, upload.upload_id)
+        async for upload in self._uploads.list(record):
+            await self._uploads.abort(record, upload.name, upload.upload_id)
         await self._buckets.delete(call.bucket, deleted_too=True)
         return Answer(204)
 

@@ -11,11 +11,14 @@ from replicast.gateway.objects import Objects
 from replicast.gateway.s3.call import Call
 from replicast.gateway.s3.conditions import Current, write_condition
 from replicast.gateway.s3.errors import S3Error
+from replicast.wire.control_messages import BucketInfo
 from replicast.wire.name_messages import Condition
 
 
 @asynccontextmanager
-async def guarded_write(objects: Objects, call: Call) -> AsyncIterator[Condition]:
+async def guarded_write(
+    objects: Objects, bucket: BucketInfo, call: Call
+) -> AsyncIterator[Condition]:
     """The condition that the call's head asks for. Raises PreconditionFailed when it does not hold and
     NoSuchKey when If-Match finds nothing; before the write what write_condition raises."""
     asked = write_condition(call.head)
@@ -25,7 +28,7 @@ async def guarded_write(objects: Objects, call: Call) -> AsyncIterator[Condition
     except ConditionFailed:
         current = None
         with suppress(NotFound):
-            info, _ = await objects.head(call.bucket, call.key)
+            info, _ = await objects.head(bucket, call.key)
             current = Current(info.etag, info.modified_ns, info.size_bytes)
         asked.check(current)
         raise S3Error("PreconditionFailed") from None  # it would hold by now

@@ -21,6 +21,7 @@ from replicast.gateway.s3.paging import (
 )
 from replicast.gateway.s3.versions import read_version, version_of
 from replicast.gateway.users import User
+from replicast.wire.control_messages import BucketInfo
 from replicast.wire.name_messages import NO_VERSION, NULL_VERSION, VersionId
 
 AT_ONCE = 16  # names whose versions are asked for at a time
@@ -34,31 +35,29 @@ class ListCalls:
 
     async def objects(self, call: Call) -> Answer:
         """ListObjects."""
-        await self._access.bucket(call.user, call.bucket)
+        record = await self._access.bucket(call.user, call.bucket)
         page = list_page(call.bucket, call.request.parameters)
         owner = _owner(call.user)
-        found = await self._listed(page.scope, page.after, page.keys_max, owner)
+        found = await self._listed(record, page.scope, page.after, page.keys_max, owner)
         return xml(listings.objects(page, found))
 
     async def objects_v2(self, call: Call) -> Answer:
         """ListObjectsV2."""
-        await self._access.bucket(call.user, call.bucket)
+        record = await self._access.bucket(call.user, call.bucket)
         page = list_page_v2(call.bucket, call.request.parameters)
         owner = _owner(call.user) if page.fetch_owner else None
-        found = await self._listed(page.scope, page.after, page.keys_max, owner)
+        found = await self._listed(record, page.scope, page.after, page.keys_max, owner)
         return xml(listings.objects_v2(page, found))
 
     async def _listed(
-        self, scope: Scope, after: str, keys_max: int, owner: Owner | None
+        self, record: BucketInfo, scope: Scope, after: str, keys_max: int, owner: Owner | None
     ) -> listings.Listed:
         entries: list[listings.ObjectEntry] = []
         prefixes: list[str] = []
         last = ""
         if not keys_max:
             return listings.Listed(entries, prefixes)
-        found = self._objects.list(
-            scope.bucket, scope.prefix, after=after, delimiter=scope.delimiter
-        )
+        found = self._objects.list(record, scope.prefix, after=after, delimiter=scope.delimiter)
         async with aclosing(found) as everything:
             async for each in everything:
                 if len(entries) + len(prefixes) == keys_max:
@@ -73,11 +72,13 @@ class ListCalls:
 
     async def versions(self, call: Call) -> Answer:
         """ListObjectVersions."""
-        await self._access.bucket(call.user, call.bucket)
+        record = await self._access.bucket(call.user, call.bucket)
         page = versions_page(call.bucket, call.request.parameters)
-        return xml(listings.versions(page, await self._versions(page, _owner(call.user))))
+        return xml(listings.versions(page, await self._versions(record, page, _owner(call.user))))
 
-    async def _versions(self, page: VersionsPage, owner: Owner) -> listings.ListedVersions:
+    async def _versions(
+        self, record: BucketInfo, page: VersionsPage, owner: Owner
+    ) -> listings.ListedVersions:
         """Names in order, of each all its versions, newest first; begins within the name of the
         key marker when a version marker says where."""
         scope = page.scope
@@ -93,13 +94,13 @@ class ListCalls:
         after = after_marker(scope, page.key_marker)
         within = page.key_marker.startswith(scope.prefix) and after == page.key_marker
         if page.version_marker and within:
-            for version in await self._behind(page):
+            for version in await self._behind(record, page):
                 if full():
                     return listings.ListedVersions(entries, prefixes, last_key, last_version)
                 entries.append(_version_entry(*version, owner))
                 last_key, last_version = page.key_marker, version_of(version[0])
         found = self._objects.list(
-            scope.bucket,
+            record,
             scope.prefix,
             after=after,
             delimiter=scope.delimiter,
@@ -107,7 +108,7 @@ class ListCalls:
         )
 
         async def versions(each: ObjectInfo | str) -> str | list[tuple[ObjectInfo, bool]]:
-            return each if isinstance(each, str) else await self._all(scope.bucket, each.name)
+            return each if isinstance(each, str) else await self._all(record, each.name)
 
         async with aclosing(found), aclosing(in_order(found, versions, AT_ONCE)) as everything:
             async for each in everything:
@@ -124,7 +125,7 @@ class ListCalls:
                     last_key, last_version = version[0].name, version_of(version[0])
         return listings.ListedVersions(entries, prefixes)
 
-    async def _all(self, bucket: str, name: str) -> list[tuple[ObjectInfo, bool]]:
+    async def _all(self, bucket: BucketInfo, name: str) -> list[tuple[ObjectInfo, bool]]:
         """The versions of a name and whether each is the latest; none when it is gone meanwhile."""
         try:
             versions = await self._objects.versions(bucket, name)
@@ -132,10 +133,12 @@ class ListCalls:
             return []
         return [(version, at == 0) for at, version in enumerate(versions)]
 
-    async def _behind(self, page: VersionsPage) -> list[tuple[ObjectInfo, bool]]:
+    async def _behind(
+        self, record: BucketInfo, page: VersionsPage
+    ) -> list[tuple[ObjectInfo, bool]]:
         """Those of the marker's name that are older than the marker's version."""
         marker = read_version(page.version_marker)
-        versions = await self._all(page.scope.bucket, page.key_marker)
+        versions = await self._all(record, page.key_marker)
         if marker in (NO_VERSION, NULL_VERSION):
             at = next((n for n, (info, _) in enumerate(versions) if info.null), len(versions))
             return versions[at + 1 :]

@@ -24,7 +24,7 @@ async def find_version(
     """The newest for NO_VERSION. Raises NoSuchKey, NoSuchVersion, and MethodNotAllowed where the
     version is a delete marker, which cannot be read."""
     try:
-        info, body = await objects.look(bucket.bucket, key, version=version)
+        info, body = await objects.look(bucket, key, version=version)
     except NotFound as error:
         if error.reason != "NO_SUCH_NAME":
             raise

@@ -64,6 +64,7 @@ from replicast.gateway.s3.versions import (
     version_headers,
     version_of,
 )
+from replicast.wire.control_messages import BucketInfo
 from replicast.wire.documents import ManifestBody
 from replicast.wire.name_messages import NO_VERSION, Condition, VersionId
 
@@ -74,6 +75,7 @@ DELETES_AT_ONCE = 16
 class Copied:
     """The source of a copy. `opener`: None for what is not encrypted; `customer`: whose key it needs."""
 
+    bucket: BucketInfo
     info: ObjectInfo
     body: ManifestBody
     customer: CustomerKey | None
@@ -107,9 +109,9 @@ class ObjectCalls:
             metadata = Stored(content, user, checksum).metadata()
             return Description(metadata, source.sums.etag)
 
-        async with guarded_write(self._objects, call) as when:
+        async with guarded_write(self._objects, record, call) as when:
             info = await self._objects.put(
-                call.bucket,
+                record,
                 call.key,
                 source.blocks(),
                 describe=describe,
@@ -147,9 +149,8 @@ class ObjectCalls:
                 "The specified copy source is larger than the maximum allowable size for a copy "
                 f"source: {OBJECT_BYTES_MAX}",
             )
-        place = Place(record.incarnation, call.key)
-        async with guarded_write(self._objects, call) as when:
-            info = await self._copy(call, source, copied, wanted, place, kept, when)
+        async with guarded_write(self._objects, record, call) as when:
+            info = await self._copy(record, call.key, source, copied, wanted, kept, when)
         checksums = _written(kept.checksum)
         headers = new_version_headers(info, record.versioning) | wanted.headers
         if source.version:
@@ -158,15 +159,15 @@ class ObjectCalls:
 
     async def _copy(
         self,
-        call: Call,
+        record: BucketInfo,
+        key: str,
         source: CopySource,
         copied: Copied,
         wanted: Wanted,
-        place: Place,
         kept: Stored,
         when: Condition | None,
     ) -> ObjectInfo:
-        etag = copied.info.etag
+        place, etag = Place(record.incarnation, key), copied.info.etag
         binder = None
         if copied.opener is not None:
             binder = self._encryption.rebinder(
@@ -174,18 +175,18 @@ class ObjectCalls:
             )
         if binder is None and (copied.opener is not None or wanted.sealed):
             return await self._objects.put(
-                call.bucket,
-                call.key,
+                record,
+                key,
                 self._objects.bodies.read(copied.body, opener=copied.opener),
                 describe=lambda: Description(kept.metadata(), etag),
                 when=when,
                 sealer=self._encryption.sealer(wanted, place),
             )
         return await self._objects.copy(
-            source.bucket,
+            copied.bucket,
             source.key,
-            call.bucket,
-            call.key,
+            record,
+            key,
             version=copied.info.version,
             metadata=kept.metadata(),
             etag=etag,
@@ -210,7 +211,7 @@ class ObjectCalls:
             ) from None
         opener = self._encryption.opener(body, Place(bucket.incarnation, source.key), customer)
         copy_source_conditions(call.head).check(_current(found))
-        return Copied(found, body, customer, opener)
+        return Copied(bucket, found, body, customer, opener)
 
     # -- get ------------------------------------------------------------------------
 
@@ -320,7 +321,7 @@ class ObjectCalls:
         wanted = DeletedObject(call.key, asked or "", delete_condition(call.head))
         if asked == "":
             read_version(asked)
-        done = await self._delete(call.bucket, wanted)
+        done = await self._delete(record, wanted)
         if done is None:
             return Answer(204)
         headers = version_headers(done, record.versioning)
@@ -337,7 +338,7 @@ class ObjectCalls:
 
         async def one(each: DeletedObject) -> answers.Deleted | answers.NotDeleted:
             try:
-                done = await self._delete(call.bucket, each)
+                done = await self._delete(record, each)
             except ReplicastError as error:
                 return answers.NotDeleted(each.key, each.version, s3_error(error))
             marker = done is not None and done.delete_marker
@@ -348,7 +349,7 @@ class ObjectCalls:
             found = [each async for each in results]
         return xml(answers.deletes(found, quiet=wanted.quiet))
 
-    async def _delete(self, bucket: str, wanted: DeletedObject) -> ObjectInfo | None:
+    async def _delete(self, bucket: BucketInfo, wanted: DeletedObject) -> ObjectInfo | None:
         """None: there was nothing, which is how it should be."""
         version, when = read_version(wanted.version or None), None
         if wanted.condition:
@@ -366,7 +367,7 @@ class ObjectCalls:
             return None
 
     async def _guarded(
-        self, bucket: str, wanted: DeletedObject, version: VersionId
+        self, bucket: BucketInfo, wanted: DeletedObject, version: VersionId
     ) -> tuple[VersionId, Condition | None] | None:
         """What to delete, and when: the condition was checked against what is there, and the row's
         leader checks that it is there still. A delete marker has no ETag and no bytes. None: there is

@@ -75,7 +75,7 @@ class UploadCalls:
         stored = Stored(content_headers(call.head), user_metadata(call.head))
         sealed = self._encryption.upload(wanted, Place(record.incarnation, call.key))
         upload_id = await self._uploads.create(
-            call.bucket, call.key, {**stored.metadata(), **sealed}, _upload_text(checksum)
+            record, call.key, {**stored.metadata(), **sealed}, _upload_text(checksum)
         )
         headers = wanted.headers
         if checksum.named:
@@ -85,8 +85,8 @@ class UploadCalls:
 
     async def abort(self, call: Call) -> Answer:
         """AbortMultipartUpload."""
-        await self._access.bucket(call.user, call.bucket)
-        await self._uploads.abort(call.bucket, call.key, self._id(call))
+        record = await self._access.bucket(call.user, call.bucket)
+        await self._uploads.abort(record, call.key, self._id(call))
         return Answer(204)
 
     # -- parts ------------------------------------------------------------------------
@@ -172,12 +172,12 @@ class UploadCalls:
 
     async def parts(self, call: Call) -> Answer:
         """ListParts."""
-        _, upload, checksum = await self._find(call)
+        record, upload, checksum = await self._find(call)
         page = parts_page(call.request.parameters)
         found: list[written.Part] = []
         more = False
         parts = self._uploads.parts(
-            call.bucket, call.key, upload.upload_id, after=min(page.marker, 99_999)
+            record, call.key, upload.upload_id, after=min(page.marker, 99_999)
         )
         async with aclosing(parts) as listed:
             async for part in listed:
@@ -190,18 +190,20 @@ class UploadCalls:
 
     async def list_uploads(self, call: Call) -> Answer:
         """ListMultipartUploads."""
-        await self._access.bucket(call.user, call.bucket)
+        record = await self._access.bucket(call.user, call.bucket)
         page = uploads_page(call.bucket, call.request.parameters)
-        return xml(written.uploads(page, await self._listed(call, page)))
+        return xml(written.uploads(page, await self._listed(call, record, page)))
 
-    async def _listed(self, call: Call, page: UploadsPage) -> written.ListedUploads:
+    async def _listed(
+        self, call: Call, record: BucketInfo, page: UploadsPage
+    ) -> written.ListedUploads:
         scope = page.scope
         found: list[written.Upload] = []
         prefixes: list[str] = []
         last_key = last_id = ""
         given = _common_prefix(page.key_marker, scope.prefix, scope.delimiter)
         after = _after(page) if not given else given + AFTER_ALL
-        async with aclosing(self._uploads.list(call.bucket, scope.prefix, after=after)) as uploads:
+        async with aclosing(self._uploads.list(record, scope.prefix, after=after)) as uploads:
             async for upload in uploads:
                 common = _common_prefix(upload.name, scope.prefix, scope.delimiter)
                 if common and common == given:
@@ -229,7 +231,7 @@ class UploadCalls:
         try:
             _, upload, checksum = await self._find(call)
         except NotFound:
-            done = await self._uploads.completed(call.bucket, call.key, upload_id)
+            done = await self._uploads.completed(record, call.key, upload_id)
             if done is None:
                 raise
             stored = read_stored(done.metadata)
@@ -247,7 +249,7 @@ class UploadCalls:
         customer = self._encryption.customer(call)
         place = Place(record.incarnation, call.key)
         binder = self._encryption.completion(upload.metadata, place, upload_id, customer)
-        async with guarded_write(self._objects, call) as when:
+        async with guarded_write(self._objects, record, call) as when:
             done = await self._uploads.complete(
                 upload, parts, Description(stored.metadata(), etag), when=when, binder=binder
             )
@@ -296,7 +298,7 @@ class UploadCalls:
 
     async def _find(self, call: Call) -> tuple[BucketInfo, UploadInfo, UploadChecksum]:
         record = await self._access.bucket(call.user, call.bucket)
-        upload = await self._uploads.find(call.bucket, call.key, self._id(call))
+        upload = await self._uploads.find(record, call.key, self._id(call))
         return record, upload, _read_upload(upload.note)
 
     def _id(self, call: Call) -> str:

@@ -37,7 +37,7 @@ class Service:
     def route(self, head: object) -> Any:
         return SimpleNamespace(operation=SimpleNamespace(name="GetObject"))
 
-    async def serve(self, head: Any, routed: object, stream: Any, url: str) -> Answer:
+    async def serve(self, head: Any, routed: object, stream: Any, url: str, peer: str) -> Answer:
         if head.method == "PUT":
             return Answer(200, {}, b"".join([block async for block in stream]))
         return Answer(200, {}, self._blocks(), BLOCKS * MIB)
