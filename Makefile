@@ -52,19 +52,19 @@ check: lint  ## lint, types, unit and property tests, tiny benches: 3 minutes
 	@REPLICAST_BENCH_TINY=1 $(PYTEST) bench --benchmark-disable
 
 # Tests run in three groups side by side, each of which says how it went when it has ended: those with real
-# daemons, S3 with its clients, and single processes without a machine around them, which take what the
-# others leave.
+# daemons, which take longest; S3 with its clients; and single processes without a machine around them,
+# which take what the others leave.
 SIDE_BY_SIDE := $(MAKE) -s -j 3 --output-sync=target
 
 test: dev  ## everything but the slow tests: 12 minutes
-	@echo "Three groups of tests side by side, about 10 minutes; each is shown when it has ended."
+	@echo "Three groups of tests side by side, 10 to 14 minutes; each is shown when it has ended."
 	@$(SIDE_BY_SIDE) test-machines test-s3 test-alone
 
 test-machines:
 	@$(PYTEST) tests -m 'not slow' $(ALONE:%=--ignore %) --ignore tests/s3
 
 test-s3:
-	@$(PYTEST) tests/s3 -m 'not slow'
+	@nice -n 10 $(PYTEST) tests/s3 -m 'not slow'
 
 test-alone:
 	@nice -n 19 $(PYTEST) $(ALONE) -m 'not slow'
@@ -78,7 +78,7 @@ slow-machines:
 	@$(PYTEST) tests -m slow --timeout 900 --ignore tests/sim --ignore tests/s3
 
 slow-s3:
-	@$(PYTEST) tests/s3 -m slow --timeout 900
+	@nice -n 10 $(PYTEST) tests/s3 -m slow --timeout 900
 
 slow-alone: export PYTEST := nice -n 19 $(PYTEST)
 slow-alone:

@@ -83,7 +83,7 @@ def test_users_are_made_told_changed_and_kept(make_cluster, tmp_path):
     second = tmp_path / "second"
     shutil.copytree(cluster.data / "admin", second)
     users = listed(cluster, "--cluster", second)
-    assert users == listed(cluster) and set(users) == {"ann", "bob"}
+    assert users == listed(cluster) and set(users) == {"admin", "ann", "bob"}
     assert users["ann"] | {"secret": ann["secret"]} == ann | users["ann"]
     assert (users["bob"]["canonical_id"], users["bob"]["display_name"]) == ("b0b", "Bob & Co")
     text = cluster.out("user", "list").decode()
@@ -112,15 +112,15 @@ def test_users_are_made_told_changed_and_kept(make_cluster, tmp_path):
         assert known("CYSKEY").active and not known("BOBSKEY").active
 
     asyncio.run(follow(cluster, changes))
-    asyncio.run(until(lambda: gauge(cluster, "users") == 3))
+    asyncio.run(until(lambda: gauge(cluster, "users") == 4))
 
     cluster.down()
     cluster.up()
     cluster.wait_healthy()
     users = listed(cluster)
     assert {name: user["state"] for name, user in users.items()} == {
-        "ann": "active", "bob": "disabled", "cy": "active",
+        "admin": "active", "ann": "active", "bob": "disabled", "cy": "active",
     }  # fmt: skip
     cluster.run("user", "enable", "bob")
     assert listed(cluster)["bob"]["state"] == "active"
-    asyncio.run(until(lambda: gauge(cluster, "users_version") == 6))
+    asyncio.run(until(lambda: gauge(cluster, "users_version") == 7))
