@@ -84,9 +84,15 @@ class ApiConnection:
     async def _send(self, upload: AsyncIterator[Block]) -> None:
         async for block in upload:
             write_frame(self._writer, DATA, block)
-            await self._writer.drain()
+            await self._drain()
         write_frame(self._writer, END)
-        await self._writer.drain()
+        await self._drain()
+
+    async def _drain(self) -> None:
+        try:
+            await self._writer.drain()
+        except OSError as error:  # ENOTCONN has no class of its own; a source's errors are others
+            raise ConnectionResetError(error.strerror or "closed") from None
 
     async def _answers(self, sending: asyncio.Task[None] | None) -> AsyncIterator[Answer]:
         while True:

@@ -6,6 +6,7 @@ All of it goes through the API socket of a gateway daemon, whose highest residen
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import AsyncIterator
@@ -25,6 +26,7 @@ CLIENTS = 64
 CROWD = 250  # a few below the connections that a gateway takes
 CROWD_BYTES_MAX = 1500 * MIB  # three chunks a client, the buffers of its connection, the process
 OBJECTS = 100_000
+SETTLED_SECONDS, POLL_SECONDS = 60.0, 0.05
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +50,19 @@ def gateway_bytes(cluster) -> int:
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1]) * KIB
+
+
+def open_files(cluster) -> int:
+    """Of the gateway, connections included."""
+    pid = int((cluster.data / "gw1" / "pid").read_text().split()[0])
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+async def until_closed(cluster, files: int) -> None:
+    """The gateway has noticed that its clients are gone: it has no more than so many files open."""
+    async with asyncio.timeout(SETTLED_SECONDS):
+        while open_files(cluster) > files:
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def stream(seed: int, size_bytes: int) -> AsyncIterator[bytes]:
@@ -179,6 +194,7 @@ def test_64_readers_that_do_not_go_on__keep_nobody_waiting(cluster):
         return writer
 
     async def work() -> None:
+        files = open_files(cluster)
         async with connect_api(socket_of(cluster)) as api:
             await api.one("put", stream(7, size_bytes), bucket="large", name="stuck")
             writers = [await stuck() for _ in range(CLIENTS)]
@@ -188,6 +204,7 @@ def test_64_readers_that_do_not_go_on__keep_nobody_waiting(cluster):
                 assert await same(api, "large", name, seed, size_bytes)
             for writer in writers:
                 writer.close()
+        await until_closed(cluster, files)  # or the next test finds too many connections
 
     asyncio.run(work())
     print(f"gateway {gateway_bytes(cluster) / MIB:.0f} MiB")
