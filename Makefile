@@ -56,7 +56,7 @@ check: lint  ## lint, types, unit and property tests, tiny benches: 3 minutes
 # which take what the others leave.
 SIDE_BY_SIDE := $(MAKE) -s -j 3 --output-sync=target
 
-test: dev  ## everything but the slow tests: 12 minutes
+test: dev  ## everything but the slow tests: 10 to 14 minutes
 	@echo "Three groups of tests side by side, 10 to 14 minutes; each is shown when it has ended."
 	@$(SIDE_BY_SIDE) test-machines test-s3 test-alone
 
