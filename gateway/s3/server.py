@@ -88,6 +88,8 @@ class S3Server:
         """Stop listening; what is under way may end within `finish_seconds`."""
         for listening in self._listening:
             listening.close()
+        for connection in self._server.connections:
+            connection.close()  # at once where nothing is asked, else behind the answer
         await self._server.shutdown(finish_seconds)
 
     def measure(self) -> None:

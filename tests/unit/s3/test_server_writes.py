@@ -89,3 +89,22 @@ def test_bodies__arrive_whole(sizes: list[int]) -> None:
 def test_small_body__an_error_at_its_end_is_told_in_its_place() -> None:
     whole, _ = asyncio.run(ask(Blocks([b"secret"], S3Error("InternalError"))))
     assert whole.startswith(b"HTTP/1.1 500 ") and b"secret" not in whole
+
+
+def test_stop__does_not_wait_for_clients_that_ask_nothing() -> None:
+    async def run() -> None:
+        server = S3Server(cast(S3Service, Blocks([b"x"])), Counters(), CONFIG)
+        address = await server.start(("127.0.0.1", 0))
+        loop = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, address)
+            await loop.sock_sendall(client, REQUEST)
+            answer = b""
+            while not answer.endswith(b"\r\n\r\nx"):
+                answer += await loop.sock_recv(client, 1 << 20)
+            async with asyncio.timeout(60):
+                await server.stop(finish_seconds=3600.0)
+                assert await loop.sock_recv(client, 1) == b""
+
+    asyncio.run(run())
