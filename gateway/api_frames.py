@@ -15,8 +15,8 @@ from typing import Any, Self
 
 FRAME_BYTES_MAX = 4 << 20
 JSON, DATA, END, ERROR = 1, 2, 3, 4
-WRITE_BUFFER_BYTES = 1 << 20
-READ_BUFFER_BYTES = 1 << 20
+WRITE_BUFFER_BYTES = 256 << 10  # held for a reader that does not go on; one piece more at most
+READ_BUFFER_BYTES = 256 << 10  # up to twice as much, and one read, is held
 
 
 class FrameError(Exception):
@@ -25,28 +25,51 @@ class FrameError(Exception):
 
 async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes] | None:
     """The next (kind, payload); None when the peer closed between frames."""
+    head = await _read_head(reader)
+    if head is None:
+        return None
+    kind, size_bytes = head
+    try:
+        return kind, await reader.readexactly(size_bytes)
+    except asyncio.IncompleteReadError:
+        raise FrameError("closed inside a frame") from None
+
+
+async def _read_head(reader: asyncio.StreamReader) -> tuple[int, int] | None:
+    """Kind and size of the next frame; None when the peer closed before it."""
     try:
         head = await reader.readexactly(5)
     except asyncio.IncompleteReadError as error:
         if error.partial:
             raise FrameError("closed inside a frame") from None
         return None
-    size = int.from_bytes(head[:4], "little")
-    if size > FRAME_BYTES_MAX or not JSON <= head[4] <= ERROR:
-        raise FrameError(f"frame of kind {head[4]} and {size} bytes")
-    try:
-        return head[4], await reader.readexactly(size)
-    except asyncio.IncompleteReadError:
-        raise FrameError("closed inside a frame") from None
+    kind, size_bytes = head[4], int.from_bytes(head[:4], "little")
+    if size_bytes > FRAME_BYTES_MAX or not JSON <= kind <= ERROR:
+        raise FrameError(f"frame of kind {kind} and {size_bytes} bytes")
+    return kind, size_bytes
+
+
+def _head(kind: int, size_bytes: int) -> bytes:
+    return size_bytes.to_bytes(4, "little") + bytes((kind,))
 
 
 def write_frame(
     writer: asyncio.StreamWriter, kind: int, payload: bytes | bytearray | memoryview = b""
 ) -> None:
     """Queue one frame; the caller drains."""
-    writer.write(len(payload).to_bytes(4, "little") + bytes((kind,)))
+    writer.write(_head(kind, len(payload)))
     if len(payload):
         writer.write(payload)
+
+
+async def send_data(writer: asyncio.StreamWriter, block: bytes | bytearray | memoryview) -> None:
+    """Send one DATA frame, piece by piece as the reader goes on: what the socket does not take at once
+    is copied. The block is on its way or copied on return."""
+    view = memoryview(block).cast("B")
+    writer.write(_head(DATA, len(view)))
+    for at in range(0, len(view), WRITE_BUFFER_BYTES):
+        writer.write(view[at : at + WRITE_BUFFER_BYTES])
+        await writer.drain()
 
 
 def write_json(writer: asyncio.StreamWriter, value: Any, kind: int = JSON) -> None:
@@ -66,28 +89,37 @@ def parse_json(payload: bytes) -> dict[str, Any]:
 
 
 class Upload:
-    """The DATA frames of one upload, up to its END; without one, nothing at all.
+    """The bytes of the DATA frames of one upload, up to its END; without one, nothing at all.
 
-    Iterating raises FrameError for an upload that breaks off.
+    They come in pieces as they are there, for whole frames would have to be gathered first: of each
+    client that is made to wait, no more than the reader's buffer is held. Iterating raises FrameError
+    for an upload that breaks off.
     """
 
     def __init__(self, reader: asyncio.StreamReader, *, present: bool) -> None:
         self._reader, self._finished = reader, not present
+        self._left_bytes = 0  # of the frame that has begun
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._finished:
-            raise StopAsyncIteration
-        frame = await read_frame(self._reader)
-        if frame is None or frame[0] not in (DATA, END):
+        while not self._left_bytes:
+            if self._finished:
+                raise StopAsyncIteration
+            await self._begin_frame()
+        piece = await self._reader.read(min(self._left_bytes, READ_BUFFER_BYTES))
+        if not piece:
+            raise FrameError("closed inside a frame")
+        self._left_bytes -= len(piece)
+        return piece
+
+    async def _begin_frame(self) -> None:
+        head = await _read_head(self._reader)
+        if head is None or head[0] not in (DATA, END) or (head[0] == END and head[1]):
             raise FrameError("upload broke off")
-        kind, payload = frame
-        if kind == END:
-            self._finished = True
-            raise StopAsyncIteration
-        return payload
+        kind, self._left_bytes = head
+        self._finished = kind == END
 
     async def discard(self) -> None:
         """Read what is left of it: behind it comes the next request."""

@@ -18,7 +18,6 @@ from replicast import clocks
 from replicast.errors import Conflict, InvalidRequest, ReplicastError, Unavailable
 from replicast.gateway.api_arguments import Arguments
 from replicast.gateway.api_frames import (
-    DATA,
     END,
     ERROR,
     JSON,
@@ -28,6 +27,7 @@ from replicast.gateway.api_frames import (
     Upload,
     parse_json,
     read_frame,
+    send_data,
     write_frame,
     write_json,
 )
@@ -52,8 +52,7 @@ class Reply:
 
     async def data(self, block: Block) -> None:
         """Send one DATA frame; the block is on its way or copied on return."""
-        write_frame(self._writer, DATA, block)
-        await self._writer.drain()
+        await send_data(self._writer, block)
 
 
 Handler = Callable[[Arguments, Upload, Reply], Awaitable[None]]

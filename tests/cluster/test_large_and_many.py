@@ -21,10 +21,10 @@ from replicast.gateway.api_frames import write_json
 
 KIB, MIB, GIB = 1024, 1 << 20, 1 << 30
 GATEWAY_BYTES_MAX = 300 * MIB
-CROWDED_BYTES_MAX = 400 * MIB  # three chunks a client, what all have ahead, and the process
+CROWDED_BYTES_MAX = 400 * MIB  # two chunks a client, its buffers, what all have ahead, the process
 CLIENTS = 64
 CROWD = 250  # a few below the connections that a gateway takes
-CROWD_BYTES_MAX = 1500 * MIB  # three chunks a client, the buffers of its connection, the process
+CROWD_BYTES_MAX = 1200 * MIB  # the same of more clients
 OBJECTS = 100_000
 SETTLED_SECONDS, POLL_SECONDS = 60.0, 0.05
 
