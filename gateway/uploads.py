@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from replicast.buggify import buggify
-from replicast.errors import ConditionFailed, NotFound, Unavailable
+from replicast.errors import ConditionFailed, NotFound, ReplicastError, Unavailable
 from replicast.gateway.bodies import Bodies, Describe, Description, Made
 from replicast.gateway.context import OPERATION_BASE_BYTES
 from replicast.gateway.in_order import in_order
@@ -257,7 +257,19 @@ class Uploads:
         reply = await self._names.commit(
             tenant, bucket, name, made, null=True, key_of=part_key(upload_id, number)
         )
-        return _part(number, reply.summary)
+        part = _part(number, reply.summary)
+        with contextlib.suppress(ReplicastError):  # it is stored, whatever becomes of this
+            await self._drop_if_ended(tenant, bucket, name, upload_id, part)
+        return part
+
+    async def _drop_if_ended(
+        self, tenant: str, bucket: BucketRef, name: str, upload_id: str, part: PartInfo
+    ) -> None:
+        """Whoever ended the upload while the part was on its way did not find it to remove it."""
+        try:
+            await self.find(bucket, name, upload_id, tenant=tenant)
+        except NotFound:
+            await self._remove_part(tenant, bucket, name, upload_id, part)
 
     async def parts(
         self,
@@ -406,20 +418,28 @@ class Uploads:
     async def _forget(self, tenant: str, bucket: BucketRef, name: str, upload_id: str) -> None:
         """The record first: what is left of parts when this is interrupted belongs to nothing."""
 
-        async def remove(version: VersionId, key_of: KeyOf) -> None:
-            with contextlib.suppress(NotFound):  # somebody else was faster
-                await self._names.remove(tenant, bucket, name, version, key_of=key_of)
-
         async def remove_part(part: PartInfo) -> None:
-            await remove(part.version, part_key(upload_id, part.number))
+            await self._remove_part(tenant, bucket, name, upload_id, part)
 
-        await remove(NULL_VERSION, upload_key(upload_id))
+        await self._remove(tenant, bucket, name, NULL_VERSION, upload_key(upload_id))
         if buggify("gateway/parts-left"):
             return
         parts = self.parts(bucket, name, upload_id, tenant=tenant)
         async with aclosing(in_order(parts, remove_part, AT_ONCE)) as removed:
             async for _ in removed:
                 pass
+
+    async def _remove_part(
+        self, tenant: str, bucket: BucketRef, name: str, upload_id: str, part: PartInfo
+    ) -> None:
+        key_of = part_key(upload_id, part.number)
+        await self._remove(tenant, bucket, name, part.version, key_of)
+
+    async def _remove(
+        self, tenant: str, bucket: BucketRef, name: str, version: VersionId, key_of: KeyOf
+    ) -> None:
+        with contextlib.suppress(NotFound):  # somebody else was faster
+            await self._names.remove(tenant, bucket, name, version, key_of=key_of)
 
     # -- looking --------------------------------------------------------------------------
 

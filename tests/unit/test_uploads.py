@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -327,6 +328,29 @@ def test_list__by_name_then_age_and_from_any_place(rig: Rig) -> None:
         assert await listed(prefix="a") == everything[:4]
         assert await listed(after=f"a{SEPARATOR}{made[1].upload_id}") == everything[1:]
         assert [u async for u in rig.objects.list("b")] == [], "no object yet"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("completed", [False, True])
+def test_part__that_lands_after_its_upload_ended__leaves_nothing(rig: Rig, completed: bool) -> None:
+    async def run() -> None:
+        upload = await rig.begin()
+        first = await rig.part(upload, 1, noise(100, 1))
+
+        async def late() -> AsyncIterator[bytes]:
+            yield noise(CHUNK, 2)
+            if completed:
+                await rig.uploads.complete(upload, [first], Description())
+            else:
+                await rig.uploads.abort("b", NAME, upload.upload_id)
+            yield noise(CHUNK, 3)
+
+        described = Description(etag="late")
+        await rig.uploads.put_part("b", NAME, upload.upload_id, 2, late(), lambda: described)
+        assert rig.left() == 0
+        if completed:
+            assert await rig.read() == noise(100, 1)
 
     asyncio.run(run())
 
