@@ -7,7 +7,6 @@ trust it as it is, and nobody can sign others with its key.
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,13 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from replicast.errors import InvalidRequest
+from replicast.host_names import is_host_name
 
 DAYS_MAX = 3650
 HOSTS_MAX = 100
 COMMON_NAME_CHARACTERS_MAX = 64
-NAME_CHARACTERS_MAX = 253
-NAME = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-                  r"(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")  # fmt: skip
 # Clients' clocks may be behind ours: a certificate of this very second would be of the future there.
 EARLIER = timedelta(hours=1)
 
@@ -89,7 +86,7 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         pass
-    if len(host) > NAME_CHARACTERS_MAX or NAME.fullmatch(host) is None:
+    if not is_host_name(host.removeprefix("*.")):
         raise InvalidRequest(f"{host!r} is neither a host's name nor an IP address")
     return x509.DNSName(host)
 
