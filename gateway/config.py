@@ -59,6 +59,11 @@ class GatewayConfig(InitiatorConfig):
     s3_tls_key: str = option(
         "PEM file: its private key, mode 0600, without passphrase.", default=""
     )
+    s3_domains: str = option(
+        "Comma-separated names of hosts whose subdomains are buckets (bucket.s3.example.org); empty: "
+        "buckets are in paths only.",
+        default="",
+    )
     s3_region: str = option(
         "The region of all buckets; S3 clients sign for it, or for us-east-1.", default="us-east-1"
     )

@@ -66,11 +66,15 @@ def _place(head: Head, base_domains: Iterable[str]) -> tuple[str, str]:
 
 
 def bucket_of_host(host: str, base_domains: Iterable[str]) -> str:
-    """The bucket that a Host header names; "" for none."""
+    """The bucket that a Host header names; "" for none. `base_domains` as read_domains() has them:
+    lower case, the longest first."""
     name, _, port = host.lower().rpartition(":")
     name = name if name and port.isdigit() else host.lower()
+    name = name.removesuffix(".")  # of a name that is told to be whole
     for domain in base_domains:
-        bucket = name.removesuffix("." + domain.lower())
+        if name == domain:
+            break
+        bucket = name.removesuffix("." + domain)
         if bucket != name:
             return bucket
     return ""

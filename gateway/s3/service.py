@@ -51,13 +51,13 @@ class S3Service:
         encryption: Encryption,
         region: str,
         random_text: Callable[[], str],
-        base_domains: Sequence[str] = (),
+        base_domains: Sequence[str],
         *,
         signature_v2: bool = True,
     ) -> None:
         self._initiator, self._users = initiator, users
         self._random_text = random_text  # 16 characters that nobody can guess
-        self._regions, self._base_domains = signing_regions(region), tuple(base_domains)
+        self._regions, self._base_domains = signing_regions(region), base_domains
         self._signing_keys, self._signature_v2 = SigningKeys(SIGNING_KEYS_MAX), signature_v2
         self._access = access = Access(buckets)
         uploads = Uploads(initiator, objects.bodies, objects.names, self._new_upload_id)

@@ -21,13 +21,16 @@ from ..cluster.conftest import Cluster, cluster_factory  # noqa: F401  # a fixtu
 from .wire import Gateway
 
 KNOWN_SECONDS, POLL_SECONDS = 30.0, 0.05
+DOMAIN = "s3.replicast.test"
 Client = Any  # boto3 makes its classes when it runs
 
 
 @pytest.fixture(scope="session")
 def s3_cluster(cluster_factory: Callable[..., Cluster]) -> Cluster:  # noqa: F811
-    """One for all tests of this folder; each has buckets of its own."""
-    return cluster_factory(gateways=2)
+    """One for all tests of this folder; each has buckets of its own, subdomains of DOMAIN too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPLICAST_GATEWAY_S3_DOMAINS", f"replicast.test, {DOMAIN}")
+        return cluster_factory(gateways=2)
 
 
 def client_of(endpoint: str, key_id: str, secret: str, **more: Any) -> Client:

@@ -9,7 +9,6 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from botocore.auth import S3SigV4Auth
@@ -124,23 +123,28 @@ class Gateway:
         *,
         payload: str = UNSIGNED,
         unsigned: Mapping[str, str] | None = None,
+        host: str = "",
     ) -> bytes:
-        """A signed head; `unsigned`: headers that are added afterwards."""
-        url = f"http://{address_text(self.address)}{target}"
-        given = {"x-amz-content-sha256": payload, **(headers or {})}
+        """A signed head; `unsigned`: headers that are added afterwards; `host`: for Host, when it is
+        another than the gateway's address."""
+        host = host or address_text(self.address)
+        url = f"http://{host}{target}"
+        given = {"Host": host, "x-amz-content-sha256": payload, **(headers or {})}
         request = AWSRequest(method, url, headers=given)
         request.context["payload_signing_enabled"] = False
         _Signer(self.access, payload).add_auth(request)
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {urlsplit(url).netloc}"]
+        lines = [f"{method} {target} HTTP/1.1"]
         for name, value in {**dict(request.headers.items()), **(unsigned or {})}.items():
             lines.append(f"{name}: {value}")
         return "\r\n".join([*lines, "", ""]).encode("utf-8", "replace")
 
-    def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Reply:
+    def ask(
+        self, method: str, target: str, body: bytes = b"", *, host: str = "", **headers: str
+    ) -> Reply:
         """A request as it should be, on a connection of its own."""
         length = {"content-length": str(len(body))} if body or method in ("PUT", "POST") else {}
         with self.connect() as raw:
-            raw.send(self.head(method, target, headers, unsigned=length) + body)
+            raw.send(self.head(method, target, headers, unsigned=length, host=host) + body)
             return raw.reply(head_only=method == "HEAD")
 
     def metric(self, name: str, **labels: str) -> float:

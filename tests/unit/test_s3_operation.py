@@ -192,15 +192,21 @@ def test_route__path_style(path: str, bucket: str, key: str) -> None:
         ("the-bucket.s3.example.org", "the-bucket", "a/b"),
         ("The-Bucket.S3.example.org:9000", "the-bucket", "a/b"),
         ("with.dots.s3.example.org", "with.dots", "a/b"),
-        ("s3.example.org", "abc", "b"),
+        ("s3.example.org", "abc", "b"),  # not the bucket s3 of example.org
+        ("s3.example.org.", "abc", "b"),
+        ("the-bucket.s3.example.org.:9000", "the-bucket", "a/b"),
+        ("the-bucket.example.org", "the-bucket", "a/b"),
+        ("the-buckets3.example.org.evil.org", "abc", "b"),
+        (".s3.example.org", "abc", "b"),
         ("s3.example.org:9000", "abc", "b"),
         ("[::1]:9000", "abc", "b"),
+        ("[::1]", "abc", "b"),
         ("", "abc", "b"),
     ],
 )
 def test_route__virtual_hosts(host: str, bucket: str, key: str) -> None:
     path = "/a/b" if bucket != "abc" else "/abc/b"
-    request = route(Head("GET", path, headers={"host": host}), ["other.org", "s3.Example.org"])
+    request = route(Head("GET", path, headers={"host": host}), ["s3.example.org", "example.org"])
     assert (request.bucket, request.key) == (bucket, key)
 
 
