@@ -89,7 +89,10 @@ class GatewayConfig(InitiatorConfig):
         "How long they wait before they are told so too.", default=15.0, minimum=0.0, maximum=600.0
     )
     s3_head_seconds: float = option(
-        "Time for the whole head of an S3 request.", default=20.0, minimum=0.1, maximum=3600.0
+        "Time for the whole head of an S3 request, and for a TLS handshake.",
+        default=20.0,
+        minimum=0.1,
+        maximum=3600.0,
     )
     s3_body_seconds: float = option(
         "Time in which some of a body has to come, or to be taken, 16 KiB or its end.",

@@ -231,6 +231,12 @@ declare(
 declare("s3_seconds", "histogram", ("operation",), "S3 requests, whole duration.")
 declare("s3_connections", "gauge", (), "Connections of S3 clients that are open.")
 declare(
+    "s3_handshakes_failed",
+    "counter",
+    ("why",),
+    "TLS handshakes of S3 clients: refused (no TLS, or nothing in common), late, or gone (they left).",
+)
+declare(
     "s3_connections_ended",
     "counter",
     ("why",),

@@ -67,8 +67,7 @@ class S3Connection(RequestHandler):
         super().connection_made(transport)
         self._watched = self.transport
         self.excess = self._connections.open_count > self._connections.most
-        if self._connections.open_count > 2 * self._connections.most:
-            self._connections.closed("excess")
+        if self._connections.too_many():
             self.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -243,6 +242,7 @@ class S3Connections(web.Server):
         self._counters = counters
         self.patience, self.most = patience, most
         self.open_count = 0
+        self.shaking: set[asyncio.Transport] = set()  # TLS handshakes under way
 
     def __call__(self) -> S3Connection:
         return S3Connection(
@@ -267,6 +267,18 @@ class S3Connections(web.Server):
         """One less."""
         self.open_count -= 1
         super().connection_lost(handler, exc)
+
+    @property
+    def held(self) -> int:
+        """Connections that are there, those in their handshake too."""
+        return self.open_count + len(self.shaking)
+
+    def too_many(self) -> bool:
+        """Whether the newest one is beyond all that get an answer; it is counted and to be ended."""
+        found = self.held > 2 * self.most
+        if found:
+            self.closed("excess")
+        return found
 
     def closed(self, why: str) -> None:
         """Count one that this side ended."""

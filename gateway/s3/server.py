@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 import ssl
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -25,13 +26,13 @@ from replicast.gateway.s3.call import Answer
 from replicast.gateway.s3.connection import UNROUTED, Patience, S3Connection, S3Connections
 from replicast.gateway.s3.descriptors import allow_connections
 from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.handshakes import Handshakes
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.incoming import Incoming
 from replicast.gateway.s3.ranges import unsatisfied_content_range
 from replicast.gateway.s3.refusals import s3_error
 from replicast.gateway.s3.service import S3Service
 from replicast.gateway.s3.sigv2 import with_query_headers
-from replicast.gateway.s3.tls import HANDSHAKE_SECONDS, SHUTDOWN_SECONDS
 from replicast.machine import Address
 from replicast.metrics import Counters
 
@@ -66,20 +67,20 @@ class S3Server:
         )
         self._server = S3Connections(self._handle, counters, self._patience, config.s3_connections)
         self._listening: list[asyncio.Server] = []
+        self._handshakes: list[Handshakes] = []
 
     async def start(self, address: Address, tls: ssl.SSLContext | None = None) -> Address:
         """Listen, at several addresses if called for each; returns where, for port 0 is any."""
         if not self._listening:
             allow_connections(2 * self._server.most)
         loop = asyncio.get_running_loop()
-        listening = await loop.create_server(
-            self._server,
-            *address,
-            ssl=tls,
-            backlog=1024,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
-            ssl_shutdown_timeout=SHUTDOWN_SECONDS if tls else None,
-        )
+        factory: Callable[[], asyncio.Protocol] = self._server
+        if tls is not None:
+            factory = handshakes = Handshakes(
+                self._server, tls, self._patience.head_seconds, self._counters
+            )
+            self._handshakes.append(handshakes)
+        listening = await loop.create_server(factory, *address, backlog=1024)
         self._listening.append(listening)
         host, port = listening.sockets[0].getsockname()[:2]
         return str(host), int(port)
@@ -88,6 +89,8 @@ class S3Server:
         """Stop listening; what is under way may end within `finish_seconds`."""
         for listening in self._listening:
             listening.close()
+        for handshakes in self._handshakes:
+            handshakes.stop()
         for connection in self._server.connections:
             connection.close()  # at once where nothing is asked, else behind the answer
         await self._server.shutdown(finish_seconds)
@@ -95,7 +98,7 @@ class S3Server:
     def measure(self) -> None:
         """Set the gauges."""
         requests, body_bytes = self._admission.requests, self._admission.body_bytes
-        self._counters.gauge("s3_connections", value=self._server.open_count)
+        self._counters.gauge("s3_connections", value=self._server.held)
         self._counters.gauge("s3_requests_under_way", value=requests.held)
         self._counters.gauge("s3_requests_waiting", value=requests.waiting + body_bytes.waiting)
         self._counters.gauge("s3_body_bytes", value=body_bytes.held)

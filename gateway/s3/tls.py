@@ -24,8 +24,6 @@ log = logging.getLogger("replicast.gateway.s3")
 
 # TLS 1.3 has its own. Of 1.2: forward secrecy and authenticated encryption only.
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"
-HANDSHAKE_SECONDS = 10.0
-SHUTDOWN_SECONDS = 5.0
 PROTOCOLS = ["http/1.1"]
 LOAD_ERRORS = (OSError, ValueError, ReplicastError)  # ssl.SSLError is an OSError
 

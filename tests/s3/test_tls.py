@@ -26,6 +26,7 @@ from .conftest import Client, client_of, until_known
 
 HOSTS = ("127.0.0.1", "localhost")
 WAIT_SECONDS, POLL_SECONDS = 30.0, 0.05
+FAILED = "replicast_s3_handshakes_failed_total"
 LOADS = "replicast_s3_certificate_loads_total"
 
 
@@ -133,8 +134,11 @@ def test_connect__without_the_certificate_is_refused_by_the_client(
 
 
 def test_plain_http_on_the_port__gets_no_answer_and_harms_nobody(
-    access: S3Access, connect: Callable[..., Client]
+    tls_cluster: Cluster, access: S3Access, connect: Callable[..., Client]
 ) -> None:
+    before = metric(tls_cluster, FAILED, why="refused")
+    log = tls_cluster.data / "gw1" / "log.jsonl"
+    logged = log.read_bytes()
     plain = http.client.HTTPConnection(
         access.endpoint.removeprefix("https://"), timeout=WAIT_SECONDS
     )
@@ -142,6 +146,8 @@ def test_plain_http_on_the_port__gets_no_answer_and_harms_nobody(
         plain.request("GET", "/")
         plain.getresponse()
     plain.close()
+    until(lambda: metric(tls_cluster, FAILED, why="refused") > before)
+    assert log.read_bytes() == logged
     connect().list_buckets()
 
 
