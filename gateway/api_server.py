@@ -103,6 +103,10 @@ class ApiServer:
         for task in list(self._connections):
             task.cancel()
 
+    def measure(self) -> None:
+        """Set the gauge."""
+        self._counters.gauge("api_connections", value=len(self._connections))
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -110,6 +114,7 @@ class ApiServer:
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         try:
             if len(self._connections) > CONNECTIONS_MAX:
+                self._counters.count("api_connections_refused")
                 error = Unavailable(f"{CONNECTIONS_MAX} connections are open", reason="BUSY")
                 write_json(writer, _error(error), ERROR)
                 return

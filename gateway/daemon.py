@@ -189,6 +189,8 @@ class GatewayDaemon:
     def _refresh(self) -> None:
         if self._opened is not None:
             self._opened.udp.count_stats()
+        if self._server is not None:
+            self._server.measure()
         if self._s3 is not None:
             self._s3.measure()
 

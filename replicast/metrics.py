@@ -225,6 +225,10 @@ declare("join_refused", "counter", ("reason",), "Join requests refused by the fo
 # -- gateway ----------------------------------------------------------------------
 declare("object_operations", "counter", ("operation", "outcome"), "Client operations finished.")
 declare("object_seconds", "histogram", ("operation",), "Client operations, whole duration.")
+declare("api_connections", "gauge", (), "Connections to the API socket that are open.")
+declare(
+    "api_connections_refused", "counter", (), "Those that were told BUSY: enough others are open."
+)
 declare(
     "s3_requests", "counter", ("operation", "code"), "S3 requests answered: ok or the error code."
 )

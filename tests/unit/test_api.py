@@ -21,8 +21,17 @@ from replicast.errors import (
 )
 from replicast.gateway.api_arguments import Arguments
 from replicast.gateway.api_client import connect_api
-from replicast.gateway.api_frames import DATA, END, FRAME_BYTES_MAX, JSON, Upload
-from replicast.gateway.api_server import ApiServer, Reply
+from replicast.gateway.api_frames import (
+    DATA,
+    END,
+    ERROR,
+    FRAME_BYTES_MAX,
+    JSON,
+    Upload,
+    parse_json,
+    read_frame,
+)
+from replicast.gateway.api_server import CONNECTIONS_MAX, ApiServer, Reply
 from replicast.metrics import Counters
 
 MIB = 1 << 20
@@ -244,6 +253,45 @@ def test_connect__nobody_there_says_what_to_do(tmp_path):
         with pytest.raises(Unavailable, match="replicast up"):
             async with connect_api(tmp_path / "api.sock"):
                 pass
+
+    asyncio.run(run())
+
+
+def test_connections__as_many_as_are_taken_and_one_more(tmp_path):
+    """The next one is refused, until one of them goes; both can be seen."""
+
+    async def run() -> None:
+        counters = Counters()
+        server = ApiServer(tmp_path / "api.sock", Handlers().table(), counters)
+
+        async def until_open(count: int) -> None:
+            server.measure()
+            while counters.get("api_connections") != count:
+                await asyncio.sleep(0)
+                server.measure()
+
+        await server.start()
+        async with contextlib.AsyncExitStack() as stack:
+            path = tmp_path / "api.sock"
+            clients = [connect_api(path) for _ in range(CONNECTIONS_MAX)]
+            first, *_ = [await stack.enter_async_context(client) for client in clients]
+            await until_open(CONNECTIONS_MAX)
+            assert counters.get("api_connections_refused") == 0
+            # Only reading: what a client sends to a closed socket may hide the answer from it.
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            kind, told = await read_frame(reader) or (END, b"")
+            assert kind == ERROR and parse_json(told)["reason"] == "BUSY"
+            assert await reader.read() == b""
+            writer.close()
+            await until_open(CONNECTIONS_MAX)
+            assert counters.get("api_connections_refused") == 1
+            await first.close()
+            await until_open(CONNECTIONS_MAX - 1)
+            async with connect_api(path) as api:
+                assert await api.one("echo", text="x") == {"said": "x"}
+        await until_open(0)
+        assert counters.get("api_connections_refused") == 1
+        await server.stop()
 
     asyncio.run(run())
 
