@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.client
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from .conftest import client_of, refused
-from .raw import ask, send, signed
+from .wire import Gateway
 
 GIB = 1 << 30
 TRAILERS = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
@@ -32,46 +32,36 @@ def again(s3: Any, key_id: str = "", secret: str = "", **config: Any) -> Any:
 # -- who asks -----------------------------------------------------------------------------
 
 
-def test_signature__of_another_secret_key_or_region(s3: Any) -> None:
+def test_signature__of_another_secret_key_or_region(s3: Any, gateway: Gateway) -> None:
     assert refused(again(s3, secret="s" * 40).list_buckets) == ("SignatureDoesNotMatch", 403)
     assert refused(again(s3, key_id="NOBODYSKEYID").list_buckets) == ("InvalidAccessKeyId", 403)
-    headers = signed(s3, "GET", "/")
-    name = next(name for name in headers if name.lower() == "authorization")
-    headers[name] = headers[name].replace("us-east-1", "eu-west-9")
-    answer = send(s3, "GET", "/", headers)
-    assert (answer.status, answer.code) == (400, "AuthorizationHeaderMalformed")
+    elsewhere = gateway.head("GET", "/").replace(b"us-east-1", b"eu-west-9")
+    assert gateway.exchange(elsewhere).code == "AuthorizationHeaderMalformed"
 
 
-def test_signature__of_another_time(s3: Any) -> None:
-    headers = signed(s3, "GET", "/")
-    name = next(name for name in headers if name.lower() == "x-amz-date")
-    old = datetime.now(UTC) - timedelta(minutes=16)
-    headers[name] = old.strftime("%Y%m%dT%H%M%SZ")
-    headers = {
-        key: value.replace(headers[name][:8], old.strftime("%Y%m%d"))
-        for key, value in headers.items()
-    }
-    answer = send(s3, "GET", "/", headers)
-    assert (answer.status, answer.code) == (403, "RequestTimeTooSkewed")
+def test_signature__of_another_time(gateway: Gateway) -> None:
+    head = gateway.head("GET", "/")
+    given = head.partition(b"X-Amz-Date: ")[2].partition(b"\r\n")[0]
+    old = f"{datetime.now(UTC) - timedelta(minutes=16):%Y%m%dT%H%M%SZ}".encode()
+    late = head.replace(given, old).replace(b"/%s/" % given[:8], b"/%s/" % old[:8])
+    assert gateway.exchange(late).code == "RequestTimeTooSkewed"
 
 
-def test_signature__none_at_all(s3: Any, bucket: str) -> None:
+def test_signature__none_at_all(s3: Any, gateway: Gateway, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     for method, path in (("GET", "/"), ("GET", f"/{bucket}"), ("GET", f"/{bucket}/k"),
                          ("PUT", f"/{bucket}/new"), ("DELETE", f"/{bucket}/k"), ("PUT", "/anybodys-bucket"),
                          ("GET", f"/{bucket}?acl"), ("POST", f"/{bucket}?delete")):  # fmt: skip
-        answer = send(s3, method, path, {})
-        assert (answer.status, answer.code) == (403, "AccessDenied"), (method, path)
+        assert gateway.ask_unsigned(method, path).code == "AccessDenied", (method, path)
 
 
-def test_form__of_a_browser_is_not_there_yet(s3: Any, bucket: str) -> None:
-    answer = send(s3, "POST", f"/{bucket}", {"content-type": "multipart/form-data; boundary=b"})
-    assert (answer.status, answer.code) == (501, "NotImplemented")
+def test_form__of_a_browser_is_not_there_yet(gateway: Gateway, bucket: str) -> None:
+    form = {"content-type": "multipart/form-data; boundary=b"}
+    assert gateway.ask_unsigned("POST", f"/{bucket}", **form).code == "NotImplemented"
 
 
-def test_session__was_never_opened(s3: Any) -> None:
-    headers = signed(s3, "GET", "/", {"x-amz-security-token": "token"})
-    answer = send(s3, "GET", "/", headers)
+def test_session__was_never_opened(gateway: Gateway) -> None:
+    answer = gateway.ask("GET", "/", **{"x-amz-security-token": "token"})
     assert (answer.status, answer.code) == (400, "InvalidToken")
 
 
@@ -84,15 +74,15 @@ def test_session__was_never_opened(s3: Any) -> None:
     ],
 )
 def test_presigned__valid_for_a_week_at_most(
-    s3: Any, bucket: str, expires: str, code: str, status: int
+    s3: Any, gateway: Gateway, bucket: str, expires: str, code: str, status: int
 ) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"abc")
     at = {"Bucket": bucket, "Key": "k"}
     url = s3.generate_presigned_url("get_object", at, ExpiresIn=604_800)
     with urllib.request.urlopen(url) as answer:
         assert answer.read() == b"abc"
-    path = url.removeprefix(s3.meta.endpoint_url).replace("Expires=604800", f"Expires={expires}")
-    found = send(s3, "GET", path, {})
+    place = urlsplit(url.replace("Expires=604800", f"Expires={expires}"))
+    found = gateway.ask_unsigned("GET", f"{place.path}?{place.query}", host=place.netloc)
     assert (found.code, found.status) == (code, status)
 
 
@@ -112,9 +102,9 @@ def test_presigned__valid_for_a_week_at_most(
     ],
 )
 def test_request__that_means_nothing(
-    s3: Any, bucket: str, method: str, path: str, code: str, status: int
+    gateway: Gateway, bucket: str, method: str, path: str, code: str, status: int
 ) -> None:
-    answer = ask(s3, method, path.format(bucket))
+    answer = gateway.ask(method, path.format(bucket))
     assert (answer.code, answer.status) == (code, status)
 
 
@@ -149,10 +139,10 @@ def test_metadata__beyond_two_kilobytes(s3: Any, bucket: str) -> None:
     ],
 )  # fmt: skip
 def test_xml__that_is_not_as_documented(
-    s3: Any, bucket: str, method: str, query: str, body: bytes, code: str
+    gateway: Gateway, bucket: str, method: str, query: str, body: bytes, code: str
 ) -> None:
-    md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
-    answer = ask(s3, method, f"/{bucket}?{query}", {"content-md5": md5}, body)
+    md5 = {"content-md5": base64.b64encode(hashlib.md5(body).digest()).decode()}
+    answer = gateway.ask(method, f"/{bucket}?{query}", body, **md5)
     assert (answer.status, answer.code) == (400, code)
 
 
@@ -167,10 +157,10 @@ def test_xml__that_is_not_as_documented(
     ],
 )
 def test_body__too_large_is_refused_before_it_comes(
-    s3: Any, bucket: str, method: str, path: str, size: int, code: str
+    gateway: Gateway, bucket: str, method: str, path: str, size: int, code: str
 ) -> None:
     more = {"content-length": str(size), "content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
-    answer = ask(s3, method, path.format(bucket), more)
+    answer = gateway.ask(method, path.format(bucket), **more)
     assert (answer.status, answer.code) == (400, code)
 
 
@@ -184,9 +174,9 @@ def test_body__too_large_is_refused_before_it_comes(
     ],
 )
 def test_body__another_than_its_head_says(
-    s3: Any, bucket: str, headers: dict[str, str], payload: str, code: str
+    s3: Any, gateway: Gateway, bucket: str, headers: dict[str, str], payload: str, code: str
 ) -> None:
-    answer = ask(s3, "PUT", f"/{bucket}/k", headers, b"abc", payload)
+    answer = gateway.ask("PUT", f"/{bucket}/k", b"abc", payload=payload, **headers)
     assert (answer.status, answer.code) == (400, code)
     assert refused(lambda: s3.get_object(Bucket=bucket, Key="k")) == ("NoSuchKey", 404)
 
@@ -200,28 +190,26 @@ def test_body__another_than_its_head_says(
         ("3", b"3\r\nabc\r\n0\r\n" + CRC.encode() + b":AAAAAA==\r\n\r\n", "BadDigest"),
     ],
 )
-def test_chunks__that_are_broken(s3: Any, bucket: str, length: str, body: bytes, code: str) -> None:
+def test_chunks__that_are_broken(
+    s3: Any, gateway: Gateway, bucket: str, length: str, body: bytes, code: str
+) -> None:
     headers = {
         "content-encoding": "aws-chunked",
         "x-amz-decoded-content-length": length,
         "x-amz-trailer": CRC,
     }
-    answer = ask(s3, "PUT", f"/{bucket}/k", headers, body, TRAILERS)
+    answer = gateway.ask("PUT", f"/{bucket}/k", body, payload=TRAILERS, **headers)
     assert (answer.status, answer.code) == (400, code)
     assert refused(lambda: s3.get_object(Bucket=bucket, Key="k")) == ("NoSuchKey", 404)
 
 
-def test_chunks__without_a_length(s3: Any, bucket: str) -> None:
+def test_chunks__without_a_length(gateway: Gateway, bucket: str) -> None:
     headers = {"content-encoding": "aws-chunked", "x-amz-trailer": CRC}
-    answer = ask(s3, "PUT", f"/{bucket}/k", headers, b"0\r\n\r\n", TRAILERS)
+    answer = gateway.ask("PUT", f"/{bucket}/k", b"0\r\n\r\n", payload=TRAILERS, **headers)
     assert (answer.status, answer.code) == (411, "MissingContentLength")
 
 
-def test_body__whose_length_only_its_end_says(s3: Any, bucket: str) -> None:
-    headers = signed(s3, "PUT", f"/{bucket}/k", {"transfer-encoding": "chunked"})
-    place = s3.meta.endpoint_url.removeprefix("http://")
-    connection = http.client.HTTPConnection(place, timeout=30)
-    connection.request("PUT", f"/{bucket}/k", iter([b"abc", b"def"]), headers, encode_chunked=True)
-    assert connection.getresponse().status == 200
-    connection.close()
+def test_body__whose_length_only_its_end_says(s3: Any, gateway: Gateway, bucket: str) -> None:
+    head = gateway.head("PUT", f"/{bucket}/k", unsigned={"transfer-encoding": "chunked"})
+    assert gateway.exchange(head + b"3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n").status == 200
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"abcdef"

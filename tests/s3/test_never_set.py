@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from .conftest import refused
-from .raw import ask
+from .wire import Gateway
 
 ABSENT = {
     "GetBucketCors": "NoSuchCORSConfiguration",
@@ -104,6 +104,6 @@ def test_objects__have_no_tags_and_no_locks(s3: Any, bucket: str) -> None:
     ["cors", "lifecycle", "logging", "notification", "object-lock", "policy",
      "publicAccessBlock", "replication", "requestPayment", "tagging", "website", "accelerate"],
 )  # fmt: skip
-def test_setting_them_is_not_there_yet(s3: Any, bucket: str, query: str) -> None:
-    answer = ask(s3, "PUT", f"/{bucket}?{query}", body=b"<Anything/>")
+def test_setting_them_is_not_there_yet(gateway: Gateway, bucket: str, query: str) -> None:
+    answer = gateway.ask("PUT", f"/{bucket}?{query}", b"<Anything/>")
     assert (answer.status, answer.code) == (501, "NotImplemented")

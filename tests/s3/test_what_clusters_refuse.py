@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
-import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -22,11 +20,14 @@ from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.operation import route
 from replicast.gateway.s3.plain_body import PlainBody
 from replicast.gateway.s3.server import S3Server
+from replicast.machine import Address
 from replicast.metrics import Counters
 
-from .raw import Raw
+from .wire import Raw, Reply
 
 CONFIG = GatewayConfig(directory=".", metrics_port=1)
+GET = b"GET /bucket/key HTTP/1.1\r\nHost: h\r\n\r\n"
+PUT = b"PUT /bucket/key HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc"
 HASTY = GatewayConfig(directory=".", metrics_port=1, s3_body_seconds=0.1)
 
 
@@ -43,30 +44,23 @@ class Service:
         return await self._fail(stream)
 
 
-def answer(
-    fail: Callable[[Any], Any], send: Callable[[int], Raw], config: GatewayConfig = CONFIG
-) -> Raw:
+def answer(fail: Callable[[Any], Any], request: bytes, config: GatewayConfig = CONFIG) -> Reply:
     """Of a server whose service fails so, to a client in a thread of its own."""
 
-    async def run() -> Raw:
+    def ask(address: Address) -> Reply:
+        with Raw(address) as raw:
+            return raw.send(request).reply()
+
+    async def run() -> Reply:
         service: Any = Service(fail)
         served = S3Server(service, Counters(), config)
-        _, port = await served.start(("127.0.0.1", 0))
+        address = await served.start(("127.0.0.1", 0))
         try:
-            return await asyncio.to_thread(send, port)
+            return await asyncio.to_thread(ask, address)
         finally:
             await served.stop(0)
 
     return asyncio.run(run())
-
-
-def get(port: int) -> Raw:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("GET", "/bucket/key")
-    response = connection.getresponse()
-    found = Raw(response.status, dict(response.getheaders()), response.read())
-    connection.close()
-    return found
 
 
 @pytest.mark.parametrize(
@@ -87,7 +81,7 @@ def test_failures__of_the_cluster(
     async def fail(stream: Any) -> Any:
         raise error
 
-    found = answer(fail, get)
+    found = answer(fail, GET)
     assert (found.code, found.status) == (code, status)
     if isinstance(error, ReplicastError):
         assert not [each for each in caplog.records if each.levelname == "ERROR"]
@@ -98,16 +92,7 @@ def test_body__that_does_not_come() -> None:
         async for _ in stream:
             pass
 
-    def send(port: int) -> Raw:
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-            connection.sendall(
-                b"PUT /bucket/key HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc"
-            )
-            response = http.client.HTTPResponse(connection)
-            response.begin()
-            return Raw(response.status, {}, response.read())
-
-    found = answer(fail, send, HASTY)
+    found = answer(fail, PUT, HASTY)
     assert (found.code, found.status) == ("RequestTimeout", 400)
 
 

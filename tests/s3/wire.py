@@ -38,7 +38,10 @@ class Reply:
 
     @property
     def code(self) -> str:
-        """Of an error, which has to be one of S3's, with the status that it has there."""
+        """Of an error, which has to be one of S3's, with the status that it has there; "" without a
+        body."""
+        if not self.body:
+            return ""
         root = ElementTree.fromstring(self.body)
         code = root.findtext("Code") or ""
         assert root.tag == "Error" and CODES[code].status == self.status, self
@@ -133,19 +136,34 @@ class Gateway:
         request = AWSRequest(method, url, headers=given)
         request.context["payload_signing_enabled"] = False
         _Signer(self.access, payload).add_auth(request)
-        lines = [f"{method} {target} HTTP/1.1"]
-        for name, value in {**dict(request.headers.items()), **(unsigned or {})}.items():
-            lines.append(f"{name}: {value}")
-        return "\r\n".join([*lines, "", ""]).encode("utf-8", "replace")
+        return _head(method, target, {**dict(request.headers.items()), **(unsigned or {})})
 
     def ask(
-        self, method: str, target: str, body: bytes = b"", *, host: str = "", **headers: str
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        payload: str = UNSIGNED,
+        host: str = "",
+        **headers: str,
     ) -> Reply:
-        """A request as it should be, on a connection of its own."""
-        length = {"content-length": str(len(body))} if body or method in ("PUT", "POST") else {}
+        """A request as it should be, but for what is given, on a connection of its own."""
+        long = "content-length" not in headers and (body or method in ("PUT", "POST"))
+        length = {"content-length": str(len(body))} if long else {}
+        head = self.head(method, target, headers, payload=payload, unsigned=length, host=host)
+        return self.exchange(head + body, head_only=method == "HEAD")
+
+    def ask_unsigned(self, method: str, target: str, *, host: str = "", **headers: str) -> Reply:
+        """A request without a body, as a stranger or who was given a presigned URL sends it."""
+        length = {"content-length": "0"} if method in ("PUT", "POST") else {}
+        given = {"Host": host or address_text(self.address), **length, **headers}
+        return self.exchange(_head(method, target, given), head_only=method == "HEAD")
+
+    def exchange(self, request: bytes, *, head_only: bool = False) -> Reply:
+        """The answer to these bytes, on a connection of its own."""
         with self.connect() as raw:
-            raw.send(self.head(method, target, headers, unsigned=length, host=host) + body)
-            return raw.reply(head_only=method == "HEAD")
+            return raw.send(request).reply(head_only=head_only)
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples that have these labels."""
@@ -173,6 +191,11 @@ class Gateway:
         while (value := self.metric(name, **labels)) < at_least:
             assert time.monotonic() < end, (name, labels, value)
             time.sleep(POLL_SECONDS)
+
+
+def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {value}" for n, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("utf-8", "replace")
 
 
 class _Signer(S3SigV4Auth):
