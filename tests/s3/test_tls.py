@@ -22,7 +22,7 @@ from replicast.cli.ports import free_ports
 from replicast.cli.s3_access import S3Access, load_s3_access
 
 from ..cluster.conftest import Cluster
-from .conftest import Client, client_of, until_known
+from .conftest import Client, client_of, refused, until_known
 
 HOSTS = ("127.0.0.1", "localhost")
 WAIT_SECONDS, POLL_SECONDS = 30.0, 0.05
@@ -31,8 +31,17 @@ LOADS = "replicast_s3_certificate_loads_total"
 
 
 @pytest.fixture(scope="module")
-def tls_cluster(cluster_factory: Callable[..., Cluster]) -> Cluster:
-    return cluster_factory(tls=True)
+def plain_port() -> int:
+    return free_ports("127.0.0.1", 1, random.SystemRandom())[0]
+
+
+@pytest.fixture(scope="module")
+def tls_cluster(cluster_factory: Callable[..., Cluster], plain_port: int) -> Cluster:
+    """Serves HTTP too, but takes no keys of customers there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPLICAST_GATEWAY_S3_PORT", str(plain_port))
+        patch.setenv("REPLICAST_GATEWAY_S3_SSE_C_OVER_HTTP", "never")
+        return cluster_factory(tls=True)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +132,25 @@ def test_get__by_presigned_url(
     connection.request("GET", url.removeprefix(access.endpoint))
     assert connection.getresponse().read() == b"seen"
     connection.close()
+
+
+def test_customer_key__is_taken_over_https_only(
+    connect: Callable[..., Client], access: S3Access, plain_port: int, tls_bucket: str
+) -> None:
+    """Where the settings say so: by default the own host may send it over HTTP too."""
+    at = {"Bucket": tls_bucket, "Key": "under a key"}
+    key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "c" * 32}
+    body = random.Random(7).randbytes(70_000)
+    s3 = connect()
+    s3.put_object(**at, **key, Body=body)
+    assert s3.get_object(**at, **key)["Body"].read() == body
+    assert refused(lambda: s3.get_object(**at)) == ("InvalidRequest", 400)
+    plain = client_of(f"http://127.0.0.1:{plain_port}", access.key_id, access.secret)
+    assert plain.list_objects_v2(Bucket=tls_bucket, Prefix=at["Key"])["KeyCount"] == 1
+    assert refused(lambda: plain.get_object(**at, **key)) == ("InvalidRequest", 400)
+    other = {**at, "Key": "never"}
+    assert refused(lambda: plain.put_object(**other, **key, Body=body)) == ("InvalidRequest", 400)
+    assert refused(lambda: s3.get_object(**other, **key)) == ("NoSuchKey", 404)
 
 
 def test_connect__without_the_certificate_is_refused_by_the_client(
@@ -249,14 +277,17 @@ def served(access: S3Access) -> str:
 
 
 def test_start__with_a_broken_pair_is_one_line_and_with_a_good_one_both_are_served(
-    tls_cluster: Cluster, access: S3Access, connect: Callable[..., Client], tls_bucket: str
+    tls_cluster: Cluster,
+    access: S3Access,
+    connect: Callable[..., Client],
+    plain_port: int,
+    tls_bucket: str,
 ) -> None:
     """A gateway that has no certificate to go on with says so; then HTTP beside HTTPS."""
     data = tls_cluster.data
     settings = data / "gw1" / "gateway.toml"
-    port = free_ports("127.0.0.1", 1, random.SystemRandom())[0]
     with settings.open("a") as file:
-        file.write(f"s3_port = {port}\n")
+        file.write(f"s3_port = {plain_port}\n")
     tls_cluster.down()
     (data / KEY_FILE).write_text("broken")
     checked = tls_cluster.run("config", "check", settings, code=2)
@@ -266,7 +297,7 @@ def test_start__with_a_broken_pair_is_one_line_and_with_a_good_one_both_are_serv
     assert "cannot run: HTTPS: " in log[-1] and KEY_FILE in log[-1]
     write_self_signed(data, HOSTS, replace=True)
     tls_cluster.run("up", "--data", data, "--no-user-file")
-    plain = client_of(f"http://127.0.0.1:{port}", access.key_id, access.secret)
+    plain = client_of(f"http://127.0.0.1:{plain_port}", access.key_id, access.secret)
     until_known(plain)
     plain.put_object(Bucket=tls_bucket, Key="plain", Body=b"by HTTP")
     assert connect().get_object(Bucket=tls_bucket, Key="plain")["Body"].read() == b"by HTTP"
