@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -182,3 +184,17 @@ def test_host__another_than_was_signed(gateway: Gateway, s3: Client, bucket: str
     head = gateway.head("GET", "/k", host=f"never-made.{DOMAIN}")
     other = head.replace(b"Host: never-made.", f"Host: {bucket}.".encode())
     assert gateway.exchange(other).code == "SignatureDoesNotMatch"
+
+
+def test_domains__that_are_none_are_refused(
+    s3_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the gateway, which does not start, and by who looks before."""
+    settings = s3_cluster.data / "gw1" / "gateway.toml"
+    monkeypatch.setenv("REPLICAST_GATEWAY_S3_DOMAINS", "s3.example.org, 10.0.0.7")
+    checked = s3_cluster.run("config", "check", settings, code=2)
+    assert b"wrong: s3_domains: '10.0.0.7': must be the name of a host" in checked.stderr
+    gateway = [sys.executable, "-m", "replicast.gateway.daemon", "--config", str(settings)]
+    started = subprocess.run(gateway, capture_output=True, timeout=SECONDS)
+    assert started.returncode == 1
+    assert b"cannot run: s3_domains: '10.0.0.7'" in started.stderr
