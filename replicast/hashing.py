@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from _typeshed import ReadableBuffer
 
 
@@ -39,37 +37,41 @@ def algorithm_named(name: str) -> HashAlgorithm:
 DEFAULT_ALGORITHM = HashAlgorithm.BLAKE3_256
 
 
-def _blake3(data: ReadableBuffer) -> bytes:
-    return blake3(data).digest()
+class ContentHasher(Protocol):
+    """Takes the bytes piece by piece."""
+
+    def update(self, piece: ReadableBuffer, /) -> object: ...
+
+    def digest(self) -> bytes: ...
 
 
-def _sha3_256(data: ReadableBuffer) -> bytes:
-    return hashlib.sha3_256(data).digest()
+class _New(Protocol):
+    def __call__(self, data: ReadableBuffer = b"", /) -> ContentHasher: ...
 
 
-def _sha3_512(data: ReadableBuffer) -> bytes:
-    return hashlib.sha3_512(data).digest()
-
-
-def _sha256(data: ReadableBuffer) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-_HASHES: dict[int, tuple[Callable[[ReadableBuffer], bytes], int]] = {
-    HashAlgorithm.BLAKE3_256: (_blake3, 32),
-    HashAlgorithm.SHA3_256: (_sha3_256, 32),
-    HashAlgorithm.SHA3_512: (_sha3_512, 64),
-    HashAlgorithm.SHA256: (_sha256, 32),
+_HASHES: dict[int, tuple[_New, int]] = {
+    HashAlgorithm.BLAKE3_256: (blake3, 32),
+    HashAlgorithm.SHA3_256: (hashlib.sha3_256, 32),
+    HashAlgorithm.SHA3_512: (hashlib.sha3_512, 64),
+    HashAlgorithm.SHA256: (hashlib.sha256, 32),
 }
 
 
 def content_hash(algorithm: int, data: ReadableBuffer) -> bytes:
     """The CHID of `data`; raises ValueError for an algorithm that is not known."""
+    return _new(algorithm)(data).digest()
+
+
+def content_hasher(algorithm: int) -> ContentHasher:
+    """For bytes that come in pieces: its digest is their content_hash. Raises as that does."""
+    return _new(algorithm)()
+
+
+def _new(algorithm: int) -> _New:
     try:
-        function, _ = _HASHES[algorithm]
+        return _HASHES[algorithm][0]
     except KeyError:
         raise ValueError(f"unknown hash algorithm {algorithm}") from None
-    return function(data)
 
 
 def fits_algorithm(algorithm: int, chid: bytes) -> bool:
