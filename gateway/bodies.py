@@ -12,8 +12,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from replicast.errors import InvalidRequest
+from replicast.gateway.chunk_hashes import ChunkHashes
 from replicast.gateway.copy_stream import HoldPipeline
 from replicast.gateway.fetch_ahead import FetchAhead
+from replicast.gateway.hashed_source import HashedSource
 from replicast.gateway.initiation import Block, Initiator, Source
 from replicast.gateway.limits import check_metadata
 from replicast.gateway.manifest import ManifestBuilder, overlapping, parse_chunk, with_metadata
@@ -69,6 +71,15 @@ class Bodies:
 
     # -- in -------------------------------------------------------------------------
 
+    def chunk_hashes(
+        self, size_bytes: int, inline_max_bytes: int, *, sealed: bool
+    ) -> ChunkHashes | None:
+        """For a body that is hashed on its way here (hashed_source.py); None where none of its bytes will
+        be a chunk as they are. `size_bytes`: 0 where it is not known."""
+        if sealed or 0 < size_bytes <= inline_max_bytes:
+            return None
+        return ChunkHashes(self._initiator.algorithm, self._limits.chunk_size_bytes)
+
     async def store(
         self,
         source: Source,
@@ -93,7 +104,8 @@ class Bodies:
             body = builder.finish(metadata, inline=inline)
             return self.made(body, described, report, begun_ns, sealer)
         width = self._limits.put_pipeline
-        pipeline = PutPipeline(self._initiator, builder, width, self._room, report, sealer)
+        hashed = source if isinstance(source, HashedSource) and sealer is None else None
+        pipeline = PutPipeline(self._initiator, builder, width, self._room, report, sealer, hashed)
         try:
             await pipeline.put(first)
             if second is not None:

@@ -155,13 +155,17 @@ class UdpInitiator:
         assert self.find_bucket is not None
         return await self.find_bucket(tenant, bucket, gone)  # type: ignore[no-any-return]
 
-    async def put_chunk(self, data: Block, *, negotiate: bool = False) -> ChunkPlaced:
+    async def put_chunk(
+        self, data: Block, *, chid: bytes | None = None, negotiate: bool = False
+    ) -> ChunkPlaced:
         """Store one chunk on `copies` hosts, durable; raises Unavailable, NoSpace, ...
 
+        `chid`: its content hash, where that was made already; targets refuse a wrong one.
         `negotiate`: ask all members of the row also for a small chunk, as repair needs it.
         """
         self._fence()
-        chid = await self._hash(data)
+        if chid is None:
+            chid = await self._hash(data)
         self._require_open()
         now_ns = self._now_ns()
         operation = self._chunks.put(

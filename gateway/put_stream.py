@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from replicast.gateway.hashed_source import HashedSource
 from replicast.gateway.initiation import Block, ChunkPlaced, Initiator, Source
 from replicast.gateway.manifest import ManifestBuilder, payload_reference
 from replicast.gateway.room import Room
@@ -45,7 +46,7 @@ class PutReport:
 
 class PutPipeline:
     """At most `width` chunks in flight, and one when there is no room for more; references are
-    added in order of offset."""
+    added in order of offset. `hashed`: who knows content hashes of what is put, as it is put."""
 
     def __init__(
         self,
@@ -55,9 +56,11 @@ class PutPipeline:
         room: Room,
         report: PutReport,
         sealer: Sealer | None = None,
+        hashed: HashedSource | None = None,
     ) -> None:
+        assert sealer is None or hashed is None, "the content hash is of what is stored"
         self._initiator, self._builder, self._report = initiator, builder, report
-        self._width, self._room, self._sealer = width, room, sealer
+        self._width, self._room, self._sealer, self._hashed = width, room, sealer, hashed
         self._begun_bytes = 0
         self._tasks: deque[tuple[asyncio.Task[ChunkPlaced], int]] = deque()  # and their room
 
@@ -77,7 +80,8 @@ class PutPipeline:
     async def _store(self, data: Block, offset: int) -> ChunkPlaced:
         if self._sealer is not None:
             data = await self._sealer.seal(data, offset)
-        return await self._initiator.put_chunk(data)
+        chid = None if self._hashed is None else await self._hashed.chid(offset, len(data))
+        return await self._initiator.put_chunk(data, chid=chid)
 
     async def finish(self, metadata: Mapping[str, str]) -> bytes:
         """Wait for all, store the manifest chunks, return the body."""

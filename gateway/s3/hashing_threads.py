@@ -48,8 +48,23 @@ class BodyHasher:
         await self._settle()
         return self._digests.results()
 
+    async def chid(self, offset: int, size_bytes: int) -> bytes | None:
+        """The content hash of one chunk of what was fed, once; None where none is made. Several may ask
+        at a time."""
+        chunks = self._digests.chunks
+        if chunks is None:
+            return None
+        found = chunks.take(offset, size_bytes)
+        if found is None:  # its last block may be at work
+            await self._settle()
+            found = chunks.take(offset, size_bytes)
+        return found
+
     async def _settle(self) -> None:
-        if self._working is not None:
-            # Shielded: a thread cannot be stopped, and what it reads stays in use until it is done.
-            await asyncio.shield(self._working)
+        working = self._working
+        if working is None:
+            return
+        # Shielded: a thread cannot be stopped, and what it reads stays in use until it is done.
+        await asyncio.shield(working)
+        if self._working is working:  # or who waited, too, has begun the next block
             self._working = None

@@ -101,7 +101,12 @@ class ObjectCalls:
             raise S3Error("EntityTooLarge", MaxSizeAllowed=str(OBJECT_BYTES_MAX))
         content, user = content_headers(call.head), user_metadata(call.head)
         wanted = self._encryption.wanted(call, record)
-        source = UploadSource(call.stream, call.body, read_claims(call.head), self._executor)
+        chunks = self._objects.bodies.chunk_hashes(
+            call.body.length_bytes, record.inline_max_bytes, sealed=wanted.sealed
+        )
+        source = UploadSource(
+            call.stream, call.body, read_claims(call.head), self._executor, chunks=chunks
+        )
 
         def describe() -> Description:
             (algorithm, value), *_ = source.sums.checksums.items()
@@ -113,7 +118,7 @@ class ObjectCalls:
             info = await self._objects.put(
                 record,
                 call.key,
-                source.blocks(),
+                source,
                 describe=describe,
                 when=when,
                 sealer=self._encryption.sealer(wanted, Place(record.incarnation, call.key)),

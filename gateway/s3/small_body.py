@@ -19,7 +19,7 @@ async def small_body(call: Call, claims: Claims | None, executor: Executor) -> b
     claims = read_claims(call.head) if claims is None else claims
     source = UploadSource(call.stream, call.body, claims, executor)
     body = bytearray()
-    async for block in source.blocks():
+    async for block in source:
         body += block
         _check(len(body))
     return bytes(body)

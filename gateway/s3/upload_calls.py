@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 from replicast.errors import NotFound
 from replicast.gateway.bodies import Description
+from replicast.gateway.chunk_hashes import ChunkHashes
 from replicast.gateway.initiation import Block
 from replicast.gateway.objects import AFTER_ALL, Objects
 from replicast.gateway.s3 import answers
@@ -43,7 +44,7 @@ from replicast.gateway.s3.stored import Stored, read_stored
 from replicast.gateway.s3.unsupported import check_write_headers
 from replicast.gateway.s3.upload_source import PART_BYTES_MAX, UploadSource
 from replicast.gateway.s3.versions import new_version_headers, version_of
-from replicast.gateway.uploads import SEPARATOR, PartInfo, UploadInfo, Uploads
+from replicast.gateway.uploads import NEVER_INLINE, SEPARATOR, PartInfo, UploadInfo, Uploads
 from replicast.units import MIB
 from replicast.wire.control_messages import BucketInfo
 
@@ -101,7 +102,12 @@ class UploadCalls:
         claims = read_claims(call.head)
         checksum.check_part(claims)
         source = UploadSource(
-            call.stream, call.body, claims, self._executor, checksum.algorithms(claims)
+            call.stream,
+            call.body,
+            claims,
+            self._executor,
+            checksum.algorithms(claims),
+            chunks=self._hashes(call.body.length_bytes, sealer),
         )
         await self._store(upload, number, source, checksum, sealer)
         sums = source.sums
@@ -118,6 +124,11 @@ class UploadCalls:
         sealer = self._encryption.part(upload.metadata, place, upload.upload_id, number, customer)
         return sealer, answer_headers(upload.metadata, customer)
 
+    def _hashes(self, size_bytes: int, sealer: BodySealer | None) -> ChunkHashes | None:
+        """Of a part."""
+        sealed = sealer is not None
+        return self._objects.bodies.chunk_hashes(size_bytes, NEVER_INLINE, sealed=sealed)
+
     async def copy_part(self, call: Call) -> Answer:
         """UploadPartCopy."""
         record, upload, checksum = await self._find(call)
@@ -133,7 +144,12 @@ class UploadCalls:
             raise S3Error("EntityTooLarge", MaxSizeAllowed=str(PART_BYTES_MAX))
         blocks = self._blocks(self._objects.bodies.read(copied.body, bounds, copied.opener))
         source = UploadSource(
-            blocks, _Whole(length), Claims(), self._executor, [checksum.algorithm]
+            blocks,
+            _Whole(length),
+            Claims(),
+            self._executor,
+            [checksum.algorithm],
+            chunks=self._hashes(length, sealer),
         )
         part = await self._store(upload, number, source, checksum, sealer)
         values = {checksum.algorithm.element: to_text(source.sums.checksums[checksum.algorithm])}
@@ -165,7 +181,7 @@ class UploadCalls:
             upload.name,
             upload.upload_id,
             number,
-            source.blocks(),
+            source,
             describe,
             sealer=sealer,
         )

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Executor
 
+from replicast.gateway.chunk_hashes import ChunkHashes
+from replicast.gateway.hashed_source import HashedSource
 from replicast.gateway.s3.algorithms import DEFAULT_ALGORITHM, Algorithm
 from replicast.gateway.s3.body import Body
 from replicast.gateway.s3.claims import Claims
@@ -20,8 +22,9 @@ from replicast.units import GIB
 OBJECT_BYTES_MAX = PART_BYTES_MAX = 5 * GIB  # of one request
 
 
-class UploadSource:
-    """Of one request. `sums` and `claims`, trailers included, are there at its end."""
+class UploadSource(HashedSource):
+    """Of one request. `sums` and `claims`, trailers included, are there at its end. `chunks`: content
+    hashes to be made with the rest."""
 
     def __init__(
         self,
@@ -30,11 +33,13 @@ class UploadSource:
         claims: Claims,
         executor: Executor,
         algorithms: Iterable[Algorithm] = (),
+        *,
+        chunks: ChunkHashes | None = None,
     ) -> None:
         self._stream, self._body, self._executor = stream, body, executor
         self.claims = claims
         wanted = set(algorithms) or {claims.algorithm or DEFAULT_ALGORITHM}
-        self._hasher = BodyHasher(executor, Digests(sorted(wanted)))
+        self._hasher = BodyHasher(executor, Digests(sorted(wanted), chunks=chunks))
         self._sums: Sums | None = None
 
     @property
@@ -43,7 +48,10 @@ class UploadSource:
         assert self._sums is not None
         return self._sums
 
-    async def blocks(self) -> AsyncIterator[bytes]:
+    async def chid(self, offset: int, size_bytes: int) -> bytes | None:
+        return await self._hasher.chid(offset, size_bytes)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         """The payload; raises S3Error when it is not what its client said of it."""
         loop = asyncio.get_running_loop()
         async for data in self._stream:

@@ -62,6 +62,7 @@ class MemoryInitiator:
         self.copies = 3
         self.page_entries = 1000
         self.pages = 0
+        self.given = 0  # chunks that came with their hash
         self.reads: list[bytes] = []
         self.holds: list[bytes] = []
         self.lost: set[bytes] = set()
@@ -75,7 +76,9 @@ class MemoryInitiator:
             raise NotFound("no such bucket")
         return SimpleNamespace(**vars(BUCKET) | {"versioning": self.versioning})
 
-    async def put_chunk(self, data: Any, *, negotiate: bool = False) -> ChunkPlaced:
+    async def put_chunk(
+        self, data: Any, *, chid: bytes | None = None, negotiate: bool = False
+    ) -> ChunkPlaced:
         self.in_flight += 1
         self.in_flight_most = max(self.in_flight_most, self.in_flight)
         try:
@@ -88,7 +91,9 @@ class MemoryInitiator:
         if self.fail_at is not None and len(self.chunks) >= self.fail_at:
             raise NoSpace("full")
         raw = bytes(data)
-        chid = content_hash(ALGORITHM, raw)
+        given, chid = chid, content_hash(ALGORITHM, raw)
+        assert given in (None, chid)
+        self.given += given is not None
         new = chid not in self.chunks
         self.chunks[chid] = raw
         stored = self.copies if new else 0

@@ -133,6 +133,33 @@ def test_cancelled_put__leaves_nothing(size: int) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("size", [KIB, 200 * KIB])
+def test_put__a_hash_that_is_given_is_not_made_again(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        network, data, made_again = Network(), bytes(size), []
+        chid = content_hash(ALGORITHM, data)
+
+        def counting(*arguments: Any) -> bytes:
+            made_again.append(arguments)
+            return chid
+
+        monkeypatch.setattr("replicast.gateway.initiator.content_hash", counting)
+        for given, times in ((chid, 0), (None, 1)):
+            made = initiator(network)
+            network.sent.clear()
+            putting = asyncio.ensure_future(made.put_chunk(data, chid=given))
+            while not network.sent:
+                await asyncio.sleep(0)
+            putting.cancel()
+            await asyncio.gather(putting, return_exceptions=True)
+            assert len(made_again) == times
+            made.close()
+
+    asyncio.run(run())
+
+
 def test_cancelled_get__leaves_nothing() -> None:
     async def run() -> None:
         network = Network()
