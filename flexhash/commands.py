@@ -65,15 +65,6 @@ class BucketState(IntEnum):
     DELETING = 2
 
 
-class Versioning(IntEnum):
-    """Whether a put leaves the version before (ENABLED), or takes the place of the null version: the
-    only one there is (OFF), or one beside those that were kept earlier (SUSPENDED)."""
-
-    OFF = 0
-    ENABLED = 1
-    SUSPENDED = 2
-
-
 class BucketEncryption(IntEnum):
     """Whether objects are encrypted that nobody asked to encrypt: by the S3 gateways, with keys of the
     cluster (SERVER)."""

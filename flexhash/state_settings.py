@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicast.flexhash.commands import BucketEncryption, BucketState, Code, Versioning
+from replicast.flexhash.commands import BucketEncryption, BucketState, Code
+from replicast.flexhash.versioning import Versioning
 from replicast.user_rules import CANONICAL_ID
 from replicast.wire import control_messages as cm
 from replicast.wire.bucket_messages import (

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from replicast.errors import InvalidRequest
-from replicast.flexhash.commands import Versioning
+from replicast.flexhash.versioning import Versioning
 from replicast.gateway.conditions import condition
 from replicast.gateway.version_text import parse_version
 from replicast.wire.name_messages import Condition, VersionId

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from replicast.errors import Conflict, NotFound, ReplicastError, Unavailable
-from replicast.flexhash.commands import BucketEncryption, Code, Versioning
+from replicast.flexhash.commands import BucketEncryption, Code
+from replicast.flexhash.versioning import Versioning
 from replicast.gateway.limits import DEFAULT_TENANT, check_bucket
 from replicast.gateway.objects import Objects
 from replicast.units import KIB

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from replicast.buggify import buggified
 from replicast.errors import ConditionFailed, NotFound, Unavailable
-from replicast.flexhash.commands import Versioning
 from replicast.flexhash.names import bucket_seed, nhid, row_of_name, rows_of_bucket
+from replicast.flexhash.versioning import Versioning
 from replicast.gateway.bodies import Made
 from replicast.gateway.conditions import condition
 from replicast.gateway.initiation import BucketView, Initiator

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from replicast.errors import NotFound
-from replicast.flexhash.commands import Versioning
+from replicast.flexhash.versioning import Versioning
 from replicast.gateway.bodies import Bodies, Describe, Description, ObjectLimits
 from replicast.gateway.initiation import Block, Initiator, Source
 from replicast.gateway.limits import DEFAULT_TENANT, check_after, check_metadata, check_prefix

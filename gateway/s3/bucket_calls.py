@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from replicast.errors import Conflict
-from replicast.flexhash.commands import Versioning
+from replicast.flexhash.versioning import Versioning
 from replicast.gateway.buckets import Buckets
 from replicast.gateway.objects import Objects
 from replicast.gateway.s3 import answers

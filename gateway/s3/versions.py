@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from replicast.errors import InvalidRequest
-from replicast.flexhash.commands import Versioning
+from replicast.flexhash.versioning import Versioning
 from replicast.gateway.objects import ObjectInfo
 from replicast.gateway.s3.arguments import invalid_argument
 from replicast.gateway.version_text import parse_version, version_text

@@ -16,7 +16,8 @@ from replicast.cli.extensions import advice, missing_extension
 from replicast.native import IMPLEMENTATION
 
 MODULES = {
-    "objects": ("bucket", "put", "get", "cat", "ls", "stat", "rm"),
+    "buckets": ("bucket",),
+    "objects": ("put", "get", "cat", "ls", "stat", "rm"),
     "copies": ("cp", "mv"),
     "health": ("status", "flexhash", "verify", "repair"),
     "local": ("up", "down", "cluster", "logs", "config"),

@@ -1,4 +1,4 @@
-"""bucket, put, get, cat, ls, stat, rm."""
+"""put, get, cat, ls, stat, rm."""
 
 from __future__ import annotations
 
@@ -24,76 +24,8 @@ from replicast.cli.progress import Progress
 from replicast.cli.run import gateway, run, split_target
 from replicast.cli.text import name_text, size_text, table_text, time_text
 from replicast.cli.trees import base, in_parallel, sizes_under
-from replicast.cli.user_command import user_admin
 from replicast.errors import InvalidRequest
-from replicast.flexhash.commands import Versioning
 from replicast.gateway.api_client import ApiConnection
-from replicast.gateway.limits import check_name
-
-VERSIONINGS = tuple(
-    each.name.lower() for each in (Versioning.ENABLED, Versioning.SUSPENDED, Versioning.OFF)
-)
-
-# -- buckets --------------------------------------------------------------------------
-
-
-@click.group()
-def bucket() -> None:
-    """Create, list and delete buckets."""
-
-
-@bucket.command("create")
-@click.argument("name")
-@click.option("--owner", metavar="USER", help="The S3 user whose bucket it is. Default: nobody's.")
-@click.option(
-    "--versioning", type=click.Choice(VERSIONINGS), default=VERSIONINGS[0], show_default=True,
-    help="Whether what is overwritten stays as a version.",
-)  # fmt: skip
-@click.pass_context
-def bucket_create(context: click.Context, name: str, owner: str | None, versioning: str) -> None:
-    """Create the bucket NAME. With --owner an administrator's identity is needed."""
-
-    async def work() -> None:
-        more: dict[str, Any] = {"versioning": versioning}
-        if owner is not None:
-            async with user_admin(context) as admin:
-                more["owner"] = (await admin.find(owner)).canonical_id
-        async with gateway(context) as api:
-            await api.one("bucket_create", bucket=name, **more)
-
-    run(work)
-
-
-@bucket.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.pass_context
-def bucket_list(context: click.Context, as_json: bool) -> None:
-    """List the buckets."""
-
-    async def work() -> None:
-        async with gateway(context) as api:
-            async for answer in api.request("bucket_list"):
-                assert isinstance(answer, dict)
-                click.echo(json.dumps(answer) if as_json else answer["bucket"])
-
-    run(work)
-
-
-@bucket.command("delete")
-@click.argument("name")
-@click.pass_context
-def bucket_delete(context: click.Context, name: str) -> None:
-    """Delete the empty bucket NAME."""
-    _on_bucket(context, "bucket_delete", name)
-
-
-def _on_bucket(context: click.Context, operation: str, name: str) -> None:
-    async def work() -> None:
-        async with gateway(context) as api:
-            await api.one(operation, bucket=name)
-
-    run(work)
-
 
 # -- put ------------------------------------------------------------------------------
 
@@ -160,8 +92,17 @@ async def _put_file(
 async def _put_tree(
     context: click.Context, folder: Path, bucket: str, base: str, if_absent: bool, p: Progress
 ) -> None:
+    # Loaded for trees only: a script that puts many small files waits for each import.
+    from replicast.gateway.limits import check_name
+
+    def name_of(path: Path) -> str:
+        try:
+            return check_name(base + path.relative_to(folder).as_posix())
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{str(path)!r}: {error}") from None
+
     files, left_out = tree(folder)
-    items = [(path, _name_under(base, folder, path)) for path in files]
+    items = [(path, name_of(path)) for path in files]
     for text in left_out:
         p.say(f"left out: {text}")
     p.expect(sum(path.stat().st_size for path in files))
@@ -172,13 +113,6 @@ async def _put_tree(
         await _put_file(api, str(path), bucket, name, if_absent, p, metadata)
 
     await in_parallel(context, items, one)
-
-
-def _name_under(base: str, folder: Path, path: Path) -> str:
-    try:
-        return check_name(base + path.relative_to(folder).as_posix())
-    except InvalidRequest as error:
-        raise InvalidRequest(f"{str(path)!r}: {error}") from None
 
 
 # -- get, cat -------------------------------------------------------------------------
@@ -382,4 +316,4 @@ def rm(context: click.Context, target: str, recursive: bool, quiet: bool) -> Non
     run(work)
 
 
-COMMANDS = (bucket, put, get, cat, ls, stat, rm)
+COMMANDS = (put, get, cat, ls, stat, rm)

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 from replicast.errors import Conflict
-from replicast.flexhash.commands import Versioning as Setting
+from replicast.flexhash.versioning import Versioning as Setting
 from replicast.gateway.initiation import Source
 from replicast.sim.models import REMOVED
 from replicast.sim.workload_versions import Versions

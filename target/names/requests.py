@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from replicast.buggify import buggify
-from replicast.flexhash.commands import Versioning
+from replicast.flexhash.versioning import Versioning
 from replicast.machine import Incoming
 from replicast.target.names.context import RowContext
 from replicast.target.names.heal import Healer

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from replicast.flexhash.commands import Versioning
 from replicast.flexhash.entries import Policy, TargetEntry, VdevEntry, VdevState
 from replicast.flexhash.table import Rows, Table
+from replicast.flexhash.versioning import Versioning
 from replicast.machine import Incoming
 from replicast.memory_disk import MemoryDisk
 from replicast.metrics import Counters

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from replicast.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from replicast.flexhash.commands import Code, Versioning
+from replicast.flexhash.commands import Code
+from replicast.flexhash.versioning import Versioning
 from replicast.gateway import buckets as module
 from replicast.gateway.buckets import Buckets
 from replicast.wire.bucket_messages import (

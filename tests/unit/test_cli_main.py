@@ -46,3 +46,16 @@ def test_version_needs_no_extension() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and done.stdout.startswith("replicast ")
+
+
+def test_commands_that_ask_a_gateway_load_nothing_of_what_it_is_made_of() -> None:
+    modules = [WHERE[name] for name in ("bucket", "put", "cp", "status")]
+    program = (
+        "import importlib, sys\n"
+        f"for name in {modules}: importlib.import_module('replicast.cli.' + name)\n"
+        "print([n for n in sys.modules if n in ('numpy', 'zmq') or n.startswith('replicast.wire')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

@@ -14,11 +14,11 @@ from replicast.flexhash.commands import (
     Command,
     EditKind,
     Role,
-    Versioning,
     decode_result,
     encode_command,
 )
 from replicast.flexhash.state import DOWN, DRAINING, OUT, STOPPING, UP, ControlState
+from replicast.flexhash.versioning import Versioning
 from replicast.sim.control import info, vdev_join
 from replicast.wire import control_messages as cm
 from replicast.wire.bucket_messages import (

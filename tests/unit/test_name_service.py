@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicast.flexhash.commands import Versioning
+from replicast.flexhash.versioning import Versioning
 from replicast.target.names.store import FetchTable
 from replicast.units import SECOND
 from replicast.wire.chunk_messages import Refused

@@ -16,7 +16,7 @@ from replicast.errors import (
     NotFound,
     Unavailable,
 )
-from replicast.flexhash.commands import Versioning
+from replicast.flexhash.versioning import Versioning
 from replicast.gateway.bodies import ObjectLimits
 from replicast.gateway.conditions import condition
 from replicast.gateway.limits import METADATA_BYTES_MAX, check_metadata
