@@ -13,6 +13,9 @@ ALONE := tests/unit tests/property tests/conformance tests/sim
 DATA ?= .cluster
 SEEDS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Clusters are made of processes, and tests of clusters: where none may keep what it compiled of what it
+# imports, as in many containers, the next one does it again, and that is half of its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help up down native dev check lint test test-machines test-s3 test-alone test-slow slow-machines slow-s3 slow-alone test-all explore sim s3-matrix bench clean
 
