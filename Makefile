@@ -10,6 +10,9 @@ endif
 DEV := $(VENV)/.dev
 PYTEST := $(BIN)/python -m pytest -q -rs
 ALONE := tests/unit tests/property tests/conformance tests/sim
+LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+# Each target says how it went when it has ended.
+SIDE_BY_SIDE := $(MAKE) -s -j 3 --output-sync=target
 DATA ?= .cluster
 SEEDS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -17,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # imports, as in many containers, the next one does it again, and that is half of its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up down native dev check lint test test-machines test-s3 test-alone test-slow slow-machines slow-s3 slow-alone test-all explore sim s3-matrix bench clean
+.PHONY: help up down native dev check check-tests check-rest lint test test-machines test-s3 test-alone test-slow slow-machines slow-s3 slow-alone test-all explore sim s3-matrix bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,18 +50,21 @@ $(DEV): $(STAMP)
 	@touch $@
 
 lint: dev  ## ruff and mypy
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@$(LINT)
 
-check: lint  ## lint, types, unit and property tests, tiny benches: 3 minutes
-	@$(PYTEST) tests/unit tests/property tests/conformance
+check: dev  ## lint, types, unit and property tests, tiny benches: 2 minutes
+	@$(SIDE_BY_SIDE) check-tests check-rest
+
+check-tests:
+	@$(PYTEST) tests/unit tests/property tests/conformance -m 'not slow'
+
+check-rest:
+	@$(LINT)
 	@REPLICAST_BENCH_TINY=1 $(PYTEST) bench --benchmark-disable
 
 # Tests run in three groups side by side, each of which says how it went when it has ended: those with real
 # daemons, which take longest; S3 with its clients; and single processes without a machine around them,
 # which take what the others leave.
-SIDE_BY_SIDE := $(MAKE) -s -j 3 --output-sync=target
-
 test: dev  ## everything but the slow tests: 10 to 14 minutes
 	@echo "Three groups of tests side by side, 10 to 14 minutes; each is shown when it has ended."
 	@$(SIDE_BY_SIDE) test-machines test-s3 test-alone
