@@ -330,6 +330,8 @@ class TableClient:
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
+        # Lost questions are asked again after a second, which each command would wait for.
+        await self.channels.connected()
         while True:
             self._woken.clear()  # before the turn: what wakes in it wants another one
             self.core.tick(self._clock_ns())

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from replicast.curve import ChannelClosed, CurveClient, CurveHub
+from replicast.curve import CONNECT_POLL_SECONDS, ChannelClosed, CurveClient, CurveHub
 from replicast.flexhash.raft.snapshot import STATE_BYTES_MAX
 from replicast.flexhash.voters import VoterEntry, VoterSet, digest_of
 from replicast.keys import KeyPair
@@ -25,6 +25,7 @@ from replicast.wire.schema import Message
 from replicast.wire.voter_messages import StartData, StartGet
 
 PIECE_SECONDS = 2.0
+ANY_SECONDS, ALL_SECONDS = 0.5, 0.1  # a voter may be gone for good
 Read = Callable[[NodeId, CurveClient], Coroutine[Any, Any, None]]
 
 
@@ -73,6 +74,22 @@ class VoterChannels:
         for node_id, channel in self._channels.items():
             if node_id not in self._tasks:
                 self._tasks[node_id] = loop.create_task(self._read(node_id, channel))
+
+    async def connected(
+        self, any_seconds: float = ANY_SECONDS, all_seconds: float = ALL_SECONDS
+    ) -> None:
+        """Until all are connected, or those that can be: what is sent before is lost.
+
+        Waits `any_seconds` for the first of them, and `all_seconds` in all when there is one.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            found = [channel.connected() for channel in self._channels.values()]
+            waited = loop.time() - began
+            if all(found) or waited >= (all_seconds if any(found) else any_seconds):
+                return
+            await asyncio.sleep(CONNECT_POLL_SECONDS)
 
     def send(self, node_id: NodeId, frame: bytes) -> None:
         """Hand a frame over, if there is a connection."""

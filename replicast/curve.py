@@ -41,7 +41,8 @@ CONNECT_POLL_SECONDS = 0.02
 READ_BATCH_FRAMES = 100
 OPERATION_ID = slice(1, 17)  # of a frame
 # Plain: used with every frame.
-EVENTS, POLLIN, NOW = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.DONTWAIT)
+EVENTS, NOW = int(zmq.EVENTS), int(zmq.DONTWAIT)
+POLLIN, POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 
 Allow = Callable[[str], Identity | None]
 T = TypeVar("T")
@@ -354,6 +355,14 @@ class CurveClient(_Port[bytes]):
         if not sent:
             self.hub.counters.count("curve_dropped", self.channel)
         return sent
+
+    def connected(self) -> bool:
+        """Would a frame find a connection now?"""
+        if self.closed:
+            return False
+        if self._readable():  # to ask is to be told: nobody tells it again
+            self._schedule()
+        return self.socket.getsockopt(EVENTS) & POLLOUT != 0  # type: ignore[operator]
 
     async def request(self, frame: bytes, *, timeout_seconds: float) -> bytes:
         """Send `frame` and wait for the frame with its operation id; raises TimeoutError.

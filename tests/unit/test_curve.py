@@ -69,6 +69,18 @@ def test_request__the_answer_with_its_operation_id() -> None:
     run(test)
 
 
+def test_connected__what_is_sent_then_arrives() -> None:
+    async def test() -> None:
+        async with channel(allowed()) as (server, client, _):
+            await until(client.connected)
+            assert client.send(frame(1))
+            assert (await server.recv()).frame == frame(1)
+            client.close()
+            assert not client.connected()
+
+    run(test)
+
+
 def test_recv__frames_that_answer_nothing() -> None:
     async def test() -> None:
         async with channel(allowed()) as (server, client, _):
