@@ -65,8 +65,8 @@ check-rest:
 # Tests run in three groups side by side, each of which says how it went when it has ended: those with real
 # daemons, which take longest; S3 with its clients; and single processes without a machine around them,
 # which take what the others leave.
-test: dev  ## everything but the slow tests: 10 to 14 minutes
-	@echo "Three groups of tests side by side, 10 to 14 minutes; each is shown when it has ended."
+test: dev  ## everything but the slow tests: 10 to 12 minutes
+	@echo "Three groups of tests side by side, 10 to 12 minutes; each is shown when it has ended."
 	@$(SIDE_BY_SIDE) test-machines test-s3 test-alone
 
 test-machines:
