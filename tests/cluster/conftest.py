@@ -49,6 +49,14 @@ class Cluster:
         """What `replicast down` does."""
         bring_down(self.data, self.said.append)
 
+    def end(self) -> None:
+        """Down for good: what was stored goes at once, or a run would fill the disk; settings and logs
+        stay."""
+        if (self.data / LOCAL_FILE).exists():
+            self.kill()
+        for vdev in self.data.glob("*/v*"):
+            shutil.rmtree(vdev, ignore_errors=True)
+
     @property
     def environ(self) -> dict[str, str]:
         """For processes that use this cluster."""
@@ -132,15 +140,7 @@ def cluster_factory(
 
     yield make
     for cluster in made:
-        _end(cluster)
-
-
-def _end(cluster: Cluster) -> None:
-    if (cluster.data / LOCAL_FILE).exists():
-        cluster.kill()
-    # What was stored goes at once, or a run would fill the disk; settings and logs stay.
-    for vdev in cluster.data.glob("*/v*"):
-        shutil.rmtree(vdev, ignore_errors=True)
+        cluster.end()
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def make_cluster(cluster_factory: Callable[..., Cluster]) -> Iterator[Callable[.
 
     yield make
     for cluster in mine:
-        _end(cluster)
+        cluster.end()
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def cluster(cluster_factory: Callable[..., Cluster]) -> Iterator[Cluster]:
     """One running cluster for all tests of a module; they must leave it whole."""
     made = cluster_factory()
     yield made
-    _end(made)
+    made.end()
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ def cluster(make_cluster):
     made.up()
     yield made
     made.down()
+    made.end()
 
 
 def counter(cluster, target: str, name: str) -> int:

@@ -18,6 +18,7 @@ def cluster(cluster_factory):
     made.run("bucket", "create", "names")
     yield made
     made.down()
+    made.end()
 
 
 def target_of_vdev(cluster, index: int) -> str:

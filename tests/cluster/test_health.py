@@ -15,6 +15,7 @@ def cluster(cluster_factory):
     made.run("bucket", "create", "photos")
     yield made
     made.down()
+    made.end()
 
 
 def flip_byte(cluster, chunk):

@@ -26,6 +26,7 @@ def cluster(cluster_factory):
     made.run("bucket", "create", "work")
     yield made
     made.down()
+    made.end()
 
 
 def start(cluster, *arguments, **pipes) -> subprocess.Popen[bytes]:

@@ -38,6 +38,7 @@ def cluster(cluster_factory):
     made.run("bucket", "create", "many")
     yield made
     made.down()
+    made.end()
 
 
 def socket_of(cluster) -> Path:

@@ -42,6 +42,7 @@ def cluster(request, cluster_factory):
     made.run("bucket", "create", "photos")
     yield made
     made.down()
+    made.end()
 
 
 def test_put_get__all_sizes(cluster, bucket, data, tmp_path):

@@ -23,6 +23,7 @@ def cluster(cluster_factory):
     made = cluster_factory()
     yield made
     made.down()
+    made.end()
 
 
 def block(title: str) -> str:

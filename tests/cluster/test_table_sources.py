@@ -19,6 +19,7 @@ def cluster(cluster_factory) -> Iterator:
     made.wait_healthy()
     yield made
     made.down()
+    made.end()
 
 
 def counts(cluster) -> dict[tuple[str, str], int]:

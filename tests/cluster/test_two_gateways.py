@@ -23,6 +23,7 @@ def cluster(cluster_factory):
     made.run("bucket", "create", "names")
     yield made
     made.down()
+    made.end()
 
 
 @contextlib.asynccontextmanager
