@@ -4,7 +4,8 @@ In the bucket "single" versioning is off all the time: a put takes the place of 
 ends it. The buckets "changing..." begin like this; clients enable and suspend their versioning, which
 other clients hear of a moment later. Of names "k..." there nothing goes but versions that have a
 later one, so the name model judges them, too; of names "x..." anything may, the null version by that
-name as well. A client whose own change is the last one has to see it in its next put.
+name as well. A client whose own change is the last one has to see it in its next put: no other has begun
+since, and none that had begun before was still to end.
 """
 
 from __future__ import annotations
@@ -166,8 +167,13 @@ class Versioning(Versions):
         bucket, ledger = self.bucket, self._ledger
         setting = self._rng.choice((Setting.ENABLED, Setting.SUSPENDED))
         begun = ledger.changes[bucket] = ledger.changes.get(bucket, 0) + 1
+        others = ledger.changing.setdefault(bucket, set())
+        alone = not others
+        others.add(begun)
         self._set.pop(bucket, None)
-        with contextlib.suppress(*LATER):
+        with contextlib.suppress(*LATER):  # then it may still come to pass
             await self._client._opened.buckets.set_versioning(bucket, setting)
             ledger.world.note("client", "versioning", bucket=bucket, setting=setting.name)
-            self._set[bucket] = setting, begun
+            others.remove(begun)
+            if alone:
+                self._set[bucket] = setting, begun

@@ -42,6 +42,7 @@ class Ledger:
     buckets: dict[str, None] = field(default_factory=lambda: {BUCKET: None})  # nobody removes them
     uploads: list[Any] = field(default_factory=list)  # that were begun (workload_uploads.Upload)
     changes: dict[str, int] = field(default_factory=dict)  # of versioning, begun: bucket -> count
+    changing: dict[str, set[int]] = field(default_factory=dict)  # those not known to have ended
     blocks: list[bytes] = field(default_factory=list)  # that many objects have in common
     operation_ns_max: int | None = None  # what any may take, however it ends (C7)
     answered: bool = False  # every operation has to succeed
