@@ -68,7 +68,7 @@ ROWS = [
     Row(review.conditions_on_committed_only, "linearizable", "leaders", 1, None),
     Row(review.grant_without_proof, "leaders", "lag", 101, None),
     Row(review.no_fence_and_no_wait, "leaders", "moves", 1, None),
-    Row(review.damage_passes_for_a_torn_tail, "linearizable", "rotten", 1, None),
+    Row(review.damage_passes_for_a_torn_tail, "linearizable", "rotten", 30, None),
     Row(review.hole_passes_for_the_end, "replicas", "holed", 1, None),
     Row(names.catch_up_skips_an_entry, "durability", "contended", 1),
     Row(names.conditions_ignored, "linearizable", "contended", 1),
