@@ -37,8 +37,14 @@ class LoopDisk:
             run("umount", self.place)
 
     def mount_again(self) -> None:
-        """Another disk with what was durable on this one."""
+        """Another disk with what was durable on this one, in a file of its own: whoever has made a mount
+        namespace meanwhile (`ip netns exec` does) holds this one as it is, and to mount the same file
+        again would be to get that."""
+        subprocess.run(["sync", "-f", self.place], capture_output=True, check=False)
         self.unmount()
+        another = self._image.with_name("another")
+        run("cp", "--sparse=always", self._image, another)
+        another.replace(self._image)
         self.mount()
 
     def make_read_only(self) -> None:
