@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import struct
@@ -46,8 +47,9 @@ class Blocks:
             raise self._error
 
 
-async def ask(service: Blocks) -> tuple[bytes, int]:
-    """What a client receives, and in how many segments with data it came."""
+@contextlib.asynccontextmanager
+async def asked(service: Blocks) -> AsyncIterator[tuple[S3Server, socket.socket]]:
+    """A server and a client that has asked for the object."""
     server = S3Server(cast(S3Service, service), Counters(), CONFIG)
     address = await server.start(("127.0.0.1", 0))
     loop = asyncio.get_running_loop()
@@ -55,6 +57,13 @@ async def ask(service: Blocks) -> tuple[bytes, int]:
         client.setblocking(False)
         await loop.sock_connect(client, address)
         await loop.sock_sendall(client, REQUEST)
+        yield server, client
+
+
+async def ask(service: Blocks) -> tuple[bytes, int]:
+    """What a client receives, and in how many segments with data it came."""
+    loop = asyncio.get_running_loop()
+    async with asked(service) as (server, client):
         whole = await loop.sock_recv(client, 1 << 20)
         head, _, _ = whole.partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
@@ -93,13 +102,8 @@ def test_small_body__an_error_at_its_end_is_told_in_its_place() -> None:
 
 def test_stop__does_not_wait_for_clients_that_ask_nothing() -> None:
     async def run() -> None:
-        server = S3Server(cast(S3Service, Blocks([b"x"])), Counters(), CONFIG)
-        address = await server.start(("127.0.0.1", 0))
         loop = asyncio.get_running_loop()
-        with socket.socket() as client:
-            client.setblocking(False)
-            await loop.sock_connect(client, address)
-            await loop.sock_sendall(client, REQUEST)
+        async with asked(Blocks([b"x"])) as (server, client):
             answer = b""
             while not answer.endswith(b"\r\n\r\nx"):
                 answer += await loop.sock_recv(client, 1 << 20)
