@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicast.flexhash.commands import BucketEncryption, BucketState, Code
 from replicast.flexhash.versioning import Versioning
+from replicast.region_names import is_region_name
 from replicast.user_rules import CANONICAL_ID
 from replicast.wire import control_messages as cm
 from replicast.wire.bucket_messages import (
@@ -33,6 +34,8 @@ def bucket_create(state: ControlState, m: BucketCreate) -> Result:
         return Code.BAD_COMMAND, 0
     if m.versioning not in (Versioning.OFF, Versioning.ENABLED):
         return Code.BAD_COMMAND, 0
+    if m.location and not is_region_name(m.location):
+        return Code.BAD_COMMAND, 0
     spread = min(m.spread, state.policy.row_count)
     if spread < 1 or spread & (spread - 1):
         return Code.BAD_COMMAND, 0
@@ -55,6 +58,7 @@ def bucket_create(state: ControlState, m: BucketCreate) -> Result:
         owner=m.owner,
         versioning=m.versioning,
         encryption=BucketEncryption.NONE,
+        location=m.location,
     )
     return Code.OK, state.settings_version
 

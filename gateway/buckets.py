@@ -70,21 +70,26 @@ class Buckets:
         tenant: str = DEFAULT_TENANT,
         owner: str = NO_OWNER,
         versioning: Versioning = Versioning.ENABLED,
+        location: str = "",
     ) -> None:
-        """Create, for the user with this canonical id; raises Conflict when it exists."""
+        """Create, for the user with this canonical id; raises Conflict when it exists. `location`: what
+        S3 clients are told, else the name of their gateway's region."""
         check_bucket(bucket)
-        result = await self._directory.command(self._create(tenant, bucket, owner, versioning))
+        what = (tenant, bucket, owner, versioning, location)
+        result = await self._directory.command(self._create(*what))
         for _ in range(CREATE_TRIES_MAX):
             if result.code != Code.CONFLICT:
                 break
             await self._adopted(result.value)
-            result = await self._directory.command(self._create(tenant, bucket, owner, versioning))
+            result = await self._directory.command(self._create(*what))
         if result.code == Code.EXISTS:
             raise Conflict(f"bucket {bucket} exists already", reason="BUCKET_EXISTS")
         _require_ok(result, f"create bucket {bucket}")
         await self._directory.refetch_settings()
 
-    def _create(self, tenant: str, bucket: str, owner: str, versioning: Versioning) -> BucketCreate:
+    def _create(
+        self, tenant: str, bucket: str, owner: str, versioning: Versioning, location: str
+    ) -> BucketCreate:
         return BucketCreate(
             tenant=tenant,
             bucket=bucket,
@@ -94,6 +99,7 @@ class Buckets:
             settings_floor=self._directory.settings_floor,
             owner=owner,
             versioning=versioning,
+            location=location,
         )
 
     async def set_versioning(

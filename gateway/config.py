@@ -65,7 +65,13 @@ class GatewayConfig(InitiatorConfig):
         default="",
     )
     s3_region: str = option(
-        "The region of all buckets; S3 clients sign for it, or for us-east-1.", default="us-east-1"
+        "The region of buckets that are made without a location; S3 clients sign for it, or for us-east-1.",
+        default="us-east-1",
+    )
+    s3_region_aliases: str = option(
+        "Comma-separated further names of the region: S3 clients can sign for them and make buckets with "
+        "them as location. `default` is what Ceph's gateway calls its own.",
+        default="default",
     )
     s3_hash_threads: int = option(
         "Threads that hash bodies of S3 requests.", default=2, minimum=1, maximum=64

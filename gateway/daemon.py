@@ -28,6 +28,7 @@ from replicast.gateway.config import GatewayConfig
 from replicast.gateway.initiator import SOURCE_AGE_NS_MAX
 from replicast.gateway.open import OpenedInitiator, load_credentials, open_initiator
 from replicast.gateway.s3.domains import read_domains
+from replicast.gateway.s3.regions import read_regions
 from replicast.gateway.s3.server import S3Server
 from replicast.gateway.s3.service import S3Service
 from replicast.gateway.s3.sse import Encryption
@@ -69,7 +70,7 @@ class GatewayDaemon:
         loop.add_signal_handler(signal.SIGINT, self._stop_at_once)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._certificate = read_certificate(self._config, self._base, self._counters)
-        self._domains = read_domains(self._config)
+        self._domains, self._regions = read_domains(self._config), read_regions(self._config)
         observatory = Observatory(
             self._config.metrics_host,
             self._config.metrics_port,
@@ -172,7 +173,7 @@ class GatewayDaemon:
                 Tools(self._object_seal, threads, secrets.token_bytes, self._counters),
                 config.s3_sse_c_over_http,
             ),
-            config.s3_region,
+            self._regions,
             lambda: secrets.token_hex(8),
             self._domains,
             signature_v2=config.s3_signature_v2,

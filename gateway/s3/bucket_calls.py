@@ -13,13 +13,14 @@ from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.call import Answer, Call, xml
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.paging import buckets_page
-from replicast.gateway.s3.regions import FIRST_REGION
+from replicast.gateway.s3.regions import FIRST_REGION, Regions
 from replicast.gateway.s3.request_bodies import read_location_constraint, read_versioning
 from replicast.gateway.s3.small_body import small_body
 from replicast.gateway.s3.unsupported import check_write_headers
 from replicast.gateway.uploads import Uploads
 
 REGION_HEADER = "x-amz-bucket-region"
+PAGE_PARAMETERS = ("bucket-region", "continuation-token", "max-buckets", "prefix")
 
 
 class BucketCalls:
@@ -32,26 +33,32 @@ class BucketCalls:
         uploads: Uploads,
         access: Access,
         executor: Executor,
-        region: str,
+        regions: Regions,
     ) -> None:
         self._buckets, self._objects, self._uploads = buckets, objects, uploads
-        self._access, self._executor, self._region = access, executor, region
+        self._access, self._executor, self._regions = access, executor, regions
 
     async def list_buckets(self, call: Call) -> Answer:
-        """ListBuckets: those of the user. All are in one region."""
+        """ListBuckets: those of the user; with their regions where anything was asked of them."""
         page = buckets_page(call.request.parameters)
-        here = call.parameter("bucket-region") in (None, "", self._region)
+        region = call.parameter("bucket-region")
+        with_regions = any(name in call.request.parameters for name in PAGE_PARAMETERS)
         mine = [
             each
             for each in await self._buckets.list()
-            if here
-            and each.owner == call.user.canonical_id
+            if each.owner == call.user.canonical_id
+            and region in (None, "", self._regions.of(each))
             and each.bucket.startswith(page.prefix)
             and each.bucket > page.after
         ]
         shown = mine[: page.buckets_max]
         token = page.next_token(shown[-1].bucket) if len(mine) > len(shown) else ""
-        entries = [answers.BucketEntry(each.bucket, each.created_ns) for each in shown]
+        entries = [
+            answers.BucketEntry(
+                each.bucket, each.created_ns, self._regions.of(each) if with_regions else ""
+            )
+            for each in shown
+        ]
         owner = answers.Owner(call.user.canonical_id, call.user.display_name)
         return xml(answers.all_buckets(owner, entries, token=token, prefix=page.prefix))
 
@@ -59,11 +66,13 @@ class BucketCalls:
         """CreateBucket. One's own exists already: fine in the first region, as S3 has it."""
         check_write_headers(call.head)
         constraint = read_location_constraint(await small_body(call, None, self._executor))
-        if constraint not in ("", self._region):
-            raise S3Error("InvalidLocationConstraint", LocationConstraint=constraint)
+        location = self._regions.location(constraint)
         try:
             await self._buckets.create(
-                call.bucket, owner=call.user.canonical_id, versioning=Versioning.OFF
+                call.bucket,
+                owner=call.user.canonical_id,
+                versioning=Versioning.OFF,
+                location=location,
             )
         except Conflict as error:
             if error.reason != "BUCKET_EXISTS":
@@ -72,7 +81,7 @@ class BucketCalls:
             record = await self._buckets.find(call.bucket)
             if record.owner != call.user.canonical_id:
                 raise S3Error("BucketAlreadyExists", BucketName=call.bucket) from None
-            if self._region != FIRST_REGION:
+            if self._regions.of(record) != FIRST_REGION:
                 raise S3Error("BucketAlreadyOwnedByYou", BucketName=call.bucket) from None
         return Answer(200, {"location": f"/{call.bucket}"})
 
@@ -88,13 +97,13 @@ class BucketCalls:
 
     async def head(self, call: Call) -> Answer:
         """HeadBucket."""
-        await self._access.current_bucket(call.user, call.bucket)
-        return Answer(200, {REGION_HEADER: self._region})
+        record = await self._access.current_bucket(call.user, call.bucket)
+        return Answer(200, {REGION_HEADER: self._regions.of(record)})
 
     async def location(self, call: Call) -> Answer:
         """GetBucketLocation."""
-        await self._access.current_bucket(call.user, call.bucket)
-        return xml(answers.location(self._region))
+        record = await self._access.current_bucket(call.user, call.bucket)
+        return xml(answers.location(self._regions.of(record)))
 
     async def versioning(self, call: Call) -> Answer:
         """GetBucketVersioning."""

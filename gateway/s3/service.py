@@ -23,7 +23,7 @@ from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.list_calls import ListCalls
 from replicast.gateway.s3.object_calls import ObjectCalls
 from replicast.gateway.s3.operation import Request, bucket_of_host, route
-from replicast.gateway.s3.regions import signing_regions
+from replicast.gateway.s3.regions import Regions
 from replicast.gateway.s3.signing_keys import SigningKeys
 from replicast.gateway.s3.sigv4 import Verified, verify
 from replicast.gateway.s3.sse import Encryption
@@ -49,7 +49,7 @@ class S3Service:
         users: UserDirectory,
         executor: Executor,
         encryption: Encryption,
-        region: str,
+        regions: Regions,
         random_text: Callable[[], str],
         base_domains: Sequence[str],
         *,
@@ -57,12 +57,12 @@ class S3Service:
     ) -> None:
         self._initiator, self._users = initiator, users
         self._random_text = random_text  # 16 characters that nobody can guess
-        self._regions, self._base_domains = signing_regions(region), base_domains
+        self._signing_regions, self._base_domains = regions.signing, base_domains
         self._signing_keys, self._signature_v2 = SigningKeys(SIGNING_KEYS_MAX), signature_v2
         self._access = access = Access(buckets)
         uploads = Uploads(initiator, objects.bodies, objects.names, self._new_upload_id)
         of_objects = ObjectCalls(objects, access, executor, encryption)
-        of_buckets = BucketCalls(buckets, objects, uploads, access, executor, region)
+        of_buckets = BucketCalls(buckets, objects, uploads, access, executor, regions)
         of_uploads = UploadCalls(objects, uploads, access, of_objects, executor, encryption)
         lists = ListCalls(objects, access)
         defaults = DefaultEncryption(buckets, access, executor)
@@ -126,7 +126,7 @@ class S3Service:
         if self._signature_v2 and sigv2.is_presigned(head):
             bucket = bucket_of_host(head.header("host") or "", self._base_domains)
             return sigv2.verify(head, bucket, now_ns, self._secret)
-        return verify(head, now_ns, self._secret, self._signing_keys, self._regions)
+        return verify(head, now_ns, self._secret, self._signing_keys, self._signing_regions)
 
     def _secret(self, key_id: str) -> str | None:
         user = self._users.find(key_id)

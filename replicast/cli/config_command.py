@@ -18,6 +18,7 @@ from replicast.errors import InvalidRequest
 from replicast.formation import CLUSTER_FILE, load_cluster_file, load_formation
 from replicast.gateway.config import GatewayConfig
 from replicast.gateway.s3.domains import read_domains
+from replicast.gateway.s3.regions import read_regions
 from replicast.gateway.s3.tls import read_certificate
 from replicast.keys import load_cluster_keys, load_key_pair
 from replicast.metrics import Counters
@@ -128,6 +129,7 @@ def _check_gateway(path: Path) -> None:
     settings = load(GatewayConfig, path=path)
     _member(path, settings.directory)
     read_domains(settings)
+    read_regions(settings)
     read_certificate(settings, path.parent.resolve(), Counters())
 
 

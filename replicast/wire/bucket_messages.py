@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicast.wire.control_records import Name
+from replicast.wire.control_records import Name, RegionName
 from replicast.wire.schema import U8, U32, U64, Flag, Message, message
 from replicast.wire.user_messages import CanonicalId
 
@@ -20,6 +20,7 @@ class BucketCreate(Message):
     settings_floor: U64
     owner: CanonicalId
     versioning: U8
+    location: RegionName
 
 
 @message(107)

@@ -31,6 +31,7 @@ STATE_ITEMS_MAX = 65_535
 
 Name = Annotated[str, Kind("text", 255)]
 Host = Annotated[str, Kind("text", 255)]
+RegionName = Annotated[str, Kind("text", 63)]
 Key = Annotated[str, Kind("text", 40)]
 Value = Annotated[str, Kind("text", 4096)]
 Text = Annotated[str, Kind("text", 1024)]
@@ -95,7 +96,8 @@ class BucketInfo(Struct):
     """One bucket; `incarnation` is the settings version that made it, `state` a BucketState,
     `marked` the settings version of its deletion mark (0: none), `owner` the canonical id of the
     user who made it (empty: nobody did, so only others than S3 gateways use it), `versioning` a
-    Versioning, `encryption` a BucketEncryption."""
+    Versioning, `encryption` a BucketEncryption, `location` the name of the region it was made with (empty:
+    that of the S3 gateway that is asked)."""
 
     tenant: Name
     bucket: Name
@@ -108,6 +110,7 @@ class BucketInfo(Struct):
     owner: CanonicalId
     versioning: U8
     encryption: U8
+    location: RegionName
 
 
 @struct

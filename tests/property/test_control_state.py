@@ -79,6 +79,7 @@ def bucket(number: int) -> BucketCreate:
         settings_floor=0,
         owner="",
         versioning=1,
+        location="",
     )
 
 

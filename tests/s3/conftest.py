@@ -33,7 +33,9 @@ def s3_cluster(cluster_factory: Callable[..., Cluster]) -> Cluster:  # noqa: F81
         return cluster_factory(gateways=2)
 
 
-def client_of(endpoint: str, key_id: str, secret: str, **more: Any) -> Client:
+def client_of(
+    endpoint: str, key_id: str, secret: str, region: str = "us-east-1", **more: Any
+) -> Client:
     """As most programs make one; errors come at the first answer."""
     config = Config(
         s3={"addressing_style": "path"}, retries={"max_attempts": 1}, signature_version="s3v4"
@@ -43,9 +45,21 @@ def client_of(endpoint: str, key_id: str, secret: str, **more: Any) -> Client:
         endpoint_url=endpoint,
         aws_access_key_id=key_id,
         aws_secret_access_key=secret,
-        region_name="us-east-1",
+        region_name=region,
         config=config.merge(Config(**more)),
     )
+
+
+def keys_of(s3: Client) -> tuple[str, str]:
+    """Key id and secret of a client."""
+    credentials = s3._request_signer._credentials
+    return credentials.access_key, credentials.secret_key
+
+
+def again(s3: Client, key_id: str = "", secret: str = "", **config: Any) -> Client:
+    """Another client of the same endpoint."""
+    known_id, known_secret = keys_of(s3)
+    return client_of(s3.meta.endpoint_url, key_id or known_id, secret or known_secret, **config)
 
 
 def endpoints(cluster: Cluster) -> list[str]:

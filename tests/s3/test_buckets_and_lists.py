@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import refused
+from .conftest import again, refused
 
 NAMES = ["a", "b/1", "b/2", "b/c/3", "d", "e/4", "z"]
 
@@ -63,7 +63,9 @@ def test_buckets__listed_page_by_page(make_user: Any) -> None:
     found = mine.list_buckets(Prefix="many-3")
     assert [b["Name"] for b in found["Buckets"]] == ["many-3"]
     assert mine.list_buckets(BucketRegion="eu-west-9")["Buckets"] == []
-    assert len(mine.list_buckets(BucketRegion="us-east-1")["Buckets"]) == 5
+    here = mine.list_buckets(BucketRegion="us-east-1")["Buckets"]
+    assert [each["BucketRegion"] for each in here] == ["us-east-1"] * 5
+    assert not any("BucketRegion" in each for each in mine.list_buckets()["Buckets"])
     for name in names:
         mine.delete_bucket(Bucket=name)
 
@@ -86,6 +88,29 @@ def test_bucket__of_another_owner_than_expected(s3: Any, bucket: str) -> None:
 def test_location(s3: Any, bucket: str) -> None:
     assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] is None
     assert s3.head_bucket(Bucket=bucket)["BucketRegion"] == "us-east-1"
+
+
+def test_location__by_another_name_of_the_region(make_user: Any) -> None:
+    """As for a cluster of Ceph: the bucket says the name, and who signs for it is heard."""
+    mine = make_user("elsewhere")
+    called = {"CreateBucketConfiguration": {"LocationConstraint": "default"}}
+    mine.create_bucket(Bucket="called-default", **called)
+    mine.create_bucket(Bucket="called-nothing")
+    at = {"Bucket": "called-default"}
+    for s3 in (mine, again(mine, region="default")):
+        assert s3.get_bucket_location(**at)["LocationConstraint"] == "default"
+        assert s3.head_bucket(**at)["BucketRegion"] == "default"
+        found = s3.list_buckets(BucketRegion="default")["Buckets"]
+        assert [(each["Name"], each["BucketRegion"]) for each in found] == [
+            ("called-default", "default")
+        ]
+    taken = lambda: mine.create_bucket(**at, **called)  # noqa: E731
+    assert refused(taken) == ("BucketAlreadyOwnedByYou", 409)
+    called["CreateBucketConfiguration"]["LocationConstraint"] = "eu-west-9"
+    unknown = lambda: mine.create_bucket(Bucket="called-wrongly", **called)  # noqa: E731
+    assert refused(unknown) == ("InvalidLocationConstraint", 400)
+    for name in ("called-default", "called-nothing"):
+        mine.delete_bucket(Bucket=name)
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 1000])

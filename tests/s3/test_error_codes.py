@@ -11,22 +11,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .conftest import client_of, refused
+from .conftest import again, refused
 from .wire import Gateway
 
 GIB = 1 << 30
 TRAILERS = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 CRC = "x-amz-checksum-crc32"
-
-
-def keys_of(s3: Any) -> tuple[str, str]:
-    credentials = s3._request_signer._credentials
-    return credentials.access_key, credentials.secret_key
-
-
-def again(s3: Any, key_id: str = "", secret: str = "", **config: Any) -> Any:
-    known_id, known_secret = keys_of(s3)
-    return client_of(s3.meta.endpoint_url, key_id or known_id, secret or known_secret, **config)
 
 
 # -- who asks -----------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.operation import route
 from replicast.gateway.s3.plain_body import PlainBody
+from replicast.gateway.s3.regions import Regions
 from replicast.gateway.s3.server import S3Server
 from replicast.machine import Address
 from replicast.metrics import Counters
@@ -105,7 +106,7 @@ def test_bucket__of_ones_own_made_again_beyond_the_first_region() -> None:
             pass
 
         async def find(self, bucket: str) -> Any:
-            return SimpleNamespace(owner="me")
+            return SimpleNamespace(owner="me", location="")
 
     async def empty() -> Any:
         return
@@ -114,7 +115,7 @@ def test_bucket__of_ones_own_made_again_beyond_the_first_region() -> None:
     buckets: Any = Taken()
     unused: Any = None
     with ThreadPoolExecutor(1) as executor:
-        calls = BucketCalls(buckets, unused, unused, Access(buckets), executor, "eu-1")
+        calls = BucketCalls(buckets, unused, unused, Access(buckets), executor, Regions("eu-1"))
         head = Head("PUT", "/bucket")
         user: Any = SimpleNamespace(canonical_id="me")
         call = Call(head, route(head), user, PlainBody(0), empty(), "", "")

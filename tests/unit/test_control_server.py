@@ -128,6 +128,7 @@ def test_commands__only_by_role_and_only_about_oneself() -> None:
         settings_floor=0,
         owner="",
         versioning=1,
+        location="",
     )
     assert voter.run(2, bucket) == Code.FORBIDDEN
     assert voter.run(9, bucket, Role.GATEWAY) == Code.OK

@@ -53,6 +53,7 @@ BUCKET = BucketCreate(
     settings_floor=0,
     owner="",
     versioning=1,
+    location="",
 )
 INIT = cm.ClusterInit(
     cluster_id=CLUSTER,

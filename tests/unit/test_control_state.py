@@ -58,6 +58,7 @@ def bucket(name: str, spread: int = 8, settings_floor: int = 0) -> BucketCreate:
         settings_floor=settings_floor,
         owner="",
         versioning=1,
+        location="",
     )
 
 
@@ -307,6 +308,14 @@ def test_buckets__belong_to_who_made_them() -> None:
     assert do(state, replace(bucket("b"), owner="other")) == Code.EXISTS
     restored.restore(state.snapshot())
     assert restored.buckets["default", "b"].owner == "c0ffee"
+
+
+def test_buckets__remember_the_location_they_were_made_with() -> None:
+    state, restored = formed(), ControlState()
+    assert do(state, replace(bucket("b"), location="eu-1")) == Code.OK
+    assert do(state, replace(bucket("c"), location="eu 1")) == Code.BAD_COMMAND
+    restored.restore(state.snapshot())
+    assert restored.buckets["default", "b"].location == "eu-1"
 
 
 def test_buckets__encrypted_from_some_time_on() -> None:

@@ -45,6 +45,7 @@ def command() -> BucketCreate:
         settings_floor=0,
         owner="",
         versioning=1,
+        location="",
     )
 
 
