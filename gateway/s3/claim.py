@@ -68,10 +68,7 @@ def claim_of(head: Head, now_ns: int, regions: Sequence[str]) -> Claim:
     `now_ns`: since 1970. `regions`: those that are accepted, the first is named to others; none
     accepts all.
     """
-    authorization = (head.header("authorization") or "").strip()
-    names = {name for name, _ in query_pairs(head.query)}
-    presigned = any(name.encode() in names for name in _PARAMETERS_ALWAYS)
-    version_2 = names >= _VERSION_2
+    authorization, presigned, version_2 = _forms(head)
     if authorization and (presigned or version_2):
         raise S3Error(
             "InvalidArgument",
@@ -86,6 +83,18 @@ def claim_of(head: Head, now_ns: int, regions: Sequence[str]) -> Claim:
     if authorization:
         return _from_header(head, authorization, now_ns, regions)
     raise S3Error("AccessDenied")
+
+
+def is_unsigned(head: Head) -> bool:
+    """Whether a request does not even claim to be somebody's."""
+    return not any(_forms(head))
+
+
+def _forms(head: Head) -> tuple[str, bool, bool]:
+    """The Authorization header; whether the query claims to be signed, by version 4, by version 2."""
+    names = {name for name, _ in query_pairs(head.query)}
+    presigned = any(name.encode() in names for name in _PARAMETERS_ALWAYS)
+    return (head.header("authorization") or "").strip(), presigned, names >= _VERSION_2
 
 
 def check_signed_headers(head: Head, signed: Sequence[str]) -> None:

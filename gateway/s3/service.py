@@ -12,11 +12,12 @@ from concurrent.futures import Executor
 from replicast.gateway.buckets import Buckets
 from replicast.gateway.initiation import Initiator
 from replicast.gateway.objects import Objects
-from replicast.gateway.s3 import sigv2
+from replicast.gateway.s3 import answers, sigv2
 from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.body import body_of, require_length
 from replicast.gateway.s3.bucket_calls import BucketCalls
-from replicast.gateway.s3.call import Answer, Call
+from replicast.gateway.s3.call import Answer, Call, xml
+from replicast.gateway.s3.claim import is_unsigned
 from replicast.gateway.s3.default_encryption import DefaultEncryption
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.head import Head
@@ -35,6 +36,7 @@ from replicast.gateway.users import UserDirectory
 SIGNING_KEYS_MAX = 1024
 STORING = ("PutObject", "UploadPart")
 SIGNED_WITHIN = "PostObject"  # the signature is in the form, not in the head
+ANONYMOUS = answers.Owner("anonymous", "")
 Handler = Callable[[Call], Awaitable[Answer]]
 
 
@@ -110,6 +112,8 @@ class S3Service:
             raise S3Error("ServiceUnavailable", "The users are not known here yet.")
         if request.operation.name == SIGNED_WITHIN:
             request.check_ready()
+        if request.operation.name == "ListBuckets" and is_unsigned(head):  # RGW has it so, too
+            return xml(answers.all_buckets(ANONYMOUS, ()))
         verified = self._verify(head)
         user = self._users.find(verified.key_id)
         if user is None or not user.active:

@@ -39,10 +39,28 @@ def test_signature__of_another_time(gateway: Gateway) -> None:
 
 def test_signature__none_at_all(s3: Any, gateway: Gateway, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
-    for method, path in (("GET", "/"), ("GET", f"/{bucket}"), ("GET", f"/{bucket}/k"),
+    for method, path in (("GET", f"/{bucket}"), ("GET", f"/{bucket}/k"),
                          ("PUT", f"/{bucket}/new"), ("DELETE", f"/{bucket}/k"), ("PUT", "/anybodys-bucket"),
                          ("GET", f"/{bucket}?acl"), ("POST", f"/{bucket}?delete")):  # fmt: skip
         assert gateway.ask_unsigned(method, path).code == "AccessDenied", (method, path)
+
+
+def test_signature__none_at_all__and_no_bucket_is_nobodys(
+    s3: Any, gateway: Gateway, bucket: str
+) -> None:
+    found = gateway.ask_unsigned("GET", "/")
+    assert found.status == 200
+    assert b"<ID>anonymous</ID>" in found.body
+    assert b"<Bucket>" not in found.body
+    for target, authorization, code in (
+        ("/", "AWS4-HMAC-SHA256", "AccessDenied"),  # no date
+        ("/", "Bearer of-nothing", "InvalidArgument"),
+        ("/", "AWS none:none", "InvalidRequest"),
+        ("/?X-Amz-Signature=00", "", "AuthorizationQueryParametersError"),
+        ("/?AWSAccessKeyId=a&Signature=b", "", "AccessDenied"),  # no Expires
+    ):
+        claims = {"authorization": authorization} if authorization else {}
+        assert gateway.ask_unsigned("GET", target, **claims).code == code, (target, authorization)
 
 
 def test_form__of_a_browser_is_not_there_yet(gateway: Gateway, bucket: str) -> None:
