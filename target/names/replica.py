@@ -37,6 +37,7 @@ from replicast.target.names.store import RowStore
 from replicast.wire.codec import WireError
 from replicast.wire.row_messages import (
     ACCEPTED,
+    ENTRIES_MAX,
     INSTALLING,
     MISMATCH,
     STALE,
@@ -311,15 +312,17 @@ class RowReplica:
         )
 
     def entries_after(self, index: int, bytes_max: int) -> Iterator[LogEntry]:
-        """Entries in order, at least one where there is one, up to about `bytes_max`."""
+        """Entries in order, at least one where there is one, up to about `bytes_max` and no more than
+        one item of a message has room for: small ones reach that first."""
         size = 0
-        while size < bytes_max:
-            index += 1
-            entry = self.log.get(index)
+        for following in range(index + 1, index + 1 + ENTRIES_MAX):
+            entry = self.log.get(following)
             if entry is None:
                 return
-            size += len(entry.data) + 64
             yield entry
+            size += len(entry.data) + 64
+            if size >= bytes_max:
+                return
 
     # -- the disk, and commits ----------------------------------------------------
 

@@ -1,8 +1,11 @@
-"""A target is stopped while names are written until its rows' logs have been cut behind it.
+"""A target is stopped while names are written.
 
-It comes back while writes go on, and its replica is installed: its metric says so. Then the other
+Until its rows' logs have been cut behind it: it comes back while writes go on, and its replica is installed: its metric says so. Then the other
 replicas of the row are killed in turn, so that it leads and answers with what it was given.
 The retry window of this cluster is a second, or logs would be cut after a quarter of an hour.
+
+Or for more entries of one row than a message takes, none of which is cut: it is brought up to date by the log
+while writes go on, and then leads, too.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ from pathlib import Path
 import pytest
 
 import replicast
+from replicast.wire.row_messages import ENTRIES_MAX
 
 from .test_damaged_names import replicas
 
 SETTLE_SECONDS = 120.0
+CROWD = 24
 
 
 @pytest.fixture
@@ -34,6 +39,15 @@ def cluster(make_cluster):
     made.up()
     yield made
     made.down()
+    made.end()
+
+
+@pytest.fixture
+def patient(make_cluster):
+    """Its logs are not cut for a quarter of an hour."""
+    made = make_cluster(targets=4, vdevs=1)
+    made.run("bucket", "create", "names")
+    yield made
     made.end()
 
 
@@ -105,6 +119,61 @@ async def story(cluster, data) -> None:
             await writer.check()
             await asyncio.to_thread(cluster.up)
         await writer.check()
+
+
+class Crowd:
+    """Many put versions of one name, small ones, and remember every hundredth."""
+
+    def __init__(self, client, data) -> None:
+        self._client, self._data = client, data
+        self.kept: dict[str, bytes] = {}
+        self.stopping = False
+        self.count = 0
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CROWD):
+                group.create_task(self._writer())
+
+    async def _writer(self) -> None:
+        while not self.stopping:
+            body = self._data(16)
+            info = await self._client.put("names", "busy", body)
+            self.count += 1
+            if self.count % 100 == 0:
+                self.kept[info.version] = body
+
+    async def check(self) -> None:
+        for version, body in self.kept.items():
+            assert await self._client.read("names", "busy", version=version) == body
+
+
+async def long_log(cluster, data) -> None:
+    async with await replicast.connect(cluster.data) as client:
+        crowd = Crowd(client, data)
+        await client.put("names", "busy", data(16))
+        _, _, away = await asyncio.to_thread(replicas, cluster, "busy")
+        await asyncio.to_thread(cluster.kill, away)
+        running = asyncio.ensure_future(crowd.run())
+        await until(lambda: crowd.count > ENTRIES_MAX + 500, running)
+        await asyncio.to_thread(cluster.up)
+        before = crowd.count
+        await until(lambda: cluster.status()["exit"] == 0, running)
+        assert crowd.count > before, "writes went on"
+        crowd.stopping = True
+        await running
+        print(f"{crowd.count} versions written")
+        assert await asyncio.to_thread(counter, cluster, away, "row_installs") == 0
+        while (order := await asyncio.to_thread(replicas, cluster, "busy"))[0] != away:
+            await asyncio.to_thread(cluster.kill, order[0])
+            await crowd.check()
+            await asyncio.to_thread(cluster.up)
+        await crowd.check()
+
+
+@pytest.mark.slow
+def test_away_for_more_than_a_message_takes__caught_up_while_writes_go_on(patient, data):
+    asyncio.run(asyncio.wait_for(long_log(patient, data), 500))
 
 
 @pytest.mark.slow

@@ -7,15 +7,17 @@ from replicast.target.names.limits import NameLimits
 from replicast.target.names.memory import MemoryRowStore
 from replicast.target.names.position import ZERO, Position, from_wire, tenure_number, to_wire
 from replicast.target.names.replica import RowReplica
-from replicast.wire.codec import encode
+from replicast.wire.codec import decode, encode
 from replicast.wire.name_messages import NO_VERSION
 from replicast.wire.row_messages import (
     ACCEPTED,
+    ENTRIES_MAX,
     PUT,
     AppendItem,
     FetchItem,
     QueryItem,
     RowEntry,
+    RowFetched,
     RowOperation,
 )
 
@@ -25,8 +27,8 @@ TENURE = tenure_number(4, 1)
 
 def entry(index: int, epoch: int) -> RowEntry:
     operation = RowOperation(
-        tenure=TENURE, kind=PUT, reason=0, time_ns=index, operation_id=bytes([epoch, index] * 8),
-        tenant="t", bucket="b", bucket_incarnation=1, name="n", version=NO_VERSION,
+        tenure=TENURE, kind=PUT, reason=0, time_ns=index, tenant="t",
+        operation_id=bytes([epoch]) * 8 + index.to_bytes(8, "big"), bucket="b", bucket_incarnation=1, name="n", version=NO_VERSION,
         replaces=NO_VERSION, null=False, superseded=NO_VERSION,
         logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), body=b"",
     )  # fmt: skip
@@ -96,6 +98,27 @@ def test_fetched__behind_an_applied_entry_that_cannot_be_read() -> None:
     fresh.commit(1)
     assert fresh.accept(from_wire(answer.previous), answer.entries)
     assert again.fetched(fetch(after_index=4)) is None
+
+
+def test_entries__no_more_than_an_item_of_a_message_has_room_for() -> None:
+    """A replica that was away for thousands of small ones could not be brought up to date, nor give a
+    new leader what that lacked: the message could not be encoded, nor what went with it for other rows."""
+    replica = RowReplica(ROW, ME, MemoryRowStore(), NameLimits())
+    replica.on_query(query(epoch=5), 5)
+    last = ENTRIES_MAX + 3
+    replica.on_append(append(replica, 5, ZERO, *range(1, last + 1), committed=0), 5)
+    store_all(replica, MemoryRowStore())
+    replica.on_query(query(epoch=9), 9)
+    after, found = 0, list[int]()
+    while after < last:
+        answer = replica.fetched(fetch(after_index=after))
+        assert answer is not None
+        [told] = decode(RowFetched.TYPE, encode(RowFetched(items=(answer,)))).items
+        found += [entry.index for entry in told.entries]
+        after = found[-1]
+    assert found == list(range(1, last + 1))
+    unbounded = list(replica.entries_after(0, 1 << 40))
+    assert [each.position.index for each in unbounded] == found[:ENTRIES_MAX]
 
 
 def fetch(after_index: int) -> FetchItem:
