@@ -32,6 +32,7 @@ class NameLimits:
     peer_bytes_max: int = 32 * MIB  # the same, per peer process
     message_bytes_max: int = 4 * MIB  # one message between targets
     page_bytes_max: int = 256 * KIB  # one LIST page
+    tails_bytes_max: int = 16 * MIB  # recent entries of all rows that are kept in memory
     cut_entries_min: int = 256  # a log is cut when so many of its entries are of no use
     cut_entries_max: int = 65_536  # dropped by one cut
     install_idle_ns: int = 10 * SECOND  # who is brought up to date keeps the log from being cut

@@ -31,6 +31,7 @@ from replicast.wire.row_messages import RowEntry, RowOperation
 
 TAIL_ENTRIES = 64  # applied entries kept in memory for replicas a little behind
 TAIL_BYTES = 1 << 20
+ENTRY_COST_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,17 @@ class RowLog:
             if first > limit:
                 return
             self._forget(first)
+
+    def forget_applied(self) -> None:
+        """All that the store has is read there from now on."""
+        limit = min(self._applied.index, self.durable_index)
+        for index in [index for index in self._tail if index <= limit]:
+            self._forget(index)
+
+    @property
+    def tail_cost_bytes(self) -> int:
+        """What the entries in memory take there, about: encoded, decoded, and the objects."""
+        return len(self._tail) * ENTRY_COST_BYTES + self._tail_bytes * 3 // 2
 
     def kept(self, after: int, limit: int) -> list[int]:
         """Indices of entries at or below the base, in order; fewer than `limit`: these are the last."""

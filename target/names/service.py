@@ -354,6 +354,7 @@ class NameService:
         if found is None:
             found = RowReplica(row, vdev, self._stores[vdev], self.context.limits)
             self._replicas[row, vdev] = found
+            self._upkeep.opened(found)
             if found.rebuilding or found.log.records:
                 self._touched(found)
         return found

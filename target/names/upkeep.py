@@ -3,6 +3,7 @@
 A log is cut when enough of it is of no use any more (RowReplica.cut): each replica cuts its own, as
 far as results of operations are forgotten, which all in sync have long applied. The leader of a row
 waits while somebody catches up. A view is made a batch at a time, one row in each wake-up.
+What logs keep in memory is bounded over all rows (tails.py).
 
 NameService drives it: look() at each replica that something happened to, step() in each wake-up.
 """
@@ -16,6 +17,7 @@ from replicast.target.names.context import RowContext
 from replicast.target.names.heal import Healer
 from replicast.target.names.leader import Leadership
 from replicast.target.names.replica import RowReplica
+from replicast.target.names.tails import Tails
 from replicast.units import MS
 
 STUCK_POLL_NS = 20 * MS
@@ -33,14 +35,20 @@ class Upkeep:
     ) -> None:
         self._context, self._healer = context, healer
         self._leaders, self._touched = leaders, touched
+        self._tails = Tails(context.limits.tails_bytes_max)
         self._rebuilding: dict[tuple[int, int], RowReplica] = {}
         self._stuck: dict[tuple[int, int], tuple[int, int]] = {}  # at which entry, since when
         self._given_up: dict[tuple[int, int], tuple[RowReplica, int]] = {}  # until when
         self._looked: dict[tuple[int, int], int] = {}  # at the log when so much was forgotten
 
+    def opened(self, replica: RowReplica) -> None:
+        """One that was not in memory before."""
+        self._tails.used(replica)
+
     def look(self, replica: RowReplica, now_ns: int) -> None:
         """Something happened to a replica."""
         key = replica.row, replica.vdev_index
+        self._tails.used(replica)
         if replica.installed:
             replica.installed = False
             self._context.counters.count("row_installs")
@@ -62,6 +70,7 @@ class Upkeep:
 
     def forget(self, vdev_index: int) -> None:
         """The VDEV is gone."""
+        self._tails.forget(vdev_index)
         for held in (self._rebuilding, self._stuck, self._given_up, self._looked):
             for key in [key for key in held if key[1] == vdev_index]:
                 del held[key]
