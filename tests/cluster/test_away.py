@@ -1,7 +1,8 @@
 """A target is stopped while names are written.
 
-Until its rows' logs have been cut behind it: it comes back while writes go on, and its replica is installed: its metric says so. Then the other
-replicas of the row are killed in turn, so that it leads and answers with what it was given.
+Until its rows' logs have been cut behind it: it comes back while writes go on, and its replica is
+installed, as its metric says. Then the other replicas of the row are killed in turn, so that it
+leads and answers with what it was given.
 The retry window of this cluster is a second, or logs would be cut after a quarter of an hour.
 
 Or for more entries of one row than a message takes, none of which is cut: it is brought up to date by the log
@@ -94,6 +95,15 @@ async def until(what, running) -> None:
         await asyncio.sleep(0.1)
 
 
+async def until_it_leads(cluster, away, check) -> None:
+    """Kill who leads the row of the name, until `away` does; what was written is there all the time."""
+    while (order := await asyncio.to_thread(replicas, cluster, "busy"))[0] != away:
+        await asyncio.to_thread(cluster.kill, order[0])
+        await check()
+        await asyncio.to_thread(cluster.up)
+    await check()
+
+
 async def story(cluster, data) -> None:
     async with await replicast.connect(cluster.data) as client:
         writer = Writer(client, data)
@@ -114,11 +124,7 @@ async def story(cluster, data) -> None:
         print(f"{writer.count} versions written, {len(writer.kept)} kept")
         await writer.check()
         await asyncio.to_thread(cluster.run, "verify", "names/busy")
-        while (order := await asyncio.to_thread(replicas, cluster, "busy"))[0] != away:
-            await asyncio.to_thread(cluster.kill, order[0])
-            await writer.check()
-            await asyncio.to_thread(cluster.up)
-        await writer.check()
+        await until_it_leads(cluster, away, writer.check)
 
 
 class Crowd:
@@ -164,11 +170,7 @@ async def long_log(cluster, data) -> None:
         await running
         print(f"{crowd.count} versions written")
         assert await asyncio.to_thread(counter, cluster, away, "row_installs") == 0
-        while (order := await asyncio.to_thread(replicas, cluster, "busy"))[0] != away:
-            await asyncio.to_thread(cluster.kill, order[0])
-            await crowd.check()
-            await asyncio.to_thread(cluster.up)
-        await crowd.check()
+        await until_it_leads(cluster, away, crowd.check)
 
 
 @pytest.mark.slow

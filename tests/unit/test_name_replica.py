@@ -27,8 +27,9 @@ TENURE = tenure_number(4, 1)
 
 def entry(index: int, epoch: int) -> RowEntry:
     operation = RowOperation(
-        tenure=TENURE, kind=PUT, reason=0, time_ns=index, tenant="t",
-        operation_id=bytes([epoch]) * 8 + index.to_bytes(8, "big"), bucket="b", bucket_incarnation=1, name="n", version=NO_VERSION,
+        tenure=TENURE, kind=PUT, reason=0, time_ns=index,
+        operation_id=bytes([epoch]) * 8 + index.to_bytes(8, "big"),
+        tenant="t", bucket="b", bucket_incarnation=1, name="n", version=NO_VERSION,
         replaces=NO_VERSION, null=False, superseded=NO_VERSION,
         logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), body=b"",
     )  # fmt: skip
