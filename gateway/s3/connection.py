@@ -21,7 +21,7 @@ from aiohttp.web_protocol import RequestHandler
 from replicast.gateway.s3 import answers
 from replicast.gateway.s3.errors import S3Error
 from replicast.metrics import Counters
-from replicast.units import KIB
+from replicast.units import KIB, MIB
 
 log = logging.getLogger("replicast.gateway.s3")
 
@@ -30,7 +30,8 @@ HEADERS_MAX = 256
 AHEAD_BYTES_MAX = 64 * KIB
 READ_BUFFER_BYTES = 256 * KIB  # of a body; up to twice as much, and one read, is held
 PROGRESS_BYTES = 16 * KIB  # less in a whole time-out is no progress, but for the end
-DISCARD_SECONDS = 2.0  # for a client that still sends, to see what it was told
+# What is read of a client that sends on after it was refused, for it to see what it was told.
+DISCARD_SECONDS, DISCARD_BYTES_MAX = 2.0, 1 * MIB
 UNROUTED = "unknown"  # the operation, as counted, of what is no request
 _HEAD_END = b"\r\n\r\n"
 
@@ -54,7 +55,7 @@ class S3Connection(RequestHandler):
         self._body: StreamReader | None = None  # of the request that is being answered
         self._head_bytes, self._head_tail = 0, b""
         self._ahead_bytes = 0
-        self._refused = False
+        self._refused, self._discarded_bytes = False, 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._unsent_bytes = 0
@@ -115,6 +116,9 @@ class S3Connection(RequestHandler):
         """Told by the transport."""
         body = self._body
         if self._refused:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > DISCARD_BYTES_MAX:
+                self._end_refused()
             return
         if body is None and data and not self._take_head(data):
             return
@@ -201,9 +205,10 @@ class S3Connection(RequestHandler):
             f"content-length: {len(body)}\r\nconnection: close\r\nserver: replicast\r\n\r\n"
         )
         self._watched.write(head.encode() + body)
-        self._loop.call_later(DISCARD_SECONDS, self._end_refused)
+        self._head_timer = self._loop.call_later(DISCARD_SECONDS, self._end_refused)
 
     def _end_refused(self) -> None:
+        self._cancel_head_timer()
         if self._watched is not None:
             self._watch_writes()
             self.force_close()
