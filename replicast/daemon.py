@@ -15,6 +15,7 @@ from replicast import clocks
 from replicast.errors import ReplicastError
 from replicast.logs import start_logging
 from replicast.transport.sockets import PortTaken
+from replicast.trimming import keep_trimmed
 
 log = logging.getLogger("replicast")
 
@@ -61,6 +62,7 @@ def run_daemon(
     try:
         level, work = prepare(path)
         start_logging(process, level)
+        keep_trimmed()
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(work())
     except START_ERRORS as error:
