@@ -10,6 +10,7 @@ in a thread of its own, without the GIL.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import re
 import threading
@@ -61,6 +62,7 @@ def keep_trimmed() -> None:
 def _run(trim: Callable[[int], int]) -> None:
     trimmer, never = Trimmer(), threading.Event()
     while not never.wait(LOOK_SECONDS):
-        if trimmer.due(resident_bytes()):
-            trim(0)
-            trimmer.trimmed(resident_bytes())
+        with contextlib.suppress(OSError):  # no descriptor is free to look: the next time
+            if trimmer.due(resident_bytes()):
+                trim(0)
+                trimmer.trimmed(resident_bytes())
