@@ -14,7 +14,7 @@ Invariants: a receiver is never sent a new byte beyond its credit, rounded up
 to a whole datagram; a resend waits until the earlier jobs for that receiver have
 left, and a report that misses all of a long job is believed the second time, so
 that one written before the bytes arrived causes no second copy. A resend of which
-less than half came is followed by one of what did come: what a link cannot carry is
+less than half came (twice, where that may be chance) is followed by one of what did come: what a link cannot carry is
 not sent into it again and again.
 Limits: one resend job and one job of new bytes per receiver at a time.
 """
@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from replicast.arrivals import Arrivals
 from replicast.credit import CreditPool
 from replicast.machine import Destination, Event, Group, NodeId
-from replicast.units import MS
+from replicast.units import KIB, MS
 from replicast.wire.chunk_messages import RANGES_MAX, ByteRange, PayloadGaps
 
 Ranges = tuple[tuple[int, int], ...]
@@ -46,6 +46,9 @@ SLACK = 2  # times what bytes before ours take at the best pace seen
 ROUND_TRIP_NS_MAX = 100 * MS  # a measured one: a disk may have been part of it
 RESEND_DATAGRAMS_MIN = 2  # that much is sent again even when nothing came of the last resend
 JUDGED_DATAGRAMS_MIN = 4  # what became of fewer may be chance
+# Datagrams of up to 64 KiB leave as one packet (GSO), which a virtual network carries, and loses, whole. Where
+# most of the payload has come, that a resend of no more than some of these is lost may be chance once.
+CHANCE_BYTES_MAX = 4 * 64 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class PayloadBuffers(Protocol):
 class _Peer:
     """What one receiver may get and has been sent."""
 
-    __slots__ = ("cursor", "jobs", "limit", "resend_from", "resent", "unheard", "window")
+    __slots__ = ("cursor", "doubted", "jobs", "limit", "resend_from", "resent", "unheard", "window")
 
     def __init__(self) -> None:
         self.cursor = 0  # bytes before it were handed out once
@@ -95,6 +98,7 @@ class _Peer:
         self.jobs = 0  # SendPayload events that sent() has not confirmed
         self.unheard = (0, 0)  # the last long run of new bytes, until a report spoke of it
         self.resent = (0, 0)  # of the last resend: how many bytes, and how many had come by then
+        self.doubted = False  # most of the last resend was lost
         self.window: int | None = None  # bytes of one resend; None: all that is missing
         self.resend_from = 0  # where the last resend ended: the next goes on there
 
@@ -223,8 +227,12 @@ class Sender:
         resent_bytes, came_bytes = peer.resent[0], max(0, received_bytes - peer.resent[1])
         if came_bytes * 2 >= resent_bytes:
             peer.window = None if peer.window is None else max(peer.window, 2 * resent_bytes)
+            peer.doubted = False
         elif resent_bytes >= JUDGED_DATAGRAMS_MIN * self.datagram_bytes:
-            peer.window = max(came_bytes, RESEND_DATAGRAMS_MIN * self.datagram_bytes)
+            little = resent_bytes <= CHANCE_BYTES_MAX and 4 * received_bytes >= 3 * peer.cursor
+            if peer.doubted or not little:
+                peer.window = max(came_bytes, RESEND_DATAGRAMS_MIN * self.datagram_bytes)
+            peer.doubted = True
         chosen = missing
         if peer.window is not None and peer.window < _length(missing):
             chosen = self._behind(missing, peer.resend_from, peer.window)

@@ -1,6 +1,7 @@
 """Sender, Receiver and CreditPool, without cores around them."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -148,23 +149,42 @@ def test_sender__a_report_costs_one_copy_at_most(
     assert [e.ranges for e in s.take()] == [again]
 
 
-def test_sender__what_a_link_cannot_carry_is_not_sent_into_it_again_and_again() -> None:
-    s = sender()
-    s.add(1, SIZE)
+def mended(size_bytes: int) -> Callable[..., tuple[tuple[int, int], ...]]:
+    """A payload in datagrams of 1 KiB that was sent once; what a report has sent again."""
+    s = Sender(ID, bytes(size_bytes), size_bytes, KIB)
+    s.add(1, size_bytes)
     s.sent(s.take()[0].token)
 
-    def resent(received: int, *ranges: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-        s.gaps(1, report(received, SIZE, *ranges))
+    def resent(received_kib: int, *missing_kib: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+        ranges = [(start * KIB, end * KIB) for start, end in missing_kib]
+        s.gaps(1, report(received_kib * KIB, size_bytes, *ranges))
         (event,) = s.take()
         s.sent(event.token)
-        return event.ranges
+        return tuple((start // KIB, end // KIB) for start, end in event.ranges)
 
-    assert resent(1000, (1000, SIZE)) == ((1000, SIZE),)
-    assert resent(1000, (1000, SIZE)) == ((1000, 3000),), "nothing came of nine: two datagrams"
-    assert resent(1000, (1000, SIZE)) == ((3000, 5000),), "the first two may be on their way"
-    assert resent(3000, (3000, SIZE)) == ((5000, 9000),), "both came: twice as much"
-    assert resent(3000, (3000, SIZE)) == ((9000, SIZE),), "nothing came of four"
-    assert resent(4000, (3000, 4000), (5000, SIZE)) == ((3000, 4000), (5000, 6000))
+    return resent
+
+
+def test_sender__what_a_link_cannot_carry_is_not_sent_into_it_again_and_again() -> None:
+    resent = mended(MIB)
+    assert resent(64, (64, 1024)) == ((64, 1024),)
+    assert resent(64, (64, 1024)) == ((64, 66),), "nothing came of so much: two datagrams"
+    assert resent(64, (64, 1024)) == ((66, 68),), "the first two may be on their way"
+    assert resent(66, (66, 1024)) == ((68, 72),), "two came: twice as much"
+    assert resent(66, (66, 1024)) == ((72, 74),), "nothing came of four"
+
+
+def test_sender__a_resend_of_which_some_came_is_followed_by_as_much() -> None:
+    resent = mended(MIB)
+    assert resent(100, (100, 1024)) == ((100, 1024),)
+    assert resent(200, (200, 1024)) == ((200, 300),)
+
+
+def test_sender__what_leaves_as_one_packet_may_be_lost_twice() -> None:
+    resent = mended(MIB)
+    assert resent(963, (0, 61)) == ((0, 61),)
+    assert resent(963, (0, 61)) == ((0, 61),)
+    assert resent(963, (0, 61)) == ((0, 2),), "three times is no chance"
 
 
 def opened() -> Reassembly:
