@@ -25,7 +25,7 @@ class InitiatorConfig(ChunkSettings):
     )
     credit_bytes: int = option(
         "Payload that may be under way to this process, if its socket takes as much.",
-        default=4 * MIB,
+        default=8 * MIB,
         minimum=MIB,
     )
     pipeline_bytes: int = option(
