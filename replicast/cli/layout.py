@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -133,13 +134,22 @@ def socket_path(directory: Path) -> Path:
     path = directory / SOCKET_NAME
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
         return path
+    name = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
+    return runtime_folder() / f"{name}.sock"
+
+
+def runtime_folder() -> Path:
+    """One folder of this user on this machine, made when it is missing; the system empties it.
+
+    Others may write beside it, so what they can have put there, links too, is refused.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     base = Path(runtime) / "replicast" if runtime else Path(f"/tmp/replicast-{os.getuid()}")
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if base.stat().st_uid != os.getuid() or base.stat().st_mode & 0o077:
-        raise InvalidRequest(f"{base}: must be yours alone (chmod 700) to hold a gateway's socket")
-    name = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
-    return base / f"{name}.sock"
+    found = base.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise InvalidRequest(f"{base}: must be a folder and yours alone (chmod 700)")
+    return base
 
 
 def relative_to(path: Path, data: Path) -> str:

@@ -7,7 +7,7 @@ import ipaddress
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from replicast.addresses import canonical_host, family_of, is_ipv6
@@ -53,8 +53,10 @@ def check_multicast(host: str) -> None:
         ) from None
 
 
-def free_ports(host: str, count: int, rng: random.Random) -> list[int]:
-    """Ports that are free for both TCP and UDP now; all different.
+def free_ports(
+    host: str, count: int, rng: random.Random, taken: Set[int] = frozenset()
+) -> list[int]:
+    """Ports that are free for both TCP and UDP now and not `taken`; all different.
 
     From below the range that the system gives to outgoing connections: a port from inside
     it may be somebody's connection by the time its daemon is started again, and a client
@@ -66,7 +68,9 @@ def free_ports(host: str, count: int, rng: random.Random) -> list[int]:
     for port in candidates:
         if len(found) == count:
             break
-        if all(_bindable(host, port, kind) is None for kind in (STREAM, DATAGRAM)):
+        if port not in taken and all(
+            _bindable(host, port, kind) is None for kind in (STREAM, DATAGRAM)
+        ):
             found.append(port)
     if len(found) < count:
         raise InvalidRequest(f"no {count} free ports on {host}", reason="PORT_TAKEN")

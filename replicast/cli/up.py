@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ from replicast.cli.members import (
     make_target,
     target_joiner,
 )
+from replicast.cli.port_registry import reserving
 from replicast.cli.ports import check_host, check_multicast, free_ports, require_free
 from replicast.cli.processes import Daemon, stop_all, wait_ready
 from replicast.cli.s3_access import s3_access
@@ -112,7 +113,8 @@ def bring_up(data: Path, request: UpRequest, say: Say, *, user_file: Path | None
     require_native()
     _check_before(data, request)
     with locked(data):
-        local = _planned(data, request, say)
+        with reserving(data) as reserved:
+            local = _planned(data, request, say, reserved)
         formation = _form(data, local.plan, say)
         _make_members(data, local.plan, formation, say)
         _write_client_file(data, local, formation)
@@ -131,7 +133,8 @@ def bring_down(data: Path, say: Say) -> None:
     """Stop all daemons of `data`; gateways first, so that no target waits for their work."""
     load_local(data)  # a folder without a cluster is not even made
     with locked(data):
-        local = load_local(data)
+        with reserving(data):  # stopped, it keeps its ports
+            local = load_local(data)
         running = [daemon for daemon in local.all(data) if daemon.pid() is not None]
         if not running:
             say("nothing runs")
@@ -167,14 +170,14 @@ def _asked(request: UpRequest) -> dict[str, Any]:
     return DEFAULTS | {key: value for key, value in asked.items() if value is not None}
 
 
-def _planned(data: Path, request: UpRequest, say: Say) -> Local:
+def _planned(data: Path, request: UpRequest, say: Say, reserved: Set[int]) -> Local:
     if (data / LOCAL_FILE).exists():
         local = load_local(data)
         _check_same(data, local.plan, request)
         return local
     _require_empty(data)
     plan = _asked(request)
-    plan |= _choose_ports(plan)
+    plan |= _choose_ports(plan, reserved)
     local = Local(tuple(_daemons(plan)), plan)
     save_local(data, local)
     say(
@@ -210,13 +213,13 @@ def _check_plan(plan: Mapping[str, Any]) -> None:
         raise InvalidRequest(f"--port-base: 1024 to {PORT_MAX - last + plan['port_base']}")
 
 
-def _choose_ports(plan: Mapping[str, Any]) -> dict[str, list[int]]:
+def _choose_ports(plan: Mapping[str, Any], reserved: Set[int]) -> dict[str, list[int]]:
     """target_ports (one after the other in the order of ENDPOINTS), gateway_ports (metrics),
-    s3_ports (of the gateways)."""
+    s3_ports (of the gateways); drawn ones are none of `reserved`."""
     targets, gateways, base = plan["targets"], plan["gateways"], plan["port_base"]
     if not base:
         count = targets * len(ENDPOINTS)
-        ports = free_ports(plan["host"], count + 2 * gateways, random.SystemRandom())
+        ports = free_ports(plan["host"], count + 2 * gateways, random.SystemRandom(), reserved)
         theirs, s3 = ports[count : count + gateways], ports[count + gateways :]
         return {"target_ports": ports[:count], "gateway_ports": theirs, "s3_ports": s3}
     bases = [base + PORTS_PER_MEMBER * i for i in range(targets + gateways)]

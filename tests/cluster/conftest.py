@@ -51,9 +51,10 @@ class Cluster:
 
     def end(self) -> None:
         """Down for good: what was stored goes at once, or a run would fill the disk; settings and logs
-        stay."""
+        stay, but no ports reserved."""
         if (self.data / LOCAL_FILE).exists():
             self.kill()
+            (self.data / LOCAL_FILE).rename(self.data / "ended.toml")
         for vdev in self.data.glob("*/v*"):
             shutil.rmtree(vdev, ignore_errors=True)
 
