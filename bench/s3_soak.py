@@ -35,7 +35,6 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS / "netns"), str(TESTS / "cluster" / "durability")]
 
-from botocore.exceptions import ClientError  # noqa: E402
 from s3_soak_ask import Asker, Tally, make_client  # noqa: E402
 from s3_soak_crowd import BUCKET, Crowd, CrowdWork  # noqa: E402
 from s3_soak_model import Mode, require  # noqa: E402
@@ -57,7 +56,7 @@ PAUSE_SECONDS = 2.0
 READY_SECONDS = 60.0
 GATEWAY_EVERY = 4  # kills
 QUIET_SECONDS = 5.0
-KNOWN_SECONDS, POLL_SECONDS = 30.0, 0.05
+POLL_SECONDS = 0.05
 SHOWN = 10
 
 
@@ -78,7 +77,6 @@ class Soak:
 
     def run(self) -> dict[str, Any]:
         """Returns the figures."""
-        self._until_known()
         self._make_buckets()
         seconds = self.options.minutes * 60
         pace = Pace(self.options.gib * GIB / COPIES / seconds, time.monotonic(), self.options.think)
@@ -103,19 +101,6 @@ class Soak:
         self._walk()
         time.sleep(QUIET_SECONDS)
         return self._figures(before, self._processes())
-
-    def _until_known(self) -> None:
-        """Gateways hear of the first user within a moment."""
-        end = time.monotonic() + KNOWN_SECONDS
-        for client in self.clients:
-            while True:
-                try:
-                    client.list_buckets()
-                    break
-                except ClientError:
-                    if time.monotonic() > end:
-                        raise
-                    time.sleep(POLL_SECONDS)
 
     def _make_buckets(self) -> None:
         client = self.clients[0]

@@ -28,7 +28,7 @@ from replicast.curve import ChannelClosed, CurveClient, CurveHub
 from replicast.errors import InvalidRequest, Unavailable
 from replicast.flexhash.commands import Code
 from replicast.flexhash.entries import TargetEntry
-from replicast.flexhash.follow import Follower
+from replicast.flexhash.follow import Follower, Part
 from replicast.flexhash.follow_events import (
     AdoptSettings,
     AdoptTable,
@@ -64,6 +64,7 @@ log = logging.getLogger(__name__)
 TICK_SECONDS_MIN, TICK_SECONDS_MAX = 0.01, 1.0
 REFETCH_SECONDS = 2.0
 SETTINGS_SECONDS = 10.0
+USERS_SECONDS = 2.0  # somebody waits to be told that he is not known
 COMMAND_SECONDS = 30.0  # as long as any operation may take: an election passes meanwhile
 JOIN_SECONDS = 60.0
 STOP_SECONDS = 0.5
@@ -241,14 +242,23 @@ class TableClient:
     async def refetch_settings(self) -> None:
         """Buckets and settings with all that was acknowledged before this call, from the Raft
         leader; raises Unavailable."""
+        await self._refetch(self.core.settings, SETTINGS_SECONDS, "the settings")
+
+    async def refetch_users(self) -> None:
+        """Users with all that was acknowledged before this call, from the Raft leader, given to
+        on_users; raises Unavailable. Many callers, few questions."""
+        users = self.core.users
+        assert users is not None
+        await self._refetch(users, USERS_SECONDS, "the users")
+
+    async def _refetch(self, part: Part, timeout_seconds: float, what: str) -> None:
         asked_ns = self._clock_ns()
-        self.core.hurry_settings(asked_ns)
+        self.core.hurry_current(part, asked_ns)
         self._woken.set()
-        settings = self.core.settings
         await self.until(
-            lambda: settings.current_ns is not None and settings.current_ns >= asked_ns,
-            SETTINGS_SECONDS,
-            "the settings",
+            lambda: part.current_ns is not None and part.current_ns >= asked_ns,
+            timeout_seconds,
+            what,
         )
 
     async def command(

@@ -48,6 +48,7 @@ RENEW_EARLY_NS = 100 * MS  # while there is no lease
 FETCH_NS = 2 * SECOND
 SETTINGS_NS = SECOND
 ASKED_MAX = 256
+Part = SettingsFollower | UsersFollower  # followed beside the tables
 
 
 class Follower:
@@ -115,9 +116,9 @@ class Follower:
             if self._renew_ns is None:
                 return self._looked_ns
             due_ns = min(due_ns, self._renew_ns + self._renew_period_ns(self._looked_ns))
-        behind = self.settings.behind or (self.users is not None and self.users.behind)
+        behind = any(part.behind or part.wants_current for part in self._parts())
         fetches = self._fetch.operation_id or (self._near is not None and self._near.waits)
-        if self._adopting or fetches or behind or self.settings.wants_current:
+        if self._adopting or fetches or behind:
             due_ns = min(due_ns, self._looked_ns + HURRY_NS)
         if self.commands or self.commands.asked is not None or self._prepared > self._active:
             due_ns = min(due_ns, self._looked_ns + HURRY_NS)
@@ -189,9 +190,8 @@ class Follower:
         self._leader = voters.index(leader) if leader in voters else 0
         self._source = voters.index(source) if source in voters else 0
         self._fetch = Fetch()
-        self.settings.ask_anew()
-        if self.users is not None:
-            self.users.ask_anew()
+        for part in self._parts():
+            part.ask_anew()
         if self.commands.asked is not None:
             self.commands.asked.since_ns -= COMMAND_NS  # of one who may be gone: again at once
         self._renew_ns = self._ack_ns = None
@@ -202,10 +202,10 @@ class Follower:
             if now_ns - self._watch_ns[voter] >= HURRY_NS:
                 self._watch(voter, now_ns)
 
-    def hurry_settings(self, now_ns: int) -> None:
-        """Ask the Raft leader; done when settings.current_ns is no earlier than this call."""
-        self.settings.want_current(now_ns)
-        self._pursue_settings(now_ns)
+    def hurry_current(self, part: Part, now_ns: int) -> None:
+        """Ask the Raft leader; done when the current_ns of `part` is no earlier than this call."""
+        part.want_current(now_ns)
+        self._pursue_part(part, now_ns)
 
     def renew_now(self) -> None:
         """A leadership waits for a floor, or the vouched VDEVs changed: renew at the next tick."""
@@ -276,9 +276,8 @@ class Follower:
             ready = self._ready
             if ready is None or ready.digest != self._prepared_digest:
                 self._fetch_table(self._prepared, now_ns)
-        self._pursue_settings(now_ns)
-        if self.users is not None and self.users.behind:
-            self._fetch_once(self.users.fetch, self.users.question(), now_ns, SETTINGS_NS)
+        for part in self._parts():
+            self._pursue_part(part, now_ns)
 
     def _fetch_table(self, generation: int, now_ns: int) -> None:
         if self._near is not None and not self._fetch.operation_id:
@@ -294,7 +293,7 @@ class Follower:
         if self._near is not None:
             table = self._near.answered(message, operation_id, self._digests(), now_ns)
             if table is not None:
-                self._took(table)
+                self._took_table(table)
             self._pursue(now_ns)
 
     def _digests(self) -> dict[int, bytes]:
@@ -325,10 +324,10 @@ class Follower:
             self._source = (self._source + 1) % len(self.voters)
             return
         self._counters.count("tables_fetched", "voter")
-        self._took(table)
+        self._took_table(table)
         self._pursue(now_ns)
 
-    def _took(self, table: Table) -> None:
+    def _took_table(self, table: Table) -> None:
         self._ready, self._ack_ns = table, None
         if table.generation == self._prepared > self._active and self.holder is not None:
             self._events.append(PreparedTable(table))
@@ -343,41 +342,40 @@ class Follower:
             ack = cm.PrepareAck(generation=ready.generation, digest=ready.digest)
             self._ask(self._leader, ack, None)
 
-    def _pursue_settings(self, now_ns: int) -> None:
-        settings = self.settings
-        if settings.behind:
-            get = settings.question(current=False)
-            self._fetch_once(settings.anyone, get, now_ns, SETTINGS_NS)
-        fetch = settings.current
-        if settings.wants_current and fetch.due(now_ns, SETTINGS_NS):
+    def _parts(self) -> tuple[Part, ...]:
+        return (self.settings,) if self.users is None else (self.settings, self.users)
+
+    def _pursue_part(self, part: Part, now_ns: int) -> None:
+        if part.behind:
+            self._fetch_once(part.anyone, part.question(current=False), now_ns, SETTINGS_NS)
+        fetch = part.current
+        if part.wants_current and fetch.due(now_ns, SETTINGS_NS):
             if fetch.operation_id:  # silence: perhaps another leads now
                 self._turn(fetch.voter, 0)
-            question = settings.question(current=True)
+            question = part.question(current=True)
             fetch.asked(self._ask(self._leader, question, now_ns), self._leader, now_ns)
 
     def _on_settings_data(
         self, voter: int, m: cm.SettingsData, operation_id: bytes, _sent: int | None, now_ns: int
     ) -> None:
-        adopt = self.settings.answered(m, operation_id)
-        if adopt is not None:
-            self._events.append(adopt)
-        if self.settings.behind:  # that voter lags: another one, after a pause
-            self._source = (voter + 1) % len(self.voters)
-            self.settings.anyone.after_ns = now_ns + HURRY_NS
-        self._pursue_settings(now_ns)
+        self._took(self.settings, self.settings.answered(m, operation_id), voter, now_ns)
 
     def _on_users_data(
         self, voter: int, m: UsersData, operation_id: bytes, _sent: int | None, now_ns: int
     ) -> None:
-        users = self.users
-        if users is not None and operation_id == users.fetch.operation_id:
-            adopt = users.answered(m)
-            if adopt is not None:
-                self._events.append(adopt)
-            elif users.behind:  # that voter lags
-                self._source = (voter + 1) % len(self.voters)
-                users.fetch.after_ns = now_ns + HURRY_NS
-            self._pursue(now_ns)
+        if self.users is not None:
+            adopt = self.users.answered(m, operation_id)
+            self._took(self.users, adopt, voter, now_ns, more=m.more)
+
+    def _took(
+        self, part: Part, adopt: Event | None, voter: int, now_ns: int, *, more: bool = False
+    ) -> None:
+        if adopt is not None:
+            self._events.append(adopt)
+        if part.behind and not more:  # that voter lags: another one, after a pause
+            self._source = (voter + 1) % len(self.voters)
+            part.anyone.after_ns = now_ns + HURRY_NS
+        self._pursue_part(part, now_ns)
 
     # -- lease ----------------------------------------------------------------------------------------------
 
@@ -420,14 +418,16 @@ class Follower:
         pause_ns = 0 if m.leader in self.voters else HURRY_NS
         if self.commands.answered(operation_id):
             self.commands.again(pause_ns, now_ns)
-        elif operation_id == self.settings.current.operation_id:
-            self._ask_again(pause_ns, now_ns)
+        else:
+            self._ask_again(operation_id, pause_ns, now_ns)
 
-    def _ask_again(self, pause_ns: int, now_ns: int) -> None:
-        """The Raft leader's settings were not given: after a pause."""
-        self.settings.current.operation_id = b""
-        self.settings.current.after_ns = now_ns + pause_ns
-        self._pursue_settings(now_ns)
+    def _ask_again(self, operation_id: bytes, pause_ns: int, now_ns: int) -> None:
+        """What the Raft leader was asked for was not given: after a pause."""
+        for part in self._parts():
+            if operation_id == part.current.operation_id:
+                part.current.operation_id = b""
+                part.current.after_ns = now_ns + pause_ns
+                self._pursue_part(part, now_ns)
 
     def _turn(self, voter: int, leader: int) -> None:
         """`voter` does not lead; go to whom it names, else to the next one."""
@@ -467,13 +467,13 @@ class Follower:
     ) -> None:
         if operation_id == self._fetch.operation_id:
             self._fetch.since_ns = now_ns - FETCH_NS + HURRY_NS
-        elif operation_id == self.settings.current.operation_id:
-            self._ask_again(HURRY_NS, now_ns)
         elif self.commands.answered(operation_id):
             if m.reason == Reason.BAD_REQUEST:
                 self._events.append(self.commands.finish(Code.BAD_COMMAND, 0))
             else:
                 self.commands.again(HURRY_NS, now_ns)
+        else:
+            self._ask_again(operation_id, HURRY_NS, now_ns)
 
     # -- sending ----------------------------------------------------------------------------------------------------
 

@@ -125,6 +125,7 @@ class GatewayDaemon:
             await asyncio.gather(starting, return_exceptions=True)
             return False
         self._opened = await starting
+        users.asks(self._opened.client.refetch_users)
         return True
 
     async def _serve(self) -> None:

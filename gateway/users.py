@@ -4,6 +4,7 @@
     TableClient(..., on_users=users.adopt)
     user = users.find(key_id)           None: nobody
     users.known                         False: the voters have not told yet, so nothing is known
+    await users.catch_up()              before somebody is refused
 
 Each change makes a new snapshot, which never changes and is put in place at once: a reader
 sees a user as it was before a rotation or after, from any thread. What is known stays known
@@ -13,10 +14,11 @@ when the voters are gone. Secrets are opened when they come and are in no repr a
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from replicast.errors import Unavailable
 from replicast.flexhash.commands import UserState
 from replicast.flexhash.follow_events import AdoptUsers
 from replicast.metrics import Counters
@@ -24,6 +26,7 @@ from replicast.sealing import SealError, SecretSeal
 from replicast.wire.user_messages import UserInfo
 
 log = logging.getLogger(__name__)
+Refetch = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class UserDirectory:
 
     def __init__(self, seal: SecretSeal, counters: Counters) -> None:
         self._seal, self._counters = seal, counters
+        self._refetch: Refetch | None = None
         self.snapshot = NOBODY
         self.known = False
 
@@ -65,6 +69,16 @@ class UserDirectory:
     def owner(self, canonical_id: str) -> User | None:
         """Whose name is shown for this canonical id."""
         return self.snapshot.by_canonical_id.get(canonical_id)
+
+    def asks(self, refetch: Refetch) -> None:
+        """How to ask the voters (TableClient's refetch_users)."""
+        self._refetch = refetch
+
+    async def catch_up(self) -> None:
+        """Until all changes that were acknowledged before this call are here; raises Unavailable."""
+        if self._refetch is None:
+            raise Unavailable("the voters cannot be asked yet")
+        await self._refetch()
 
     def adopt(self, event: AdoptUsers) -> None:
         """Take over changes (TableClient's on_users)."""

@@ -35,6 +35,7 @@ from replicast.gateway.users import UserDirectory
 
 SIGNING_KEYS_MAX = 1024
 STORING = ("PutObject", "UploadPart")
+OF_USERS = ("InvalidAccessKeyId", "SignatureDoesNotMatch")  # refusals that depend on who is known
 SIGNED_WITHIN = "PostObject"  # the signature is in the form, not in the head
 ANONYMOUS = answers.Owner("anonymous", "")
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -114,9 +115,9 @@ class S3Service:
             request.check_ready()
         if request.operation.name == "ListBuckets" and is_unsigned(head):  # RGW has it so, too
             return xml(answers.all_buckets(ANONYMOUS, ()))
-        verified = self._verify(head)
+        verified = await self._verified(head)
         user = self._users.find(verified.key_id)
-        if user is None or not user.active:
+        if user is None or not user.active:  # shut out a moment ago
             raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=verified.key_id)
         request.check_ready()
         await self._access.check_expectation(head, request.bucket)
@@ -124,6 +125,17 @@ class S3Service:
             require_length(head)
         call = Call(head, request, user, body_of(head, verified), stream, url, peer)
         return await self._handlers[request.operation.name](call)
+
+    async def _verified(self, head: Head) -> Verified:
+        """Nobody is refused by what was true before the request: a user may have been made, let in or
+        given another secret at the voters, and this gateway has not heard yet."""
+        try:
+            return self._verify(head)
+        except S3Error as error:
+            if error.reason not in OF_USERS:
+                raise
+        await self._users.catch_up()
+        return self._verify(head)
 
     def _verify(self, head: Head) -> Verified:
         now_ns = self._initiator.wall_ns()

@@ -20,7 +20,7 @@ from replicast.cli.s3_access import load_s3_access
 from ..cluster.conftest import Cluster, cluster_factory  # noqa: F401  # a fixture
 from .wire import Gateway
 
-KNOWN_SECONDS, POLL_SECONDS = 30.0, 0.05
+WELL_SECONDS, POLL_SECONDS = 30.0, 0.05
 DOMAIN = "s3.replicast.test"
 Client = Any  # boto3 makes its classes when it runs
 
@@ -72,9 +72,7 @@ def endpoints(cluster: Cluster) -> list[str]:
 def s3(s3_cluster: Cluster) -> Client:
     """The first user, at the first gateway."""
     access = load_s3_access(s3_cluster.data)
-    client = client_of(access.endpoint, access.key_id, access.secret)
-    until_known(client)
-    return client
+    return client_of(access.endpoint, access.key_id, access.secret)
 
 
 @pytest.fixture(scope="session")
@@ -83,25 +81,9 @@ def make_user(s3_cluster: Cluster) -> Callable[[str], Client]:
 
     def make(name: str) -> Client:
         made = json.loads(s3_cluster.out("user", "create", name, "--json"))
-        client = client_of(endpoints(s3_cluster)[0], made["key_id"], made["secret"])
-        until_known(client)
-        return client
+        return client_of(endpoints(s3_cluster)[0], made["key_id"], made["secret"])
 
     return make
-
-
-def until_known(client: Client) -> None:
-    """Gateways hear of a user within a moment."""
-    end = time.monotonic() + KNOWN_SECONDS
-    while True:
-        try:
-            client.list_buckets()
-        except ClientError as error:
-            known = error.response["Error"]["Code"] not in ("InvalidAccessKeyId", "503")
-            assert not known and time.monotonic() < end, error
-            time.sleep(POLL_SECONDS)
-        else:
-            return
 
 
 @pytest.fixture
@@ -157,7 +139,7 @@ def gateway(s3_cluster: Cluster) -> Iterator[Gateway]:
 
 def whole(gateway: Gateway) -> Iterator[Gateway]:
     """Whatever it was sent, nothing went wrong inside."""
-    end = time.monotonic() + KNOWN_SECONDS
+    end = time.monotonic() + WELL_SECONDS
     while gateway.ask("GET", "/").status != 200:
         assert time.monotonic() < end
         time.sleep(POLL_SECONDS)

@@ -22,7 +22,7 @@ from replicast.cli.ports import free_ports
 from replicast.cli.s3_access import S3Access, load_s3_access
 
 from ..cluster.conftest import Cluster
-from .conftest import Client, client_of, refused, until_known
+from .conftest import Client, client_of, refused
 
 HOSTS = ("127.0.0.1", "localhost")
 WAIT_SECONDS, POLL_SECONDS = 30.0, 0.05
@@ -57,7 +57,6 @@ def connect(access: S3Access, monkeypatch_module: pytest.MonkeyPatch) -> Callabl
     def make(**more: Any) -> Client:
         return client_of(access.endpoint, access.key_id, access.secret, **more)
 
-    until_known(make())
     return make
 
 
@@ -298,6 +297,5 @@ def test_start__with_a_broken_pair_is_one_line_and_with_a_good_one_both_are_serv
     write_self_signed(data, HOSTS, replace=True)
     tls_cluster.run("up", "--data", data, "--no-user-file")
     plain = client_of(f"http://127.0.0.1:{plain_port}", access.key_id, access.secret)
-    until_known(plain)
     plain.put_object(Bucket=tls_bucket, Key="plain", Body=b"by HTTP")
     assert connect().get_object(Bucket=tls_bucket, Key="plain")["Body"].read() == b"by HTTP"

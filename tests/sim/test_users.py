@@ -1,7 +1,7 @@
 """Users of the S3 gateways under faults: no acknowledged change is lost, all directories converge.
 
 An administrator changes users while voters crash, elect, pause and are cut off; it and two
-gateways follow. Replay one: SIM_SEED=n pytest tests/sim/test_users.py
+gateways follow, and ask at times for all that was acknowledged by then. Replay one: SIM_SEED=n pytest tests/sim/test_users.py
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ SEEDS = [int(os.environ["SIM_SEED"])] if "SIM_SEED" in os.environ else list(rang
 ADMIN, GATEWAYS = 9, (10, 11)
 NAMES = ("ann", "bob", "cy")
 COMMAND_NS = 8 * SECOND
+WISHES = 0.02  # of the steps of a gateway
 
 
 class Gateway(Node):
@@ -51,6 +52,8 @@ class Gateway(Node):
         self.giving_up = None
         self.outcomes = {}
         self.users: dict[str, UserInfo] = {}
+        self.wish: tuple[int, int] | None = None  # since when, and the last acknowledged revision
+        self.wishes = 0  # that were fulfilled
         rng = random.Random(self.world.rng.getrandbits(64))
         self.follower = Follower(self.node, VOTERS, rng, Counters(), users=UsersFollower())
 
@@ -66,6 +69,7 @@ class Gateway(Node):
             elif isinstance(event, AdoptUsers):
                 self.took(event)
         self.check_whole()
+        self.check_current()
         self.submit()
         for ask in self.follower.take_asks():
             to = VOTERS[ask.voter]
@@ -87,8 +91,29 @@ class Gateway(Node):
                     known = self.users.get(user.name)
                     assert known and known.revision >= user.revision, "a change was passed over"
 
+    def check_current(self) -> None:
+        """Once the Raft leader has answered, all is known that was acknowledged before it was asked."""
+        follower = self.follower.users
+        assert follower is not None
+        if self.wish is None:
+            if self.world.rng.random() < WISHES:
+                self.wish = (self.now_ns(), acknowledged(self.world))
+                self.follower.hurry_current(follower, self.now_ns())
+            return
+        since_ns, revision = self.wish
+        if follower.current_ns is not None and follower.current_ns >= since_ns:
+            assert follower.version >= revision, "an acknowledged change is not known"
+            self.wish, self.wishes = None, self.wishes + 1
+
     def submit(self) -> None:
         """An administrator's part."""
+
+
+def acknowledged(world: World) -> int:
+    """The highest revision that the administrator knows of."""
+    admin = world.nodes[ADMIN]
+    assert isinstance(admin, Admin)
+    return max((change.revision for change in admin.changes), default=0)
 
 
 @dataclass
@@ -179,6 +204,7 @@ def check(world: World, admin: Admin) -> int:
         node = world.nodes[number]
         assert isinstance(node, Gateway)
         assert node.users == users, "a directory has not converged"
+        assert node.wishes > 3
     return len([c for c in admin.changes if c.code == Code.OK])
 
 
@@ -256,3 +282,14 @@ def test_canary__a_change_without_a_number(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(AssertionError, match=r"converged|nobody asked|lost"):
         for seed in range(8):
             torture(World(seed), 6)
+
+
+def believes_itself(self: UsersFollower, now_ns: int) -> None:
+    self.current_ns = now_ns
+
+
+def test_canary__what_is_known_is_taken_for_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UsersFollower, "want_current", believes_itself)
+    with pytest.raises(AssertionError, match="acknowledged change is not known"):
+        for seed in range(8):
+            torture(World(seed), 10)

@@ -107,7 +107,7 @@ def wanting(leader: int) -> tuple[Follower, Ask]:
     """A follower that has just asked the Raft leader for its settings."""
     follower = Follower(1, VOTERS, random.Random(1), Counters())
     follower.receive(leader, notice(VOTERS[leader]), NO_OPERATION, 0)
-    follower.hurry_settings(0)
+    follower.hurry_current(follower.settings, 0)
     (ask,) = current_asked(follower)
     assert ask.voter == leader
     return follower, ask
@@ -147,7 +147,7 @@ def test_current_settings__what_any_voter_says_is_no_answer() -> None:
     follower = Follower(1, VOTERS, random.Random(1), Counters())
     follower.tick(0)
     (anyone,) = asked(follower, cm.SettingsGet)
-    follower.hurry_settings(MS)
+    follower.hurry_current(follower.settings, MS)
     (current,) = current_asked(follower)
     follower.receive(anyone.voter, data(1), anyone.operation_id, 2 * MS)
     assert follower.settings.heard and follower.settings.current_ns is None
@@ -157,7 +157,7 @@ def test_current_settings__what_any_voter_says_is_no_answer() -> None:
 
 def test_current_settings__an_older_question_does_not_answer_a_newer_wish() -> None:
     follower, first = wanting(leader=0)
-    follower.hurry_settings(10 * MS)
+    follower.hurry_current(follower.settings, 10 * MS)
     assert current_asked(follower) == [], "one question at a time"
     follower.receive(0, data(1), first.operation_id, 20 * MS)
     (second,) = current_asked(follower)

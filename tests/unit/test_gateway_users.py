@@ -9,13 +9,14 @@ import pytest
 from replicast.flexhash.commands import Code, UserState, decode_result, encode_command
 from replicast.flexhash.follow import HURRY_NS, SETTINGS_NS, WATCH_NS, Follower
 from replicast.flexhash.follow_events import AdoptUsers, Ask
-from replicast.flexhash.follow_users import UsersFollower
+from replicast.flexhash.follow_users import CURRENT_PAUSE_NS, UsersFollower
 from replicast.flexhash.state import ControlState
 from replicast.flexhash.state_users import users_after
 from replicast.gateway.users import UserDirectory
 from replicast.keys import ClusterKeys
 from replicast.metrics import Counters
 from replicast.sealing import SecretSeal
+from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
 from replicast.wire.frame import NO_OPERATION
 from replicast.wire.schema import Message
@@ -196,6 +197,98 @@ def test_follower__a_lost_answer_costs_a_pause_and_a_lost_notice_one_watch() -> 
     assert room.follower.deadline_ns() <= room.now_ns + WATCH_NS
 
 
+def current(room: Room) -> list[Ask]:
+    return [a for a in room.asks() if isinstance(a.message, UsersGet) and a.message.current]
+
+
+def wish(room: Room) -> None:
+    users = room.follower.users
+    assert users is not None
+    room.follower.hurry_current(users, room.now_ns)
+
+
+def fulfilled_ns(room: Room) -> int | None:
+    users = room.follower.users
+    assert users is not None
+    return users.current_ns
+
+
+def test_current_users__the_raft_leader_is_asked_and_believed_at_once() -> None:
+    room = Room()
+    room.notice(0)
+    room.settle()
+    room.apply(create("ann"))  # nobody has told
+    asked_ns = room.now_ns
+    wish(room)
+    (ask,) = current(room)
+    assert ask.voter == 0
+    room.now_ns += MS
+    room.answer(ask)
+    assert fulfilled_ns(room) == asked_ns
+    (event,) = room.follower.take_events()
+    assert isinstance(event, AdoptUsers)
+    room.directory.adopt(event)
+    assert room.directory.find("KEYann") is not None
+
+
+def test_current_users__what_any_voter_says_is_no_answer() -> None:
+    room = Room()
+    room.follower.tick(0)
+    (anyone,) = room.asks()
+    wish(room)
+    assert len(current(room)) == 1
+    room.answer(anyone)
+    assert fulfilled_ns(room) is None
+
+
+def test_current_users__all_pieces_are_one_answer() -> None:
+    room = Room()
+    room.settle()
+    for number in range(USERS_PER_DATA_MAX + 1):
+        room.apply(create(f"u{number}"))
+    wish(room)
+    (first,) = current(room)
+    room.answer(first)
+    assert fulfilled_ns(room) is None
+    (second,) = current(room)  # at once
+    room.answer(second)
+    assert fulfilled_ns(room) == room.now_ns
+
+
+def test_current_users__any_number_of_wishes_costs_the_voters_four_questions_a_second() -> None:
+    room = Room()
+    room.settle()
+    began_ns, asked = room.now_ns, 0
+    while room.now_ns - began_ns < SECOND:
+        wish(room)
+        for ask in current(room):
+            asked += 1
+            room.answer(ask)
+        room.follower.tick(room.now_ns)
+        room.now_ns += 5 * MS
+    assert asked == SECOND // CURRENT_PAUSE_NS == 4
+    assert not current(room)
+    room.now_ns += CURRENT_PAUSE_NS
+    assert room.follower.deadline_ns() <= room.now_ns
+    room.follower.tick(room.now_ns)
+    (last,) = current(room)  # of the last wish
+    room.answer(last)
+    users = room.follower.users
+    assert users is not None and not users.wants_current
+
+
+def test_current_users__a_voter_that_does_not_lead_names_who_does() -> None:
+    room = Room()
+    room.notice(0)
+    room.settle()
+    wish(room)
+    (first,) = current(room)
+    redirect = cm.Redirect(leader=VOTERS[2])
+    room.follower.receive(first.voter, redirect, first.operation_id, room.now_ns)
+    (second,) = current(room)
+    assert (first.voter, second.voter) == (0, 2)
+
+
 def test_follower__what_nobody_asked_for_is_dropped() -> None:
     room = Room()
     room.settle()
@@ -256,6 +349,8 @@ def test_answered__a_piece_of_an_earlier_version_changes_nothing() -> None:
     follower = UsersFollower()
     state = ControlState()
     state.apply(encode_command(create("ann")))
-    assert follower.answered(users_after(state.users, 1, 0)) is not None
-    assert follower.answered(UsersData(version=0, more=False, users=())) is None
+    follower.anyone.asked(b"1", 0, 0)
+    assert follower.answered(users_after(state.users, 1, 0), b"1") is not None
+    follower.anyone.asked(b"2", 0, 0)
+    assert follower.answered(UsersData(version=0, more=False, users=()), b"2") is None
     assert follower.version == 1
