@@ -53,7 +53,7 @@ class _Facts:
     def bad_hosts(self) -> set[str]:
         """Hosts whose copies cannot be counted on."""
         by_name = {entry.name: entry.host for entry in self.table.targets.values()}
-        gone = ("down", "stopping", "faulted", "damaged")
+        gone = ("down", "stopping", "missing", "faulted", "damaged")
         bad = {by_name[v["target"]] for v in self.vdevs if v["state"] in gone}
         return bad | {t["host"] for t in self.targets if not t["up"]}
 
@@ -147,7 +147,7 @@ def _vdev(table: Table, index: int, heard: Mapping[NodeId, TargetStatus]) -> dic
         "index": index,
         "vdev_id": entry.vdev_id.hex(),
         "target": table.target_of(index).name,
-        "state": _vdev_state(entry.state, said),
+        "state": _vdev_state(entry.state, answer is not None, said),
         "capacity_bytes": said.capacity_bytes if said else 0,
         "used_bytes": said.used_bytes if said else 0,
         "free_bytes": said.free_bytes if said else 0,
@@ -155,12 +155,12 @@ def _vdev(table: Table, index: int, heard: Mapping[NodeId, TargetStatus]) -> dic
     }
 
 
-def _vdev_state(listed: VdevState, said: VdevStatusEntry | None) -> str:
+def _vdev_state(listed: VdevState, heard: bool, said: VdevStatusEntry | None) -> str:
     """In one word: what the table decided, what its target says of it, the graver first."""
     if listed == VdevState.OUT:
         return "out"
     if said is None:
-        return "down"
+        return "missing" if heard else "down"  # its target runs, without it
     if listed == VdevState.DOWN and said.state not in WHY_DOWN:
         return "down"
     if said.state in TAKES_PAYLOAD and said.full:

@@ -138,6 +138,12 @@ declare(
     "1 for the state that the VDEV is in: ok, slow, failing, full, read_only, faulted or damaged.",
 )
 declare(
+    "vdevs_left_out",
+    "gauge",
+    (),
+    "VDEVs of its settings that this target runs without: they could not be opened when it started.",
+)
+declare(
     "vdev_read_errors",
     "counter",
     ("vdev",),

@@ -121,18 +121,26 @@ class Admission:
             self.refuse_malformed(incoming, "row, hash or size out of range")
             return ()
         mine = tuple(v for v in self.table.members(row) if v in self.vdevs)
-        if not mine and incoming.group is not None:
+        left_out = not mine and self.left_out(row)
+        if not mine and not left_out and incoming.group is not None:
             return ()
         if incoming.generation < self.table.members_since(row):
             self.refuse(incoming, Reason.STALE_GENERATION)
             return ()
         if not mine:
-            self.refuse(incoming, Reason.NOT_MEMBER)
+            self.refuse(incoming, Reason.FAULTED if left_out else Reason.NOT_MEMBER)
             return ()
         if not self.lease.valid(now_ns):
             self.refuse(incoming, Reason.NO_LEASE)
             return ()
         return mine
+
+    def left_out(self, row: int) -> bool:
+        """Is a member of the row ours by the table, and not open here?"""
+        return any(
+            v not in self.vdevs and self.table.vdevs[v].target == self.node_id
+            for v in self.table.members(row)
+        )
 
     def take_outgoing(self) -> list[Outgoing]:
         """Everything to send, in order."""

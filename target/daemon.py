@@ -2,7 +2,7 @@
 
     replicast-target --config target.toml
 
-Starts the VDEVs, the Raft voter and table service when this member votes, the
+Starts the VDEVs that open (target/opening.py), the Raft voter and table service when this member votes, the
 table client with its lease, the peer channel and the data plane; joins the
 cluster, says READY, and on SIGTERM hands over what it leads (target/handover.py),
 gives the lease back, flushes and ends; on SIGINT it ends at once. Exit 1: could not start, with one line that says why.
@@ -37,6 +37,7 @@ from replicast.target.handover import HandOver
 from replicast.target.membership import Doorkeeper, Membership, load_membership
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.service import NameService
+from replicast.target.opening import open_vdevs
 from replicast.target.peers import PeerChannel
 from replicast.target.service import TargetService
 from replicast.target.store.vdev import Vdev
@@ -95,7 +96,8 @@ class TargetDaemon:
         self._runtime.on_stop(self._stopping.set, self._stop_at_once)
         self._boot = next_boot_number(self._disk, self._directory / "boot", self._runtime.wall_ns())
         self._lease = LeaseHolder(self._boot)
-        self._vdevs = Vdevs(await self._open_vdevs(), asyncio.get_running_loop())
+        opened = await open_vdevs(self._places, self._open_one, self.counters)
+        self._vdevs = Vdevs(opened, asyncio.get_running_loop())
         self._hub = self._runtime.hub(self.counters)
         self._door = Doorkeeper(self._membership.formation)
         self._start_raft()
@@ -119,14 +121,8 @@ class TargetDaemon:
 
     # -- start ------------------------------------------------------------------------
 
-    async def _open_vdevs(self) -> list[Vdev]:
-        cluster_id = self._membership.formation.cluster_id
-
-        def open_one(place: VdevPlace) -> Vdev:
-            return self._open_vdev(self._disk, place, cluster_id)
-
-        # Recovery reads whole logs: side by side, off the loop.
-        return list(await asyncio.gather(*(asyncio.to_thread(open_one, p) for p in self._places)))
+    def _open_one(self, place: VdevPlace) -> Vdev:
+        return self._open_vdev(self._disk, place, self._membership.formation.cluster_id)
 
     def _start_raft(self) -> None:
         self._files = TableFiles(self._disk, self._directory / "tables")

@@ -126,10 +126,13 @@ class SendResponder:
             self._send_answer(incoming, m.chid, [*listed, *holders], stale, now_ns)
         elif listed and not stale:
             self._send_answer(incoming, m.chid, listed, False, now_ns)
-        elif listed or incoming.group is None:
-            self._admission.refuse(
-                incoming, Reason.STALE_GENERATION if stale else Reason.NOT_MEMBER
-            )
+        elif listed or incoming.group is None or self._admission.left_out(m.row):
+            self._admission.refuse(incoming, self._not_here(m.row, stale))
+
+    def _not_here(self, row: int, stale: bool) -> Reason:
+        if stale:
+            return Reason.STALE_GENERATION
+        return Reason.FAULTED if self._admission.left_out(row) else Reason.NOT_MEMBER
 
     def _send_answer(
         self, incoming: Incoming, chid: bytes, vdevs: list[int], stale: bool, now_ns: int

@@ -90,7 +90,7 @@ def _report(paths: Iterator[Path] | list[Path]) -> int:
 
 
 def check_file(path: Path) -> None:
-    """Raise one of PROBLEMS unless the daemon or client that reads the file could start."""
+    """Raise one of PROBLEMS unless the daemon or client that reads the file could start with all of it."""
     if path.is_dir():
         path = path / CLUSTER_FILE
     kinds = {"target.toml": _check_target, "gateway.toml": _check_gateway}

@@ -1,8 +1,8 @@
 """The people and the service manager of a simulated cluster: who restarts, replaces and retires.
 
     a daemon that refused to start, or ended, for a disk       started again after RESTART_NS (systemd)
-    a VDEV that is FAULTED or READ_ONLY, a voter whose         the target is restarted when the disk
-    journal failed                                             is sound again
+    a VDEV that is FAULTED, READ_ONLY or was left out, a       the target is restarted when the disk
+    voter whose journal failed                                 is sound again
     a VDEV whose header is gone                                formatted anew, as `up` and `join` do;
                                                                its old id is given up (VdevStates OUT)
     a target that does not run, in peace                       started
@@ -139,8 +139,10 @@ def _has_failed(unit: Unit) -> bool:
     voter = getattr(daemon, "_voter", None)
     if voter is not None and voter.raft is not None and voter.raft.node.failed:
         return True
-    vdevs: list[Vdev] = list(daemon._vdevs.by_id.values()) if hasattr(daemon, "_vdevs") else []  # type: ignore[union-attr]
-    return any(vdev.status in FAILED for vdev in vdevs)
+    if not hasattr(daemon, "_vdevs"):
+        return False
+    vdevs: list[Vdev] = list(daemon._vdevs.by_id.values())  # type: ignore[union-attr]
+    return len(vdevs) < len(unit.drives) or any(vdev.status in FAILED for vdev in vdevs)
 
 
 def _headless(drive: Drive) -> bool:

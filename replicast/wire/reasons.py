@@ -23,6 +23,6 @@ class Reason(IntEnum):
     NO_SUCH_NAME = 13  # final answer: no such object or version
     NO_SUCH_BUCKET = 14  # look it up: made anew, or (final answer) removed or being deleted
     BAD_REQUEST = 15  # fail: malformed or out of range; a bug or an attack
-    FAULTED = 16  # this VDEV is faulted or read-only: choose another
+    FAULTED = 16  # this VDEV is faulted, read-only or not open: choose another
     HASH_MISMATCH = 17  # bytes received do not match the CHID: send again with MACs
     NOT_FOUND_HERE = 18  # this VDEV does not hold the chunk: ask the next one

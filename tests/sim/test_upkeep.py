@@ -45,3 +45,16 @@ def test_a_voter_that_fails_again_after_somebody_else_started_it() -> None:
         upkeep.started(target)  # not by the operator
         upkeep._watch()
         assert target.process.terminations == failures
+
+
+def test_a_vdev_that_was_left_out__is_a_reason_to_restart_its_target() -> None:
+    target = unit()
+    world = SimpleNamespace(after=lambda delay_ns, work: None)
+    upkeep = Upkeep(SimpleNamespace(world=world, targets=[target]))  # type: ignore[arg-type]
+    upkeep.started(target)
+    target.drives = [SimpleNamespace(stuck=True)]
+    upkeep._watch()
+    assert target.process.terminations == 0  # not yet: it would not open
+    target.drives[0].stuck = False
+    upkeep._watch()
+    assert target.process.terminations == 1

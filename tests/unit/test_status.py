@@ -28,6 +28,7 @@ class World:
         self.behind: set[int] = set()  # in a voter epoch that is over
         self.down: set[int] = set()
         self.out: set[int] = set()
+        self.missing: set[int] = set()  # their targets run without them
         nodes = range(1, targets + 1)
         self.policy = SimpleNamespace(copies=copies, min_copies=min_copies, row_count=4)
         self.targets = {
@@ -91,7 +92,7 @@ class World:
             rows_not_ready=0,
             short_chunks=self.short.get(node, 0),
             raft=raft,
-            vdevs=(vdev,),
+            vdevs=() if node in self.missing else (vdev,),
         )
 
     def report(self) -> dict[str, Any]:
@@ -178,6 +179,16 @@ def test_vdev__its_state_in_one_word(said, full, down, shown):
     report = world.report()
     assert [v["state"] for v in report["vdevs"] if v["index"] == 2] == [shown]
     assert (f"VDEV 2 of t2 is {shown}" in report["problems"]) == (shown != "up")
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_vdev__that_its_target_runs_without_is_missing(down):
+    world = World()
+    world.missing, world.down = {2}, {2} if down else set()
+    report = world.report()
+    assert report["verdict"] == "degraded" and "VDEV 2 of t2 is missing" in report["problems"]
+    world.silent = {3}
+    assert world.report()["verdict"] == "at_risk"  # two hosts whose copies cannot be counted on
 
 
 def test_vdev__that_was_given_up_is_no_problem():
