@@ -59,13 +59,19 @@ class LmdbCheckpoint:
                 readonly=read_only,
                 lock=not read_only,
             )
-            self.get(b"m")
+            self._get(b"m")
         except BROKEN as error:
             raise CheckpointBroken(f"{directory}: {error}") from error
         except lmdb.Error as error:
-            raise OSError(error.code or errno.EIO, f"{directory}: {error}") from error
+            raise _os_error(error, directory) from error
 
     def get(self, key: bytes) -> bytes | None:
+        try:
+            return self._get(key)
+        except lmdb.Error as error:
+            raise _os_error(error) from error
+
+    def _get(self, key: bytes) -> bytes | None:
         with self._env.begin() as transaction:
             value: bytes | None = transaction.get(_stored_key(key))
         if value is None or len(key) <= LONG_KEY_BYTES:
@@ -73,6 +79,12 @@ class LmdbCheckpoint:
         return _unpack_long(value)[1]
 
     def scan(self, start: bytes, end: bytes, limit: int) -> Page:
+        try:
+            return self._scan(start, end, limit)
+        except lmdb.Error as error:
+            raise _os_error(error) from error
+
+    def _scan(self, start: bytes, end: bytes, limit: int) -> Page:
         page: Page = []
         with self._env.begin() as transaction, transaction.cursor() as cursor:
             for key, value in _in_order(cursor, start):
@@ -118,6 +130,11 @@ class LmdbCheckpoint:
                     transaction.put(stored, value)
                 else:
                     transaction.put(stored, _pack_long(key, value))
+
+
+def _os_error(error: lmdb.Error, where: Path | str = "index") -> OSError:
+    """`code` is the system's, or below 0 one of LMDB's own."""
+    return OSError(error.code if error.code > 0 else errno.EIO, f"{where}: {error}")
 
 
 def _stored_key(key: bytes) -> bytes:
