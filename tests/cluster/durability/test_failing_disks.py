@@ -206,6 +206,39 @@ def test_full__is_named_and_takes_data_again_when_it_has_room(ward):
     ward.cluster.run("verify", "load/")
 
 
+def test_start__with_a_disk_that_refuses_everything__the_others_serve(
+    require, tmp_path, make_cluster, data
+):
+    require("loopmount")
+    cluster = make_cluster()
+    cluster.run("bucket", "create", "kept")
+    kept = {f"n{number}": data(MIB) for number in range(4)}
+    disk = LoopDisk(tmp_path)
+    try:
+        cluster.kill("t1")
+        vdev = cluster.data / "t1" / "v1"
+        shutil.move(vdev, disk.place / "v1")
+        vdev.symlink_to(disk.place / "v1")
+        cluster.up()
+        for name, body in kept.items():
+            cluster.run("put", "-q", "-", f"kept/{name}", stdin=body)
+        disk.fail_everything()
+        cluster.kill("t1")
+        cluster.up()
+        states = [v["state"] for v in cluster.status()["vdevs"] if v["target"] == "t1"]
+        assert sorted(states) == ["missing", "up"]
+        for name, body in kept.items():
+            assert cluster.out("cat", f"kept/{name}") == body
+        cluster.kill("t1")
+        disk.mount_again()
+        cluster.up()
+        cluster.wait_healthy()
+        cluster.run("verify")
+        cluster.kill()
+    finally:
+        disk.unmount()
+
+
 class Brim:
     """A cluster each of whose three VDEVs has a small disk, with somebody else's file on it."""
 
