@@ -77,7 +77,6 @@ THINK_SECONDS = 0.1
 POLL_SECONDS = 0.05
 MEMORY_GROWTH_MAX = 96 * MIB  # of a process: 64 MiB of it are buffers that payload may fill
 FILES_GROWTH_MAX = 32
-CANNOT_RUN = 1  # how a daemon ends that says so
 FAILURES_SHOWN = 10
 
 
@@ -99,7 +98,6 @@ class Watch:
     """Memory and open files of all processes, and who ended unasked."""
 
     cluster: Cluster
-    members: dict[str, Member]
     began: float = field(default_factory=time.monotonic)
     most: dict[str, Sample] = field(default_factory=dict)
     series: list[dict[str, Any]] = field(default_factory=list)
@@ -110,8 +108,6 @@ class Watch:
         found = {}
         for name, process in list(self.cluster.processes.items()):
             if process.poll() is not None and self.cluster.processes.get(name) is process:
-                if self.members[name].unfit and process.returncode == CANNOT_RUN:
-                    continue  # once its disk is sound it is started again
                 self.failures.append(f"{name} ended with {process.returncode}")
                 self.cluster.start(name)
                 continue
@@ -149,12 +145,12 @@ class Soak:
         self.cluster, self.members = cluster, members
         self.rng = random.Random(options.seed)
         self.seconds = options.minutes * 60
-        by_name = {member.name: member for member in members}
-        self.watch = Watch(cluster, by_name)
+        self.watch = Watch(cluster)
         self.faults: Counter[str] = Counter()
         self.installs = 0.0  # replicas that were given a snapshot
         self.relayed: dict[str, int] = {}  # frames, by what the relay did to them
         self.busy = busy_name.BusyName(cluster)
+        by_name = {member.name: member for member in members}
         self._drills = Drills(cluster, by_name, self.busy, self._become_whole, self._faults)
         self._drills_left: list[Drill] = []
         self.whole_after: list[float] = []  # seconds, after each round

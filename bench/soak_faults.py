@@ -4,8 +4,7 @@ Processes: SIGKILL, SIGTERM, SIGSTOP. Network of one member: a tenth of its data
 all frames twice or out of order, deaf, mute, a slow link, a link that flaps. Disk of one target's first
 VDEV, which lies on an ext4 in a file: full, read-only, failing everything, gone, slow. A fault
 is made, lasts for a while, and is healed; a process that died of it or whose disk was changed is
-started again. A target that is just starting when its disk fails or goes ends (docs/architecture.md, known
-limits), as one that systemd would start again. bench/soak_drills.py has what concerns the whole cluster.
+started again. bench/soak_drills.py has what concerns the whole cluster.
 """
 
 from __future__ import annotations
@@ -50,7 +49,6 @@ class Member:
     cluster: Cluster
     name: str
     disk: LoopDisk | None = None
-    unfit: bool = False  # its disk is such that it may not be able to start; it is started again
 
     @property
     def namespace(self) -> str:
@@ -194,7 +192,6 @@ def disk_read_only(member: Member, rng: random.Random, wait: Wait) -> None:
 def disk_errors(member: Member, rng: random.Random, wait: Wait) -> None:
     """Every read and write fails."""
     assert member.disk is not None
-    member.unfit = True
     member.disk.fail_everything()
     wait(rng.uniform(5, 20))
     _sound_disk(member)
@@ -204,7 +201,6 @@ def _sound_disk(member: Member) -> None:
     assert member.disk is not None
     member.end(signal.SIGKILL)
     member.disk.mount_again()
-    member.unfit = False
     member.start()
 
 
@@ -212,13 +208,11 @@ def disk_gone(member: Member, rng: random.Random, wait: Wait) -> None:
     """Its folder is elsewhere for a while."""
     assert member.disk is not None
     place = member.disk.place
-    member.unfit = True
     (place / "v1").rename(place / "elsewhere")
     wait(rng.uniform(5, 20))
     member.end(signal.SIGKILL)
     (place / "elsewhere").rename(place / "v1")
     member.disk.sync()
-    member.unfit = False
     member.start()
 
 
