@@ -207,6 +207,14 @@ class RealDisk:
         figures = os.statvfs(path)
         return figures.f_bavail * figures.f_frsize
 
+    def takes_no_writes(self, directory: Path) -> bool:
+        # By trying: the flags of statvfs do not tell of an ext4 that stopped after an error.
+        try:
+            os.close(os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            return error.errno == errno.EROFS
+        return False
+
     def lock(self, directory: Path) -> Lock:
         return DirectoryLock(directory)
 
@@ -369,6 +377,9 @@ class ForgetfulDisk:
 
     def free_bytes(self, path: Path) -> int:
         return RealDisk().free_bytes(path)
+
+    def takes_no_writes(self, directory: Path) -> bool:
+        return RealDisk().takes_no_writes(directory)
 
     def lock(self, directory: Path) -> Lock:
         lock = DirectoryLock(directory)

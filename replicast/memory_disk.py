@@ -316,6 +316,13 @@ class MemoryDisk:
     def free_bytes(self, path: Path) -> int:
         return max(0, self.capacity_bytes - self.used_bytes())
 
+    def takes_no_writes(self, directory: Path) -> bool:
+        try:
+            self.fault("write", directory)
+        except OSError as error:
+            return error.errno == errno.EROFS
+        return False
+
     def lock(self, directory: Path) -> Lock:
         if directory not in self._directories:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -110,6 +111,8 @@ class StoreEngine:
                 self._writer[1].sync()
             except OSError as error:
                 self._error = error.with_traceback(None)
+        if self._error is not None:
+            self._error = self._named(self._error)
         outcomes = self.core.end_flush(plan, self._error, wrote=self._wrote)
         self.measure()
         return outcomes
@@ -129,7 +132,7 @@ class StoreEngine:
             file.sync()
             file.close()
         except OSError as error:
-            self.core.fail(error)
+            self.core.fail(self._named(error))
             return False
         self.measure()
         return True
@@ -156,7 +159,7 @@ class StoreEngine:
                 self.core.fail(OSError(errno.ENOSPC, "index"))
             return False
         except OSError as error:
-            self.core.fail(error)
+            self.core.fail(self._named(error))
             return False
         self._checkpoint_at = CHECKPOINT_BYTES
         self.core.space.index_bytes = self.kv.size_bytes()
@@ -167,7 +170,17 @@ class StoreEngine:
         try:
             self.core.space.free_bytes = self._disk.free_bytes(self.path)
         except OSError as error:
-            self.core.fail(error)
+            self.core.fail(self._named(error))
+
+    def _named(self, error: OSError) -> OSError:
+        """EROFS for the EIO of a file system that is read-only by now.
+
+        Whatever is under way while it becomes so may be told EIO: the journal of an ext4 is
+        aborted first, which fails every fdatasync that waits for it. What is stored stays readable.
+        """
+        if error.errno != errno.EIO or not self._disk.takes_no_writes(self.path):
+            return error
+        return OSError(errno.EROFS, f"{os.strerror(errno.EROFS)}, after: {error}")
 
     def clear_damage(self) -> None:
         """The cluster knows of the damage (out of the in-sync sets, audit ordered)."""
@@ -264,7 +277,7 @@ class StoreEngine:
         try:
             self._disk.list(self._log)
         except OSError as error:
-            self.core.fail(error)
+            self.core.fail(self._named(error))
             return self._refused(error)
         return ChunkDamaged(f"{self.path}: segment {incarnation} is gone", sequence)
 

@@ -102,7 +102,7 @@ class LmdbCheckpoint:
         except lmdb.Error as error:
             if error.code in FULL:
                 raise CheckpointFull(str(error)) from error
-            raise OSError(errno.EIO, f"index: {error}") from error
+            raise _os_error(error) from error
 
     def grow(self) -> None:
         size = 2 * self._env.info()["map_size"]

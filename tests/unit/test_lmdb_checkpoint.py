@@ -1,4 +1,4 @@
-"""target/store/lmdb_checkpoint.py: what LMDB says of a disk that does not read is an OSError."""
+"""target/store/lmdb_checkpoint.py: what LMDB says of a disk that refuses is an OSError."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicast.target.store.lmdb_checkpoint import LmdbCheckpoint
 
 
 class Refusing:
-    """An environment on a disk that refuses every read."""
+    """An environment on a disk that refuses everything."""
 
     def __init__(self, code: int) -> None:
         self._error = lmdb.Error("mdb_txn_begin: no")
@@ -27,15 +27,25 @@ class Refusing:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"), [(errno.ENOENT, errno.ENOENT), (0, errno.EIO), (-30_797, errno.EIO)]
+    ("code", "told"),
+    [
+        (errno.ENOENT, errno.ENOENT),
+        (errno.EROFS, errno.EROFS),
+        (0, errno.EIO),
+        (-30_797, errno.EIO),
+    ],
 )
-def test_reads__of_a_disk_that_refuses_them(tmp_path: Path, code: int, told: int) -> None:
+def test_disk__that_refuses_reads_and_writes(tmp_path: Path, code: int, told: int) -> None:
     checkpoint = LmdbCheckpoint(tmp_path / "index")
     checkpoint.commit({b"a": b"1"})
     assert checkpoint.get(b"a") == b"1" and checkpoint.scan(b"a", b"b", 9) == [(b"a", b"1")]
     checkpoint.close()
     checkpoint._env = Refusing(code)  # type: ignore[assignment]
-    for read in (lambda: checkpoint.get(b"a"), lambda: checkpoint.scan(b"a", b"b", 9)):
+    for use in (
+        lambda: checkpoint.get(b"a"),
+        lambda: checkpoint.scan(b"a", b"b", 9),
+        lambda: checkpoint.commit({b"a": b"2"}),
+    ):
         with pytest.raises(OSError, match="index: mdb_txn_begin: no") as refused:
-            read()
+            use()
         assert refused.value.errno == told

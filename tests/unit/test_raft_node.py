@@ -86,6 +86,9 @@ class MemoryDisk:
     def free_bytes(self, path: Path) -> int:
         return 1 << 40
 
+    def takes_no_writes(self, directory: Path) -> bool:
+        return False
+
     def lose_power(self, rng: random.Random) -> None:
         self.files = {}
         for path, file in self.durable.items():

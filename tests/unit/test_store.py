@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -347,6 +348,28 @@ def test_remount_read_only_while_open(bench: Bench) -> None:
     bench.disk.fault = fail("write", errno.EROFS)
     assert bench.run(bench.chunk()) == Outcome.READ_ONLY
     assert bench.vdev.status == VdevStatus.READ_ONLY
+
+
+@pytest.mark.parametrize("operation", ["write", "sync"])
+def test_remount_under_way__says_eio_and_is_read_only_all_the_same(
+    bench: Bench, operation: str
+) -> None:
+    """What is under way while an ext4 stops is told EIO: its journal was aborted."""
+    chunk = bench.chunk()
+    bench.run(chunk)
+    told: list[str] = []
+
+    def fault(what: str, path: Path) -> None:
+        if what == operation and not told:
+            told.append(what)
+            raise OSError(errno.EIO, "the journal is aborted")
+        if told and what in ("write", "sync"):
+            raise OSError(errno.EROFS, "read-only")
+
+    bench.disk.fault = fault
+    assert bench.run(bench.chunk()) == Outcome.READ_ONLY
+    assert bench.vdev.status == VdevStatus.READ_ONLY
+    assert bench.vdev.read_chunk(chunk.chid) == chunk.payload
 
 
 def test_gates__payload_then_names_then_freeing() -> None:
