@@ -1,16 +1,15 @@
-"""Nodes on loopback for the network benches: one NetThread each, payload with gap repair."""
+"""Nodes on loopback for the network benches, one NetThread each, payload with gap repair; and a cluster."""
 
 from __future__ import annotations
 
 import os
 import select
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from loopback_cluster import LoopbackCluster, loopback_cluster
 
 from replicast.machine import Address
-from replicast.native import IMPLEMENTATION
 from replicast.transport.memberships import Memberships
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import NetThread, Reassembly
@@ -84,19 +83,6 @@ def complete(receiver: LoopbackNode, transfer_id: bytes) -> bool:
     return received_bytes == size_bytes
 
 
-class Meter:
-    """Wall and CPU time of this process, all threads, printed with the implementation."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def report(self, what: str, size_bytes: int) -> None:
-        wall = time.perf_counter() - self._wall
-        cpu = time.process_time() - self._cpu
-        rate = size_bytes / 1e6 / max(wall, 1e-9)
-        print(f"\n{what}: {rate:.0f} MB/s, {cpu:.3f} CPU seconds, {IMPLEMENTATION}")
-
-
 @pytest.fixture
 def plan() -> MulticastPlan:
     return MulticastPlan(os.urandom(16))
@@ -120,6 +106,13 @@ def run_transfer() -> Callable[..., None]:
     return transfer
 
 
-@pytest.fixture
-def make_meter() -> Callable[[], Meter]:
-    return Meter
+@pytest.fixture(scope="session", params=["unicast", "multicast"])
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LoopbackCluster]:
+    """By transport, one at a time: pytest sorts the tests of all files so. What follows a comma tells
+    apart clusters of one transport, for tests that would leave too much behind for others."""
+    transport, _, _ = request.param.partition(",")
+    data = tmp_path_factory.mktemp("bench") / "data"
+    with loopback_cluster(data, transport) as made:
+        yield made

@@ -35,7 +35,7 @@ class Endpoint:
         mine = set(self.pids())
         while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
             mine |= more
-        return sum(map(_cpu_seconds, mine))
+        return sum(map(process_seconds, mine))
 
 
 def cluster_endpoint(name: str, data: Path) -> Endpoint:
@@ -70,6 +70,15 @@ def busy_seconds() -> float:
     return (user + nice + system + sum(rest)) / TICKS_PER_SECOND
 
 
+def process_seconds(pid: int) -> float:
+    """CPU time of all threads, to the nanosecond; of children that have ended, in ticks."""
+    try:
+        children = sum(map(int, _fields(pid)[13:15])) / TICKS_PER_SECOND
+        return time.clock_gettime(~pid << 3 | PROCESS_CLOCK) + children
+    except OSError:
+        return 0.0
+
+
 def _pids(wanted: list[str]) -> list[int]:
     numbers = [int(each) for each in wanted if each.isdecimal()]
     names = {each for each in wanted if not each.isdecimal()}
@@ -94,15 +103,6 @@ def _parents() -> dict[int, int]:
         with contextlib.suppress(OSError):  # it ended meanwhile
             found[pid] = int(_fields(pid)[1])
     return found
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Of all threads, to the nanosecond; of children that have ended, in ticks."""
-    try:
-        children = sum(map(int, _fields(pid)[13:15])) / TICKS_PER_SECOND
-        return time.clock_gettime(~pid << 3 | PROCESS_CLOCK) + children
-    except OSError:
-        return 0.0
 
 
 def _fields(pid: int) -> list[str]:

@@ -1,24 +1,21 @@
 """Codec, header and endpoint: what one control message costs in CPU.
 
-Prints microseconds a message, the implementation and a hash of what was
-computed, so that nobody makes it faster by computing something else.
+In messages per second; the digest is of the last message's bytes.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Any
 
 import pytest
+from meter import TINY, Case, measure
 
 from replicast.auth.endpoint import Endpoint
 from replicast.auth.keyring import KeyRing
 from replicast.machine import Outgoing
 from replicast.metrics import Counters
-from replicast.native import IMPLEMENTATION
 from replicast.wire.chunk_messages import OFFER, Bid, ChunkPut, PutPropose, VdevBid
 from replicast.wire.codec import decode, encode
 from replicast.wire.name_messages import (
@@ -31,7 +28,6 @@ from replicast.wire.name_messages import (
 )
 from replicast.wire.schema import Message
 
-TINY = os.environ.get("REPLICAST_BENCH_TINY") == "1"
 COUNT = 20 if TINY else 2000
 CHID, OPERATION = bytes(range(32)), bytes(16)
 A, B = 1, 2
@@ -82,20 +78,13 @@ def messages() -> dict[str, Message]:
     }
 
 
-def report(benchmark: Any, name: str, digest: bytes) -> None:
-    if benchmark.stats is None:  # --benchmark-disable
-        return
-    median_us = benchmark.stats.stats.median / COUNT * 1e6
-    print(f"\n{name}: {median_us:.2f} us a message ({IMPLEMENTATION}), result {digest.hex()[:16]}")
-
-
 def run(benchmark: Any, name: str, once: Callable[[], bytes]) -> None:
     def work() -> bytes:
         for _ in range(COUNT):
             result = once()
         return result
 
-    report(benchmark, name, blake2b(benchmark(work), digest_size=8).digest())
+    measure(benchmark, Case(name, operations=COUNT), work)
 
 
 @pytest.mark.parametrize("name", list(messages()))

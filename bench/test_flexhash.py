@@ -1,6 +1,14 @@
 """FlexHash at full size: 1024 VDEVs x 65,536 rows. Goals: full build < 5 s, one VDEV < 1 s."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from meter import TINY, Case, measure
+from results import digest_of
 
 from replicast.flexhash.build import build
 from replicast.flexhash.delta import diff
@@ -9,6 +17,8 @@ from replicast.native import IMPLEMENTATION
 
 ROW_COUNT = 1 << 16 if IMPLEMENTATION == "cython" else 1 << 12
 POLICY = Policy(row_count=ROW_COUNT)
+LOOKUPS = 1000
+RUNS = 1 if TINY else 3
 ADDRESS = ("10.0.0.1", 7000)
 
 
@@ -22,44 +32,45 @@ def topology() -> tuple[list[TargetEntry], list[VdevEntry]]:
     return targets, vdevs
 
 
-def report(table: Table) -> None:
-    print(f"{IMPLEMENTATION}, {ROW_COUNT} rows, result {table.digest.hex()[:16]}")
+def measure_table(benchmark: Any, what: str, work: Callable[[], Table]) -> Table:
+    case = Case(f"flexhash {what}, {ROW_COUNT} rows", runs=RUNS)
+    return measure(benchmark, case, work, digest=lambda table: table.digest.hex()[:16])
 
 
-def test_full_build(benchmark) -> None:  # type: ignore[no-untyped-def]
+def test_full_build(benchmark: Any) -> None:
     targets, vdevs = topology()
-    report(benchmark.pedantic(build, (None, targets, vdevs, POLICY, (), 1), rounds=2))
+    measure_table(benchmark, "build", lambda: build(None, targets, vdevs, POLICY, (), 1))
 
 
-def test_one_vdev_out(benchmark) -> None:  # type: ignore[no-untyped-def]
-    targets, vdevs = topology()
-    table = build(None, targets, vdevs, POLICY, (), 1)
-    vdevs[5] = dataclasses.replace(vdevs[5], state=VdevState.OUT)
-    after = benchmark.pedantic(build, (table, targets, vdevs, POLICY, (), 2), rounds=3)
-    report(after)
-    print(diff(table, after))
-
-
-def test_one_vdev_down(benchmark) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("state", [VdevState.OUT, VdevState.DOWN])
+def test_one_vdev_less(benchmark: Any, state: VdevState) -> None:
     targets, vdevs = topology()
     table = build(None, targets, vdevs, POLICY, (), 1)
-    vdevs[5] = dataclasses.replace(vdevs[5], state=VdevState.DOWN)
-    report(benchmark.pedantic(build, (table, targets, vdevs, POLICY, (), 2), rounds=3))
+    vdevs[5] = dataclasses.replace(vdevs[5], state=state)
+    what = f"one VDEV {state.name.lower()}"
+    after = measure_table(benchmark, what, lambda: build(table, targets, vdevs, POLICY, (), 2))
+    print(diff(table, after), end=" ")
 
 
-def test_lookup(benchmark) -> None:  # type: ignore[no-untyped-def]
+def test_lookup(benchmark: Any) -> None:
     targets, vdevs = topology()
     table = build(None, targets, vdevs, POLICY, (), 1)
-    chids = [(n * 2654435761 % (1 << 32)).to_bytes(4, "big") * 8 for n in range(1000)]
+    chids = [(n * 2654435761 % (1 << 32)).to_bytes(4, "big") * 8 for n in range(LOOKUPS)]
 
     def lookups() -> int:
         return sum(len(table.members(table.row_of_chunk(chid))) for chid in chids)
 
-    assert benchmark(lookups) == 8000
+    def digest(members: int) -> str:
+        assert members == 8 * LOOKUPS
+        found = [tuple(table.members(table.row_of_chunk(chid))) for chid in chids]
+        return digest_of([tuple(map(int, each)) for each in found])
+
+    case = Case(f"flexhash lookup, {ROW_COUNT} rows", operations=LOOKUPS)
+    measure(benchmark, case, lookups, digest=digest)
 
 
-def test_bytes_round_trip(benchmark) -> None:  # type: ignore[no-untyped-def]
+def test_from_bytes(benchmark: Any) -> None:
     targets, vdevs = topology()
     data = build(None, targets, vdevs, POLICY, (), 1).to_bytes()
-    print(f"{len(data)} bytes")
-    report(benchmark.pedantic(Table.from_bytes, (data,), rounds=3))
+    measure_table(benchmark, "from bytes", lambda: Table.from_bytes(data))
+    print(f"{len(data)} bytes", end=" ")

@@ -2,7 +2,7 @@
 
 The round is one request to three responders in processes of their own and their three
 answers, as the network thread and a plain Python loop see it; the payload is one chunk
-to three receivers in this process. Prints MB/s, CPU seconds and the implementation.
+to three receivers in this process. The responders are the servers of a round, in CPU seconds.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import os
 import random
 import select
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from meter import TINY, Case, measure
+from results import digest_of
+from s3_endpoints import process_seconds
 
 from replicast.machine import Address, Group
-from replicast.native import IMPLEMENTATION
 
-TINY = os.environ.get("REPLICAST_BENCH_TINY") == "1"
 CHUNK_BYTES = 64_000 if TINY else 1 << 20
-ROUNDS = 1 if TINY else 300
 RESPONDERS = 3
 GROUP = Group("rendezvous", 1)
 STOP, REQUEST = b"stop", bytes(180)
@@ -54,25 +54,34 @@ def start_responder(make_node: Callable[[], Any]) -> tuple[int, Address]:
         return child, ("127.0.0.1", int(lines.readline()))
 
 
+@dataclass(frozen=True, slots=True)
+class Responders:
+    initiator: Any
+    by_pid: dict[int, Address]
+
+    def cpu_seconds(self) -> float:
+        return sum(map(process_seconds, self.by_pid))
+
+
 @pytest.fixture
-def responders(make_node: Callable[[], Any]) -> Iterator[tuple[Any, list[Address]]]:
+def responders(make_node: Callable[[], Any]) -> Iterator[Responders]:
     """Three processes that answer, started before this one has a network thread."""
     started = [start_responder(make_node) for _ in range(RESPONDERS)]
     initiator = make_node()
-    addresses = [address for _, address in started]
-    yield initiator, addresses
-    initiator.net.send_control([(0, STOP, address) for address in addresses])
-    for child, _ in started:
+    found = Responders(initiator, dict(started))
+    yield found
+    initiator.net.send_control([(0, STOP, address) for address in found.by_pid.values()])
+    for child in found.by_pid:
         os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize("how", ["unicast", "multicast"])
-def test_negotiation_round(benchmark: Any, responders: tuple[Any, list[Address]], how: str) -> None:
-    initiator, addresses = responders
+def test_negotiation_round(benchmark: Any, responders: Responders, how: str) -> None:
+    initiator, addresses = responders.initiator, list(responders.by_pid.values())
     to = addresses if how == "unicast" else [initiator.plan.address(GROUP)]
     rounds = 0
 
-    def one() -> None:
+    def one() -> set[Address]:
         nonlocal rounds
         rounds += 1
         request = rounds.to_bytes(8, "little") + REQUEST
@@ -82,9 +91,15 @@ def test_negotiation_round(benchmark: Any, responders: tuple[Any, list[Address]]
             while len(answered) < RESPONDERS and wait(initiator):
                 controls, _, _ = initiator.net.take()
                 answered |= {source for _, data, source in controls if data == request}
+        return answered
 
-    benchmark.pedantic(one, rounds=ROUNDS, warmup_rounds=1)
-    print(f"\nnegotiation round, {how}, {IMPLEMENTATION}")
+    measure(
+        benchmark,
+        Case(f"negotiation round {how}"),
+        one,
+        digest=lambda answered: digest_of(sorted(map(addresses.index, answered))),
+        server_seconds=responders.cpu_seconds,
+    )
 
 
 def wait(node: Any) -> bool:
@@ -96,7 +111,6 @@ def test_payload_to_three(
     benchmark: Any,
     make_node: Callable[[], Any],
     run_transfer: Callable[..., None],
-    make_meter: Callable[[], Any],
     how: str,
 ) -> None:
     sender, *receivers = [make_node() for _ in range(1 + RESPONDERS)]
@@ -105,15 +119,12 @@ def test_payload_to_three(
     unicast = [receiver.address for receiver in receivers]
     to = unicast if how == "unicast" else [sender.plan.address(GROUP)]
     chunk = random.Random(1).randbytes(CHUNK_BYTES)
-    arrived: list[bytes] = []
 
-    def one() -> None:
+    def one() -> list[bytes]:
         transfer_id = os.urandom(16)
         run_transfer(sender, receivers, to, transfer_id, chunk, DATAGRAM_BYTES)
-        arrived[:] = [receiver.reassembly.take(transfer_id) for receiver in receivers]
+        return [receiver.reassembly.take(transfer_id) for receiver in receivers]
 
-    meter = make_meter()
-    benchmark.pedantic(one, rounds=ROUNDS, warmup_rounds=1)
-    meter.report(f"payload to {RESPONDERS}, {how}", CHUNK_BYTES * (ROUNDS + 1))
-    print(f"received {[blake2b(a, digest_size=8).hexdigest() for a in arrived]}")
-    assert all(a == chunk for a in arrived)
+    case = Case(f"payload to {RESPONDERS} {how}", size_bytes=CHUNK_BYTES)
+    arrived = measure(benchmark, case, one, digest=lambda arrived: digest_of(b"".join(arrived)))
+    assert arrived == [chunk] * RESPONDERS

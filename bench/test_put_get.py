@@ -1,150 +1,105 @@
-"""Objects through a real cluster on loopback: latency and throughput, unicast beside multicast.
+"""Objects through a real cluster on loopback, by size, transport and how many at once.
 
-4 targets x 2 VDEVs, 3 copies, acknowledged after fdatasync; the initiator is embedded in
-this process. Every object is new and incompressible. CPU seconds are those of this process
-and of all daemons together. Digest: of the last object read back.
+Every object that is put is new and incompressible, made before the clock starts; every byte is compared
+outside it. One client at once is latency: op/s of it is 1 / seconds. The initiator is embedded in this
+process, "servers" are all daemons. 4 KiB is a small put: the object goes with its proposal.
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import os
 import random
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
+from loopback_cluster import BUCKET, LoopbackCluster
+from meter import TINY, Case, measure
+from results import digest_of, size_text
 
-import replicast
-from replicast.cli.layout import load_local
-from replicast.cli.up import UpRequest, bring_down, bring_up
-from replicast.native import IMPLEMENTATION
 from replicast.units import KIB, MIB
 
-TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
-ROUNDS = 2 if TINY else 40
-CLIENTS = 2 if TINY else 8
-BATCH = 4 if TINY else 64
+SIZES_BYTES = (4 * KIB, 64 * KIB, MIB)
+CLIENTS = (1, 8)
+OBJECTS = dict.fromkeys(SIZES_BYTES, 8) if TINY else {4 * KIB: 128, 64 * KIB: 64, MIB: 16}
+Objects = dict[str, bytes]
 
 
-class Bench:
-    """One cluster and an initiator on a loop of its own."""
+class Bodies:
+    """New objects, the same at every run: of this case and of no other, or the store would have them."""
 
-    def __init__(self, data: Path, transport: str) -> None:
-        bring_up(data, UpRequest(transport=transport), lambda line: None)
-        self._data = data
-        self._loop = asyncio.new_event_loop()
-        self._rng = random.Random(time.time_ns())
-        self.cluster = self.run(replicast.connect(data))
-        self.run(self.cluster.create_bucket("bench"))
+    def __init__(self, case: str, size_bytes: int) -> None:
+        self._case, self._size_bytes = case.replace(" ", "-"), size_bytes
+        self._rng = random.Random(case)
         self._count = 0
-        self.names: list[str] = []
 
-    def run(self, work: Awaitable[object]) -> object:
-        return self._loop.run_until_complete(work)
-
-    def close(self) -> None:
-        self.run(self.cluster.close())
-        self._loop.close()
-        bring_down(self._data, lambda line: None)
-
-    def cpu_seconds(self) -> float:
-        """This process and the daemons."""
-        total = time.process_time()
-        for daemon in load_local(self._data).all(self._data):
-            pid = daemon.pid()
-            if pid is not None:
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        return total
-
-    def block(self, size_bytes: int) -> bytes:
-        return self._rng.randbytes(size_bytes)
-
-    async def put(self, data: bytes) -> None:
-        self._count += 1
-        name = f"{len(data)}/{self._count}"
-        await self.cluster.put("bench", name, data)
-        self.names.append(name)
-
-    async def get(self, name: str) -> bytes:
-        return await self.cluster.read("bench", name)
-
-    async def many(self, one: Callable[[int], Awaitable[object]], count: int) -> None:
-        todo = iter(range(count))
-
-        async def client() -> None:
-            for number in todo:
-                await one(number)
-
-        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    def take(self, count: int) -> Objects:
+        """By name."""
+        first, self._count = self._count, self._count + count
+        names = [f"{self._case}/{number:06}" for number in range(first, self._count)]
+        return {name: self._rng.randbytes(self._size_bytes) for name in names}
 
 
-@pytest.fixture(scope="module", params=["unicast", "multicast"])
-def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    made = Bench(tmp_path_factory.mktemp("bench") / "data", request.param)
-    made.transport = request.param
-    yield made
-    made.close()
+def put_all(cluster: LoopbackCluster, objects: Objects, clients: int) -> list[tuple[int, str]]:
+    """Sizes and ETags, sorted."""
+
+    async def put(name: str) -> tuple[int, str]:
+        info = await cluster.client.put(BUCKET, name, objects[name])
+        return info.size_bytes, info.etag
+
+    return sorted(cluster.each(objects, put, clients))
 
 
-def report(bench: Bench, what: str, count: int, size: int, wall: float, cpu: float) -> None:
-    print(
-        f"\n{what} {bench.transport}: {count / wall:.0f} op/s, {count * size / 1e6 / wall:.1f} MB/s, "
-        f"{1000 * cpu / count:.2f} CPU seconds per 1000, {IMPLEMENTATION}"
+def get_all(cluster: LoopbackCluster, names: Objects, clients: int) -> Objects:
+    async def get(name: str) -> tuple[str, bytes]:
+        return name, await cluster.client.read(BUCKET, name)
+
+    return dict(cluster.each(names, get, clients))
+
+
+def case_of(what: str, cluster: LoopbackCluster, size_bytes: int, clients: int) -> Case:
+    name = f"{what} {size_text(size_bytes)} x{clients} {cluster.transport}"
+    count = OBJECTS[size_bytes]
+    moved = 0 if size_bytes == SIZES_BYTES[0] else count * size_bytes  # op/s of small ones
+    return Case(name, operations=count, size_bytes=moved)
+
+
+@pytest.mark.parametrize("clients", CLIENTS)
+@pytest.mark.parametrize("size_bytes", SIZES_BYTES)
+def test_put(benchmark: Any, cluster: LoopbackCluster, size_bytes: int, clients: int) -> None:
+    what = "small put" if size_bytes == SIZES_BYTES[0] else "put"
+    case = case_of(what, cluster, size_bytes, clients)
+    bodies = Bodies(case.name, size_bytes)
+    last: Objects = {}
+
+    def setup() -> tuple[Objects]:
+        nonlocal last
+        last = bodies.take(case.operations)
+        return (last,)
+
+    measure(
+        benchmark,
+        case,
+        lambda objects: put_all(cluster, objects, clients),
+        setup=setup,
+        server_seconds=cluster.server_seconds,
     )
+    assert get_all(cluster, last, CLIENTS[-1]) == last
 
 
-@pytest.mark.parametrize("size", [4 * KIB, 64 * KIB, MIB])
-def test_put_latency(bench: Bench, benchmark: BenchmarkFixture, size: int) -> None:
-    """One client, one object after the other."""
+@pytest.mark.parametrize("clients", CLIENTS)
+@pytest.mark.parametrize("size_bytes", SIZES_BYTES)
+def test_get(benchmark: Any, cluster: LoopbackCluster, size_bytes: int, clients: int) -> None:
+    case = case_of("get", cluster, size_bytes, clients)
+    objects = Bodies(case.name, size_bytes).take(case.operations)
+    put_all(cluster, objects, CLIENTS[-1])
 
-    def setup() -> tuple[tuple[bytes], dict[str, object]]:
-        return (bench.block(size),), {}
+    def check(found: Objects) -> None:
+        assert found == objects
 
-    benchmark.pedantic(lambda data: bench.run(bench.put(data)), setup=setup, rounds=ROUNDS)
-
-
-@pytest.mark.parametrize("size", [4 * KIB, 64 * KIB, MIB])
-def test_get_latency(bench: Bench, benchmark: BenchmarkFixture, size: int) -> None:
-    """One client, objects put just before."""
-    data = [bench.block(size) for _ in range(4)]
-    for each in data:
-        bench.run(bench.put(each))
-    names = bench.names[-4:]
-    at = iter(range(1 << 30))
-    found = benchmark.pedantic(
-        lambda: bench.run(bench.get(names[next(at) % 4])), rounds=ROUNDS, warmup_rounds=1
-    )
-    assert found in data
-    print(f"\ndigest {hashlib.sha256(data[0]).hexdigest()[:16]}")
-
-
-@pytest.mark.parametrize("size", [4 * KIB, 64 * KIB, MIB])
-def test_throughput(bench: Bench, benchmark: BenchmarkFixture, size: int) -> None:
-    """Several clients at once, puts then gets."""
-    data = [bench.block(size) for _ in range(BATCH)]
-    cpu, start = bench.cpu_seconds(), time.perf_counter()
-    benchmark.pedantic(lambda: bench.run(bench.many(lambda i: bench.put(data[i]), BATCH)), rounds=1)
-    report(
-        bench,
-        f"put {size} x{CLIENTS}",
-        BATCH,
-        size,
-        time.perf_counter() - start,
-        bench.cpu_seconds() - cpu,
-    )
-    names = bench.names[-BATCH:]
-    cpu, start = bench.cpu_seconds(), time.perf_counter()
-    bench.run(bench.many(lambda i: bench.get(names[i]), BATCH))
-    report(
-        bench,
-        f"get {size} x{CLIENTS}",
-        BATCH,
-        size,
-        time.perf_counter() - start,
-        bench.cpu_seconds() - cpu,
+    measure(
+        benchmark,
+        case,
+        lambda: get_all(cluster, objects, clients),
+        after=check,
+        digest=lambda found: digest_of(sorted(found.items())),
+        server_seconds=cluster.server_seconds,
     )

@@ -1,6 +1,6 @@
-"""What encryption costs: GiB/s of chunks sealed and opened, in one thread and in a gateway's two.
+"""What encryption costs: MiB/s of chunks sealed and opened, in one thread and in a gateway's two.
 
-What is stored differs each time (nonces), so the check is that the bytes come back.
+What is stored differs each time (nonces), so the digest is of the bytes that come back.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from meter import TINY, Case, measure
+from results import digest_of, size_text
 
 from replicast.gateway.manifest import payload_reference
 from replicast.gateway.s3.sse_bodies import BodyOpener, BodySealer, Tools
@@ -22,10 +24,8 @@ from replicast.gateway.s3.sse_envelope import RANDOM_BYTES, ObjectSeal, Place
 from replicast.hashing import HashAlgorithm
 from replicast.keys import ClusterKeys
 from replicast.metrics import Counters
-from replicast.units import GIB
 from replicast.wire.documents import SEAL_BYTES
 
-TINY = os.environ.get("REPLICAST_BENCH_TINY") == "1"
 SIZES_BYTES = [4096] if TINY else [4096, 64 << 10, 1 << 20]
 CHUNK_BYTES = 128 << 10 if TINY else 1 << 20  # goes to threads
 CHUNKS = 8  # of one put in flight
@@ -37,29 +37,31 @@ def body_of(size_bytes: int) -> bytes:
     return random.Random(size_bytes).randbytes(size_bytes)
 
 
-def report(benchmark: Any, what: str, size_bytes: int) -> None:
-    if benchmark.enabled:
-        rate = size_bytes / benchmark.stats.stats.min / GIB
-        print(f"\n{what}, {size_bytes} bytes: {rate:.2f} GiB/s")
+def case_of(what: str, size_bytes: int) -> Case:
+    return Case(f"{what} {size_text(size_bytes)}", size_bytes=size_bytes)
 
 
 @pytest.mark.parametrize("size_bytes", SIZES_BYTES)
-def test_seal(benchmark, size_bytes: int) -> None:  # type: ignore[no-untyped-def]
+def test_seal(benchmark: Any, size_bytes: int) -> None:
     cipher, body = PartCipher(KEY, 1), body_of(size_bytes)
-    stored = benchmark(cipher.seal, body, 0, NOISE)
-    assert cipher.open(stored, size_bytes) == (0, body)
-    report(benchmark, "seal", size_bytes)
+
+    def digest(stored: bytes) -> str:
+        assert cipher.open(stored, size_bytes) == (0, body)
+        return digest_of(body)
+
+    case = case_of("seal", size_bytes)
+    measure(benchmark, case, lambda: cipher.seal(body, 0, NOISE), digest=digest)
 
 
 @pytest.mark.parametrize("size_bytes", SIZES_BYTES)
-def test_open(benchmark, size_bytes: int) -> None:  # type: ignore[no-untyped-def]
+def test_open(benchmark: Any, size_bytes: int) -> None:
     cipher, body = PartCipher(KEY, 1), body_of(size_bytes)
     stored = cipher.seal(body, 0, NOISE)
-    assert benchmark(cipher.open, stored, size_bytes) == (0, body)
-    report(benchmark, "open", size_bytes)
+    case = case_of("open", size_bytes)
+    assert measure(benchmark, case, lambda: cipher.open(stored, size_bytes)) == (0, body)
 
 
-def test_object_key(benchmark) -> None:  # type: ignore[no-untyped-def]
+def test_object_key(benchmark: Any) -> None:
     """Of every put and get: a data key wrapped and unwrapped, a root of a small body twice."""
     seal, body = ObjectSeal(bytes(16), ClusterKeys(1, {1: KEY})), body_of(4096)
 
@@ -68,13 +70,11 @@ def test_object_key(benchmark) -> None:  # type: ignore[no-untyped-def]
         seal.check_root(seal.root(body, PLACE, 1), body, PLACE, 1)
         return seal.unwrap(envelope, PLACE, None)
 
-    assert benchmark(both) == KEY
-    if benchmark.enabled:
-        print(f"\na data key there and back: {benchmark.stats.stats.min * 1e6:.0f} us")
+    assert measure(benchmark, Case("a data key there and back"), both) == KEY
 
 
 @pytest.mark.parametrize("what", ["seal", "open"])
-def test_in_threads(benchmark, what: str) -> None:  # type: ignore[no-untyped-def]
+def test_in_threads(benchmark: Any, what: str) -> None:
     bodies = [random.Random(n).randbytes(CHUNK_BYTES) for n in range(CHUNKS)]
     with ThreadPoolExecutor(2) as executor:
         seal = ObjectSeal(bytes(16), ClusterKeys(1, {1: KEY}))
@@ -101,7 +101,16 @@ def test_in_threads(benchmark, what: str) -> None:  # type: ignore[no-untyped-de
 
         stored = asyncio.run(seal_all())
         work: Callable[[], Any] = seal_all if what == "seal" else open_all
+        case = Case(
+            f"{what} {CHUNKS} x {size_text(CHUNK_BYTES)} in threads",
+            operations=CHUNKS,
+            size_bytes=CHUNKS * CHUNK_BYTES,
+        )
         with asyncio.Runner() as runner:
-            benchmark(lambda: runner.run(work()))
-            assert runner.run(open_all()) == bodies
-    report(benchmark, f"{what} in threads", CHUNKS * CHUNK_BYTES)
+
+            def digest(_: list[Any]) -> str:
+                opened = runner.run(open_all())
+                assert opened == bodies
+                return digest_of(b"".join(opened))
+
+            measure(benchmark, case, lambda: runner.run(work()), digest=digest)

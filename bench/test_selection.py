@@ -1,15 +1,16 @@
 """What a negotiated put costs the gateway beyond I/O: selection, and the whole exchange of cores."""
 
-import hashlib
-import os
+from __future__ import annotations
+
 import random
 from typing import Any
 
+from meter import TINY, Case, measure
+from results import digest_of
+
 from replicast.gateway.select import Offer, Weights, choose, order_small
-from replicast.native import IMPLEMENTATION
 from replicast.units import MS
 
-TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
 ROUNDS = 20 if TINY else 2000
 
 
@@ -21,25 +22,27 @@ def offers(count: int) -> list[Offer]:
     ]
 
 
-def test_choose_three_of_eight(benchmark: Any) -> None:
+def chids_of(count: int) -> list[bytes]:
     rng = random.Random(1)
-    chids = [rng.randbytes(32) for _ in range(ROUNDS)]
-    eight, weights = offers(8), Weights()
-    chosen = benchmark(lambda: [choose(chid, eight, 3, weights) for chid in chids])
-    _report(benchmark, repr([[o.vdev_index for o in one] for one in chosen]))
+    return [rng.randbytes(32) for _ in range(count)]
+
+
+def test_choose_three_of_eight(benchmark: Any) -> None:
+    chids, eight, weights = chids_of(ROUNDS), offers(8), Weights()
+
+    def digest(chosen: list[Any]) -> str:
+        return digest_of([[offer.vdev_index for offer in one] for one in chosen])
+
+    case = Case("choose 3 of 8 VDEVs", operations=ROUNDS)
+    measure(
+        benchmark,
+        case,
+        lambda: [choose(chid, eight, 3, weights) for chid in chids],
+        digest=digest,
+    )
 
 
 def test_order_small_of_eight(benchmark: Any) -> None:
-    rng = random.Random(1)
-    chids = [rng.randbytes(32) for _ in range(ROUNDS)]
-    members = tuple(range(8))
-    orders = benchmark(lambda: [order_small(chid, members) for chid in chids])
-    _report(benchmark, repr(orders))
-
-
-def _report(benchmark: Any, result: str) -> None:
-    if benchmark.stats is None:  # --benchmark-disable
-        return
-    each_us = benchmark.stats.stats.mean / ROUNDS * 1e6
-    digest = hashlib.sha256(result.encode()).hexdigest()[:12]
-    print(f"\n{each_us:.1f} us a chunk, {IMPLEMENTATION}, result {digest}")
+    chids, members = chids_of(ROUNDS), tuple(range(8))
+    case = Case("order 8 VDEVs of a small put", operations=ROUNDS)
+    measure(benchmark, case, lambda: [order_small(chid, members) for chid in chids])

@@ -5,16 +5,16 @@ Figures are of the disk that holds pytest's temporary directory (--basetemp).
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from meter import TINY, Case, measure
+from results import digest_of, size_text
 
 from replicast.disks import RealDisk
 from replicast.hashing import content_hash
@@ -25,7 +25,10 @@ from replicast.target.store.record import Chunk, Record, RowEntry
 from replicast.target.store.vdev import Vdev
 
 CLUSTER = b"cluster-16-bytes"
-TINY = os.environ.get("REPLICAST_BENCH_TINY") == "1"
+RECORDS = 2_000 if TINY else 200_000
+RECOVERIES = 1 if TINY else 3
+ROWS = 64
+BATCH_CHUNKS = 32  # at least, in a run
 
 
 @pytest.fixture
@@ -58,37 +61,45 @@ def submit_all(vdev: Vdev, batch: list[list[Record]]) -> None:
     assert ended.wait(300)
 
 
-def report(benchmark: Any, count: int, size: int, cpu_seconds: float) -> None:
-    """MB/s, op/s and CPU per round (making the test data included)."""
-    if benchmark.stats is None:  # --benchmark-disable
-        return
-    seconds = benchmark.stats.stats.median
-    print(
-        f"\n{benchmark.name}: {size / seconds / 1e6:.0f} MB/s, {count / seconds:.0f} op/s, "
-        f"{cpu_seconds:.4f} CPU s a round"
-    )
-
-
 def chunks_of(rng: random.Random, count: int, size: int) -> list[list[Record]]:
     payloads = [rng.randbytes(size) for _ in range(count)]
     return [[Chunk(content_hash(1, payload), 1, payload)] for payload in payloads]
 
 
+def digest_of_chunks(vdev: Vdev, chids: list[bytes]) -> str:
+    """Of what is read back, which is what its names say."""
+    payloads = [vdev.read_chunk(chid) for chid in chids]
+    assert [content_hash(1, payload) for payload in payloads] == chids
+    return digest_of(b"".join(payloads))
+
+
 @pytest.mark.parametrize(
-    ("count", "size"),
+    ("count", "size_bytes"),
     [(1, 4096), (32, 4096), (1000, 4096), (1, 1 << 20), (8, 1 << 20), (64, 1 << 20)],
 )
-def test_put_batch(benchmark: Any, vdev: Vdev, count: int, size: int) -> None:
-    """`count` chunks submitted at once, until all are durable."""
+def test_put_batch(benchmark: Any, vdev: Vdev, count: int, size_bytes: int) -> None:
+    """`count` chunks submitted at once, until all are durable. New ones each time: the store has the
+    others already."""
     rng = random.Random(count)
-    started = time.process_time()
+    batches = 1 if TINY else max(1, BATCH_CHUNKS // count)
+    last: list[list[Record]] = []
 
-    def setup() -> tuple[tuple[Vdev, list[list[Record]]], dict[str, object]]:
-        return (vdev, chunks_of(rng, count, size)), {}
+    def setup() -> tuple[list[list[list[Record]]]]:
+        made = [chunks_of(rng, count, size_bytes) for _ in range(batches)]
+        last[:] = made[-1]
+        return (made,)
 
-    rounds = 2 if TINY else 10
-    benchmark.pedantic(submit_all, setup=setup, rounds=rounds)
-    report(benchmark, count, count * size, (time.process_time() - started) / rounds)
+    def put(made: list[list[list[Record]]]) -> None:
+        for batch in made:
+            submit_all(vdev, batch)
+
+    measure(
+        benchmark,
+        case_of(f"store put {count} x", batches * count, size_bytes),
+        put,
+        setup=setup,
+        digest=lambda _: digest_of_chunks(vdev, [record.chid for (record,) in last]),
+    )
 
 
 @pytest.mark.parametrize("direct", [False, True])
@@ -97,46 +108,64 @@ def test_read_chunk(benchmark: Any, vdev: Vdev, direct: bool) -> None:
     batch = chunks_of(random.Random(2), 16, 1 << 20)
     submit_all(vdev, batch)
     chids = [info.chid for info in vdev.iterate_chunks()]
-    started = time.process_time()
-    rounds = 2 if TINY else 10
-    benchmark.pedantic(
+    assert chids == sorted(record.chid for (record,) in batch)
+    measure(
+        benchmark,
+        case_of(f"store get {'direct' if direct else 'cached'}", len(chids), 1 << 20),
         lambda: [vdev.read_chunk(chid, direct=direct) for chid in chids],
-        rounds=rounds,
+        digest=lambda payloads: digest_of(b"".join(payloads)),
     )
-    report(benchmark, len(chids), len(chids) << 20, (time.process_time() - started) / rounds)
+
+
+def case_of(what: str, count: int, size_bytes: int) -> Case:
+    name = f"{what} {size_text(size_bytes)}"
+    return Case(name, operations=count, size_bytes=count * size_bytes)
 
 
 @pytest.mark.parametrize("what", ["index kept", "index lost"])
 def test_recovery(benchmark: Any, path: Path, what: str) -> None:
     """Open after 200,000 small records: half empty chunks with a hold, half row entries."""
-    count = 2_000 if TINY else 200_000
+    fill(path)
+    opened: list[Vdev] = []
+
+    def setup() -> tuple[()]:
+        while opened:
+            opened.pop().close()
+        if what == "index lost":
+            shutil.rmtree(path / "index")
+        return ()
+
+    def recover() -> Vdev:
+        opened.append(Vdev.open(RealDisk(), path, CLUSTER))
+        return opened[0]
+
+    case = Case(f"store recovery {RECORDS} keys {what}", operations=RECORDS, runs=RECOVERIES)
+    vdev = measure(benchmark, case, recover, setup=setup, digest=digest_of_all)
+    if what == "index lost":
+        assert vdev._engine.recovered.replayed_records == RECORDS
+    opened.pop().close()
+
+
+def fill(path: Path) -> None:
     vdev = Vdev.open(RealDisk(), path, CLUSTER)
     rng = random.Random(3)
-    for start in range(0, count, 10_000):
+    for start in range(0, RECORDS, 10_000):
         submit_all(
             vdev,
             [
                 [
                     Chunk(rng.randbytes(32), 1, b"", hold_until_ns=start, verify=False),
-                    RowEntry(index % 64, 1, start + index, b"x" * 100),
+                    RowEntry(index % ROWS, 1, start + index, b"x" * 100),
                 ]
-                for index in range(min(10_000, count) // 2)
+                for index in range(min(10_000, RECORDS) // 2)
             ],
         )
     vdev.close()
-    opened: list[Vdev] = []
 
-    def setup() -> None:
-        while opened:
-            opened.pop().close()
-        if what == "index lost":
-            shutil.rmtree(path / "index")
 
-    benchmark.pedantic(
-        lambda: opened.append(Vdev.open(RealDisk(), path, CLUSTER)),
-        setup=setup,
-        rounds=1 if TINY else 3,
-    )
-    if what == "index lost":
-        assert opened[0]._engine.recovered.replayed_records == count
-    opened.pop().close()
+def digest_of_all(vdev: Vdev) -> str:
+    """Of every key that was recovered."""
+    chids = [info.chid for info in vdev.iterate_chunks(limit=RECORDS)]
+    entries = [[each.index for each in vdev.row_log(row)] for row in range(ROWS)]
+    assert len(chids) + sum(map(len, entries)) == RECORDS
+    return digest_of((chids, entries))

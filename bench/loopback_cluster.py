@@ -1,0 +1,73 @@
+"""A cluster for the benches: real daemons on loopback, and an initiator embedded in this process.
+
+4 targets x 2 VDEVs, 3 copies, acknowledged after fdatasync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from s3_endpoints import cluster_endpoint
+
+import replicast
+from replicast.cli.layout import LOCAL_FILE
+from replicast.cli.up import UpRequest, bring_down, bring_up
+
+A, T = TypeVar("A"), TypeVar("T")
+BUCKET = "bench"
+
+
+class LoopbackCluster:
+    """One that runs, and its client on a loop of its own."""
+
+    def __init__(self, data: Path, transport: str) -> None:
+        self.data, self.transport = data, transport
+        self.server_seconds = cluster_endpoint("replicast", data).cpu_seconds
+        self._runner = asyncio.Runner()
+        self.client = self.run(replicast.connect(data))
+        self.run(self.client.create_bucket(BUCKET))
+
+    def run(self, work: Awaitable[T]) -> T:
+        """Until it is done."""
+
+        async def whole() -> T:
+            return await work
+
+        return self._runner.run(whole())
+
+    def each(self, items: Iterable[A], one: Callable[[A], Awaitable[T]], clients: int) -> list[T]:
+        """What `one` answers for each item, so many of them at once; in the order of the answers."""
+        todo, answers = iter(items), list[T]()
+
+        async def client() -> None:
+            for item in todo:
+                answers.append(await one(item))
+
+        async def all_clients() -> None:
+            await asyncio.gather(*(client() for _ in range(clients)))
+
+        self.run(all_clients())
+        return answers
+
+    def close(self) -> None:
+        """The client's end of it."""
+        self.run(self.client.close())
+        self._runner.close()
+
+
+@contextlib.contextmanager
+def loopback_cluster(data: Path, transport: str) -> Iterator[LoopbackCluster]:
+    """Stopped in the end, and nothing of it is left."""
+    try:
+        bring_up(data, UpRequest(transport=transport), lambda _: None)
+        with contextlib.closing(LoopbackCluster(data, transport)) as cluster:
+            yield cluster
+    finally:
+        if (data / LOCAL_FILE).exists():
+            bring_down(data, lambda _: None)
+        shutil.rmtree(data, ignore_errors=True)
