@@ -104,8 +104,9 @@ sim: dev  ## sweep SEEDS runs of whole simulated clusters
 s3-matrix: dev  ## which tests hold which operation and which error of S3
 	@$(BIN)/python -m tests.s3.matrix
 
-bench: dev  ## measure; prints MB/s, op/s, CPU seconds, cython or python
-	@$(PYTEST) bench -s
+bench: export REPLICAST_BENCH_JSON ?= bench-results.json
+bench: dev  ## measure MiB/s, op/s, CPU seconds; figures go to bench-results.json, too (bench/compare.py)
+	@$(PYTEST) bench -s --benchmark-quiet
 
 clean:  ## remove what was built
 	rm -rf build dist *.egg-info native/*.c native/*.so
