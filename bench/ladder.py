@@ -143,7 +143,7 @@ def _bars(figures: Sequence[Figure]) -> list[Bar]:
 
 
 def plot(ladder: Ladder) -> str:
-    """Rungs above limits; axis and bars are as long as the rungs and the disk's limits need."""
+    """Rungs above limits; a limit far beyond the rungs is drawn broken, or those would not be seen."""
     limits = [cell.name for cell in CELLS if cell.unit == "MiB/s"]
     groups = [
         BarGroup("Put of 1 MiB, three copies", _bars(ladder.figures.named(ladder.names))),

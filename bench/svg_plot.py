@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from replicast.units import GIB, KIB, MIB
 
@@ -25,6 +25,7 @@ PLOT_HEIGHT = 300
 SERIES_APART = 16  # least distance of two names beside their lines
 TICKS_MAX = 6
 COLORS = ("#2f6fab", "#d1782b", "#3b8f5a", "#8a5aa8", "#b8434e", "#5f6b76")
+BAR_COLORS = ("#2f6fab", "#93a1ae", "#3b8f5a")
 WHISKER, GRID, TEXT, FAINT = "#1d2a36", "#e3e7eb", "#1d2a36", "#5f6b76"
 STYLE = (
     "text{font-family:system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;"
@@ -69,7 +70,7 @@ class Axis:
 def bar_chart(
     title: str, unit: str, groups: Sequence[BarGroup], *, axis_max: float | None = None
 ) -> str:
-    """Groups one below the other. A bar that is longer than `axis_max` is shown broken, its value
+    """Up to three groups, one below the other. A bar that is longer than `axis_max` is shown broken, its value
     beside it as of all others."""
     longest = max(bar.most for group in groups for bar in group.bars)
     step = _step(min(longest, axis_max or longest))
@@ -77,7 +78,7 @@ def bar_chart(
     axis = Axis(0, high, MARGIN + LABELS_WIDTH, WIDTH - MARGIN - VALUES_WIDTH)
     rows: list[str] = []
     y = float(TITLE_HEIGHT)
-    for group, color in zip(groups, COLORS, strict=False):
+    for group, color in zip(groups, BAR_COLORS, strict=False):
         rows.append(_text(MARGIN, y + 19, group.name, "heading"))
         y += HEADING_HEIGHT
         for bar in group.bars:
@@ -199,7 +200,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, color: str, width: float =
 def _document(title: str, height: float, parts: Sequence[str]) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
-        f'width="{WIDTH}" height="{height:.0f}" role="img" aria-label="{escape(title)}">'
+        f'width="{WIDTH}" height="{height:.0f}" role="img" aria-label={quoteattr(title)}>'
     )
     start = [
         f"<style>{STYLE}</style>",

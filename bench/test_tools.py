@@ -1,0 +1,113 @@
+"""bench/limits.py and bench/ladder.py, tiny: every cell has a figure, and the plots are XML."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from replicast.hashing import DEFAULT_ALGORITHM, content_hash, content_hasher
+from replicast.units import MIB
+
+FOLDER = Path(__file__).parent
+LIMITS = (
+    "memcpy, 256 MiB",
+    "SHA-256, 1 MiB",
+    "SHA-256, 4 KiB",
+    "content hash, 1 MiB",
+    "disk, sync each MiB",
+    "disk, sync each 8 MiB",
+    "disk, sync each 8 MiB, three copies",
+    "disk, 4 KiB and sync",
+    "disk, 4 KiB and sync, three copies",
+    "UDP stream, 61440 B",
+    "UDP stream, UDP_SEGMENT",
+    "UDP ping-pong, 64 B",
+)
+ON_TMPFS = ("no disk", "no disk, no hash")
+ELSEWHERE = ("whole", "no network", "no network, no hash")
+UNITS = ("MiB/s", "op/s", "us")
+SECONDS = 120
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def run(program: str, *options: str) -> str:
+    """Its output."""
+    environ = os.environ | {"REPLICAST_BENCH_TINY": "1"}
+    command = [sys.executable, str(FOLDER / program), *options]
+    done = subprocess.run(
+        command, env=environ, timeout=SECONDS, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout
+
+
+def load(name: str) -> ModuleType:
+    """A module of this folder, which is not on the path of the tests."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # a dataclass looks for its module there
+    spec.loader.exec_module(module)
+    return module
+
+
+def check(path: Path, names: Sequence[str]) -> None:
+    """Each of them was measured once, and nothing else was."""
+    found: dict[str, Any] = json.loads(path.read_text())
+    assert found["implementation"]
+    assert {each["name"] for each in found["figures"]} == set(names)
+    for each in found["figures"]:
+        assert each["unit"] in UNITS
+        assert len(each["runs"]) == 1 and each["runs"][0] > 0, each
+        assert all(cpu >= 0 for cpu in each["client_cpu"] + each.get("server_cpu", [])), each
+
+
+def test_limits(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    run("limits.py", "--dir", str(tmp_path), "--json", str(path))
+    check(path, LIMITS)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_ladder(tmp_path: Path) -> None:
+    path, plot = tmp_path / "figures.json", tmp_path / "plot.svg"
+    said = run("ladder.py", "--dir", str(tmp_path), "--json", str(path), "--plot", str(plot))
+    rungs = ELSEWHERE if "left out" in said else ELSEWHERE + ON_TMPFS
+    check(path, LIMITS + rungs)
+    texts = [each.text for each in ElementTree.parse(plot).iter(f"{SVG}text")]
+    assert set(rungs) <= set(texts)
+    assert sorted(tmp_path.iterdir()) == [path, plot]
+
+
+def test_line_chart() -> None:
+    series = {"put & get": [(4096, 1.5), (MIB, 300.0)], "<one>": [(MIB, 20.0)]}
+    root = ElementTree.fromstring(load("svg_plot").line_chart('"Sizes"', "MiB/s", series))
+    texts = [each.text for each in root.iter(f"{SVG}text")]
+    assert {"put & get", "<one>", "4 KiB", "1 MiB", '"Sizes"'} <= set(texts)
+    assert len(list(root.iter(f"{SVG}polyline"))) == len(series)
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096, 5000, MIB])
+def test_cheap_hash(size: int) -> None:
+    """The same in pieces, another for another beginning or size, and gone after the block."""
+    data = os.urandom(size)
+    real = content_hash(DEFAULT_ALGORITHM, data)
+    with load("cheap_hash").cheap_hash():
+        cheap = content_hash(DEFAULT_ALGORITHM, data)
+        pieces = content_hasher(DEFAULT_ALGORITHM)
+        for start in range(0, size, 1000):
+            pieces.update(data[start : start + 1000])
+        assert pieces.digest() == cheap != real
+        assert len(cheap) == len(real)
+        assert cheap != content_hash(DEFAULT_ALGORITHM, data + b"x")
+        assert cheap != content_hash(DEFAULT_ALGORITHM, b"x" + data)
+    assert content_hash(DEFAULT_ALGORITHM, data) == real
