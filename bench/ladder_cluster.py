@@ -7,6 +7,7 @@ during the rung only, since idle ones cost time, too.
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,9 @@ from unhashed_daemon import instead_of_daemons
 import replicast
 from replicast.cli.up import UpRequest, bring_down, bring_up
 
-REQUEST = UpRequest(targets=4, vdevs=2, copies=3, transport="unicast")
+TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
+TARGETS, VDEVS = (3, 1) if TINY else (4, 2)
+REQUEST = UpRequest(targets=TARGETS, vdevs=VDEVS, copies=3, transport="unicast")
 
 
 class ClusterRung:

@@ -30,7 +30,7 @@ from replicast.units import KIB, MIB
 
 TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
 ROUNDS, SECONDS = (1, 0.02) if TINY else (5, 0.5)
-COPY_BYTES = 256 * MIB
+COPY_BYTES = 16 * MIB if TINY else 256 * MIB
 BLOCKS = 64  # of 1 MiB, so that no cache holds what is hashed
 SMALL_AT_ONCE = 64  # hashes between two looks at the clock
 
