@@ -6,13 +6,15 @@
 The rungs:
 
     whole                  a cluster of 4 targets x 2 VDEVs on loopback, its files in --dir
-    no disk                the same on the tmpfs --shm: written, but nothing waits for a disk
+    no disk                the same on the tmpfs --shm: nothing waits for a disk
     no disk, no hash       and client and daemons with a stand-in for the content hash (cheap_hash.py)
     no network             in one process: hash, and three stores on the disk, which verify it
     no network, no hash    and without both hashes: what three stores and the disk take
 
 Every round measures the limits of the machine (limits.py) and then all rungs, which of them first
-changes from round to round. Data is new in every phase, incompressible, and made before the clock starts;
+changes from round to round. A tmpfs takes no time of a disk, but of the CPU, for its pages and a copy into
+them, which O_DIRECT to a disk does not: where the CPUs are busy "no disk" can be slower than "whole", and
+the CPU figures show by how much. Data is new in every phase, incompressible, and made before the clock starts;
 `sync` runs between phases. CPU is per GiB of object data, of the client and of all its servers; without a
 network that is the clients' threads and the rest of the process. A rung without room is said and left out.
 """
@@ -30,7 +32,7 @@ from typing import Protocol
 
 from figures import Figure, Figures, Sample, say
 from ladder_cluster import ClusterRung
-from ladder_stores import COPIES, StoreRung, Stores
+from ladder_stores import COPIES, StoreRung
 from limits import CELLS, measure_all
 from limits_disk import aligned_blocks
 from svg_plot import Bar, BarGroup, bar_chart
@@ -40,6 +42,7 @@ from replicast.units import MIB
 TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
 ROUNDS, CLIENTS, ROUND_MIB = (1, 2, 4) if TINY else (5, 8, 128)
 PREALLOCATED_BYTES = 8 * 64 * MIB  # segments of all VDEVs that are not full yet
+WARM_PART = 4  # of what is measured, put before the clock starts
 SHM = Path("/dev/shm")
 PREFIX = "replicast-bench-"
 
@@ -57,12 +60,16 @@ class Ladder:
 
     def __init__(self, options: argparse.Namespace, stack: ExitStack) -> None:
         self._options = options
+        self._mib = max(options.mib, options.clients)
+        self._warm_mib = max(self._mib // WARM_PART, options.clients)
         self.figures = Figures()
-        self._limits = _folder(options.dir, stack)
+        self._require_room()
+        self._disk = _folder(options.dir, stack)
         self._rungs: list[Rung] = [
-            *self._on_disk(stack),
+            ClusterRung("whole", self._disk),
             *self._on_tmpfs(stack),
-            *self._without_network(stack),
+            StoreRung("no network", self._disk),
+            StoreRung("no network, no hash", self._disk, hashes=False),
         ]
 
     @property
@@ -73,43 +80,29 @@ class Ladder:
     def run(self) -> None:
         """All rounds."""
         for number in range(self._options.rounds):
-            measure_all(self.figures, self._limits)
+            measure_all(self.figures, self._disk)
             first = number % len(self._rungs)
             for rung in [*self._rungs[first:], *self._rungs[:first]]:
-                warm = aligned_blocks(self._options.clients)
-                bodies = aligned_blocks(max(self._options.mib, self._options.clients))
+                warm, bodies = aligned_blocks(self._warm_mib), aligned_blocks(self._mib)
                 os.sync()
                 sample = rung.measure(self._options.clients, warm, bodies)
                 self.figures.add(rung.name, "MiB/s", sample)
 
-    def _on_disk(self, stack: ExitStack) -> list[Rung]:
-        self._require_room()
-        return [ClusterRung("whole", _folder(self._options.dir, stack))]
-
     def _on_tmpfs(self, stack: ExitStack) -> list[Rung]:
         names = {"no disk": True, "no disk, no hash": False}
-        lacking = _lacking(self._options.shm, len(names) * self._needed_bytes())
+        lacking = _lacking(self._options.shm, self._needed_bytes())
         if lacking:
             say(f"left out: {' and '.join(repr(name) for name in names)}: {lacking}")
             return []
         folder = _folder(self._options.shm, stack)
         return [ClusterRung(name, folder, hashes=hashes) for name, hashes in names.items()]
 
-    def _without_network(self, stack: ExitStack) -> list[Rung]:
-        stores = Stores(_folder(self._options.dir, stack))
-        stack.callback(stores.close)
-        return [
-            StoreRung("no network", stores),
-            StoreRung("no network, no hash", stores, hashes=False),
-        ]
-
     def _needed_bytes(self) -> int:
-        """Of one rung, after all rounds."""
-        mib_of_round = max(self._options.mib, self._options.clients) + self._options.clients
-        return COPIES * self._options.rounds * mib_of_round * MIB + PREALLOCATED_BYTES
+        """Of one rung: it leaves nothing behind."""
+        return COPIES * (self._mib + self._warm_mib) * MIB + PREALLOCATED_BYTES
 
     def _require_room(self) -> None:
-        needed, free = 3 * self._needed_bytes(), shutil.disk_usage(self._options.dir).free
+        needed, free = self._needed_bytes(), shutil.disk_usage(self._options.dir).free
         if free < needed:
             raise SystemExit(f"{self._options.dir}: {free // MIB} MiB free, {needed // MIB} needed")
 

@@ -1,7 +1,8 @@
 """Rungs of bench/ladder.py that are a whole cluster: on the disk, on a tmpfs, with or without hashing.
 
-The folder stays from round to round, so that the log has grown to its usual segments; the daemons run
-during the rung only, since idle ones cost time, too.
+Every measurement has a new cluster, which goes afterwards: what it needs is room for one, and nothing
+idles beside another rung. A log grows by ever larger pieces (up to 64 MiB) that are allocated ahead, which
+costs nothing on a disk and all the pages on a tmpfs; a new log allocates little more than is written.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,67 +22,61 @@ from s3_endpoints import cluster_endpoint
 from unhashed_daemon import instead_of_daemons
 
 import replicast
+from replicast.cli.layout import LOCAL_FILE
 from replicast.cli.up import UpRequest, bring_down, bring_up
 
 TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
 TARGETS, VDEVS = (3, 1) if TINY else (4, 2)
+BUCKET = "ladder"
 REQUEST = UpRequest(targets=TARGETS, vdevs=VDEVS, copies=3, transport="unicast")
 
 
 class ClusterRung:
-    """One cluster in `folder`, its client in this process."""
+    """Clusters in `folder`, one after the other, the client in this process."""
 
     def __init__(self, name: str, folder: Path, *, hashes: bool = True) -> None:
-        self.name = name
-        self._data, self._hashes = folder / name.replace(" ", "-").replace(",", ""), hashes
-        self._rounds = 0
+        self.name, self._folder, self._hashes = name, folder, hashes
 
     def measure(self, clients: int, warm: list[memoryview], bodies: list[memoryview]) -> Sample:
         """Put all bodies, `clients` at once; those of `warm` before the clock starts."""
-        self._rounds += 1
-        with self._running():
-            return asyncio.run(self._phase(clients, warm, bodies))
-
-    def close(self) -> None:
-        """Nothing runs between the rounds."""
+        with self._running() as data:
+            return asyncio.run(self._phase(data, clients, warm, bodies))
 
     @contextmanager
-    def _running(self) -> Iterator[None]:
+    def _running(self) -> Iterator[Path]:
+        """Its data folder."""
         with ExitStack() as stack:
+            data = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder))) / "data"
             if not self._hashes:
                 stack.enter_context(cheap_hash())
                 stack.enter_context(instead_of_daemons())
-            stack.callback(self._stop)
-            bring_up(self._data, REQUEST, lambda _: None)
-            yield
-
-    def _stop(self) -> None:
-        if self._data.exists():
-            bring_down(self._data, lambda _: None)
+            stack.callback(_stop, data)
+            bring_up(data, REQUEST, lambda _: None)
+            yield data
 
     async def _phase(
-        self, clients: int, warm: list[memoryview], bodies: list[memoryview]
+        self, data: Path, clients: int, warm: list[memoryview], bodies: list[memoryview]
     ) -> Sample:
-        endpoint = cluster_endpoint(self.name, self._data)
-        async with await replicast.connect(self._data) as cluster:
-            bucket = f"ladder-{self._rounds}"
-            await cluster.create_bucket(bucket)
-            await _put_all(cluster, bucket, "warm", clients, warm)
+        endpoint = cluster_endpoint(self.name, data)
+        async with await replicast.connect(data) as cluster:
+            await cluster.create_bucket(BUCKET)
+            await _put_all(cluster, "warm", clients, warm)
             servers, cpu = endpoint.cpu_seconds(), time.process_time()
             began = time.perf_counter()
-            taken = await _put_all(cluster, bucket, "", clients, bodies)
+            taken = await _put_all(cluster, "", clients, bodies)
             wall, cpu = time.perf_counter() - began, time.process_time() - cpu
             usage = Usage(wall, cpu, endpoint.cpu_seconds() - servers)
-            await _compare(cluster, bucket, bodies[:clients])
+            await _compare(cluster, bodies[:clients])
         return usage.of_bytes(sum(map(len, bodies)), statistics.median(taken) * 1e3)
 
 
+def _stop(data: Path) -> None:
+    if (data / LOCAL_FILE).exists():
+        bring_down(data, lambda _: None)
+
+
 async def _put_all(
-    cluster: replicast.Cluster,
-    bucket: str,
-    prefix: str,
-    clients: int,
-    bodies: Sequence[memoryview],
+    cluster: replicast.Cluster, prefix: str, clients: int, bodies: Sequence[memoryview]
 ) -> list[float]:
     """Seconds of each."""
     waiting, taken = iter(enumerate(bodies)), []
@@ -88,14 +84,14 @@ async def _put_all(
     async def client() -> None:
         for number, body in waiting:
             began = time.perf_counter()
-            await cluster.put(bucket, f"{prefix}{number:06}", body)
+            await cluster.put(BUCKET, f"{prefix}{number:06}", body)
             taken.append(time.perf_counter() - began)
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return taken
 
 
-async def _compare(cluster: replicast.Cluster, bucket: str, bodies: Sequence[memoryview]) -> None:
+async def _compare(cluster: replicast.Cluster, bodies: Sequence[memoryview]) -> None:
     for number, body in enumerate(bodies):
-        if await cluster.read(bucket, f"{number:06}") != body:
-            raise SystemExit(f"wrong bytes: {bucket}/{number:06}")
+        if await cluster.read(BUCKET, f"{number:06}") != body:
+            raise SystemExit(f"wrong bytes: {BUCKET}/{number:06}")

@@ -1,7 +1,7 @@
 """Rungs of bench/ladder.py without a network: a hash and three stores on the disk, all in this process.
 
 A client is a thread: it hashes a chunk, submits it to three VDEVs, waits until all have it durable, and
-takes the next one. Without hashing CHIDs are random and the stores do not look. What is missing beside
+takes the next one. Every measurement has new stores, as one with a cluster has a new cluster. Without hashing CHIDs are random and the stores do not look. What is missing beside
 the network are the names of the objects (records of a row's log) and the other processes: the threads
 of all VDEVs share one interpreter here.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ CHID_BYTES = 32
 
 
 class Stores:
-    """The VDEVs, open from the first rung to the last."""
+    """The VDEVs of one measurement."""
 
     def __init__(self, folder: Path) -> None:
         self._vdevs: list[Vdev] = []
@@ -67,33 +68,46 @@ class Stores:
 
 
 class StoreRung:
-    """`stores` are shared with the other rungs of this kind."""
+    """Stores in `folder`, the clients in this process."""
 
-    def __init__(self, name: str, stores: Stores, *, hashes: bool = True) -> None:
-        self.name, self._stores, self._hashes = name, stores, hashes
+    def __init__(self, name: str, folder: Path, *, hashes: bool = True) -> None:
+        self.name, self._folder, self._hashes = name, folder, hashes
 
     def measure(self, clients: int, warm: list[memoryview], bodies: list[memoryview]) -> Sample:
         """Put all bodies, `clients` at once; those of `warm` before the clock starts. Its client_cpu is
         that of the clients' threads, its server_cpu the rest of the process."""
-        self._put_all(clients, warm)
+        with tempfile.TemporaryDirectory(dir=self._folder) as place:
+            stores = Stores(Path(place))
+            try:
+                return self._phase(stores, clients, warm, bodies)
+            finally:
+                stores.close()
+
+    def _phase(
+        self, stores: Stores, clients: int, warm: list[memoryview], bodies: list[memoryview]
+    ) -> Sample:
+        self._put_all(stores, clients, warm)
         cpu, began = time.process_time(), time.perf_counter()
-        taken, client_cpu = self._put_all(clients, bodies)
+        taken, client_cpu = self._put_all(stores, clients, bodies)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
         usage = Usage(wall, client_cpu, cpu - client_cpu)
         return usage.of_bytes(sum(map(len, bodies)), statistics.median(taken) * 1e3)
 
-    def _put_all(self, clients: int, bodies: list[memoryview]) -> tuple[list[float], float]:
+    def _put_all(
+        self, stores: Stores, clients: int, bodies: list[memoryview]
+    ) -> tuple[list[float], float]:
         """Seconds of each put, and the clients' CPU seconds."""
         waiting = list(bodies)
         with ThreadPoolExecutor(clients) as threads:
-            done = list(threads.map(self._client, [waiting] * clients))
+            running = [threads.submit(self._client, stores, waiting) for _ in range(clients)]
+            done = [each.result() for each in running]
         return [each for taken, _ in done for each in taken], sum(cpu for _, cpu in done)
 
-    def _client(self, waiting: list[memoryview]) -> tuple[list[float], float]:
+    def _client(self, stores: Stores, waiting: list[memoryview]) -> tuple[list[float], float]:
         taken, cpu = [], time.thread_time()
         for body in _popped(waiting):
             began = time.perf_counter()
-            self._stores.put(self._chunk(body))
+            stores.put(self._chunk(body))
             taken.append(time.perf_counter() - began)
         return taken, time.thread_time() - cpu
 
