@@ -1,9 +1,9 @@
 """A stand-in for the content hash that costs next to nothing, for benches that leave hashing out.
 
 It is the real hash of the first 4 KiB and the size, so chunks that differ in their first bytes keep
-different CHIDs, and the same bytes the same one, in one piece or in many. The product has no switch for
-this: `cheap_hash()` changes the table of replicast.hashing in the process that calls it, and nothing
-else. Client and targets must agree: a target refuses a chunk whose hash it does not find.
+different CHIDs, and the same bytes the same one, in one piece or in many. The product has no switch
+for this: `cheap_hash()` changes the table of replicast.hashing in the process that calls it, and
+nothing else. Client and targets must agree: a target refuses a chunk whose hash it does not find.
 """
 
 from __future__ import annotations

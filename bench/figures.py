@@ -1,4 +1,4 @@
-"""Figures of several rounds: what each run found, printed at once, then medians with least and most.
+"""Figures of several rounds: each run, printed at once, then medians with least and most.
 
 CPU is in seconds per GiB where the unit is MiB/s, and per 1000 operations where it is op/s or us.
 `client` is the process that measures, `server` are the others that work for it.

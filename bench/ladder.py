@@ -7,16 +7,17 @@ The rungs:
 
     whole                  a cluster of 4 targets x 2 VDEVs on loopback, its files in --dir
     no disk                the same on the tmpfs --shm: nothing waits for a disk
-    no disk, no hash       and client and daemons with a stand-in for the content hash (cheap_hash.py)
+    no disk, no hash       and client and daemons with a stand-in for the hash (cheap_hash.py)
     no network             in one process: hash, and three stores on the disk, which verify it
     no network, no hash    and without both hashes: what three stores and the disk take
 
 Every round measures the limits of the machine (limits.py) and then all rungs, which of them first
-changes from round to round. A tmpfs takes no time of a disk, but of the CPU, for its pages and a copy into
-them, which O_DIRECT to a disk does not: where the CPUs are busy "no disk" can be slower than "whole", and
-the CPU figures show by how much. Data is new in every phase, incompressible, and made before the clock starts;
-`sync` runs between phases. CPU is per GiB of object data, of the client and of all its servers; without a
-network that is the clients' threads and the rest of the process. A rung without room is said and left out.
+changes from round to round. A tmpfs waits for no disk, but takes CPU for its pages and a copy into
+them, which O_DIRECT to a disk does not: where the CPUs are busy, "no disk" gains less than the disk
+costs. Data is new in every phase, incompressible, and made before the clock starts; a quarter as
+much is put before that to warm up; `sync` runs between phases. Some objects are read back and
+compared. CPU is per GiB of object data, of the client and of all its servers; without a network
+that is the clients' threads and the rest of the process. A rung without room is said and left out.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class Ladder:
 
     def __init__(self, options: argparse.Namespace, stack: ExitStack) -> None:
         self._options = options
-        self._mib = max(options.mib, options.clients)
-        self._warm_mib = max(self._mib // WARM_PART, options.clients)
+        self._mib: int = max(options.mib, options.clients)
+        self._warm_mib: int = max(self._mib // WARM_PART, options.clients)
         self.figures = Figures()
         self._require_room()
         self._disk = _folder(options.dir, stack)
@@ -136,7 +137,7 @@ def _bars(figures: Sequence[Figure]) -> list[Bar]:
 
 
 def plot(ladder: Ladder) -> str:
-    """Rungs above limits; a limit far beyond the rungs is drawn broken, or those would not be seen."""
+    """Rungs above limits; one far beyond the rungs is drawn broken, or those would not be seen."""
     limits = [cell.name for cell in CELLS if cell.unit == "MiB/s"]
     groups = [
         BarGroup("Put of 1 MiB, three copies", _bars(ladder.figures.named(ladder.names))),

@@ -1,8 +1,9 @@
-"""Rungs of bench/ladder.py that are a whole cluster: on the disk, on a tmpfs, with or without hashing.
+"""Rungs of bench/ladder.py that are a cluster: on the disk, on a tmpfs, with or without hashing.
 
-Every measurement has a new cluster, which goes afterwards: what it needs is room for one, and nothing
-idles beside another rung. A log grows by ever larger pieces (up to 64 MiB) that are allocated ahead, which
-costs nothing on a disk and all the pages on a tmpfs; a new log allocates little more than is written.
+Every measurement has a new cluster, which goes afterwards: what it needs is room for one, and
+nothing idles beside another rung. A log grows by ever larger pieces (up to 64 MiB) that are
+allocated ahead, which costs nothing on a disk and all the pages on a tmpfs; a new log allocates
+little more than is written.
 """
 
 from __future__ import annotations

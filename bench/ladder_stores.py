@@ -1,9 +1,10 @@
-"""Rungs of bench/ladder.py without a network: a hash and three stores on the disk, all in this process.
+"""Rungs of bench/ladder.py without a network: a hash and three stores, all in this process.
 
-A client is a thread: it hashes a chunk, submits it to three VDEVs, waits until all have it durable, and
-takes the next one. Every measurement has new stores, as one with a cluster has a new cluster. Without hashing CHIDs are random and the stores do not look. What is missing beside
-the network are the names of the objects (records of a row's log) and the other processes: the threads
-of all VDEVs share one interpreter here.
+A client is a thread: it hashes a chunk, submits it to three VDEVs, waits until all have it durable,
+and takes the next one. Every measurement has new stores, as one with a cluster has a new cluster.
+Without hashing CHIDs are random and the stores do not look. What is missing beside the network are
+the names of the objects (records of a row's log) and the other processes: the threads of all VDEVs
+share one interpreter here.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ class StoreRung:
         self.name, self._folder, self._hashes = name, folder, hashes
 
     def measure(self, clients: int, warm: list[memoryview], bodies: list[memoryview]) -> Sample:
-        """Put all bodies, `clients` at once; those of `warm` before the clock starts. Its client_cpu is
-        that of the clients' threads, its server_cpu the rest of the process."""
+        """Put all bodies, `clients` at once; those of `warm` before the clock starts. client_cpu
+        is that of the clients' threads, server_cpu the rest of the process."""
         with tempfile.TemporaryDirectory(dir=self._folder) as place:
             stores = Stores(Path(place))
             try:

@@ -2,10 +2,10 @@
 
     .venv/bin/python bench/limits.py [--rounds 5] [--dir FOLDER] [--json FILE]
 
-Each round measures every cell once. Prints the runs, then medians with least and most, and CPU seconds
-next to them (bench/figures.py says of what). Files lie in a new folder in FOLDER (default: the
-system's for temporary files), less than 1 GiB, and are removed. Other benches take `CELLS`, so that
-their figures stand beside limits of the same hour.
+Each round measures every cell once. Prints the runs, then medians with least and most, and CPU
+seconds next to them (bench/figures.py says of what). Files lie in a new folder in FOLDER (default:
+the system's for temporary files), less than 1 GiB, and are removed. Other benches take `CELLS`, so
+that their figures stand beside limits of the same hour.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What the disk allows: durable writes into preallocated files, as a VDEV's log is written.
 
-New files in every run, allocated and synced before the clock starts, so that no run finds blocks that
-an earlier one has written. 1 MiB goes past the page cache (O_DIRECT) where the file system can, 4 KiB
-through it. Three files are written by three threads, as three VDEVs of one disk do; their figures are the
-user's: a third of what the disk took, the most that a put of three copies can have. bench/limits.py
-runs this.
+New files in every run, allocated and synced before the clock starts, so that no run finds blocks
+that an earlier one has written. 1 MiB goes past the page cache (O_DIRECT) where the file system
+can, 4 KiB through it. Three files are written by three threads, as three VDEVs of one disk do;
+their figures are the user's: a third of what the disk took, the most that a put of three copies can
+have. bench/limits.py runs this.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What loopback allows: a stream of datagrams to another process, and a ping-pong with one.
 
-Blocking sockets, one system call a message. The stream goes on while no more than a window waits to be
-read, as nothing is sent again here. By UDP_SEGMENT one call passes many datagrams that fit Ethernet; the
-other process takes them joined (UDP_GRO). bench/limits.py runs this; the other process is this file:
+Blocking sockets, one system call a message. The stream goes on while no more than a window waits to
+be read, as nothing is sent again here. By UDP_SEGMENT one call passes many datagrams that fit
+Ethernet; the other process takes them joined (UDP_GRO). bench/limits.py runs this; the other
+process is this file:
 
     python limits_udp.py sink BYTES ACK_BYTES | echo COUNT
 

@@ -1,4 +1,4 @@
-"""Two kinds of plots as SVG text, for documents: horizontal bars with whiskers, and lines over sizes.
+"""Two kinds of plots as SVG text: horizontal bars with whiskers, and lines over sizes.
 
     bar_chart("Title", "MiB/s", [BarGroup("put", [Bar("whole", 300, 280, 310)])])
     line_chart("Title", "MiB/s", {"put": [(4096, 20.0), (1 << 20, 300.0)]})
@@ -70,8 +70,8 @@ class Axis:
 def bar_chart(
     title: str, unit: str, groups: Sequence[BarGroup], *, axis_max: float | None = None
 ) -> str:
-    """Up to three groups, one below the other. A bar that is longer than `axis_max` is shown broken, its value
-    beside it as of all others."""
+    """Up to three groups, one below the other. A bar that is longer than `axis_max` is shown
+    broken."""
     longest = max(bar.most for group in groups for bar in group.bars)
     step = _step(min(longest, axis_max or longest))
     high = math.ceil(min(longest, axis_max or longest) / step) * step

@@ -2,8 +2,9 @@
 
     python -m unhashed_daemon --config DIR/t1/target.toml
 
-The daemon is the one that `replicast up` runs for a file of that name. `instead_of_daemons()` makes `up`
-run this module for both kinds, in the process that calls it and for as long as the block lasts.
+The daemon is the one that `replicast up` runs for a file of that name. `instead_of_daemons()` makes
+`up` run this module for both kinds, in the process that calls it and for as long as the block
+lasts.
 """
 
 from __future__ import annotations
