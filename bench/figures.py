@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,11 @@ class Sample:
     client_cpu: float | None = None
     server_cpu: float | None = None
     p50_ms: float | None = None
+    p99_ms: float | None = None
+    written: float | None = None  # bytes to the disk for each byte of the user's
+
+
+COLUMNS = tuple(each.name for each in fields(Sample))[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +46,13 @@ class Usage:
     client: float
     server: float | None = None
 
-    def of_bytes(self, size_bytes: int, p50_ms: float | None = None) -> Sample:
-        """In MiB/s."""
-        return Sample(size_bytes / MIB / self.wall, *self._cpu(size_bytes / GIB), p50_ms)
+    def of_bytes(self, size_bytes: int, **more: float) -> Sample:
+        """In MiB/s; `more`: other columns of the sample."""
+        return Sample(size_bytes / MIB / self.wall, *self._cpu(size_bytes / GIB), **more)
 
-    def of_operations(self, count: int) -> Sample:
-        """In op/s."""
-        return Sample(count / self.wall, *self._cpu(count / 1000))
+    def of_operations(self, count: int, **more: float) -> Sample:
+        """In op/s; `more`: other columns of the sample."""
+        return Sample(count / self.wall, *self._cpu(count / 1000), **more)
 
     def of_each(self, count: int) -> Sample:
         """In us of one operation."""
@@ -85,7 +90,7 @@ class Figure:
     def values(self) -> dict[str, Any]:
         """For JSON; what was not measured is left out."""
         found: dict[str, Any] = {"name": self.name, "unit": self.unit, "runs": self.runs}
-        for key in ("client_cpu", "server_cpu", "p50_ms"):
+        for key in COLUMNS:
             column = [getattr(sample, key) for sample in self.samples]
             if None not in column:
                 found[key] = column
@@ -93,7 +98,7 @@ class Figure:
 
     def _medians(self) -> Sample:
         values = self.values()
-        columns = (values.get(key) for key in ("client_cpu", "server_cpu", "p50_ms"))
+        columns = (values.get(key) for key in COLUMNS)
         rest = (None if column is None else statistics.median(column) for column in columns)
         return Sample(self.median, *rest)
 
@@ -130,9 +135,15 @@ class Figures:
 def _line(name: str, unit: str, sample: Sample) -> str:
     text = f"{name:<44} {sample.value:9.1f} {unit:<5}"
     if sample.p50_ms is not None:
-        text += f"  p50 {sample.p50_ms:7.2f} ms"
+        text += f"  p50 {sample.p50_ms:7.2f}"
+    if sample.p99_ms is not None:
+        text += f"  p99 {sample.p99_ms:7.2f}"
+    if sample.p50_ms is not None:
+        text += " ms"
     if sample.client_cpu is not None:
         text += f"  CPU {CPU_UNITS[unit]}: {sample.client_cpu:7.3f}"
     if sample.server_cpu is not None:
         text += f", servers {sample.server_cpu:7.3f}"
+    if sample.written is not None:
+        text += f"  written {sample.written:5.2f}"
     return text

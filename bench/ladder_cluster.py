@@ -68,7 +68,7 @@ class ClusterRung:
             wall, cpu = time.perf_counter() - began, time.process_time() - cpu
             usage = Usage(wall, cpu, endpoint.cpu_seconds() - servers)
             await _compare(cluster, bodies[:clients])
-        return usage.of_bytes(sum(map(len, bodies)), statistics.median(taken) * 1e3)
+        return usage.of_bytes(sum(map(len, bodies)), p50_ms=statistics.median(taken) * 1e3)
 
 
 def _stop(data: Path) -> None:

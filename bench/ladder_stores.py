@@ -92,7 +92,7 @@ class StoreRung:
         taken, client_cpu = self._put_all(stores, clients, bodies)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
         usage = Usage(wall, client_cpu, cpu - client_cpu)
-        return usage.of_bytes(sum(map(len, bodies)), statistics.median(taken) * 1e3)
+        return usage.of_bytes(sum(map(len, bodies)), p50_ms=statistics.median(taken) * 1e3)
 
     def _put_all(
         self, stores: Stores, clients: int, bodies: list[memoryview]

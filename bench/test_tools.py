@@ -1,4 +1,4 @@
-"""bench/limits.py and bench/ladder.py, tiny: every cell has a figure, and the plots are XML."""
+"""bench/limits.py, ladder.py and table.py, tiny: all cells have figures, and the plots are XML."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ LIMITS = (
 )
 ON_TMPFS = ("no disk", "no disk, no hash")
 ELSEWHERE = ("whole", "no network", "no network, no hash")
-UNITS = ("MiB/s", "op/s", "us")
+STANDING = ("start to first PUT", "memory, PSS", "CPU, of one core")
+UNITS = ("MiB/s", "op/s", "us", "s", "MiB", "%")
 SECONDS = 120
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -68,7 +69,7 @@ def check(path: Path, names: Sequence[str]) -> None:
     for each in found["figures"]:
         assert each["unit"] in UNITS
         assert len(each["runs"]) == 1 and each["runs"][0] > 0, each
-        assert all(cpu >= 0 for cpu in each["client_cpu"] + each.get("server_cpu", [])), each
+        assert all(min(column) >= 0 for column in each.values() if isinstance(column, list)), each
 
 
 def test_limits(tmp_path: Path) -> None:
@@ -86,6 +87,24 @@ def test_ladder(tmp_path: Path) -> None:
     texts = [each.text for each in ElementTree.parse(plot).iter(f"{SVG}text")]
     assert set(rungs) <= set(texts)
     assert sorted(tmp_path.iterdir()) == [path, plot]
+
+
+def test_table(tmp_path: Path) -> None:
+    """The sizes of the tiny table are two of four: each has two operations and numbers of clients."""
+    path, plot = tmp_path / "figures.json", tmp_path / "plot.svg"
+    said = run("table.py", "--json", str(path), "--plot", str(plot))
+    sizes = "4 KiB", "1 MiB"
+    names = [
+        f"{who} {operation} {size} x{clients}"
+        for who in ("native", "S3")
+        for operation in ("PUT", "GET")
+        for size in sizes
+        for clients in (1, 8)
+    ]
+    check(path, LIMITS + tuple(names) + STANDING)
+    rows = [line.split("|")[1].strip() for line in said.splitlines() if line.startswith("| ")]
+    assert set(rows) >= {*names, *LIMITS, *STANDING}
+    assert len(list(ElementTree.parse(plot).iter(f"{SVG}polyline"))) == len(names) / 4
 
 
 def test_line_chart() -> None:
