@@ -1,9 +1,9 @@
-"""Ratios of two files of figures: what `make bench` wrote, or bench/native.py and bench/s3.py with --json.
+"""Ratios of two files of figures: what `make bench` wrote, or another bench with --json.
 
     .venv/bin/python bench/compare.py OLD NEW
 
-For each name in both: the medians of the runs, new / old of them (more is faster), and new / old of the CPU
-seconds of an operation, of client and servers (less is cheaper). Notes:
+For each name in both: the medians of the runs, new / old of them (more is faster where it is a rate), and
+new / old of the CPU seconds of client and servers (less is cheaper). Notes:
 
     DIFFERENT RESULT  the digests differ: what was made faster or slower is something else (exit code 1)
     DIFFERENT UNIT    no ratio means anything (exit code 1)
@@ -34,7 +34,8 @@ WRONG_CODE = 1
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What a file says of one name. CPU seconds are per 1000 operations, None where it does not say."""
+    """What a file says of one name. CPU seconds are per 1000 operations or per GiB, as the bench has it; None
+    where it does not say."""
 
     unit: str
     runs: Sequence[float]
@@ -129,21 +130,22 @@ def implementation_of(path: Path) -> str:
 
 
 def _named(row: Mapping[str, Any]) -> tuple[str, Figure]:
-    """As bench/results.py writes them; all but name, unit and runs may be missing."""
-    cpu = row.get("client_cpu"), row.get("server_cpu")
+    """As bench/results.py writes them, or bench/figures.py with the CPU seconds of each run; all but name,
+    unit and runs may be missing."""
+    cpu = [_median(row.get(key)) for key in ("client_cpu", "server_cpu")]
     return row["name"], Figure(row["unit"], row["runs"], *cpu, row.get("digest"))
 
 
 def _of_load(row: Mapping[str, Any]) -> tuple[str, Figure]:
-    """As bench/native.py writes them, with every round, or bench/s3.py, with medians only."""
+    """As bench/s3.py writes them, with medians only."""
     where = f"{row['endpoint']} " if "endpoint" in row else ""
     name = f"{where}{row['operation']} {size_text(row['size_bytes'])} x{row['clients']}"
-    rounds = row.get("rounds", [row])
-    client, servers = (
-        statistics.median(each[key] for each in rounds)
-        for key in ("client_per_1000", "server_per_1000")
-    )
-    return name, Figure("op/s", [each["ops_per_second"] for each in rounds], client, servers)
+    cpu = row["client_per_1000"], row["server_per_1000"]
+    return name, Figure("op/s", [row["ops_per_second"]], *cpu)
+
+
+def _median(cpu: float | Sequence[float] | None) -> float | None:
+    return statistics.median(cpu) if isinstance(cpu, Sequence) else cpu
 
 
 # -- the whole ------------------------------------------------------------------

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from figures import Figures, Usage
+from results import size_text
 from s3_endpoints import Endpoint, cluster_endpoint
-from svg_plot import size_text
 
 import replicast
 from replicast.cli.up import UpRequest, bring_down, bring_up

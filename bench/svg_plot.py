@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from replicast.units import GIB, KIB, MIB
+from results import size_text
 
 Point = tuple[int, float]  # size in bytes, value
 
@@ -115,14 +115,6 @@ def line_chart(title: str, unit: str, series: Mapping[str, Sequence[Point]]) -> 
         parts += _curve(places, color)
     parts += _series_names(series, y, right)
     return _document(title, y.start + AXIS_HEIGHT, parts)
-
-
-def size_text(size_bytes: int) -> str:
-    """64 KiB."""
-    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:g} {name}"
-    return f"{size_bytes} B"
 
 
 def _bar(bar: Bar, axis: Axis, y: float, color: str) -> list[str]:

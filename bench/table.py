@@ -24,8 +24,9 @@ import native_client
 import s3
 import standing
 from figures import Figures, Sample, say
+from results import size_text
 from s3_endpoints import cluster_endpoint
-from svg_plot import Point, line_chart, size_text
+from svg_plot import Point, line_chart
 
 from replicast.units import KIB, MIB
 

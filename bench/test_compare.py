@@ -90,13 +90,19 @@ def test_files_of_all_kinds_are_read(write: Any) -> None:
         {"name": "bare", "unit": "op/s", "runs": [1.0]},
         {"name": "full", "unit": "op/s", "runs": [1.0], "client_cpu": 3, "server_cpu": None}
         | {"digest": "d"},
-        LOAD | {"rounds": [ROUND, ROUND | {"ops_per_second": 300.0}]},
+        {
+            "name": "runs",
+            "unit": "us",
+            "runs": [1.0, 3.0],
+            "client_cpu": [4, 6],
+            "server_cpu": [5, 9],
+        },
         LOAD | {"endpoint": "mine"} | ROUND,
     )
     assert read_figures(path) == {
         "bare": Figure("op/s", [1.0]),
         "full": Figure("op/s", [1.0], 3, None, "d"),
-        "put 4 KiB x8": Figure("op/s", [100.0, 300.0], 1.0, 2.0),
+        "runs": Figure("us", [1.0, 3.0], 5, 7),
         "mine put 4 KiB x8": Figure("op/s", [100.0], 1.0, 2.0),
     }
 

@@ -2,7 +2,7 @@
 
 Every object that is put is new and incompressible, made before the clock starts; every byte is compared
 outside it. One client at once is latency: op/s of it is 1 / seconds. The initiator is embedded in this
-process, "servers" are all daemons. 4 KiB is a small put: the object goes with its proposal.
+process, "servers" are all daemons. 4 KiB is a small put: the object lies in its version.
 """
 
 from __future__ import annotations

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from cheap_hash import cheap_hash
+from svg_plot import line_chart
 
 from replicast.hashing import DEFAULT_ALGORITHM, content_hash, content_hasher
 from replicast.units import MIB
@@ -49,16 +49,6 @@ def run(program: str, *options: str) -> str:
         command, env=environ, timeout=SECONDS, check=True, stdout=subprocess.PIPE, text=True
     )
     return done.stdout
-
-
-def load(name: str) -> ModuleType:
-    """A module of this folder, which is not on the path of the tests."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # a dataclass looks for its module there
-    spec.loader.exec_module(module)
-    return module
 
 
 def check(path: Path, names: Sequence[str]) -> None:
@@ -109,7 +99,7 @@ def test_table(tmp_path: Path) -> None:
 
 def test_line_chart() -> None:
     series = {"put & get": [(4096, 1.5), (MIB, 300.0)], "<one>": [(MIB, 20.0)]}
-    root = ElementTree.fromstring(load("svg_plot").line_chart('"Sizes"', "MiB/s", series))
+    root = ElementTree.fromstring(line_chart('"Sizes"', "MiB/s", series))
     texts = [each.text for each in root.iter(f"{SVG}text")]
     assert {"put & get", "<one>", "4 KiB", "1 MiB", '"Sizes"'} <= set(texts)
     assert len(list(root.iter(f"{SVG}polyline"))) == len(series)
@@ -120,7 +110,7 @@ def test_cheap_hash(size: int) -> None:
     """The same in pieces, another for another beginning or size, and gone after the block."""
     data = os.urandom(size)
     real = content_hash(DEFAULT_ALGORITHM, data)
-    with load("cheap_hash").cheap_hash():
+    with cheap_hash():
         cheap = content_hash(DEFAULT_ALGORITHM, data)
         pieces = content_hasher(DEFAULT_ALGORITHM)
         for start in range(0, size, 1000):
