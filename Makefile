@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # imports, as in many containers, the next one does it again, and that is half of its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help up down native dev check check-tests check-rest lint test test-machines test-s3 test-alone test-slow slow-machines slow-s3 slow-alone test-all explore sim s3-matrix bench clean
+.PHONY: help up down native dev check check-tests check-rest lint test test-machines test-s3 test-alone test-slow slow-machines slow-s3 slow-alone test-all test-pure explore sim s3-matrix bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -94,6 +94,12 @@ slow-alone:
 	@$(PYTEST) tests/sim -m slow --timeout 1200
 	@REPLICAST_PURE=1 $(PYTEST) tests/unit tests/property tests/conformance -m 'not slow'
 	@REPLICAST_FUZZ_COUNT=200000 $(PYTEST) tests/property tests/unit/test_transfer_header.py -k mutated
+
+test-pure: export REPLICAST_PURE := 1
+test-pure: dev  ## without compiled modules: unit, property, conformance, 50 simulations, a cluster: 6 minutes
+	@$(PYTEST) tests/unit tests/property tests/conformance -m 'not slow'
+	@$(BIN)/replicast sim --test tests/sim/*.toml --seeds 50 -j 2
+	@$(PYTEST) tests/cluster/test_objects.py -k all_sizes
 
 explore: dev  ## property tests with examples that no run has drawn yet
 	@REPLICAST_EXPLORE=1 STORE_EXAMPLES=1000 $(PYTEST) tests/property tests/unit/test_manifest.py --timeout 3600
