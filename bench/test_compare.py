@@ -138,7 +138,8 @@ def test_no_file_of_figures__is_exit_code_2(tmp_path: Path, text: str) -> None:
 
 
 @pytest.fixture
-def nothing_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor is what these tests report printed between the figures of a bench."""
     monkeypatch.setattr(results, "_reported", {})
     monkeypatch.delenv(JSON_FILE, raising=False)
 

@@ -42,7 +42,7 @@ def test_full_build(benchmark: Any) -> None:
     measure_table(benchmark, "build", lambda: build(None, targets, vdevs, POLICY, (), 1))
 
 
-@pytest.mark.parametrize("state", [VdevState.OUT, VdevState.DOWN])
+@pytest.mark.parametrize("state", [VdevState.OUT, VdevState.DOWN], ids=lambda each: each.name)
 def test_one_vdev_less(benchmark: Any, state: VdevState) -> None:
     targets, vdevs = topology()
     table = build(None, targets, vdevs, POLICY, (), 1)
