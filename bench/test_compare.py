@@ -129,17 +129,19 @@ def test_another_result__is_exit_code_1(write: Any, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"figures": [{"name": "a"}]}', '{"figures": 1}'])
-def test_no_file_of_figures__is_exit_code_2(tmp_path: Path, text: str) -> None:
+def test_no_file_of_figures__is_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
     path = tmp_path / "figures.json"
     path.write_text(text)
     with pytest.raises(SystemExit) as ended:
         main([str(path), str(path)])
     assert ended.value.code == MISSING_CODE
+    assert "no file of figures" in capsys.readouterr().err
 
 
 @pytest.fixture
-def nothing_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nor is what these tests report printed between the figures of a bench."""
+def nothing_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "_reported", {})
     monkeypatch.delenv(JSON_FILE, raising=False)
 
@@ -163,10 +165,11 @@ def test_report__leaves_a_whole_file_after_each_figure(
 
 
 @pytest.mark.usefixtures("nothing_reported")
-def test_report__of_one_name_twice_is_refused() -> None:
+def test_report__of_one_name_twice_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     report(result("one", 1.0))
     with pytest.raises(ValueError, match="two figures"):
         report(result("one", 1.0))
+    assert capsys.readouterr().out.count("one") == 1
 
 
 def test_digest__is_of_bytes_or_of_what_repr_shows() -> None:

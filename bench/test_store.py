@@ -139,7 +139,7 @@ def test_recovery(benchmark: Any, path: Path, what: str) -> None:
         opened.append(Vdev.open(RealDisk(), path, CLUSTER))
         return opened[0]
 
-    case = Case(f"store recovery {RECORDS} keys {what}", operations=RECORDS, runs=RECOVERIES)
+    case = Case(f"store recovery of {RECORDS} keys, {what}", runs=RECOVERIES)
     vdev = measure(benchmark, case, recover, setup=setup, digest=digest_of_all)
     if what == "index lost":
         assert vdev._engine.recovered.replayed_records == RECORDS
