@@ -164,7 +164,7 @@ def only_in(one: Figures, other: Figures) -> list[str]:
 def print_all(old: Figures, new: Figures) -> bool:
     """Is nothing but speed different?"""
     comparisons = compare(old, new)
-    print(f"{'':38} {'old':>12} {'new':>12} {'':5} new/old   client servers")
+    print(f"{'':38} {'old':>12} {'new':>12} {'':5} new/old   client servers: CPU, new/old")
     for each in comparisons:
         print(each.line())
     for what, names in (("old", only_in(old, new)), ("new", only_in(new, old))):

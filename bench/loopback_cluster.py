@@ -33,12 +33,8 @@ class LoopbackCluster:
         self.run(self.client.create_bucket(BUCKET))
 
     def run(self, work: Awaitable[T]) -> T:
-        """Until it is done."""
-
-        async def whole() -> T:
-            return await work
-
-        return self._runner.run(whole())
+        """Until it is done. Runner.run() would take the repr of what is returned, all bytes of it."""
+        return self._runner.get_loop().run_until_complete(work)
 
     def each(self, items: Iterable[A], one: Callable[[A], Awaitable[T]], clients: int) -> list[T]:
         """What `one` answers for each item, so many of them at once; in the order of the answers."""
