@@ -111,7 +111,7 @@ s3-matrix: dev  ## which tests hold which operation and which error of S3
 	@$(BIN)/python -m tests.s3.matrix
 
 bench: export REPLICAST_BENCH_JSON ?= bench-results.json
-bench: dev  ## measure MiB/s, op/s, CPU seconds; figures go to bench-results.json, too (bench/compare.py)
+bench: dev  ## measure: MiB/s, op/s, CPU seconds; figures also in bench-results.json: 6 minutes
 	@$(PYTEST) bench -s --benchmark-quiet
 
 clean:  ## remove what was built
