@@ -65,7 +65,7 @@ def check_runs(wheel: Path, folder: Path) -> None:
         f"import sys; sys.path.append({str(dependencies)!r}); import replicast.cli.main as m;"
         f"assert m.__file__.startswith({purelib!r}), m.__file__; m.main(['--version'])"
     )
-    environ = {k: v for k, v in os.environ.items() if k != "REPLICAST_PURE"}
+    environ = {k: v for k, v in os.environ.items() if k not in ("REPLICAST_PURE", "PYTHONPATH")}
     done = subprocess.run(
         [python, "-c", code], cwd=folder, capture_output=True, text=True, check=False, env=environ
     )
