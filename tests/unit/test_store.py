@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -325,51 +324,6 @@ def test_full_disk_in_the_middle_of_a_write__turns_read_only(bench: Bench) -> No
     assert bench.run(bench.chunk()) == Outcome.NO_SPACE
     assert bench.vdev.status == VdevStatus.READ_ONLY
     assert bench.run(bench.chunk()) == Outcome.READ_ONLY
-
-
-def test_read_only_file_system__opens_for_reading(bench: Bench) -> None:
-    chunk = bench.chunk()
-    bench.run(chunk)
-    bench.vdev.close()
-    bench.disk.fault = fail("write", errno.EROFS)
-    bench.open()
-    assert bench.vdev.status == VdevStatus.READ_ONLY
-    assert bench.vdev.open_count == 1 and not bench.vdev.counted
-    assert bench.vdev.read_chunk(chunk.chid) == chunk.payload
-    assert bench.run(bench.chunk()) == Outcome.READ_ONLY
-    bench.vdev.close()
-    bench.disk.fault = lambda operation, path: None
-    bench.open()
-    assert bench.vdev.open_count == 2 and bench.vdev.counted
-
-
-def test_remount_read_only_while_open(bench: Bench) -> None:
-    bench.run(bench.chunk())
-    bench.disk.fault = fail("write", errno.EROFS)
-    assert bench.run(bench.chunk()) == Outcome.READ_ONLY
-    assert bench.vdev.status == VdevStatus.READ_ONLY
-
-
-@pytest.mark.parametrize("operation", ["write", "sync"])
-def test_remount_under_way__says_eio_and_is_read_only_all_the_same(
-    bench: Bench, operation: str
-) -> None:
-    """What is under way while an ext4 stops is told EIO: its journal was aborted."""
-    chunk = bench.chunk()
-    bench.run(chunk)
-    told: list[str] = []
-
-    def fault(what: str, path: Path) -> None:
-        if what == operation and not told:
-            told.append(what)
-            raise OSError(errno.EIO, "the journal is aborted")
-        if told and what in ("write", "sync"):
-            raise OSError(errno.EROFS, "read-only")
-
-    bench.disk.fault = fault
-    assert bench.run(bench.chunk()) == Outcome.READ_ONLY
-    assert bench.vdev.status == VdevStatus.READ_ONLY
-    assert bench.vdev.read_chunk(chunk.chid) == chunk.payload
 
 
 def test_gates__payload_then_names_then_freeing() -> None:

@@ -62,6 +62,7 @@ def test_takes_no_writes__from_the_first_refusal_on(require, tmp_path, data):
         disk.make_read_only()
         writers.join()
         print([errno.errorcode[number] for number in writers.told])
+        assert len(writers.told) == WRITERS
         assert set(writers.told) <= {errno.EIO, errno.EROFS}  # which, is a race within the kernel
         assert RealDisk().takes_no_writes(disk.place)
         assert os.listdir(disk.place)
