@@ -159,6 +159,7 @@ class _Port(Generic[T]):
         self._queued_bytes = 0
         self._stopped = False
         self._take_all: Callable[[list[T]], None] | None = None
+        self._hears = True  # False: whoever is at the other end never sends
         self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._scheduled = False
@@ -268,7 +269,7 @@ class _Port(Generic[T]):
         except zmq.ZMQError:
             return False
         finally:
-            if self._readable():
+            if self._hears and self._readable():
                 self._schedule()
         return True
 
@@ -348,6 +349,10 @@ class CurveClient(_Port[bytes]):
         host, port = address
         self.socket.connect(endpoint(host, str(port)))
         self.start()
+
+    def hear_nothing(self) -> None:
+        """The server never sends over this connection: nobody has to look whether it did."""
+        self._hears = False
 
     def send(self, frame: bytes) -> bool:
         """Hand a frame over; False (counted) without a connection or with a full queue."""

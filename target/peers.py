@@ -12,13 +12,11 @@ Limits: ZeroMQ's bounded queues; messages above their size are refused by libzmq
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 
 from replicast.buggify import buggify
-from replicast.curve import Allow, ChannelClosed, CurveClient, CurveHub, CurveServer
+from replicast.curve import Allow, CurveClient, CurveHub, CurveServer, Received
 from replicast.flexhash.table import Table
 from replicast.keys import Identity, KeyPair, Role
 from replicast.machine import Address, NodeId
@@ -32,7 +30,6 @@ log = logging.getLogger(__name__)
 
 CHANNEL = "peer"
 MESSAGE_BYTES_MAX = 16 << 20
-BATCH_MAX = 64
 ROW_MESSAGES: tuple[type[Message], ...] = tuple(MESSAGE_OF.values())
 SPEAKERS = (Role.TARGET, Role.VOTER)
 
@@ -58,7 +55,7 @@ class PeerChannel:
         self._server: CurveServer = hub.server(
             CHANNEL, bind, key_pair, allow, message_bytes_max=MESSAGE_BYTES_MAX
         )
-        self._task = asyncio.get_running_loop().create_task(self._read())
+        self._server.hand_to(self._read)
 
     @property
     def address(self) -> Address:
@@ -81,6 +78,7 @@ class PeerChannel:
                 client = self._hub.client(
                     CHANNEL, address, key, self._key_pair, message_bytes_max=MESSAGE_BYTES_MAX
                 )
+                client.hear_nothing()  # answers come by the other's own client
                 self._clients[node_id] = (address, key, client)
 
     def send(self, node_id: NodeId, message: Message) -> bool:
@@ -92,24 +90,19 @@ class PeerChannel:
 
     async def close(self) -> None:
         """Close all sockets."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
         for _, _, client in self._clients.values():
             client.close()
         self._clients.clear()
         self._server.close()
 
-    async def _read(self) -> None:
-        with contextlib.suppress(ChannelClosed):
-            while True:
-                batch: list[tuple[Message, NodeId]] = []
-                for received in await self._server.recv_some(BATCH_MAX):
-                    message = self._decode(received.identity, received.frame)
-                    if message is not None:
-                        batch.append((message, received.identity.node_id))
-                if batch:
-                    self._deliver(batch)
+    def _read(self, frames: list[Received]) -> None:
+        batch: list[tuple[Message, NodeId]] = []
+        for received in frames:
+            message = self._decode(received.identity, received.frame)
+            if message is not None:
+                batch.append((message, received.identity.node_id))
+        if batch:
+            self._deliver(batch)
 
     def _deliver(self, batch: list[tuple[Message, NodeId]]) -> None:
         try:

@@ -110,6 +110,25 @@ def test_hand_to__all_frames_in_order_those_before_it_too() -> None:
     run(test)
 
 
+def test_hear_nothing__nobody_looks_whether_something_came_after_a_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        async with channel(allowed()) as (server, client, _):
+            await until(lambda: client.send(frame(0)))
+            looks: list[int] = []
+            monkeypatch.setattr(client, "_readable", lambda: looks.append(1))
+            assert client.send(frame(1)) and looks
+            client.hear_nothing()
+            looks.clear()
+            for number in range(2, 50):
+                await until(lambda number=number: client.send(frame(number)))  # type: ignore[misc]
+            got = [(await server.recv()).frame for _ in range(50)]
+            assert got == [frame(number) for number in range(50)] and not looks
+
+    run(test)
+
+
 def test_stranger__is_refused_and_counted() -> None:
     async def test() -> None:
         async with channel(allowed(), make_key_pair()) as (server, client, counters):

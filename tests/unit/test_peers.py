@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
-from replicast.curve import CurveHub
+from replicast.curve import CurveClient, CurveHub
 from replicast.flexhash.entries import Policy, TargetEntry
 from replicast.flexhash.table import Rows, Table
 from replicast.keys import AllowList, Identity, KeyPair, Role, make_key_pair
@@ -78,6 +79,24 @@ def test_messages_arrive_with_the_sender_that_the_key_names() -> None:
         a.channel.update(table_of(a.entry, replace(b.entry, public_key=A.public)))
         await a.close()
         await b.close()
+
+    asyncio.run(test())
+
+
+def test_channel__takes_no_task_and_looks_for_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        looks: list[CurveClient] = []
+        monkeypatch.setattr(CurveClient, "_readable", looks.append)
+        allow = AllowList({A.public: Identity(1, Role.TARGET), B.public: Identity(2, Role.TARGET)})
+        a, b = End(1, A, allow), End(2, B, allow)
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        a.channel.update(table_of(a.entry, b.entry))
+        await until(lambda: a.channel.send(2, QUERY))
+        await until(lambda: b.heard)
+        await a.close()
+        await b.close()
+        assert b.heard[0] == (QUERY, 1)
+        assert not tasks and not looks
 
     asyncio.run(test())
 
