@@ -143,15 +143,15 @@ class Leadership:
 
     # -- what replicas say -----------------------------------------------------
 
-    def on_status(self, item: StatusItem, now_ns: int) -> None:
-        """An acknowledgement, an answer to a query, or a refusal."""
+    def on_status(self, item: StatusItem, now_ns: int) -> bool:
+        """An acknowledgement, an answer to a query, or a refusal. False: no step follows from it."""
         follower = self.followers.get(item.replica)
         if follower is None or (item.epoch, item.tenure) != (self.epoch, self.tenure):
-            return
+            return False
         if item.outcome == STALE:
             if item.known_epoch > self.epoch:
                 self._outbox.fetch_table(item.known_epoch)
-            return
+            return False
         first_word, follower.heard = not follower.heard, True
         follower.last = from_wire(item.last)
         other_life = item.open_count != follower.open_count
@@ -169,10 +169,27 @@ class Leadership:
             self.replication.release(
                 follower, follower.acknowledge(item.acknowledged_index, now_ns)
             )
+            return self._decides(follower)
         elif self.phase == Phase.LEADING and first_word and self._knows_more(follower):
             self._ask_again(now_ns)
         elif self.phase == Phase.LEADING:
             self._match(follower, now_ns)
+        return True
+
+    def _decides(self, follower: Follower) -> bool:
+        """Does anything follow from an acknowledgement? Not while another one is waited for: then
+        the row is due anyway, soon. Who has room again may be another one on the same target."""
+        if self.phase != Phase.LEADING or follower.role != Role.IN_SYNC:
+            return True
+        others, last_index = self.followers.values(), self.replica.log.last.index
+        return (
+            self._reached() > self.replica.committed_index
+            or any(f.sent_index < last_index for f in others)
+            or not any(f.flight or self._behind(f) for f in others)
+        )
+
+    def _behind(self, follower: Follower) -> bool:
+        return follower.committed_index < self.replica.committed_index
 
     def _knows_more(self, follower: Follower) -> bool:
         """We took over without hearing it, ordered nothing yet, and its history is longer: what it
@@ -297,8 +314,7 @@ class Leadership:
     def _next(self, now_ns: int) -> int | None:
         busy = self.phase != Phase.LEADING or bool(self.undecided.entries) or not self.readable
         for follower in self.followers.values():
-            behind = follower.committed_index < self.replica.committed_index
-            busy = busy or not follower.matched or bool(follower.flight) or behind
+            busy = busy or not follower.matched or bool(follower.flight) or self._behind(follower)
             busy = busy or follower.role == Role.CATCHING_UP  # a joining one waits for a table
         if busy:
             return now_ns + POLL_NS
@@ -422,15 +438,21 @@ class Leadership:
 
     # -- committing ------------------------------------------------------------------
 
-    def _commit(self, now_ns: int) -> None:
-        target = min(self.replica.log.durable_index, self.replica.log.last.index)
+    def _reached(self) -> int:
+        """The last entry that all have who must have it."""
+        reached = min(self.replica.log.durable_index, self.replica.log.last.index)
         joining = [f.vdev_index for f in self.followers.values() if f.role == Role.JOINING]
         for vdev in (*self._context.required(self.row), *joining):
-            if vdev == self.vdev_index:
-                continue
-            asked = self.followers.get(vdev)
-            asked = asked or self._members.follow(vdev, Role.CATCHING_UP, now_ns)
-            target = min(target, asked.acknowledged_index if asked else 0)
+            if vdev != self.vdev_index:
+                asked = self.followers.get(vdev)
+                reached = min(reached, asked.acknowledged_index if asked else 0)
+        return reached
+
+    def _commit(self, now_ns: int) -> None:
+        for vdev in self._context.required(self.row):
+            if vdev != self.vdev_index and vdev not in self.followers:
+                self._members.follow(vdev, Role.CATCHING_UP, now_ns)
+        target = self._reached()
         # Damage takes VDEVs out of the set even below min_copies, with entries on their way.
         assert self._context.table is not None
         enough = self.copies >= self._context.table.policy.min_copies

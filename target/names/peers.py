@@ -76,7 +76,8 @@ class Peers:
         if lead is None or lead.vdev_index != hearer:
             return
         if isinstance(item, StatusItem):
-            lead.on_status(item, now_ns)
+            if not lead.on_status(item, now_ns):
+                return
         elif isinstance(item, InstallItem):
             lead.on_piece(item, now_ns)
         else:

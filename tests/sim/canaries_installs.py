@@ -37,12 +37,13 @@ def added_before_it_is_whole(patch: pytest.MonkeyPatch) -> None:
     """C1: a replica is added to the set when its install has begun."""
     on_status = Leadership.on_status
 
-    def early(self: Leadership, item: Any, now_ns: int) -> None:
-        on_status(self, item, now_ns)
+    def early(self: Leadership, item: Any, now_ns: int) -> bool:
+        follows = on_status(self, item, now_ns)
         follower = self.followers.get(item.replica)
         if follower is not None and follower.installing and follower.role == Role.CATCHING_UP:
             follower.role = Role.JOINING
             self._members._submit(follower, True, now_ns)
+        return follows
 
     patch.setattr(Leadership, "on_status", early)
     patch.setattr(give, "PIECE_ENTRIES_MAX", 1)  # else it is whole before Raft has answered
