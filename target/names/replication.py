@@ -100,6 +100,10 @@ class Replication:
         self._outbox.item(follower.node_id, QueryItem(**self.between(follower)))
 
     def _push(self, follower: Follower, now_ns: int) -> None:
+        committed = self._replica.committed_index
+        notice = follower.committed_index < committed and now_ns >= follower.notice_due_ns
+        if follower.sent_index >= self._replica.log.last.index and (not notice or follower.flight):
+            return  # it has everything, and need not be told so: nearly always
         if follower.sent_index < self._replica.log.base.index:
             self.release(follower, follower.lost(now_ns, now_ns))
             follower.install(0, now_ns)
@@ -109,8 +113,6 @@ class Replication:
             self._healer.want(self._replica, follower.sent_index, None)
             return
         entries = self._take_unsent(follower, now_ns)
-        committed = self._replica.committed_index
-        notice = follower.committed_index < committed and now_ns >= follower.notice_due_ns
         if not entries and not (notice and not follower.flight):
             return
         if not entries:

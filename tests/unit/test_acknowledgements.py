@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from replicast.flexhash.entries import Policy, TargetEntry, VdevEntry, VdevState
 from replicast.flexhash.table import Rows, Table
@@ -14,6 +15,7 @@ from replicast.metrics import Counters
 from replicast.target.names.context import RowContext
 from replicast.target.names.leader import Leadership, Phase
 from replicast.target.names.limits import NameLimits
+from replicast.target.names.log import RowLog
 from replicast.target.names.memory import MemoryRowStore
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.position import to_wire
@@ -160,3 +162,23 @@ def test_acknowledgement__asks_nobody_and_adds_nobody() -> None:
     assert not desk.hear(2, 1) and 4 not in desk.lead.followers
     desk.lead.step(NOW_NS)
     assert 4 in desk.lead.followers
+
+
+def test_step__with_nothing_to_send_does_not_look_into_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk()
+    desk.order(1)
+    assert desk.sent() == [(2, 1), (3, 1)]
+    desk.flush()
+    desk.hear(2, 1)
+    looks: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(RowLog, "position_at", lambda _, index: looks.append(index))
+        assert desk.sent() == []
+    assert not looks
+    desk.hear(3, 1)
+    assert desk.sent() == []  # it is committed now
+    later_ns = 2 * desk.context.limits.commit_notice_ns
+    assert desk.sent(later_ns) == [(2, 0), (3, 0)]
+    assert desk.sent(later_ns) == []  # told once, for a while
