@@ -105,7 +105,7 @@ POINTS = (
     ),
     Point(
         "names/notice-late",
-        "replicas hear a second late what is committed",
+        "replicas hear one to two seconds late what is committed",
         "target/names/leader.py",
     ),
     Point(

@@ -20,7 +20,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from replicast.buggify import buggified, buggify
-from replicast.machine import Incoming
+from replicast.machine import Incoming, earliest
 from replicast.target.names import base as bases
 from replicast.target.names.context import RowContext
 from replicast.target.names.follower import Follower, Role
@@ -312,13 +312,17 @@ class Leadership:
         return self._next(now_ns)
 
     def _next(self, now_ns: int) -> int | None:
+        poll_ns, notice_ns = now_ns + POLL_NS, None
         busy = self.phase != Phase.LEADING or bool(self.undecided.entries) or not self.readable
         for follower in self.followers.values():
-            busy = busy or not follower.matched or bool(follower.flight) or self._behind(follower)
+            busy = busy or not follower.matched or bool(follower.flight)
+            busy = busy or follower.sent_index < self.replica.log.last.index  # there was no room
             busy = busy or follower.role == Role.CATCHING_UP  # a joining one waits for a table
-        if busy:
-            return now_ns + POLL_NS
-        return self._members.due_ns if self._members.unsettled else None
+            if self._behind(follower):
+                late = follower.notice_due_ns <= now_ns  # it is down, or something is on its way
+                notice_ns = earliest(notice_ns, poll_ns if late else follower.notice_due_ns)
+        tend_ns = self._members.due_ns if self._members.unsettled else None
+        return earliest(notice_ns, poll_ns if busy else tend_ns)
 
     def _ask_again(self, now_ns: int) -> None:
         """(Re)start taking over; not in a tight loop when it leads nowhere."""
@@ -458,10 +462,11 @@ class Leadership:
         enough = self.copies >= self._context.table.policy.min_copies
         if enough and target > self.replica.committed_index:
             self.replica.commit(target)
-            wait_ns = self._context.limits.commit_notice_ns
+            beat_ns = self._context.limits.commit_notice_ns
             for follower in self.followers.values():
-                wait_ns = buggified("names/notice-late", wait_ns, SECOND)
-                follower.notice_due_ns = now_ns + wait_ns
+                beat_ns = buggified("names/notice-late", beat_ns, SECOND)
+                # On a beat that all rows share: one message tells a target of many.
+                follower.notice_due_ns = (now_ns // beat_ns + 2) * beat_ns
         self._settle()
 
     def _settle(self) -> None:
