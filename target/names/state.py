@@ -48,6 +48,7 @@ EXPIRED_PER_ENTRY = 4
 VERSION_KEY = struct.Struct(">QQI")
 HEAD = struct.Struct(">IQ")
 U32_MAX, U64_MAX = (1 << 32) - 1, (1 << 64) - 1
+NEVER_NS = U64_MAX
 
 
 def name_prefix(row: int, incarnation: int, name: str) -> bytes:
@@ -94,6 +95,7 @@ class RowState:
     __slots__ = (
         "_base",
         "_meta",
+        "_oldest_ns",
         "_view",
         "applied",
         "forgotten_index",
@@ -118,6 +120,8 @@ class RowState:
         start = self._meta + b"E"
         oldest = view.view_scan(start, self._meta + b"F", 1)
         self.forgotten_index = _index(oldest[0][1]) - 1 if oldest else self.applied.index
+        # No result that is remembered is older: most entries need not look for one to forget.
+        self._oldest_ns = _time_ns(oldest[0][0]) if oldest else NEVER_NS
 
     def follow(self, base: Base) -> None:
         """The log has this base from now on."""
@@ -196,17 +200,21 @@ class RowState:
     def _remember(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
         outcome = RowOutcome(time_ns=operation.time_ns, reason=operation.reason, summary=summary)
         self._view.view_put(self._meta + b"R" + operation.operation_id, encode(outcome))
+        self._oldest_ns = min(self._oldest_ns, operation.time_ns)
         when = operation.time_ns.to_bytes(8, "big")
         key = self._meta + b"E" + when + operation.operation_id
         self._view.view_put(key, index.to_bytes(8, "big"))
 
     def _expire(self, now_ns: int) -> None:
         """Forget a few results older than the retention; more than one entry adds, so it keeps up."""
+        limit_ns = now_ns - self.retention_ns
+        if limit_ns <= self._oldest_ns:
+            return
         start = self._meta + b"E"
-        limit_ns = max(0, now_ns - self.retention_ns)
-        end = start + limit_ns.to_bytes(8, "big")
-        for key, value in self._view.view_scan(start, end, EXPIRED_PER_ENTRY):
+        pairs = self._view.view_scan(start, start + limit_ns.to_bytes(8, "big"), EXPIRED_PER_ENTRY)
+        for key, value in pairs:
             self._forget(key, value)
+        self._oldest_ns = limit_ns if len(pairs) < EXPIRED_PER_ENTRY else _time_ns(pairs[-1][0])
 
     def _settle(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
         """Replayed as the base says: what had been forgotten when the log was cut, no less, no more."""
@@ -307,6 +315,11 @@ class RowState:
         start = self._meta + b"S"
         pairs = self._view.view_scan(start, self._meta + b"T", limit)
         return [(_index(key[len(start) :]), value) for key, value in pairs]
+
+
+def _time_ns(key: bytes) -> int:
+    """Of a key below E: the time, then 16 bytes of operation id."""
+    return int.from_bytes(key[-24:-16], "big")
 
 
 def _index(raw: bytes) -> int:
