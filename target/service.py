@@ -122,6 +122,7 @@ class TargetService:
     def connect(self, link: Link, peers: Peers, control: Control) -> None:
         """Everything below; before any message arrives."""
         self._link, self._peers, self._control = link, peers, control
+        self._vdevs.after = self._pump  # once for all outcomes of a flush
 
     # -- tables -----------------------------------------------------------------------
 
@@ -334,7 +335,6 @@ class TargetService:
         self._tell_chunks().stored(token[0], token[1], REASONS[outcome], self._now_ns())
         if outcome is Outcome.HASH_MISMATCH:
             self._counters.count("hash_mismatches", "received")
-        self._pump_soon()
 
     def _rows_stored(self, vdev_index: int) -> Callable[[object, Outcome], None]:
         def stored(token: object, outcome: Outcome) -> None:
@@ -344,14 +344,13 @@ class TargetService:
                 log.log(level, "VDEV %d: name records: %s", vdev_index, outcome.name)
                 self._rows_outcome[vdev_index] = outcome
             self.names.stored(vdev_index, token, to_outcome(outcome), self._now_ns())
-            self._pump_soon()
 
         return stored
 
     def _read(self, token: object, result: BufferLike | Reason) -> None:
         assert isinstance(token, int)
         self._tell_chunks().read_done(token, result, self._now_ns())
-        self._pump_soon()
+        self._pump()
 
     def _entry_read(self, token: object, found: bytes | EntryBad | None) -> None:
         assert isinstance(token, int)

@@ -104,6 +104,7 @@ class Vdevs:
         self.by_index: dict[int, Vdev] = {}
         self.chunk_views: dict[int, ChunkView] = {}
         self._loop = loop
+        self.after: Callable[[], None] = lambda: None  # called when a flush was told
 
     def map_indexes(self, table: Table) -> list[int]:
         """Learn the indexes that `table` gives to our VDEVs; returns the new ones."""
@@ -165,7 +166,17 @@ class Vdevs:
 
     def _flushed(self, outcomes: Outcomes) -> None:
         """From the commit thread: one wake-up of the loop for the whole flush."""
-        self._loop.call_soon_threadsafe(_tell, outcomes)
+        self._loop.call_soon_threadsafe(self._tell, outcomes)
+
+    def _tell(self, outcomes: Outcomes) -> None:
+        for wrapped, outcome in outcomes:
+            assert isinstance(wrapped, tuple)  # _submit() made it
+            done, token = wrapped
+            try:
+                done(token, outcome)
+            except Exception:  # the last resort of a shell: the others of the flush must hear
+                log.exception("the outcome of a flush could not be taken")
+        self.after()
 
     # -- reading ----------------------------------------------------------------------
 
@@ -182,7 +193,8 @@ class Vdevs:
                     self._loop.call_soon_threadsafe(done, each, _read_result(result))
 
         if buggify("store/reads-full") or not vdev.submit_read(chid, token, read):
-            done(token, Reason.BUSY)
+            # Not from here: who asks is carrying out what a core wanted, and would be told in between.
+            self._loop.call_soon(done, token, Reason.BUSY)
 
     def verify_chunk(
         self, index: int, chid: bytes, algorithm: int, token: object, done: VerifyDone
@@ -279,13 +291,3 @@ def _entry_found(result: bytes | ReadError) -> bytes | EntryBad | None:
     if isinstance(result, (ChunkDamaged, ChunkMissing)):
         return EntryBad(str(result))
     return None if isinstance(result, ReadError) else result
-
-
-def _tell(outcomes: Outcomes) -> None:
-    for wrapped, outcome in outcomes:
-        assert isinstance(wrapped, tuple)  # _submit() made it
-        done, token = wrapped
-        try:
-            done(token, outcome)
-        except Exception:  # the last resort of a shell: the others of the flush must hear
-            log.exception("the outcome of a flush could not be taken")

@@ -1,4 +1,4 @@
-"""TargetService: which core its one timer tells."""
+"""TargetService: which core its one timer tells, and when it carries out what they want."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from replicast.metrics import Counters
 from replicast.target.service import TargetService
+from replicast.target.store.errors import Outcome
 
 NAMES_DUE_NS, CHUNKS_DUE_NS = 5_000, 20_000
 
@@ -19,6 +20,7 @@ class FakeCore:
         self.told = True
         self._due_ns = due_ns
         self.expired: list[int] = []
+        self.outcomes: list[object] = []
 
     def expire(self, now_ns: int) -> None:
         self.expired.append(now_ns)
@@ -32,15 +34,24 @@ class FakeCore:
     def take_events(self) -> list[Any]:
         return []
 
+    def stored(self, _first: object, second: object, *_: object) -> None:
+        self.outcomes.append(second)
 
-def test_expire__tells_the_core_whose_time_has_come() -> None:
-    async def story() -> None:
-        names, chunks = FakeCore(NAMES_DUE_NS), FakeCore(CHUNKS_DUE_NS)
+    def read_done(self, token: object, *_: object) -> None:
+        self.outcomes.append(token)
+
+
+class Bench:
+    """A service over fake cores; `flushed` counts how often it has carried out what they want."""
+
+    def __init__(self) -> None:
+        self.names, self.chunks = FakeCore(NAMES_DUE_NS), FakeCore(CHUNKS_DUE_NS)
+        self.vdevs = SimpleNamespace(after=None)
         nothing: Any = None
-        service = TargetService(
+        self.service = TargetService(
             1,
-            names,  # type: ignore[arg-type]
-            nothing,
+            self.names,  # type: ignore[arg-type]
+            self.vdevs,  # type: ignore[arg-type]
             nothing,
             nothing,
             Counters(),
@@ -48,20 +59,59 @@ def test_expire__tells_the_core_whose_time_has_come() -> None:
             wall_ns=lambda: 0,
             raft_status=nothing,
         )
-        flushed: list[None] = []
-        link: Any = SimpleNamespace(flush=lambda: flushed.append(None))
-        service.connect(link, nothing, nothing)
-        service.chunks = chunks  # type: ignore[assignment]
+        self.flushed = 0
+        link: Any = SimpleNamespace(flush=self._flush)
+        self.service.connect(link, nothing, nothing)
+        self.service.chunks = self.chunks  # type: ignore[assignment]
+
+    def _flush(self) -> None:
+        self.flushed += 1
+
+
+def test_expire__tells_the_core_whose_time_has_come() -> None:
+    async def story() -> None:
+        bench = Bench()
+        service, names, chunks = bench.service, bench.names, bench.chunks
         service._chunks_told = True
         service.on_delivered(0)
-        assert not flushed  # the shell does it
+        assert not bench.flushed  # the shell does it
         service._expire(NAMES_DUE_NS)
         assert (names.expired, chunks.expired) == ([NAMES_DUE_NS], [])
         names._due_ns = CHUNKS_DUE_NS + 1
         service._pump()
         service._expire(CHUNKS_DUE_NS)
         assert (names.expired, chunks.expired) == ([NAMES_DUE_NS], [CHUNKS_DUE_NS])
-        assert flushed
+        assert bench.flushed
         service._timer.cancel()
+
+    asyncio.run(story())
+
+
+def test_flush_of_a_vdev__is_followed_up_at_once_and_once() -> None:
+    async def story() -> None:
+        bench = Bench()
+        stored = bench.service._rows_stored(3)
+        for token in (1, 2):
+            stored(token, Outcome.STORED)
+        bench.service._chunk_stored((7, 3), Outcome.STORED)
+        assert (bench.names.outcomes, bench.chunks.outcomes) == ([1, 2], [3])
+        assert not bench.flushed
+        bench.vdevs.after()
+        assert bench.flushed == 1
+        await asyncio.sleep(0)
+        assert bench.flushed == 1
+        bench.service._timer.cancel()
+
+    asyncio.run(story())
+
+
+def test_read_of_a_chunk__is_followed_up_at_once() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.service._read(5, b"payload")
+        assert bench.chunks.outcomes == [5] and bench.flushed == 1
+        await asyncio.sleep(0)
+        assert bench.flushed == 1
+        bench.service._timer.cancel()
 
     asyncio.run(story())

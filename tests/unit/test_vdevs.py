@@ -38,6 +38,9 @@ class Loop:
         self.wakeups += 1
         self.calls.append((call, args))
 
+    def call_soon(self, call: Callable[..., None], *args: object) -> None:
+        self.calls.append((call, args))
+
     def call_later(self, _seconds: float, call: Callable[..., None], *args: object) -> None:
         self.calls.append((call, args))
 
@@ -204,6 +207,31 @@ def test_flush__wakes_the_loop_once(bench: Bench) -> None:
     bench.vdev.run_all()
     assert bench.loop.wakeups == before + 1
     assert bench.settle() == [(n, Outcome.STORED) for n in range(50)]
+
+
+def test_flush__of_which_all_were_told_is_followed_up_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    followed: list[int] = []
+    bench.vdevs.after = lambda: followed.append(len(bench.answers))
+    bench.put("first")
+    bench.vdevs.store_hold(3, CHID, 20, "fails", lambda *_: bench.answers[9])
+    bench.vdevs.store_hold(3, CHID, 20, "last", bench.answer)
+    bench.settle()
+    assert followed == [2] and "the outcome of a flush could not be taken" in caplog.text
+    bench.put("another flush")
+    bench.settle()
+    assert followed == [2, 1]
+
+
+def test_read__that_is_refused_is_not_answered_while_it_is_asked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks is about to ask for more, and would be told in the midst of it."""
+    monkeypatch.setattr(bench.vdev, "submit_read", lambda *_: False)
+    bench.vdevs.read_chunk(3, CHID, "read", bench.answer)
+    assert bench.answers == []
+    assert bench.settle() == [("read", Reason.BUSY)]
 
 
 def test_vdevs__refuse_a_clone(bench: Bench) -> None:
