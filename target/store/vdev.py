@@ -11,6 +11,7 @@ Limits: the queue's (core.py); READS_MAX reads waiting.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import queue
@@ -73,7 +74,7 @@ class Vdev(VdevShell):
         self._write_delay_ns, self._read_delay_ns = write_delay_ns, read_delay_ns
         self._said = VdevStatus.OK  # the status last logged
         self.counters = Counters()  # changed by the commit thread only
-        self._wake = threading.Condition()
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()  # in C, as a Condition is not
         self._idle = self._stopping = False
         self._checkpoint_wake = threading.Event()
         self._reads: queue.Queue[tuple[Callable[[], bytes], object, ReadDone] | None]
@@ -136,14 +137,12 @@ class Vdev(VdevShell):
         """As VdevShell.submit(); `done` is called from the commit thread."""
         super().submit(records, token, done, kind)
         if self._idle:
-            with self._wake:
-                self._wake.notify()
+            self._wakes.put(None)
 
     def close(self) -> None:
         """Flush what is queued, make a checkpoint, stop. Never again usable."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        self._stopping = True
+        self._wakes.put(None)
         self._checkpoint_wake.set()
         for _ in range(READ_THREADS):
             self._reads.put(None)
@@ -191,11 +190,13 @@ class Vdev(VdevShell):
                 self._checkpoint_wake.set()
 
     def _await_work(self) -> None:
-        with self._wake:
-            self._idle = True
-            if not self._core.has_work and not self._stopping:
-                self._wake.wait(PROBE_NS / 1e9)
-            self._idle = False
+        self._idle = True  # from here on whoever submits leaves a wake-up
+        if not self._core.has_work and not self._stopping:
+            with contextlib.suppress(queue.Empty):
+                self._wakes.get(timeout=PROBE_NS / 1e9)
+        self._idle = False
+        while not self._wakes.empty():  # of those who came meanwhile
+            self._wakes.get_nowait()
 
     def _flush_or_fault(self) -> None:
         try:
