@@ -37,7 +37,8 @@ from replicast.native import IMPLEMENTATION
 
 BUCKET = "rolling"
 NAMES_EACH = 12
-SIZES = (100, 9_000, 40_000, 300_000)  # inline, one message, a small chunk, a negotiated one
+# Inline in one datagram and in several, a negotiated chunk, one with a small one behind it.
+SIZES = (100, 40_000, 300_000, (1 << 20) + 40_000)
 KINDS, WEIGHTS = ("put", "get", "head", "list"), (5, 5, 3, 1)
 API_KINDS = ("api put", "api get")
 API_POLL_SECONDS = 0.02

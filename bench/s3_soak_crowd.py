@@ -102,7 +102,7 @@ class CrowdWork:
             return
         base = seen.answer["ETag"]
         chain.read(base, wins)
-        body = Body((self._worker.content(self._rng.choice((9, 40_000))),))
+        body = Body((self._worker.content(self._rng.choice((9, 100_000))),))
         out = self._ask("put_object", "PreconditionFailed", Body=body.data(), IfMatch=base, **at)
         if out.done:
             chain.won(base, body.etag())

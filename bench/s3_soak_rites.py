@@ -141,7 +141,7 @@ class Rites:
             status = self._rng.choice(("Enabled", "Suspended"))
             if not self._versioned(name, status):
                 return
-        body = self._worker.content(self._rng.choice((9, 40_000))).data()
+        body = self._worker.content(self._rng.choice((9, 100_000))).data()
         if self._ask("put_object", Bucket=name, Key="k", Body=body).failed:
             return
         full = self._ask("delete_bucket", "BucketNotEmpty", Bucket=name)

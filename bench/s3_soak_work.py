@@ -20,8 +20,8 @@ from replicast.units import KIB, MIB
 
 BUCKETS = {"soak-off": Mode.OFF, "soak-enabled": Mode.ENABLED, "soak-suspended": Mode.SUSPENDED}
 NAMES = ("k0", "k1", "k2", "a/k0", "a/k1", "a/b/k0", "b/k0", "ü +%/k0", "ü +%/k1")
-SMALL = (0, 1, 700, 9 * KIB, 16 * KIB, 16 * KIB + 1, 40 * KIB, 64 * KIB + 1, 300 * KIB)
-LARGE = (MIB, 3 * MIB + 77, 8 * MIB + 1, 20 * MIB)
+SMALL = (0, 1, 700, 9 * KIB, 16 * KIB, 40 * KIB, 64 * KIB, 64 * KIB + 1, 300 * KIB)
+LARGE = (MIB + 40 * KIB, 3 * MIB + 77, 8 * MIB + 1, 20 * MIB)
 LARGE_SHARE = 0.08
 WRONG_MAX = 20
 

@@ -57,11 +57,11 @@ SIZES = (
     700,
     9 * KIB,
     9 * KIB,
-    16 * KIB + 1,
     40 * KIB,
+    64 * KIB,
     64 * KIB + 1,
     300 * KIB,
-    MIB,
+    MIB + 40 * KIB,
     3 * MIB + 77,
 )
 AT_ONCE = 2  # faults, each of another member

@@ -62,6 +62,7 @@ class Buckets:
     def __init__(self, directory: Directory, objects: Objects, row_count: int) -> None:
         self._directory, self._objects = directory, objects
         self._spread = min(SPREAD_DEFAULT, row_count)
+        self.inline_max_bytes = INLINE_MAX_DEFAULT_BYTES  # of the buckets that this one creates
 
     async def create(
         self,
@@ -94,7 +95,7 @@ class Buckets:
             tenant=tenant,
             bucket=bucket,
             spread=self._spread,
-            inline_max_bytes=INLINE_MAX_DEFAULT_BYTES,
+            inline_max_bytes=self.inline_max_bytes,
             created_ns=self._directory.wall_ns(),
             settings_floor=self._directory.settings_floor,
             owner=owner,

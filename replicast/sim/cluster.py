@@ -70,6 +70,7 @@ class Shape:
     transport: str = "unicast"
     chunk_size_bytes: int = 64 * KIB
     negotiate_above_bytes: int = 8 * KIB
+    inline_max_bytes: int = 16 * KIB  # of buckets: little, so that objects of 20 KiB are chunks
     drift_ppm_max: int = 5_000
     drive_bytes: int = 2 * GIB
     mtu_bytes: int = 9000
@@ -336,6 +337,7 @@ class SimCluster:
                         credentials=credentials,
                         formation=formation,
                     )
+            opened.buckets.inline_max_bytes = self.shape.inline_max_bytes
             unit.opened = opened
             self._note_cores(unit, opened)
             async with Cluster(opened) as client:

@@ -35,7 +35,7 @@ def test_too_few_hosts__put_fails_and_old_versions_stay(make_cluster, data):
     """copies = min_copies = 3 on three targets: one that is gone is one too few."""
     cluster = make_cluster(targets=3, vdevs=1, copies=3, min_copies=3)
     cluster.run("bucket", "create", "old")
-    bodies = {"inline": data(1000), "small": data(40 * KIB), "large": data(MIB + 5)}
+    bodies = {"inline": data(1000), "small": data(90 * KIB), "large": data(MIB + 5)}
     for name, body in bodies.items():
         cluster.run("put", "-q", "-", f"old/{name}", stdin=body)
     # Only what a replica knows to be committed can be read from it alone.
@@ -99,7 +99,7 @@ def test_two_hosts_of_four_left__puts_go_on_with_two_copies(make_cluster, data):
     # Both seen down, no row with a third replica, and none that waits for its second.
     cluster.wait_status(lambda r: r["rows"]["below_copies"] == r["rows"]["total"])
     print(f"both seen down and all rows writable after {time.monotonic() - began:.1f} s")
-    for number, size in enumerate((1000, 50 * KIB, 2 * MIB)):
+    for number, size in enumerate((1000, 90 * KIB, 2 * MIB + 50 * KIB)):
         body = data(size)
         cluster.run("put", "-q", "-", f"two/{number}", stdin=body)
         assert cluster.out("cat", f"two/{number}") == body

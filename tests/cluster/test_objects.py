@@ -10,18 +10,19 @@ import sys
 import pytest
 
 KIB, MIB = 1024, 1 << 20
+INLINE, NEGOTIATED_ABOVE = 64 * KIB, 64 * KIB
 SIZES = [
     0,
     1,
-    16 * KIB - 1,  # the inline limit
     16 * KIB,
-    16 * KIB + 1,
-    64 * KIB - 1,  # negotiated above
-    64 * KIB,
-    64 * KIB + 1,
+    INLINE - 1,
+    INLINE,
+    INLINE + 1,
     MIB - 1,  # a chunk
     MIB,
     MIB + 1,
+    MIB + NEGOTIATED_ABOVE,
+    MIB + NEGOTIATED_ABOVE + 1,
     5 * MIB + 3,
 ]
 NAMES = [
@@ -54,7 +55,7 @@ def test_put_get__all_sizes(cluster, bucket, data, tmp_path):
         assert target.read_bytes() == source.read_bytes(), size
         entry = json.loads(cluster.out("stat", "--json", f"{bucket}/{size}"))
         assert entry["size_bytes"] == size
-        assert entry["chunks"] == (0 if size <= 16 * KIB else -(-size // MIB))
+        assert entry["chunks"] == (0 if size <= INLINE else -(-size // MIB))
     listed = cluster.out("ls", bucket).decode().split()
     assert listed == sorted(map(str, SIZES))
 
@@ -103,7 +104,7 @@ def test_tree__modes_and_times_come_back(cluster, bucket, data, tmp_path):
     (source / "bin").mkdir(parents=True)
     for number, mode in enumerate((0o755, 0o640, 0o600, 0o666, 0o444)):
         path = source / "bin" / f"f{number}"
-        path.write_bytes(data(number * 60_000))
+        path.write_bytes(data(number * 100_000))
         path.chmod(mode)
         os.utime(path, ns=(0, 1_111_111_111_111_111_111 * (-1 if number == 1 else 1) + number))
     (source / "link").symlink_to("bin/f0")  # stored as the file that it leads to

@@ -29,10 +29,17 @@ INLINE, NEGOTIATED_ABOVE = 16 * KIB, 64 * KIB
 @pytest.fixture(scope="module", params=["unicast", "multicast"])
 def cluster(request, cluster_factory):
     made = cluster_factory(transport=request.param)
-    made.run("bucket", "create", "real")
+    asyncio.run(make_bucket(made))
     yield made
     made.kill()
     shutil.rmtree(made.data)
+
+
+async def make_bucket(cluster) -> None:
+    """Of a smaller inline limit than is usual, or none of its objects would be one immediate chunk."""
+    async with await replicast.connect(cluster.data) as client:
+        client._opened.buckets.inline_max_bytes = INLINE
+        await client.create_bucket("real")
 
 
 def copy_library(target: Path, packages: tuple[str, ...] | None = None) -> int:

@@ -44,7 +44,7 @@ def test_gateway__tables_come_from_targets_here_also_when_one_is_killed(cluster,
         while fetched(cluster) == before:  # the generation without it
             assert time.monotonic() < end, counts(cluster)
             time.sleep(0.1)
-        body = data(50_000)
+        body = data(100_000)
         cluster.run("put", "-q", "-", f"tables/{name}", stdin=body)
         assert cluster.out("get", f"tables/{name}", "-") == body
         cluster.up()

@@ -29,8 +29,8 @@ from replicast.gateway.api_client import ApiConnection, connect_api
 from replicast.units import KIB, MIB
 
 BUCKET = "load"
-SIZES = (0, 1, 700, 9 * KIB, 16 * KIB, 16 * KIB + 1, 64 * KIB, 64 * KIB + 1, 300 * KIB, MIB)
-MULTI_CHUNK_SIZES = (MIB + 1, 3 * MIB + 77)
+SIZES = (0, 1, 700, 9 * KIB, 16 * KIB, 40 * KIB, 64 * KIB, 64 * KIB + 1, 300 * KIB, MIB)
+MULTI_CHUNK_SIZES = (MIB + 40 * KIB, 3 * MIB + 77)
 KINDS, WEIGHTS = ("put", "get", "list", "remove"), (8, 10, 2, 2)
 SMALL_BYTES = 9 * KIB
 BLOCK_BYTES = 300_000  # of an upload: never where a chunk ends

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 MIB = 1 << 20
-FILE_BYTES = 24 * MIB
+FILE_BYTES = 24 * MIB + 20_000  # the last chunk is sent at once
 NARROW_MTU = 1280
 SMALL = 40  # objects of one small chunk each
 
@@ -28,7 +28,7 @@ def _exchange(cluster, folder: Path, name: str) -> None:
     small = folder / f"{name}-small"
     small.mkdir()
     for number in range(SMALL):
-        _file(small, f"a-name-of-some-length-{number:03}", 20_000 + number)
+        _file(small, f"a-name-of-some-length-{number:03}", 70_000 + number)
     cluster.run("put", "-q", large, f"sizes/{large.name}")
     cluster.run("put", "-r", "-q", small, f"sizes/{small.name}")
     cluster.run("get", "-q", f"sizes/{large.name}", folder / "out")

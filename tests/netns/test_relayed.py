@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 SHARE = 0.10
 DELAY_SECONDS = 0.02
-SLOW_SIZES = (0, 700, 9 * KIB, 16 * KIB + 1, 64 * KIB + 1, 300 * KIB, MIB + 1)
+SLOW_SIZES = (0, 700, 9 * KIB, 64 * KIB, 64 * KIB + 1, 300 * KIB, MIB + 16 * KIB + 1)
 
 
 @pytest.fixture(scope="module")

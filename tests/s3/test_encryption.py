@@ -21,7 +21,7 @@ from .conftest import client_of, endpoints, refused
 
 KIB, MIB = 1024, 1 << 20
 SSE = "x-amz-server-side-encryption"
-SIZES = [0, 1, 16 * KIB, 16 * KIB + 1, MIB, 3 * MIB + 7]
+SIZES = [0, 1, 64 * KIB, 64 * KIB + 1, MIB, 3 * MIB + 7]
 
 
 def noise(size: int, seed: int = 1) -> bytes:

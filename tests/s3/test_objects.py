@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from .conftest import client_of, endpoints, refused
 
 KIB, MIB = 1024, 1 << 20
-SIZES = [0, 1, 16 * KIB - 1, 16 * KIB, 16 * KIB + 1, MIB - 1, MIB, MIB + 1, 5 * MIB + 7]
+SIZES = [0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, MIB - 1, MIB, MIB + 1, 5 * MIB + 7]
 KEYS = [
     "plain",
     "with space",

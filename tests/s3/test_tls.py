@@ -214,7 +214,7 @@ class Load:
         try:
             while not self._stop.is_set():
                 s3 = self._connect() if fresh else kept
-                body = rng.randbytes(rng.choice((100, 30_000, 1 << 20)))
+                body = rng.randbytes(rng.choice((100, 100_000, 1 << 20)))
                 s3.put_object(Bucket=self._bucket, Key=f"load{number}", Body=body)
                 assert (
                     s3.get_object(Bucket=self._bucket, Key=f"load{number}")["Body"].read() == body

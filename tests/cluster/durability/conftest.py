@@ -25,7 +25,7 @@ from replicast.units import KIB, MIB
 
 BUCKET = "load"
 BUCKETS_MAX, BUCKET_SECONDS = 200, 0.2
-SIZES = (0, 1, 700, 9 * KIB, 16 * KIB, 40 * KIB, 64 * KIB, 300 * KIB, MIB, 2 * MIB + 77)
+SIZES = (0, 1, 700, 9 * KIB, 40 * KIB, 64 * KIB, 90 * KIB, 300 * KIB, MIB + 40 * KIB, 2 * MIB + 77)
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ PUTS, TRIES = 20, 60
 # Sent long ago, or in the future, as far as a row can tell.
 REFUSED = ("TOO_OLD", "InvalidRequest")
 SETTLE_SECONDS = 90.0
-SIZES = (0, 900, 12_000, 40_000, 300_000)
+SIZES = (0, 900, 12_000, 40_000, 300_000, (1 << 20) + 40_000)
 
 
 def set_clock(folder: Path, offset_ns: int) -> None:

@@ -29,7 +29,7 @@ BALLAST_BYTES = 64 * MIB
 PUTS, DELETES = 20, 8
 PROGRESS_SECONDS = 90
 SLOW_MS = 1300  # of each write: above what `slow` means, below what makes a VDEV `down`
-SIZES = (0, 900, 12 * KIB, 40 * KIB, 300 * KIB, MIB)
+SIZES = (0, 900, 12 * KIB, 40 * KIB, 300 * KIB, MIB + 40 * KIB)
 
 
 @pytest.fixture(scope="module")

@@ -174,7 +174,7 @@ def vdev_places(cluster, table) -> dict[int, str]:
 
 async def put_all(cluster, count: int, data) -> dict[int, str]:
     """Inline, small and large objects, a few at a time so that flushes are shared."""
-    sizes = (3 * KIB, 30 * KIB, MIB)
+    sizes = (3 * KIB, 90 * KIB, MIB)
     async with await replicast.connect(cluster.data) as client:
         table = client._opened.client.table
         gate = asyncio.Semaphore(4)

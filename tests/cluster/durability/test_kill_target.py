@@ -21,7 +21,7 @@ from replicast.gateway.api_client import connect_api
 PAUSE_SECONDS = 20.0
 PAUSE_WITH_RAFT_SECONDS = 28.0
 SETTLE_SECONDS = 60.0
-SIZES = (0, 900, 12_000, 40_000, 300_000, 1 << 20)
+SIZES = (0, 900, 12_000, 40_000, 300_000, (1 << 20) + 40_000)
 
 
 async def report(cluster) -> dict | None:

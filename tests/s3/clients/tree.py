@@ -1,6 +1,6 @@
 """The tree of files that every client moves: the sizes and the names that break clients and servers.
 
-Sizes around 16 KiB and 1 MiB are around the blocks of the gateway and of clients; 17 MiB is more than
+Sizes around 64 KiB and 1 MiB are around the blocks of the gateway and of clients; 17 MiB is more than
 the part of any client here. The long name has its 900 bytes in five components: file systems allow 255
 bytes for each, most clients move files, and some add 40 letters while they write one.
 """
@@ -18,9 +18,9 @@ REPLACED, REMOVED = "100%/sure %41%2Fnot a slash", "plus+and space/1+1 = 2"
 SIZES = {
     "empty": 0,
     "one byte": 1,
-    "Grüße/16 KiB - 1": 16 * KIB - 1,
-    "日本語/😀": 16 * KIB,
-    "cafe\u0301 & café": 16 * KIB + 1,  # é composed and decomposed
+    "Grüße/64 KiB - 1": 64 * KIB - 1,
+    "日本語/😀": 64 * KIB,
+    "cafe\u0301 & café": 64 * KIB + 1,  # é composed and decomposed
     REPLACED: MIB - 1,
     REMOVED: MIB,
     LONG_NAME: MIB + 1,
