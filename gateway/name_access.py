@@ -203,16 +203,18 @@ class Names:
         name: str,
         version: VersionId = NO_VERSION,
         key_of: KeyOf = itself,
+        *,
+        want_body: bool = True,
     ) -> tuple[NameResult, ManifestBody | None]:
         """A version (newest when NO_VERSION) and its body, None of a delete marker; raises NotFound."""
         reply = await self.ask(
             tenant,
             bucket,
             name,
-            lambda key, _: NameGet(key=key_of(key), version=version, want_body=True),
+            lambda key, _: NameGet(key=key_of(key), version=version, want_body=want_body),
         )
         assert isinstance(reply, NameResult)
-        if reply.summary.kind == DELETE_MARKER:
+        if reply.summary.kind == DELETE_MARKER or not want_body:
             return reply, None
         if content_hash(self._initiator.algorithm, reply.body) != reply.summary.body_hash:
             raise Unavailable("the manifest does not match its hash", reason="HASH_MISMATCH")

@@ -151,6 +151,20 @@ class Objects:
         )
         return info, body
 
+    async def summary(
+        self,
+        bucket: BucketRef,
+        name: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        version: VersionId = NO_VERSION,
+    ) -> ObjectInfo:
+        """As head(), but without manifest and metadata: a small answer, whatever is inline."""
+        reply, _ = await self.names.fetch(tenant, bucket, name, version, want_body=False)
+        if reply.summary.kind == DELETE_MARKER:
+            raise NotFound(f"{bucket_name(bucket)}/{name} is deleted", reason="NO_SUCH_NAME")
+        return object_info(bucket_name(bucket), name, reply.summary, copies=reply.copies)
+
     async def look(
         self,
         bucket: BucketRef,

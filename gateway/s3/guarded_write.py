@@ -28,7 +28,7 @@ async def guarded_write(
     except ConditionFailed:
         current = None
         with suppress(NotFound):
-            info, _ = await objects.head(bucket, call.key)
+            info = await objects.summary(bucket, call.key)
             current = Current(info.etag, info.modified_ns, info.size_bytes)
         asked.check(current)
         raise S3Error("PreconditionFailed") from None  # it would hold by now

@@ -147,7 +147,8 @@ class MemoryInitiator:
             found = [v for v in versions if _is_it(request.version, v[0])]
             if not found:
                 raise NotFound("no such object", reason="NO_SUCH_NAME")
-            return NameResult(summary=found[0][0], copies=3, body=found[0][1])
+            body = found[0][1] if request.want_body else b""
+            return NameResult(summary=found[0][0], copies=3, body=body)
         self._judge(request.condition, versions)
         if isinstance(request, NameDelete) and request.version != NO_VERSION:
             found = [v for v in versions if _is_it(request.version, v[0])]
