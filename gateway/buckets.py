@@ -30,7 +30,7 @@ from replicast.wire.control_messages import BucketInfo, CommandResult
 from replicast.wire.schema import Message
 
 SPREAD_DEFAULT = 64
-INLINE_MAX_DEFAULT_BYTES = 16 * KIB
+INLINE_MAX_DEFAULT_BYTES = 64 * KIB
 ADOPTION_POLL_SECONDS = 0.05
 ADOPTION_POLLS_MAX = 400
 NO_OWNER = ""  # made by a program or the command line, not through S3
