@@ -131,6 +131,8 @@ class Ballot:
 
         `skip`: VDEVs under way; their hosts are taken but not counted here."""
         hosts = dict.fromkeys((*copies.hosts, *(self._table.host_of(v) for v in skip)))
+        if len(hosts) >= count:
+            return Plan((), (), tuple(hosts))  # nearly always, once a chunk is under way
         free = {v: b for v, b in self.bids.items() if v not in skip and v not in copies.vdevs}
         have = rank(chid, self._offers(free, ALREADY_STORED, now_ns), self._weights)
         holders = []
