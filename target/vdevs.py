@@ -83,13 +83,13 @@ class ChunkView:
         return self.vdev.status != VdevStatus.DAMAGED and not self.vdev.damage
 
     def queue_bytes(self) -> int:
-        return self.vdev.stat().queue_bytes
+        return self.vdev.queue_bytes
 
     def flush_ns(self) -> int:
-        return self.vdev.stat().flush_ns
+        return self.vdev.flush_ns
 
     def free_ppm(self) -> int:
-        return self.vdev.stat().free_ppm
+        return self.vdev.free_ppm
 
 
 class Vdevs:

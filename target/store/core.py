@@ -105,7 +105,7 @@ class Space:
     @property
     def total_bytes(self) -> int:
         """The capacity setting, or what the shared file system allows."""
-        shared = self.used_bytes + self.free_bytes
+        shared = self.log_bytes + self.index_bytes + self.free_bytes
         return min(self.capacity_bytes, shared) if self.capacity_bytes else shared
 
     def fits(self, kind: RecordClass, size_bytes: int) -> bool:

@@ -14,6 +14,7 @@ from replicast.target.store.engine import StoreEngine
 from replicast.target.store.errors import RecordClass, VdevStatus
 from replicast.target.store.index import ChunkInfo, EntryLocation
 from replicast.target.store.views import Views
+from replicast.units import PPM
 
 
 @frozen
@@ -36,7 +37,12 @@ class VdevStat:
     @property
     def free_ppm(self) -> int:
         """Free millionths of the capacity."""
-        return self.free_bytes * 1_000_000 // max(1, self.total_bytes)
+        return free_ppm(self.total_bytes, self.used_bytes, self.queue_bytes)
+
+
+def free_ppm(total_bytes: int, used_bytes: int, queue_bytes: int) -> int:
+    """What is neither used nor promised to the queue, in millionths of all."""
+    return max(0, total_bytes - used_bytes - queue_bytes) * PPM // max(1, total_bytes)
 
 
 class VdevFacts(Views):

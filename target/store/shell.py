@@ -14,7 +14,7 @@ from replicast.disks import Lock, LockableDisk
 from replicast.target.store.core import ContentHash, FlushPlan, Outcomes
 from replicast.target.store.engine import StoreEngine
 from replicast.target.store.errors import ReadError, RecordClass, VdevBusy, VdevError
-from replicast.target.store.facts import VdevFacts, VdevStat
+from replicast.target.store.facts import VdevFacts, VdevStat, free_ppm
 from replicast.target.store.format import count_open
 from replicast.target.store.overlay import Checkpoint
 from replicast.target.store.record import Record
@@ -74,7 +74,8 @@ class VdevShell(VdevFacts):
         super().__init__(engine)
         self._lock = lock
         self._durable_ns = opened_ns
-        self._flush_ns = self._flush_count = self._record_count = 0
+        self.flush_ns = 0  # moving average of write and sync
+        self._flush_count = self._record_count = 0
         self._slow_count = 0  # flushes and probes since the last one below SLOW_NS
 
     @property
@@ -92,6 +93,19 @@ class VdevShell(VdevFacts):
         """Make `records` durable as one; done([(token, outcome), ...]) tells, once per flush."""
         self._core.append(records, (done, token), kind)
 
+    # The three that every bid asks for, without the rest of stat().
+
+    @property
+    def queue_bytes(self) -> int:
+        """Taken, and not yet durable."""
+        return self._core.promised_bytes
+
+    @property
+    def free_ppm(self) -> int:
+        """Free millionths of the capacity."""
+        space = self._core.space
+        return free_ppm(space.total_bytes, space.used_bytes, self._core.promised_bytes)
+
     def stat(self) -> VdevStat:
         """Figures as of now."""
         space, core = self._core.space, self._core
@@ -100,7 +114,7 @@ class VdevShell(VdevFacts):
             space.used_bytes,
             core.promised_bytes,
             core.queue_count,
-            self._flush_ns,
+            self.flush_ns,
             self._flush_count,
             self._record_count,
         )
@@ -110,7 +124,7 @@ class VdevShell(VdevFacts):
         if not plan.size_bytes:
             return False
         taken_ns = now_ns - started_ns
-        self._flush_ns += (taken_ns - self._flush_ns) // 8 if self._flush_ns else taken_ns
+        self.flush_ns += (taken_ns - self.flush_ns) // 8 if self.flush_ns else taken_ns
         if not self._core.writable:
             return False
         self._durable(taken_ns, now_ns)

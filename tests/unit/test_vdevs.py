@@ -17,7 +17,7 @@ from replicast.target.store.overlay import MemoryCheckpoint
 from replicast.target.store.record import Chunk, ChunkDrop
 from replicast.target.store.segment import segment_name
 from replicast.target.store.vdev import Vdev
-from replicast.target.vdevs import Vdevs
+from replicast.target.vdevs import ChunkView, Vdevs
 from replicast.wire.chunk_messages import VERIFIED, VERIFY_CORRUPT, VERIFY_ERROR, VERIFY_MISSING
 from replicast.wire.reasons import Reason
 
@@ -232,6 +232,20 @@ def test_read__that_is_refused_is_not_answered_while_it_is_asked(
     bench.vdevs.read_chunk(3, CHID, "read", bench.answer)
     assert bench.answers == []
     assert bench.settle() == [("read", Reason.BUSY)]
+
+
+def test_chunk_view__says_what_stat_says(bench: Bench) -> None:
+    view = ChunkView(cast(Vdev, bench.vdev))
+
+    def said() -> tuple[int, int, int]:
+        return view.queue_bytes(), view.flush_ns(), view.free_ppm()
+
+    for queued in (False, True):
+        if queued:
+            bench.vdevs.store_chunk(3, content_hash(1, b"x"), 1, bytes(1 << 20), 9, 1, bench.answer)
+        stat = bench.vdev.stat()
+        assert (stat.queue_bytes > 0) is queued
+        assert said() == (stat.queue_bytes, stat.flush_ns, stat.free_ppm)
 
 
 def test_vdevs__refuse_a_clone(bench: Bench) -> None:
