@@ -20,6 +20,7 @@ from aiohttp import web
 from replicast import clocks
 from replicast.errors import ReplicastError
 from replicast.gateway.config import GatewayConfig
+from replicast.gateway.initiation import Block
 from replicast.gateway.s3 import answers
 from replicast.gateway.s3.admission import Admission, Share
 from replicast.gateway.s3.call import Answer
@@ -40,6 +41,7 @@ log = logging.getLogger("replicast.gateway.s3")
 
 RETRY_SECONDS = 1  # what a client that is told to come again is told to wait
 WITH_HEAD_BYTES_MAX = 64 << 10  # longer bodies are not worth a copy
+WRITE_BYTES = 256 << 10
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -175,11 +177,19 @@ async def _send(exchange: Exchange, answer: Answer, share: Share) -> web.StreamR
             response.force_close()
         await response.prepare(exchange.request)  # writes the head by itself
         exchange.head_sent = True
-        await response.write(bytes(first))
+        await _write(response, first)
         async for block in blocks:
-            await response.write(bytes(block))
+            await _write(response, block)
     await response.write_eof()
     return response
+
+
+async def _write(response: web.StreamResponse, block: Block) -> None:
+    """In pieces: what the kernel does not take of one at once is copied, and moved for each part that
+    it takes later."""
+    view = memoryview(block)
+    for at in range(0, len(view), WRITE_BYTES):
+        await response.write(view[at : at + WRITE_BYTES])
 
 
 async def _send_whole(

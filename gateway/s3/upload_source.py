@@ -51,8 +51,8 @@ class UploadSource(HashedSource):
     async def chid(self, offset: int, size_bytes: int) -> bytes | None:
         return await self._hasher.chid(offset, size_bytes)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """The payload; raises S3Error when it is not what its client said of it."""
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        """The payload, in views of bytes; raises S3Error when it is not what its client said of it."""
         loop = asyncio.get_running_loop()
         async for data in self._stream:
             if len(data) <= AT_ONCE_BYTES_MAX:
@@ -60,9 +60,8 @@ class UploadSource(HashedSource):
             else:  # signed ones are hashed in there
                 blocks = await loop.run_in_executor(self._executor, self._body.feed, data)
             for block in blocks:
-                payload = bytes(block)
-                await self._hasher.feed(payload)
-                yield payload
+                await self._hasher.feed(block)
+                yield block
         trailers = self._body.finish()
         self._sums = await self._hasher.finish()
         if self.claims.trailer or trailers:
