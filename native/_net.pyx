@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The network thread: fast twin of replicast/transport/net_pure.py (its header says what it does).
 
-One thread without the GIL waits in epoll for all sockets. Payload datagrams go
+One thread without the GIL waits in epoll for all sockets while payload moves. Payload datagrams go
 straight into Reassembly; everything else is queued for Python, which is woken
 once per batch through an eventfd. Payload jobs are sent slice by slice between
 receives: headers are built here, data goes out from the caller's buffer by iovec,
@@ -9,7 +9,7 @@ several datagrams per message by UDP_SEGMENT where the kernel has it. What refus
 of several is found out job by job: the job goes on datagram by datagram, and only when the
 kernel takes one of these is segmentation given up for good.
 
-Locks: `table_mutex` for the sockets (held while one is read or written, so that
+Locks: `table_mutex` for the sockets and buffers (held while one is read or written, so that
 remove_socket() returns only when the thread is done with it), `queue_mutex` for what
 passes between the threads. Nothing of Python runs under either.
 """
@@ -22,7 +22,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from replicast.native._control_queue cimport *
+from replicast.native._net_counters cimport counted, counters_t
 from replicast.native._payload_job cimport *
+from replicast.native._receive_slots cimport *
 from replicast.native._reassembly cimport (
     COMPLETED,
     DELIVER,
@@ -34,43 +36,25 @@ from replicast.native._reassembly cimport (
     pthread_mutex_t,
     pthread_mutex_unlock,
 )
+from replicast.native._socket_table cimport *
 from replicast.native._udp cimport *
 
 from threading import Thread
 
 from replicast.transfer_header import HEADER_BYTES, PAYLOAD_MAGIC, index_runs
-from replicast.transport.net_pure import check_job
+from replicast.transport.net_pure import LENT_MS, check_job
 
 cdef enum:
-    SOCKETS_MAX = 256
-    SLOTS = 32                # datagrams (or joined ones) per receive call
-    SLOT_BYTES = 65536
     MESSAGES = 12             # per send call, and so per slice
-    WAKE = 0xFFFFFFFF
 
 cdef uint32_t C_MAGIC = PAYLOAD_MAGIC
+cdef int C_LENT_MS = LENT_MS
 assert sizeof(payload_header) == HEADER_BYTES
 
-ctypedef struct socket_t:
-    int fd                    # -1: free place
-    int tag
-    bint blocked              # EAGAIN: waiting for EPOLLOUT
-
 ctypedef struct buffers_t:
-    uint8_t data[SLOTS][SLOT_BYTES]
-    rc_address sources[SLOTS]
-    rc_control controls[SLOTS]
-    iovec pieces[SLOTS]
-    mmsghdr messages[SLOTS]
+    slots_t slots
     unit_t units[MESSAGES]
     mmsghdr outgoing[MESSAGES]
-
-ctypedef struct counters_t:
-    uint64_t received_control, received_payload, received_bytes
-    uint64_t sent_control, sent_payload, sent_bytes
-    uint64_t sent_joined, received_joined
-    uint64_t send_too_long, send_errors, send_blocked, wake_ups
-    uint64_t dropped_queue_full, dropped_truncated, dropped_unsent
 
 
 @cython.no_gc_clear  # __dealloc__ speaks to `reassembly`, which must not be None by then
@@ -78,9 +62,10 @@ cdef class NetThread:
     """See replicast.transport.net_pure.NetThread, the definition, for every method."""
 
     cdef readonly Reassembly reassembly
-    cdef socket_t sockets[SOCKETS_MAX]
-    cdef int epoll, wake_fd, notify_fd
+    cdef socket_table_t sockets
+    cdef int wake_fd, notify_fd
     cdef bint stopping, notified
+    cdef uint64_t busy_ms      # when payload moved last, or more came than the owner should read
     cdef bint segmenting       # UDP_SEGMENT was not refused so far
     cdef bint joining          # the kernel agreed to UDP_GRO
     cdef pthread_mutex_t table_mutex, queue_mutex
@@ -105,20 +90,20 @@ cdef class NetThread:
         pthread_mutex_init(&self.table_mutex, NULL)
         pthread_mutex_init(&self.queue_mutex, NULL)
         for i in range(SOCKETS_MAX):
-            self.sockets[i].fd = -1
+            self.sockets.places[i].fd = -1
         self.buffers = <buffers_t *>calloc(1, sizeof(buffers_t))
         if self.buffers == NULL:
             raise MemoryError()
-        for i in range(SLOTS):
-            self.buffers.pieces[i].iov_base = self.buffers.data[i]
-            self.buffers.pieces[i].iov_len = SLOT_BYTES
-        self.epoll = epoll_create1(EPOLL_CLOEXEC)
+        self.sockets.thread_epoll = epoll_create1(EPOLL_CLOEXEC)
+        self.sockets.owner_epoll = epoll_create1(EPOLL_CLOEXEC)
         self.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
         self.notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
-        if self.epoll < 0 or self.wake_fd < 0 or self.notify_fd < 0:
+        if min(self.sockets.thread_epoll, self.sockets.owner_epoll, self.wake_fd,
+               self.notify_fd) < 0:
             raise OSError(errno, "epoll or eventfd")
-        rc_watch(self.epoll, EPOLL_CTL_ADD, self.wake_fd, WAKE, 0)
-        reassembly.source_fd = self.epoll
+        rc_watch(self.sockets.thread_epoll, EPOLL_CTL_ADD, self.wake_fd, WAKE, 0)
+        rc_watch(self.sockets.owner_epoll, EPOLL_CTL_ADD, self.notify_fd, WAKE, 0)
+        reassembly.source_fd = self.sockets.owner_epoll
 
     def __dealloc__(self):
         cdef control_t *entry = take_controls(&self.controls)
@@ -132,69 +117,54 @@ cdef class NetThread:
         pthread_mutex_destroy(&self.queue_mutex)
 
     cdef void close_files(self) noexcept:
-        if self.epoll >= 0:
+        if self.sockets.owner_epoll >= 0:
             self.reassembly.source_fd = -1
-            close(self.epoll)
+            close(self.sockets.thread_epoll)
+            close(self.sockets.owner_epoll)
             close(self.wake_fd)
             close(self.notify_fd)
-        self.epoll = self.wake_fd = self.notify_fd = -1
+        self.sockets.thread_epoll = self.sockets.owner_epoll = -1
+        self.wake_fd = self.notify_fd = -1
 
     # -- sockets ------------------------------------------------------------------------
     def add_socket(self, int fd, int tag):
-        cdef int i, free_place = -1, failed = 0
-        cdef bint taken = False
+        cdef int failed
         with nogil:
             pthread_mutex_lock(&self.table_mutex)
-            for i in range(SOCKETS_MAX):
-                if self.sockets[i].fd < 0:
-                    free_place = i if free_place < 0 else free_place
-                elif self.sockets[i].tag == tag:
-                    taken = True
-            if not taken and free_place >= 0:
-                if rc_watch(self.epoll, EPOLL_CTL_ADD, fd, free_place, 0) == 0:
-                    self.joining = rc_ask_gro(fd) == 0
-                    self.sockets[free_place].fd = fd
-                    self.sockets[free_place].tag = tag
-                    self.sockets[free_place].blocked = False
-                else:
-                    failed = errno
+            failed = put_socket(&self.sockets, fd, tag)
+            self.joining = rc_ask_gro(fd) == 0 if failed == 0 else self.joining
             pthread_mutex_unlock(&self.table_mutex)
-        if taken:
+        if failed == -2:
             raise ValueError(f"tag {tag} is taken")
-        if free_place < 0:
+        if failed == -1:
             raise ValueError(f"more than {SOCKETS_MAX} sockets")
         if failed:
             raise OSError(failed, f"descriptor {fd} cannot be watched")
 
     def remove_socket(self, int tag):
-        cdef socket_t *place
+        cdef bint found
         with nogil:
             pthread_mutex_lock(&self.table_mutex)
-            place = self.find(tag)
-            if place != NULL:
-                rc_watch(self.epoll, EPOLL_CTL_DEL, place.fd, 0, 0)
-                place.fd = -1
+            found = drop_socket(&self.sockets, tag)
             pthread_mutex_unlock(&self.table_mutex)
-        if place == NULL:
+        if not found:
             raise ValueError(f"no socket with tag {tag}")
 
-    cdef socket_t *find(self, int tag) noexcept nogil:
-        cdef int i
-        for i in range(SOCKETS_MAX):
-            if self.sockets[i].fd >= 0 and self.sockets[i].tag == tag:
-                return &self.sockets[i]
-        return NULL
+    cdef void lend(self, bint lent) noexcept nogil:
+        """The sockets go to the thread, or back; with `table_mutex` held."""
+        lend_sockets(&self.sockets, lent)
+        self.reassembly.source_fd = watcher(&self.sockets)
 
     # -- life ---------------------------------------------------------------------------
     def start(self):
-        if self.thread is not None or self.epoll < 0:
+        if self.thread is not None or self.sockets.owner_epoll < 0:
             raise RuntimeError("started already")
         self.thread = Thread(target=self._run, name="replicast-net", daemon=True)
         self.thread.start()
 
     def stop(self):
         cdef int place
-        if self.epoll < 0:
+        if self.sockets.owner_epoll < 0:
             return
         self.stopping = True
         self.wake()
@@ -204,11 +174,11 @@ cdef class NetThread:
         append_jobs(&self.done, &self.submitted)
         release_jobs(&self.done)
         for place in range(SOCKETS_MAX):
-            self.sockets[place].fd = -1
+            self.sockets.places[place].fd = -1
         self.close_files()
 
     def fileno(self):
-        return self.notify_fd
+        return self.sockets.owner_epoll
 
     def _run(self):
         with nogil:
@@ -220,19 +190,24 @@ cdef class NetThread:
 
     cdef void loop(self) noexcept nogil:
         cdef epoll_event events[64]
-        cdef int count, i
+        cdef int count, i, wait_ms
         cdef bint news
         while not self.stopping:
-            count = epoll_wait(self.epoll, events, 64, 0 if self.runnable() else -1)
+            wait_ms = 0 if self.runnable() else C_LENT_MS if self.sockets.lent else -1
+            count = epoll_wait(self.sockets.thread_epoll, events, 64, wait_ms)
             news = False
             pthread_mutex_lock(&self.table_mutex)
             for i in range(count):
                 if events[i].data.u64 == WAKE:
                     self.accept_jobs()
-                elif self.serve(&self.sockets[events[i].data.u64], events[i].events):
+                elif self.serve(&self.sockets.places[events[i].data.u64], events[i].events):
                     news = True
-            if self.jobs.first != NULL and self.send_next():
-                news = True
+            if self.jobs.first != NULL:
+                self.busy_ms = rc_now_ms()
+                if self.send_next():
+                    news = True
+            elif self.sockets.lent and rc_now_ms() >= self.busy_ms + C_LENT_MS:
+                self.lend(False)
             pthread_mutex_unlock(&self.table_mutex)
             if news:
                 self.notify()
@@ -242,7 +217,7 @@ cdef class NetThread:
         cdef job_t *job = self.jobs.first
         cdef socket_t *place
         while job != NULL:
-            place = self.find(job.tag)
+            place = find_socket(&self.sockets, job.tag)
             if place == NULL or not place.blocked:
                 return True
             job = job.next
@@ -264,25 +239,19 @@ cdef class NetThread:
         if place.fd < 0:
             return False
         if place.blocked and events & EPOLLOUT:
-            place.blocked = False
-            rc_watch(self.epoll, EPOLL_CTL_MOD, place.fd, place - self.sockets, 0)
+            await_room(&self.sockets, place, False)
         return self.receive(place)
 
     cdef bint receive(self, socket_t *place) noexcept nogil:
         """One receive call; whether there is news for Python."""
-        cdef buffers_t *b = self.buffers
+        cdef slots_t *b = &self.buffers.slots
         cdef int i, count
         cdef bint news = False
         cdef uint32_t at, size, piece
-        for i in range(SLOTS):
-            memset(&b.messages[i], 0, sizeof(mmsghdr))
-            b.messages[i].msg_hdr.msg_name = &b.sources[i]
-            b.messages[i].msg_hdr.msg_namelen = sizeof(rc_address)
-            b.messages[i].msg_hdr.msg_iov = &b.pieces[i]
-            b.messages[i].msg_hdr.msg_iovlen = 1
-            b.messages[i].msg_hdr.msg_control = &b.controls[i]
-            b.messages[i].msg_hdr.msg_controllen = sizeof(rc_control)
-        count = recvmmsg(place.fd, b.messages, SLOTS, MSG_DONTWAIT, NULL)
+        count = receive_slots(place.fd, b)
+        if count == SLOTS:
+            self.busy_ms = rc_now_ms()  # more than its owner should have to read by itself
+            self.lend(True)
         for i in range(count):
             size = b.messages[i].msg_len
             self.counters.received_bytes += size
@@ -312,6 +281,8 @@ cdef class NetThread:
             self.counters.received_control += 1
             return self.queue(tag, source, data, size)
         self.counters.received_payload += 1
+        self.busy_ms = rc_now_ms()
+        self.lend(True)
         code = self.reassembly.feed_c(data, size)
         if code == DELIVER:
             return self.queue(tag, source, data, size)
@@ -333,18 +304,19 @@ cdef class NetThread:
         pthread_mutex_lock(&self.queue_mutex)
         append_jobs(&self.jobs, &self.submitted)
         pthread_mutex_unlock(&self.queue_mutex)
+        self.lend(self.sockets.lent or self.jobs.first != NULL)
 
     cdef bint send_next(self) noexcept nogil:
         """Give the first job that can go on one slice, then put it last; whether one ended."""
         cdef job_t *last = self.jobs.last
         cdef job_t *job = pop_job(&self.jobs)
-        cdef socket_t *place = self.find(job.tag)
+        cdef socket_t *place = find_socket(&self.sockets, job.tag)
         while place != NULL and place.blocked:
             push_job(&self.jobs, job)
             if job == last:
                 return False
             job = pop_job(&self.jobs)
-            place = self.find(job.tag)
+            place = find_socket(&self.sockets, job.tag)
         if place != NULL:
             self.send_slice(job, place)
             if job.run < job.run_count:
@@ -397,8 +369,7 @@ cdef class NetThread:
             return
         if errno == EAGAIN or errno == ENOBUFS:
             self.counters.send_blocked += 1
-            place.blocked = True
-            rc_watch(self.epoll, EPOLL_CTL_MOD, place.fd, place - self.sockets, 1)
+            await_room(&self.sockets, place, True)
         elif (errno == EIO or errno == EINVAL) and pieces > 1:
             # Segmentation is not possible here (the device, the socket), or, with older kernels,
             # the path has become too narrow: the next datagram, sent alone, will show which.
@@ -420,7 +391,7 @@ cdef class NetThread:
         cdef bint full
         check_job(transfer_id, buffer, datagram_bytes, size_bytes, addresses, sender)
         runs = index_runs(ranges, size_bytes, datagram_bytes)
-        if self.thread is None or self.epoll < 0 or self.stopping:
+        if self.thread is None or self.sockets.owner_epoll < 0 or self.stopping:
             raise RuntimeError("not running")
         if not runs:
             raise ValueError("no ranges")
@@ -459,7 +430,7 @@ cdef class NetThread:
             tag = datagrams[first][0]
             while end < total and end - first < BATCH_MAX and datagrams[end][0] == tag:
                 end += 1
-            place = self.find(tag)
+            place = find_socket(&self.sockets, tag)
             if place != NULL:
                 sent += send_batch(place.fd, datagrams[first:end], self.book,
                                    &self.caller_counters.sent_bytes)
@@ -468,14 +439,29 @@ cdef class NetThread:
         self.caller_counters.dropped_unsent += total - sent
         return sent
 
+    cdef void read_own(self) noexcept nogil:
+        """What its owner was woken for: the thread's news, or datagrams where it has not the sockets."""
+        cdef epoll_event events[64]
+        cdef uint64_t ignored
+        cdef int i, count
+        if self.sockets.owner_epoll < 0:
+            return
+        count = epoll_wait(self.sockets.owner_epoll, events, 64, 0)
+        pthread_mutex_lock(&self.table_mutex)
+        for i in range(count):
+            if events[i].data.u64 == WAKE:
+                read(self.notify_fd, &ignored, sizeof(ignored))
+            elif not self.sockets.lent:
+                self.receive(&self.sockets.places[events[i].data.u64])
+        pthread_mutex_unlock(&self.table_mutex)
+
     def take(self):
         cdef control_t *entry
         cdef job_t *job
         cdef job_list_t finished = [NULL, NULL]
-        cdef uint64_t ignored
         cdef list controls = [], sent = []
-        if self.notify_fd >= 0:
-            read(self.notify_fd, &ignored, sizeof(ignored))
+        with nogil:
+            self.read_own()
         pthread_mutex_lock(&self.queue_mutex)
         self.notified = False
         entry = take_controls(&self.controls)
@@ -502,23 +488,7 @@ cdef class NetThread:
         return self.counters.send_too_long
 
     def stats(self):
-        cdef counters_t a = self.counters, b = self.caller_counters
-        return {
-            "received_control": a.received_control,
-            "received_payload": a.received_payload,
-            "received_bytes": a.received_bytes,
-            "sent_control": a.sent_control + b.sent_control,
-            "sent_payload": a.sent_payload,
-            "sent_bytes": a.sent_bytes + b.sent_bytes,
-            "sent_joined": a.sent_joined,
-            "received_joined": a.received_joined,
-            "send_too_long": a.send_too_long,
-            "send_errors": a.send_errors,
-            "send_blocked": a.send_blocked,
-            "wake_ups": a.wake_ups,
-            "dropped_queue_full": a.dropped_queue_full,
-            "dropped_truncated": a.dropped_truncated,
-            "dropped_unsent": a.dropped_unsent + b.dropped_unsent,
+        return counted(self.counters, self.caller_counters) | {
             "segmenting": self.segmenting,
             "joining": self.joining,
         }

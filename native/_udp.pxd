@@ -15,6 +15,7 @@ cdef extern from *:
     #include <netinet/in.h>
     #include <netinet/udp.h>
     #include <arpa/inet.h>
+    #include <time.h>
     #include <unistd.h>
     #ifndef UDP_SEGMENT
     #define UDP_SEGMENT 103
@@ -81,6 +82,11 @@ cdef extern from *:
         int on = 1;
         return setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
     }
+    static inline uint64_t rc_now_ms(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    }
     static inline int rc_watch(int epoll, int operation, int fd, uint64_t key, int writable) {
         struct epoll_event event;
         event.events = EPOLLIN | (writable ? EPOLLOUT : 0);
@@ -128,6 +134,7 @@ cdef extern from *:
     int rc_piece_bytes(msghdr *message) noexcept nogil
     void rc_segment(msghdr *message, rc_control *room, uint16_t size) noexcept nogil
     int rc_ask_gro(int fd) noexcept nogil
+    uint64_t rc_now_ms() noexcept nogil
     int rc_watch(int epoll, int operation, int fd, uint64_t key, int writable) noexcept nogil
 
 

@@ -1,12 +1,16 @@
 """The network thread in plain Python: the definition; native/_net.pyx is its fast twin.
 
-One thread per process waits for all UDP sockets of a daemon. A payload datagram goes
-straight into Reassembly; every other one is queued (bounded in count and bytes,
+One thread per process waits for all UDP sockets of a daemon while payload moves. A payload datagram
+goes straight into Reassembly; every other one is queued (bounded in count and bytes,
 overflow counted) with the tag of its socket. fileno() becomes readable once per batch,
 and only when there is something for take(): control datagrams, completed transfers or
 finished jobs, never for the middle of a transfer. So Python runs per chunk, not per
 datagram. Payload jobs are sent slice by slice between receives: datagram by datagram,
 each one to all addresses before the next, round-robin over the jobs.
+
+While no payload moves, nobody has to be woken to wake the owner: it waits for the sockets itself, by
+fileno(), and take() reads them. The first payload datagram or job, or as many datagrams at once as are
+read at a time, lends the sockets to the thread, until LENT_MS have passed without any of these.
 
 send_control() sends at once from the calling thread. What the kernel does not take is
 lost and counted, as any datagram may be. Everything here is one node's own traffic:
@@ -29,14 +33,17 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from threading import Lock, Thread
 
+from replicast.clocks import now_ns
 from replicast.machine import Address
 from replicast.transfer_header import header_for, index_runs, is_payload
 from replicast.transport.reassembly import FeedCode, Reassembly, check_shape
+from replicast.units import MS
 
 SOCKETS_MAX = 256
 DATAGRAMS_PER_SLICE = 12
 DATAGRAMS_PER_RECEIVE = 32
 DATAGRAM_BYTES_MAX = 65_536
+LENT_MS = 20
 TRY_LATER = (errno.EAGAIN, errno.ENOBUFS)
 
 Control = tuple[int, bytes, Address]
@@ -52,7 +59,7 @@ COUNTERS = (
     "send_too_long",  # payload datagrams that do not fit the path's MTU
     "send_errors",  # payload messages that the kernel refused (no route)
     "send_blocked",  # times a full send buffer made the thread wait
-    "wake_ups",  # times fileno() became readable
+    "wake_ups",  # times the thread made fileno() readable
     "dropped_queue_full",
     "dropped_truncated",
     "dropped_unsent",  # control datagrams not taken, jobs whose socket was gone
@@ -85,6 +92,10 @@ def _check_address(address: Address) -> None:
         port = 0
     if not 0 < port < 65536:
         raise ValueError(f"not an IP address and port: {host!r}, {address[1]!r}")
+
+
+def _now_ms() -> int:
+    return now_ns() // MS
 
 
 @dataclass(slots=True)
@@ -131,11 +142,13 @@ class NetThread:
         self._notified = self._stopping = False
         self._thread: Thread | None = None
         self._counters = dict.fromkeys(COUNTERS, 0)
-        self._epoll = select.epoll()
+        self._thread_epoll, self._owner_epoll = select.epoll(), select.epoll()
+        self._lent, self._busy_ms = False, 0  # the sockets, to the thread; and why they still are
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._notify_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._wake_fd, select.EPOLLIN)
-        reassembly.source_fd = self._epoll.fileno()
+        self._thread_epoll.register(self._wake_fd, select.EPOLLIN)
+        self._owner_epoll.register(self._notify_fd, select.EPOLLIN)
+        reassembly.source_fd = self._owner_epoll.fileno()
 
     # -- sockets ----------------------------------------------------------------------
     def add_socket(self, fd: int, tag: int) -> None:
@@ -147,18 +160,33 @@ class NetThread:
                 raise ValueError(f"more than {SOCKETS_MAX} sockets")
             # A duplicate, so that this object's end closes nothing of the caller's.
             self._sockets[fd] = _Socket(socket.socket(fileno=os.dup(fd)), tag)
-            self._epoll.register(fd, select.EPOLLIN)
+            self._watcher.register(fd, select.EPOLLIN)
 
     def remove_socket(self, tag: int) -> None:
         """Stop serving it; when this returns the caller may close it."""
         with self._table_lock:
             for fd, place in self._sockets.items():
                 if place.tag == tag:
-                    self._epoll.unregister(fd)
+                    self._watcher.unregister(fd)
                     del self._sockets[fd]
                     place.socket.close()
                     return
         raise ValueError(f"no socket with tag {tag}")
+
+    @property
+    def _watcher(self) -> select.epoll:
+        return self._thread_epoll if self._lent else self._owner_epoll
+
+    def _lend(self, lent: bool) -> None:
+        """The sockets go to the thread, or back; with the table's lock held."""
+        if self._lent == lent:
+            return
+        for fd in self._sockets:
+            self._watcher.unregister(fd)
+        self._lent = lent
+        for fd in self._sockets:
+            self._watcher.register(fd, select.EPOLLIN)
+        self.reassembly.source_fd = self._watcher.fileno()
 
     def _find(self, tag: int) -> _Socket | None:
         return next((s for s in self._sockets.values() if s.tag == tag), None)
@@ -166,14 +194,14 @@ class NetThread:
     # -- life -------------------------------------------------------------------------
     def start(self) -> None:
         """Start the thread; once."""
-        if self._thread is not None or self._epoll.closed:
+        if self._thread is not None or self._owner_epoll.closed:
             raise RuntimeError("started already")
         self._thread = Thread(target=self._loop, name="replicast-net", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Join the thread, forget unsent jobs, close what was opened here. Idempotent."""
-        if self._epoll.closed:
+        if self._owner_epoll.closed:
             return
         self._stopping = True
         os.eventfd_write(self._wake_fd, 1)
@@ -186,21 +214,27 @@ class NetThread:
         self._jobs.clear()
         self._done.clear()
         self.reassembly.source_fd = -1
-        self._epoll.close()
+        self._thread_epoll.close()
+        self._owner_epoll.close()
         os.close(self._wake_fd)
         os.close(self._notify_fd)
         self._notify_fd = -1
 
     def fileno(self) -> int:
         """Readable when take() has something."""
-        return self._notify_fd
+        return -1 if self._owner_epoll.closed else self._owner_epoll.fileno()
 
     def _loop(self) -> None:
         while not self._stopping:
-            events = self._epoll.poll(0 if self._runnable() else None)
+            wait_seconds = 0 if self._runnable() else LENT_MS / 1000 if self._lent else None
+            events = self._thread_epoll.poll(wait_seconds)
             with self._table_lock:
                 news = [self._serve(fd, mask) for fd, mask in events]
-                news.append(self._send_next())
+                if self._jobs:
+                    self._busy_ms = _now_ms()
+                    news.append(self._send_next())
+                elif self._lent and _now_ms() >= self._busy_ms + LENT_MS:
+                    self._lend(False)
             if any(news):
                 self._notify()
 
@@ -227,13 +261,14 @@ class NetThread:
             with self._queue_lock:
                 self._jobs.extend(self._submitted)
                 self._submitted.clear()
+            self._lend(self._lent or bool(self._jobs))
             return False
         place = self._sockets.get(fd)
         if place is None:
             return False
         if place.blocked and mask & select.EPOLLOUT:
             place.blocked = False
-            self._epoll.modify(fd, select.EPOLLIN)
+            self._thread_epoll.modify(fd, select.EPOLLIN)
         return self._receive(place)
 
     def _receive(self, place: _Socket) -> bool:
@@ -250,6 +285,9 @@ class NetThread:
                 self._counters["dropped_truncated"] += 1
             elif self._deliver(place.tag, data, (source[0], source[1])):
                 news = True
+        else:
+            self._busy_ms = _now_ms()  # more than its owner should have to read by itself
+            self._lend(True)
         return news
 
     def _deliver(self, tag: int, data: bytes, source: Address) -> bool:
@@ -257,6 +295,8 @@ class NetThread:
             self._counters["received_control"] += 1
             return self._queue(tag, data, source)
         self._counters["received_payload"] += 1
+        self._busy_ms = _now_ms()
+        self._lend(True)
         code = self.reassembly.feed(data)
         if code == FeedCode.DELIVER:
             return self._queue(tag, data, source)
@@ -314,7 +354,7 @@ class NetThread:
             if error.errno in TRY_LATER:
                 self._counters["send_blocked"] += 1
                 place.blocked = True
-                self._epoll.modify(self._fd_of(place), select.EPOLLIN | select.EPOLLOUT)
+                self._thread_epoll.modify(self._fd_of(place), select.EPOLLIN | select.EPOLLOUT)
                 return False
             # It cannot be sent (no route, too long, filtered): lost, like any other.
             too_long = error.errno == errno.EMSGSIZE
@@ -382,11 +422,21 @@ class NetThread:
         self._counters["dropped_unsent"] += len(datagrams) - sent
         return sent
 
+    def _read_own(self) -> None:
+        """What the owner was woken for: the thread's news, or datagrams where it has not the sockets."""
+        events = self._owner_epoll.poll(0)
+        with self._table_lock:
+            for fd, _ in events:
+                if fd == self._notify_fd:
+                    with suppress(BlockingIOError):
+                        os.eventfd_read(self._notify_fd)
+                elif not self._lent and fd in self._sockets:
+                    self._receive(self._sockets[fd])
+
     def take(self) -> tuple[list[Control], list[bytes], list[int]]:
         """(control datagrams, ids of completed transfers, ids of finished jobs) since last time."""
-        if self._notify_fd >= 0:
-            with suppress(BlockingIOError):
-                os.eventfd_read(self._notify_fd)
+        if not self._owner_epoll.closed:
+            self._read_own()
         with self._queue_lock:
             self._notified = False
             controls, self._controls = self._controls, []
