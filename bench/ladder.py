@@ -37,14 +37,13 @@ from ladder_stores import COPIES, StoreRung
 from limits import CELLS, measure_all
 from limits_disk import aligned_blocks
 from svg_plot import Bar, BarGroup, bar_chart
+from tmpfs import SHM, lacking, needed_bytes
 
 from replicast.units import MIB
 
 TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
 ROUNDS, CLIENTS, ROUND_MIB = (1, 2, 4) if TINY else (5, 8, 128)
-PREALLOCATED_BYTES = 8 * 64 * MIB  # segments of all VDEVs that are not full yet
 WARM_PART = 4  # of what is measured, put before the clock starts
-SHM = Path("/dev/shm")
 PREFIX = "replicast-bench-"
 
 
@@ -91,16 +90,16 @@ class Ladder:
 
     def _on_tmpfs(self, stack: ExitStack) -> list[Rung]:
         names = {"no disk": True, "no disk, no hash": False}
-        lacking = _lacking(self._options.shm, self._needed_bytes())
-        if lacking:
-            say(f"left out: {' and '.join(repr(name) for name in names)}: {lacking}")
+        why = lacking(self._options.shm, self._needed_bytes())
+        if why:
+            say(f"left out: {' and '.join(repr(name) for name in names)}: {why}")
             return []
         folder = _folder(self._options.shm, stack)
         return [ClusterRung(name, folder, hashes=hashes) for name, hashes in names.items()]
 
     def _needed_bytes(self) -> int:
         """Of one rung: it leaves nothing behind."""
-        return COPIES * (self._mib + self._warm_mib) * MIB + PREALLOCATED_BYTES
+        return needed_bytes(self._mib + self._warm_mib, COPIES)
 
     def _require_room(self) -> None:
         needed, free = self._needed_bytes(), shutil.disk_usage(self._options.dir).free
@@ -111,25 +110,6 @@ class Ladder:
 def _folder(within: Path, stack: ExitStack) -> Path:
     """A new one, which goes with `stack`."""
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, dir=within)))
-
-
-def _lacking(folder: Path, needed_bytes: int) -> str:
-    """Why no cluster can be on the tmpfs there; empty when it can."""
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    if [str(folder.resolve()), "tmpfs"] not in mounts:
-        return f"{folder} is no tmpfs"
-    free = min(shutil.disk_usage(folder).free, _available_bytes())
-    if free < 2 * needed_bytes:  # the rest of the machine shall not be pressed
-        return f"{folder} has {free // MIB} MiB free, and {2 * needed_bytes // MIB} are wanted"
-    return ""
-
-
-def _available_bytes() -> int:
-    """Of the machine's memory."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) << 10
-    return 0
 
 
 def _bars(figures: Sequence[Figure]) -> list[Bar]:
