@@ -105,22 +105,22 @@ class Namespaces:
 class Network(Namespaces):
     """Namespaces on one bridge. `joined`: interfaces take several datagrams at once."""
 
-    def __init__(self, joined: bool = False) -> None:
+    def __init__(self, joined: bool = False, mtu: int = MTU) -> None:
         super().__init__()
-        self._joined = joined
+        self._joined, self._mtu = joined, str(mtu)
 
     def open(self, members: Mapping[str, str]) -> None:
         """Make the bridge and a namespace for each member, at its address."""
         bridge = self.add("bridge")
-        ip("-n", bridge, "link", "add", "name", "bridge0", "mtu", str(MTU), "type", "bridge")
+        ip("-n", bridge, "link", "add", "name", "bridge0", "mtu", self._mtu, "type", "bridge")
         ip("-n", bridge, "link", "set", "bridge0", "up")
         for name, address in members.items():
             self._host(bridge, name, address)
 
     def _host(self, bridge: str, name: str, address: str) -> None:
         full = self.add(name)
-        peer = ("peer", "name", "eth0", "netns", full, "mtu", str(MTU))
-        ip("-n", bridge, "link", "add", "name", name, "mtu", str(MTU), "type", "veth", *peer)
+        peer = ("peer", "name", "eth0", "netns", full, "mtu", self._mtu)
+        ip("-n", bridge, "link", "add", "name", name, "mtu", self._mtu, "type", "veth", *peer)
         ip("-n", bridge, "link", "set", name, "master", "bridge0", "up")
         self._switch_on(name, address)
 
