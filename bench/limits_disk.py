@@ -113,9 +113,9 @@ def _open(path: Path, flags: int) -> int:
         return os.open(path, plain, 0o600)
 
 
-def aligned_blocks(count: int) -> list[memoryview]:
-    """Of 1 MiB, incompressible, each beginning at a page."""
-    memory = memoryview(mmap.mmap(-1, count * MIB))
-    for number in range(count):
+def aligned_blocks(mib: int, each_mib: int = 1) -> list[memoryview]:
+    """Incompressible, each beginning at a page."""
+    memory = memoryview(mmap.mmap(-1, mib * MIB))
+    for number in range(mib):
         memory[number * MIB : (number + 1) * MIB] = os.urandom(MIB)
-    return [memory[number * MIB : (number + 1) * MIB] for number in range(count)]
+    return [memory[at : at + each_mib * MIB] for at in range(0, mib * MIB, each_mib * MIB)]

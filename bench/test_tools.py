@@ -1,9 +1,11 @@
-"""bench/limits.py, ladder.py and table.py, tiny: all cells have figures, and the plots are XML."""
+"""limits.py, ladder.py, table.py and multicast_pairs.py, tiny: all cells have figures, and plots are XML."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 from cheap_hash import cheap_hash
 from svg_plot import line_chart
+from tmpfs import SHM, lacking
 
 from replicast.hashing import DEFAULT_ALGORITHM, content_hash, content_hasher
 from replicast.units import MIB
@@ -36,7 +39,7 @@ LIMITS = (
 ON_TMPFS = ("no disk", "no disk, no hash")
 ELSEWHERE = ("whole", "no network", "no network, no hash")
 STANDING = ("start to first PUT", "memory, PSS", "CPU, of one core")
-UNITS = ("MiB/s", "op/s", "us", "s", "MiB", "%")
+UNITS = ("MiB/s", "op/s", "us", "s", "MiB", "%", "x")
 SECONDS = 120
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -95,6 +98,30 @@ def test_table(tmp_path: Path) -> None:
     rows = [line.split("|")[1].strip() for line in said.splitlines() if line.startswith("| ")]
     assert set(rows) >= {*names, *LIMITS, *STANDING}
     assert len(list(ElementTree.parse(plot).iter(f"{SVG}polyline"))) == len(names) / 4
+
+
+@pytest.mark.parametrize("where", ["loopback", "namespaces"])
+def test_multicast_pairs(tmp_path: Path, where: str) -> None:
+    """By multicast payload leaves once: the groups are used."""
+    if why := lacking(SHM, MIB):
+        pytest.skip(why)
+    if where == "namespaces" and not can_make_namespaces():
+        pytest.skip("network namespaces cannot be made")
+    path = tmp_path / "figures.json"
+    said = run("multicast_pairs.py", "--where", where, "--json", str(path))
+    check(path, [f"{where} {each}" for each in ("unicast", "multicast", "multicast to unicast")])
+    unicast, multicast = (float(sent) for sent in re.findall(r"sent (\S+),", said))
+    assert multicast < 2 and unicast >= 3
+
+
+def can_make_namespaces() -> bool:
+    """As root, with `ip`."""
+    if shutil.which("ip") is None:
+        return False
+    name = f"rcprobe{os.getpid()}"
+    made = subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True)
+    subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    return made.returncode == 0
 
 
 def test_line_chart() -> None:
