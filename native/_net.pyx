@@ -46,6 +46,7 @@ from replicast.transport.net_pure import LENT_MS, check_job
 
 cdef enum:
     MESSAGES = 12             # per send call, and so per slice
+    OWN_RECEIVES = 4          # calls for one socket, 32 datagrams, before it is lent to the thread
 
 cdef uint32_t C_MAGIC = PAYLOAD_MAGIC
 cdef int C_LENT_MS = LENT_MS
@@ -236,22 +237,20 @@ cdef class NetThread:
 
     # -- receiving ------------------------------------------------------------------------
     cdef bint serve(self, socket_t *place, uint32_t events) noexcept nogil:
+        cdef int count
         if place.fd < 0:
             return False
         if place.blocked and events & EPOLLOUT:
             await_room(&self.sockets, place, False)
-        return self.receive(place)
+        return self.receive(place, &count)
 
-    cdef bint receive(self, socket_t *place) noexcept nogil:
-        """One receive call; whether there is news for Python."""
+    cdef bint receive(self, socket_t *place, int *taken) noexcept nogil:
+        """One receive call; whether there is news for Python. `taken`: how many it gave, -1 for none."""
         cdef slots_t *b = &self.buffers.slots
         cdef int i, count
         cdef bint news = False
         cdef uint32_t at, size, piece
-        count = receive_slots(place.fd, b)
-        if count == SLOTS:
-            self.busy_ms = rc_now_ms()  # more than its owner should have to read by itself
-            self.lend(True)
+        taken[0] = count = receive_slots(place.fd, b)
         for i in range(count):
             size = b.messages[i].msg_len
             self.counters.received_bytes += size
@@ -443,7 +442,7 @@ cdef class NetThread:
         """What its owner was woken for: the thread's news, or datagrams where it has not the sockets."""
         cdef epoll_event events[64]
         cdef uint64_t ignored
-        cdef int i, count
+        cdef int i, j, count, taken
         if self.sockets.owner_epoll < 0:
             return
         count = epoll_wait(self.sockets.owner_epoll, events, 64, 0)
@@ -452,7 +451,13 @@ cdef class NetThread:
             if events[i].data.u64 == WAKE:
                 read(self.notify_fd, &ignored, sizeof(ignored))
             elif not self.sockets.lent:
-                self.receive(&self.sockets.places[events[i].data.u64])
+                for j in range(OWN_RECEIVES):
+                    self.receive(&self.sockets.places[events[i].data.u64], &taken)
+                    if taken < SLOTS or self.sockets.lent:
+                        break
+                else:
+                    self.busy_ms = rc_now_ms()  # more than its owner should have to read by itself
+                    self.lend(True)
         pthread_mutex_unlock(&self.table_mutex)
 
     def take(self):

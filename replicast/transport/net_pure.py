@@ -9,8 +9,8 @@ datagram. Payload jobs are sent slice by slice between receives: datagram by dat
 each one to all addresses before the next, round-robin over the jobs.
 
 While no payload moves, nobody has to be woken to wake the owner: it waits for the sockets itself, by
-fileno(), and take() reads them. The first payload datagram or job, or as many datagrams at once as are
-read at a time, lends the sockets to the thread, until LENT_MS have passed without any of these.
+fileno(), and take() reads them. The first payload datagram or job, or DATAGRAMS_PER_RECEIVE at once,
+lends the sockets to the thread, until LENT_MS have passed without payload.
 
 send_control() sends at once from the calling thread. What the kernel does not take is
 lost and counted, as any datagram may be. Everything here is one node's own traffic:
@@ -285,9 +285,6 @@ class NetThread:
                 self._counters["dropped_truncated"] += 1
             elif self._deliver(place.tag, data, (source[0], source[1])):
                 news = True
-        else:
-            self._busy_ms = _now_ms()  # more than its owner should have to read by itself
-            self._lend(True)
         return news
 
     def _deliver(self, tag: int, data: bytes, source: Address) -> bool:
@@ -431,7 +428,13 @@ class NetThread:
                     with suppress(BlockingIOError):
                         os.eventfd_read(self._notify_fd)
                 elif not self._lent and fd in self._sockets:
+                    before = self._counters["received_control"]
                     self._receive(self._sockets[fd])
+                    if self._counters["received_control"] - before >= DATAGRAMS_PER_RECEIVE:
+                        self._busy_ms = (
+                            _now_ms()
+                        )  # more than its owner should have to read by itself
+                        self._lend(True)
 
     def take(self) -> tuple[list[Control], list[bytes], list[int]]:
         """(control datagrams, ids of completed transfers, ids of finished jobs) since last time."""
