@@ -74,6 +74,10 @@ declare(
     "Sessions of peers: challenged, answered, confirmed; resent: messages sent again for it.",
 )
 declare("fragments_resent", "counter", (), "Fragments of control messages sent again on request.")
+declare("payload_transfers", "gauge", (), "Payloads that are expected or arriving here.")
+declare(
+    "payload_buffer_bytes", "gauge", (), "Memory that payloads hold from then until they are read."
+)
 declare("payload_resent_bytes", "counter", (), "Payload bytes sent again after a gap report.")
 declare("messages_received", "counter", ("type",), "Authenticated messages delivered to a core.")
 declare("messages_sent", "counter", ("type",), "Messages handed to the endpoint.")
@@ -109,6 +113,7 @@ declare(
     "chunk_put_bytes", "counter", ("how",), "Chunk bytes of finished puts: sent or deduplicated."
 )
 declare("chunks_stored", "counter", ("how",), "Per VDEV, after fdatasync: stored, held (dedupe).")
+declare("chunk_transfers", "gauge", (), "Chunk puts and sends under way at this target.")
 declare(
     "chunks_read",
     "counter",
@@ -131,6 +136,7 @@ declare("get_seconds", "histogram", (), "Chunk get, from first datagram to verif
 declare("negotiation_seconds", "histogram", (), "PUT_PROPOSE to PUT_ACCEPT.")
 # -- store ------------------------------------------------------------------------
 declare("vdev_bytes", "gauge", ("vdev", "kind"), "VDEV bytes: capacity, used, free.")
+declare("vdev_queue_bytes", "gauge", ("vdev",), "Bytes submitted to a VDEV and not yet durable.")
 declare(
     "vdev_state",
     "gauge",
@@ -153,6 +159,7 @@ declare("flush_seconds", "histogram", ("vdev",), "One group commit, writes and f
 declare("flush_records", "counter", ("vdev",), "Records made durable.")
 # -- names ------------------------------------------------------------------------
 declare("name_operations", "counter", ("operation",), "Named requests, as they reach a target.")
+declare("names_parked", "gauge", (), "Named requests that wait until their row is ready.")
 declare("row_takeovers", "counter", (), "Rows whose leadership this target finished taking over.")
 declare("row_catchups", "counter", (), "Name replicas brought back in sync.")
 declare("row_cuts", "counter", (), "Times that the log of a row was cut.")

@@ -439,9 +439,12 @@ class TargetService:
         self._counters.gauge("lease_valid", value=int(self._lease.valid(now_ns)))
         self._counters.gauge("lease_age_seconds", value=-1 if age_ns is None else age_ns / 1e9)
         self._counters.gauge("rows_led", value=self.names.rows_led())
+        self._counters.gauge("names_parked", value=self.names.requests_parked)
+        self._counters.gauge("chunk_transfers", value=self.transfers)
         for vdev_id, vdev in self._vdevs.by_id.items():
             stat, name = vdev.stat(), vdev_id.hex()
             self._counters.gauge("vdev_bytes", name, "capacity", value=stat.total_bytes)
             self._counters.gauge("vdev_bytes", name, "used", value=stat.used_bytes)
             self._counters.gauge("vdev_bytes", name, "free", value=stat.free_bytes)
+            self._counters.gauge("vdev_queue_bytes", name, value=stat.queue_bytes)
             self._states.show(vdev, now_ns)

@@ -335,6 +335,8 @@ class UdpShell:
             self._count_new("datagrams_sent", kind, net[f"sent_{kind}"])
         for reason in ("queue_full", "truncated", "unsent"):
             self._count_new("datagrams_dropped", reason, net[f"dropped_{reason}"])
+        self._counters.gauge("payload_transfers", value=payload["transfers"])
+        self._counters.gauge("payload_buffer_bytes", value=payload["in_use_bytes"])
         if self._paths is not None:
             self._counters.gauge("path_mtu_bytes", "interface", value=self._paths.mtu_bytes)
             self._counters.gauge("path_mtu_bytes", "least", value=self._paths.least_bytes)

@@ -23,6 +23,9 @@ class Parking:
         self._rows: dict[int, list[tuple[int, Incoming]]] = {}
         self._woken = False
 
+    def __len__(self) -> int:
+        return self._count
+
     def park(self, row: int, deadline_ns: int, incoming: Incoming) -> bool:
         """Keep a request; False when there is no room."""
         size = _body_bytes(incoming)

@@ -246,6 +246,11 @@ class NameService:
         """Rows whose leadership has begun here and cannot be read yet."""
         return sum(not lead.readable for lead in self._leaders.values())
 
+    @property
+    def requests_parked(self) -> int:
+        """Requests that wait until their row can decide them."""
+        return len(self._parking)
+
     def short_of_copies(self, limit: int) -> list[tuple[int, int, bytes]]:
         """(row, entry index, key of the version) of versions whose chunks lack copies."""
         found: list[tuple[int, int, bytes]] = []

@@ -34,6 +34,7 @@ def get() -> Incoming:
 def test_park__bounded_in_count() -> None:
     parking = Parking(2, 1000)
     assert [parking.park(0, 10, get()) for _ in range(3)] == [True, True, False]
+    assert len(parking) == 2
 
 
 def test_park__bounded_in_bytes_of_bodies() -> None:

@@ -295,3 +295,16 @@ def test_count_stats__counts_each_datagram_once() -> None:
         assert b.counters.get("datagrams_received", "control") == before
 
     play(story, 2)
+
+
+def test_count_stats__tells_what_is_expected() -> None:
+    async def story(a: Daemon) -> None:
+        a.shell.net.reassembly.open(b"t" * 16, 5000, 1400)
+        a.shell.count_stats()
+        assert a.counters.get("payload_transfers") == 1
+        assert a.counters.get("payload_buffer_bytes") >= 5000
+        a.shell.net.reassembly.close(b"t" * 16)
+        a.shell.count_stats()
+        assert a.counters.get("payload_transfers") == a.counters.get("payload_buffer_bytes") == 0
+
+    play(story, 1)
