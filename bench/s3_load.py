@@ -38,12 +38,13 @@ class Signer:
         self._day, self._key = "", b""
 
     def headers(self, method: str, path: str, payload: str) -> str:
-        """The lines of a request without a query; `payload`: its hash, or UNSIGNED."""
+        """The lines of a request; `payload`: its hash, or UNSIGNED. A query is encoded, and sorted by name."""
+        path, _, query = path.partition("?")
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         scope = f"{now[:8]}/{self._region}/s3/aws4_request"
         names = "host;x-amz-content-sha256;x-amz-date"
         canonical = (
-            f"{method}\n{path}\n\nhost:{self._host}\nx-amz-content-sha256:{payload}\n"
+            f"{method}\n{path}\n{query}\nhost:{self._host}\nx-amz-content-sha256:{payload}\n"
             f"x-amz-date:{now}\n\n{names}\n{payload}"
         )
         digest = hashlib.sha256(canonical.encode()).hexdigest()
