@@ -4,17 +4,18 @@
 
 The median of the last third may be above that of the middle third by a part and an absolute step, by what
 is measured: memory 10 % and 8 MiB; open files and threads 4; what waits a quarter, and 1 MiB where
-it is bytes, else 8.
+it is bytes, else 8. What grows with the bytes that are stored may grow.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from process_watch import HANDLES, MEMORY
+from process_watch import HANDLES, MEMORY, STORED
 
 from replicast.units import MIB
 
@@ -46,6 +47,8 @@ def allowed(what: str, middle: float) -> float:
         return middle * 1.10 + 8
     if what in HANDLES:
         return middle + 4
+    if what in STORED:
+        return math.inf
     return middle * 1.25 + (MIB if what.endswith("_bytes") else 8)
 
 

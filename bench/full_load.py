@@ -16,7 +16,8 @@ in each of these series the median of the last third is at most so much above th
     open files, threads     4
     queues                  25 %, and 1 MiB where they are bytes, else 8
 
-and that every queue is empty within 10 seconds of the end of the load. Otherwise NOT FLAT, and each series
+Neither memory nor files are those that grow with what is stored: pages of the VDEVs' indexes, which are mapped,
+and open segments; they have rows of their own. FLAT also means that every queue is empty within 10 seconds of the end of the load. Otherwise NOT FLAT, and each series
 that is not is named. Exit 1 then, or when an operation failed or an answer was wrong: the load ends at once.
 
 Latencies are medians of windows of 5 seconds: of their p50 and of their p99, where a window has 20 operations
@@ -45,7 +46,7 @@ from flatness import judge
 from full_load_client import MIXES
 from full_load_table import Found, paces, show
 from native_client import written_bytes
-from process_watch import HANDLES, MEMORY, QUEUES, look, scrape, used_bytes
+from process_watch import HANDLES, MEMORY, QUEUES, STORED, look, scrape, used_bytes
 from s3_endpoints import busy_seconds, cluster_endpoint
 from s3_load import S3Client
 
@@ -304,7 +305,7 @@ def main() -> int:
 
 def _order(item: tuple[tuple[str, str], list[float]]) -> tuple[str, int, str]:
     process, what = item[0]
-    known = (*MEMORY, *HANDLES)
+    known = (*MEMORY, *HANDLES, *STORED)
     return process, known.index(what) if what in known else len(known), what
 
 

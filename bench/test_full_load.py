@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from flatness import judge, thirds
 from full_load_table import Found, paces
-from process_watch import GAUGES, LEVELS, QUEUES, STATES, gauges, used_bytes
+from process_watch import GAUGES, LEVELS, QUEUES, STATES, gauges, memory, used_bytes
 
 from replicast.units import MIB
 
@@ -35,6 +35,7 @@ replicast_datagrams_sent_total{kind="control"} 12.0
         ("own MiB", [300, 300, 100, 100, 90, 90], True),
         ("files", [1, 1, 50, 50, 54, 54], True),
         ("files", [1, 1, 50, 50, 55, 55], False),
+        ("segments", [1, 1, 50, 50, 99, 99], True),
         ("names_parked", [0, 0, 0, 0, 8, 8], True),
         ("names_parked", [0, 0, 0, 0, 9, 9], False),
         ("vdev_queue_bytes", [0, 0, MIB, MIB, 2 * MIB, 2 * MIB], True),
@@ -63,6 +64,14 @@ def test_gauges__are_all_sorted_out() -> None:
     assert {"vdev_queue_bytes", "s3_requests_waiting", "payload_transfers"} <= QUEUES
     assert gauges(TEXT) == {"vdev_queue_bytes": 1005, "names_parked": 0}
     assert used_bytes(TEXT) == 77
+
+
+def test_memory__without_the_index() -> None:
+    total = "00-ff ---p 0 00:00 0  [rollup]\nRss:  9216 kB\nPss:  7168 kB\nPss_Anon:  4096 kB\n"
+    other = "10-20 rw-p 0 00:00 0\nRss:  5120 kB\nPss:  5120 kB\n"
+    index = "20-30 r--s 0 fe:00 7   /d/t1/v1/index/data.mdb\nRss:  1024 kB\nPss:  1024 kB\n"
+    found = memory(total, other + index + other + index)
+    assert found == {"PSS MiB": 5, "own MiB": 4, "RSS MiB": 7, "index MiB": 2}
 
 
 def test_paces__of_windows_or_of_the_third() -> None:
