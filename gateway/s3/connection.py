@@ -9,6 +9,7 @@ HEAD_BYTES_MAX, requests that come before the answer to the one before by AHEAD_
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class S3Connection(RequestHandler):
         self._body: StreamReader | None = None  # of the request that is being answered
         self._head_bytes, self._head_tail = 0, b""
         self._ahead_bytes = 0
+        self._nothing_more = asyncio.Event()  # comes of this client, or nothing that is waited for
         self._refused, self._discarded_bytes = False, 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
@@ -77,12 +79,14 @@ class S3Connection(RequestHandler):
             if timer is not None:
                 timer.cancel()
         self._watched = None
+        self._nothing_more.set()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio has it so
         """The client sends no more. It may wait for the answer still: what lacks of its body will
         not come, so that is what the answer says."""
         body = self._body
+        self._nothing_more.set()
         if body is None or self._watched is None or self._watched.get_extra_info("sslcontext"):
             return None  # closed; TLS has no half-closed connections
         if not body.is_eof():
@@ -103,6 +107,20 @@ class S3Connection(RequestHandler):
         self._cancel_head_timer()
         if not self.writing_paused:
             self._cancel_write_timer()
+
+    async def linger(self) -> None:
+        """Its answer is written; where more came behind the request than is kept, read on until the
+        client has seen the end. A connection that is closed with bytes unread is reset, and what
+        is on its way to the client is lost."""
+        transport = self._watched
+        if self._ahead_bytes <= AHEAD_BYTES_MAX or transport is None or transport.is_closing():
+            return
+        self._resume_transport_reading()  # aiohttp pauses it when many requests wait
+        if transport.can_write_eof():
+            transport.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                await self._nothing_more.wait()
 
     def ended(self) -> None:
         """Its answer is written, as far as this side goes."""
@@ -125,7 +143,9 @@ class S3Connection(RequestHandler):
         if body is not None and body.is_eof():
             self._ahead_bytes += len(data)
             if self._ahead_bytes > AHEAD_BYTES_MAX:
-                self.close()  # after the answer
+                self.close()  # after the answer; see linger()
+            if self._ahead_bytes > AHEAD_BYTES_MAX + DISCARD_BYTES_MAX:
+                self._nothing_more.set()
         super().data_received(data)
         if body is not None and not body.is_eof() and self._messages:
             # Nothing can follow a body that did not end: the parser gave its framing up. aiohttp

@@ -114,6 +114,7 @@ class S3Server:
             if not exchange.body.whole:
                 await exchange.body.discard()
                 connection.force_close()
+            await connection.linger()
             return response
         except (ConnectionError, asyncio.CancelledError):
             exchange.code = "gone" if exchange.code == "ok" else exchange.code
