@@ -384,9 +384,9 @@ def test_notification__none_for_the_middle_of_a_transfer(make_node: MakeNode) ->
         if ready:
             receiver.take()
             turns += 1
-    # The first finds that payload has begun to move; another one only where the sender paused so long
-    # that it seemed to have ended, which it can between its nine slices.
-    assert 1 <= turns <= 9
+    # The first finds that payload has begun to move; another one only where a thread had to pause so
+    # long that payload seemed to have ended. Nearly always there is one: never one for each datagram.
+    assert 1 <= turns < 49
     assert receiver.net.stats()["wake_ups"] == 0
     assert (receiver.controls, receiver.completed) == ([], [])
 
