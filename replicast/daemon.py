@@ -48,6 +48,7 @@ def run_daemon(
     settings: str,
     prepare: Callable[[Path], tuple[str, Work]],
     arguments: Sequence[str] | None,
+    runner: Callable[[], asyncio.Runner] = asyncio.Runner,
 ) -> None:
     """Parse the command line, then run what `prepare` makes of the settings file.
 
@@ -63,8 +64,8 @@ def run_daemon(
         level, work = prepare(path)
         start_logging(process, level)
         keep_trimmed()
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(work())
+        with contextlib.suppress(KeyboardInterrupt), runner() as loop:
+            loop.run(work())
     except START_ERRORS as error:
         log.critical("cannot run: %s", error)
         sys.exit(1)

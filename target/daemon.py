@@ -20,6 +20,7 @@ from replicast.auth.boot import next_boot_number
 from replicast.auth.session import make_session
 from replicast.daemon import Heartbeat, Work, run_daemon
 from replicast.disks import LockableDisk
+from replicast.event_loop import target_runner
 from replicast.flexhash.client import TableClient
 from replicast.flexhash.control_port import ControlPort
 from replicast.flexhash.join import VdevOpen
@@ -358,7 +359,7 @@ def prepare(path: Path) -> tuple[str, Work]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The replicast-target command."""
     about = "Serve the VDEVs of one storage host."
-    run_daemon("replicast-target", about, "target.toml", prepare, arguments)
+    run_daemon("replicast-target", about, "target.toml", prepare, arguments, target_runner)
 
 
 if __name__ == "__main__":
