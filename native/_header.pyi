@@ -1,5 +1,4 @@
 from collections.abc import Mapping
-from hashlib import blake2b
 
 from replicast.wire.codec_pure import Buffer
 from replicast.wire.header_pure import Header
@@ -19,7 +18,7 @@ def pack_header(
 ) -> bytes: ...
 def parse_header(datagram: Buffer) -> Header: ...
 def seal(
-    keyed: blake2b,
+    mac_key: bytes,
     tag: bytes,
     type: int,
     flags: int,
@@ -33,4 +32,4 @@ def seal(
     fragment_count: int,
     body: bytes,
 ) -> bytes: ...
-def unseal(keyed: Mapping[int, blake2b], kind: int, tag: bytes, datagram: Buffer) -> Header: ...
+def unseal(mac_keys: Mapping[int, bytes], kind: int, tag: bytes, datagram: Buffer) -> Header: ...

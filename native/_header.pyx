@@ -1,13 +1,15 @@
 # cython: boundscheck=False, wraparound=False
 """Twin of replicast/wire/header_pure.py and replicast/auth/seal_pure.py: same results, same errors.
 
-BLAKE2b stays with hashlib: what a MAC covers is laid out in one piece for it.
+BLAKE3 stays with its library: what a MAC covers is laid out in one piece for it.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
+
+from blake3 import blake3
 
 from replicast.wire.codec_pure import WireError
 from replicast.wire.header_pure import Header
@@ -133,19 +135,14 @@ cdef int read_header(Layout *header, Py_buffer *view) except -1:
 # -- the MAC ----------------------------------------------------------------------
 
 
-cdef bytes mac_of(keyed, const void *head, bytes tag, const void *body, Py_ssize_t body_bytes):
+cdef bytes mac_of(bytes mac_key, const void *head, bytes tag, const void *body, Py_ssize_t body_bytes):
     cdef char *at
     covered = PyBytes_FromStringAndSize(NULL, MACED_BYTES + TAG_BYTES + body_bytes)
     at = PyBytes_AS_STRING(covered)
     memcpy(at, head, MACED_BYTES)
     memcpy(at + MACED_BYTES, PyBytes_AS_STRING(tag), TAG_BYTES)
     memcpy(at + MACED_BYTES + TAG_BYTES, body, body_bytes)
-    state = keyed.copy()
-    state.update(covered)
-    cdef bytes mac = state.digest()
-    if len(mac) != MAC_BYTES:
-        raise ValueError("a MAC has 16 bytes")
-    return mac
+    return blake3(covered, key=mac_key).digest(MAC_BYTES)
 
 
 cdef int check_tag(bytes tag) except -1:
@@ -155,7 +152,7 @@ cdef int check_tag(bytes tag) except -1:
 
 
 def seal(
-    keyed, bytes tag not None, type, flags, key_epoch, generation, bytes operation_id not None,
+    bytes mac_key not None, bytes tag not None, type, flags, key_epoch, generation, bytes operation_id not None,
     sender, session, counter, fragment_index, fragment_count, bytes body not None,
 ):
     """The whole datagram. A value that does not fit raises WireError("range")."""
@@ -167,7 +164,7 @@ def seal(
         &header, type, flags, key_epoch, generation, operation_id, sender, session, counter,
         fragment_index, fragment_count, body_bytes,
     )
-    mac = mac_of(keyed, &header, tag, PyBytes_AS_STRING(body), body_bytes)
+    mac = mac_of(mac_key, &header, tag, PyBytes_AS_STRING(body), body_bytes)
     datagram = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + body_bytes)
     at = PyBytes_AS_STRING(datagram)
     memcpy(at, &header, MACED_BYTES)
@@ -176,7 +173,7 @@ def seal(
     return datagram
 
 
-def unseal(dict keyed not None, int kind, bytes tag not None, datagram):
+def unseal(dict mac_keys not None, int kind, bytes tag not None, datagram):
     """The believed header; raises WireError as parse_header does, or receiver, key_epoch, mac."""
     cdef Py_buffer view
     cdef Layout header
@@ -187,11 +184,11 @@ def unseal(dict keyed not None, int kind, bytes tag not None, datagram):
         read_header(&header, &view)
         if kind != (0 if header.flags & COPY else header.flags & KIND_MASK):
             raise WireError("receiver")
-        state = keyed.get(header.key_epoch)
-        if state is None:
+        mac_key = mac_keys.get(header.key_epoch)
+        if mac_key is None:
             raise WireError("key_epoch")
         at = <const char *>view.buf
-        mac = mac_of(state, at, tag, at + HEADER_BYTES, view.len - HEADER_BYTES)
+        mac = mac_of(mac_key, at, tag, at + HEADER_BYTES, view.len - HEADER_BYTES)
         if differ(<const uint8_t *>at + MACED_BYTES, <const uint8_t *>PyBytes_AS_STRING(mac)):
             raise WireError("mac")
     finally:

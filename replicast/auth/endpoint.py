@@ -208,7 +208,7 @@ class Endpoint:
     ) -> None:
         keys = self._keys
         payload = seal(
-            keys.keyed[keys.current],
+            keys.mac_keys[keys.current],
             tag,
             sent.type,
             sent.flags,
@@ -235,7 +235,7 @@ class Endpoint:
         else:
             kind, tag = GROUP_KINDS[group.kind], group_tag(group)
         try:
-            header = unseal(self._keys.keyed, kind, tag, datagram)
+            header = unseal(self._keys.mac_keys, kind, tag, datagram)
             if header.type in SESSION_TYPES:
                 self._on_session_message(header, source, now_ns)
                 return None

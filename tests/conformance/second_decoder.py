@@ -51,7 +51,7 @@ class Decoder:
 
     def mac(self, epoch: int, head: bytes, tag: bytes, data: bytes) -> bytes:
         check(epoch in self.keys, "key_epoch")
-        return blake2b(head + tag + data, key=self.keys[epoch], digest_size=16).digest()
+        return blake3(head + tag + data, key=self.keys[epoch]).digest(16)
 
     def datagram(self, data: bytes, tag: bytes) -> tuple[Fields, bytes]:
         """Section 2: header and body of one control datagram, checked in the order given."""

@@ -34,8 +34,8 @@ def outcome(call: Any, *arguments: object) -> object:
 
 
 def sealed(twin: Any, header: Header, tag: bytes, body: bytes) -> Any:
-    keyed = KEYS.keyed[header.key_epoch]
-    return outcome(twin.seal, keyed, tag, *header[:10], body)
+    mac_key = KEYS.mac_keys[header.key_epoch]
+    return outcome(twin.seal, mac_key, tag, *header[:10], body)
 
 
 def headers() -> st.SearchStrategy[Header]:
@@ -63,7 +63,7 @@ def test_round_trip__both_twins(header: Header, tag: bytes, body: bytes) -> None
     assert datagram[HEADER_BYTES:] == body
     kind = 0 if header.flags & 4 else header.flags
     for twin in TWINS:
-        opened = twin.unseal(KEYS.keyed, kind, tag, datagram)
+        opened = twin.unseal(KEYS.mac_keys, kind, tag, datagram)
         assert isinstance(opened, Header)
         assert opened == header._replace(body_bytes=len(body))
 
@@ -75,7 +75,7 @@ def test_seal__refuses_what_does_not_fit() -> None:
             assert sealed(twin, EXAMPLE._replace(**given), TAG, b"") == "range"
     for twin in TWINS:
         assert sealed(twin, EXAMPLE, b"short", b"") == "a receiver tag has 8 bytes"
-        opened = outcome(twin.unseal, KEYS.keyed, 0, b"a long tag", b"")
+        opened = outcome(twin.unseal, KEYS.mac_keys, 0, b"a long tag", b"")
         assert opened == "a receiver tag has 8 bytes"
 
 
@@ -92,14 +92,14 @@ def test_unseal__twins_agree_about_anything(
     for at, value in changes:
         good[at] = value
     datagram = bytes(good[:length]) + bytes(max(0, length - len(good)))
-    found = outcome(seal_pure.unseal, KEYS.keyed, kind, tag, datagram)
-    assert outcome(FAST.unseal, KEYS.keyed, kind, tag, datagram) == found
+    found = outcome(seal_pure.unseal, KEYS.mac_keys, kind, tag, datagram)
+    assert outcome(FAST.unseal, KEYS.mac_keys, kind, tag, datagram) == found
     assert isinstance(found, Header) or found in REASONS
 
 
 def test_unseal__refuses_for_every_single_reason() -> None:
     def opened(datagram: bytes, kind: int = 0, tag: bytes = TAG) -> object:
-        found = {outcome(t.unseal, KEYS.keyed, kind, tag, datagram) for t in TWINS}
+        found = {outcome(t.unseal, KEYS.mac_keys, kind, tag, datagram) for t in TWINS}
         assert len(found) == 1
         return found.pop()
 
@@ -122,4 +122,4 @@ def test_unseal__every_flipped_bit_is_noticed() -> None:
         bad = bytearray(good)
         bad[at] ^= 1 << rng.randrange(8)
         for twin in TWINS:
-            assert outcome(twin.unseal, KEYS.keyed, 0, TAG, bytes(bad)) in REASONS
+            assert outcome(twin.unseal, KEYS.mac_keys, 0, TAG, bytes(bad)) in REASONS
