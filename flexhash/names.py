@@ -8,6 +8,9 @@ their leaders and buckets with different seeds share few leaders.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
+
+BUCKETS_MAX, ROWS_MAX = 1024, 16384  # whose places are remembered; each is asked for with every name
 
 
 def nhid(tenant: str, bucket: str, name: str) -> bytes:
@@ -15,6 +18,7 @@ def nhid(tenant: str, bucket: str, name: str) -> bytes:
     return _hash_parts(tenant.encode(), bucket.encode(), name.encode())
 
 
+@lru_cache(BUCKETS_MAX)
 def bucket_seed(tenant: str, bucket: str, incarnation: int) -> bytes:
     """32 bytes that place a bucket; a re-created one (next incarnation) lies elsewhere."""
     return _hash_parts(tenant.encode(), bucket.encode(), incarnation.to_bytes(8, "little"))
@@ -30,6 +34,7 @@ def rows_of_bucket(seed: bytes, spread: int, row_count: int) -> tuple[int, ...]:
     return tuple(_row(seed, stretch, spread, row_count) for stretch in range(spread))
 
 
+@lru_cache(ROWS_MAX)
 def _row(seed: bytes, stretch: int, spread: int, row_count: int) -> int:
     """The bucket's row within one stretch. Raises ValueError for a spread that cannot be."""
     if not 1 <= spread <= row_count or spread & (spread - 1):
@@ -40,8 +45,5 @@ def _row(seed: bytes, stretch: int, spread: int, row_count: int) -> int:
 
 
 def _hash_parts(*parts: bytes) -> bytes:
-    state = hashlib.sha3_256()
-    for part in parts:
-        state.update(len(part).to_bytes(4, "little"))
-        state.update(part)
-    return state.digest()
+    framed = [piece for part in parts for piece in (len(part).to_bytes(4, "little"), part)]
+    return hashlib.sha3_256(b"".join(framed)).digest()

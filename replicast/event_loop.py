@@ -11,7 +11,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from contextvars import Context
-from typing import TypeVarTuple, Unpack
+from typing import TypeVarTuple
 
 import uvloop
 
@@ -28,8 +28,8 @@ class TargetLoop(uvloop.Loop):
     def call_later(
         self,
         delay: float,
-        callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As asyncio has it; `delay` in seconds."""
