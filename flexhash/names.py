@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 
-BUCKETS_MAX, ROWS_MAX = 1024, 16384  # whose places are remembered; each is asked for with every name
+# Whose places are remembered: each is asked for with every name.
+BUCKETS_MAX, ROWS_MAX = 1024, 16384
 
 
 def nhid(tenant: str, bucket: str, name: str) -> bytes:
