@@ -15,6 +15,7 @@ from replicast.target.names.position import Position
 from replicast.units import MS
 
 PIECE_AGAIN_NS = 50 * MS  # after one that was not taken
+AGAIN_NS, AGAIN_ACKNOWLEDGE_TIMES = 25 * MS, 3  # before entries are taken for lost, at least
 
 
 class Role(IntEnum):
@@ -29,6 +30,8 @@ class Follower:
     """One replica of one row, seen by the leader."""
 
     __slots__ = (
+        "_acknowledge_ns",
+        "_again_after_ns",
         "acknowledged_index",
         "command_due_ns",
         "command_seen",
@@ -46,6 +49,7 @@ class Follower:
         "matched",
         "node_id",
         "notice_due_ns",
+        "noticed_index",
         "open_count",
         "piece_due_ns",
         "progress_ns",
@@ -65,10 +69,13 @@ class Follower:
         self.acknowledged_index = self.sent_index = 0
         self.committed_index = 0  # what it says it knows
         self.notice_due_ns = 0  # when to tell it more, without entries
+        self.noticed_index = 0  # what it was told so
         self.last = Position(0, 0, 0)
         self.flight: deque[tuple[int, int]] = deque()  # (index, bytes) sent, not acknowledged
         self.flight_bytes = 0
         self.flight_since_ns = now_ns  # its oldest part was sent, or something acknowledged
+        self._acknowledge_ns = 0  # what that took lately
+        self._again_after_ns = AGAIN_NS
         self.query_due_ns: int | None = now_ns
         self.installing = False
         self.install_index = 0
@@ -100,6 +107,10 @@ class Follower:
         """Everything up to `index` is durable there; returns the bytes that this frees."""
         if index > self.acknowledged_index:
             self.acknowledged_index = index
+            if self.flight:
+                took_ns = now_ns - self.flight_since_ns
+                self._acknowledge_ns = (7 * self._acknowledge_ns + took_ns) // 8
+            self._again_after_ns = max(AGAIN_NS, AGAIN_ACKNOWLEDGE_TIMES * self._acknowledge_ns)
             self.waiting_since_ns = self.flight_since_ns = self.progress_ns = now_ns
         freed = 0
         while self.flight and self.flight[0][0] <= index:
@@ -108,6 +119,14 @@ class Follower:
         if self.matched and not self.flight and self.acknowledged_index >= self.wanted_index:
             self.waiting_since_ns = None
         return freed
+
+    def silent(self, now_ns: int) -> bool:
+        """Has what is on the way gone unanswered for longer than usual? Said ever more rarely: entries
+        or answer may be lost, but its disk may be slow as well."""
+        if not self.flight or now_ns - self.flight_since_ns < self._again_after_ns:
+            return False
+        self._again_after_ns *= 2
+        return True
 
     def lost(self, query_at_ns: int, now_ns: int) -> int:
         """What is on the way may be lost: ask where it stands. Returns the bytes freed."""

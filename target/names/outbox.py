@@ -66,17 +66,17 @@ class Outbox:
         self._node_id = node_id
         self._bytes_max = message_bytes_max
         self._counters = counters
-        self._items: dict[tuple[NodeId, type[Any]], list[Item]] = {}
+        self._items: dict[tuple[NodeId, type[Any], bool], list[Item]] = {}
         self._replies: list[Outgoing] = []
         self._events: list[Event] = []
         self._changes: dict[ChangeKey, dict[int, None]] = {}
         self._fetch_generation = 0
         self._asked = (0, 0)  # generation last asked for, and when
 
-    def item(self, node_id: NodeId | None, item: Item) -> None:
-        """One item for a peer; a VDEV without owner hears nothing."""
+    def item(self, node_id: NodeId | None, item: Item, *, again: bool = False) -> None:
+        """One item for a peer; a VDEV without owner hears nothing. `again`: see SendPeer."""
         if node_id is not None:
-            self._items.setdefault((node_id, type(item)), []).append(item)
+            self._items.setdefault((node_id, type(item), again), []).append(item)
 
     def reply(self, to: Incoming, message: Message) -> None:
         """Answer a request."""
@@ -111,12 +111,12 @@ class Outbox:
     def take_local(self) -> list[Message]:
         """Pack what waits; returns the messages of this target to itself."""
         local: list[Message] = []
-        for (node_id, kind), items in self._items.items():
-            for message in self._pack(kind, items):
+        for (node_id, kind, again), items in self._items.items():
+            for message, size_bytes in self._pack(kind, items):
                 if node_id == self._node_id:
                     local.append(message)
                 else:
-                    self._events.append(SendPeer(node_id, message))
+                    self._events.append(SendPeer(node_id, message, size_bytes, again))
         self._items.clear()
         return local
 
@@ -141,7 +141,7 @@ class Outbox:
         events, self._events = self._events, []
         return events
 
-    def _pack(self, kind: type[Any], items: list[Item]) -> Iterable[Message]:
+    def _pack(self, kind: type[Any], items: list[Item]) -> Iterable[tuple[Message, int]]:
         batch: list[Item] = []
         size = 0
         count_max = buggified("names/one-item", ITEMS_PER_MESSAGE_MAX, 1)
@@ -151,8 +151,8 @@ class Outbox:
                 item_bytes += sum(len(e.data) + 24 for e in item.entries)
             full = size + item_bytes > self._bytes_max or len(batch) >= count_max
             if batch and full:
-                yield MESSAGE_OF[kind](items=tuple(batch))
+                yield MESSAGE_OF[kind](items=tuple(batch)), size
                 batch, size = [], 0
             batch.append(item)
             size += item_bytes
-        yield MESSAGE_OF[kind](items=tuple(batch))
+        yield MESSAGE_OF[kind](items=tuple(batch)), size

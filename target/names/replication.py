@@ -18,9 +18,12 @@ from replicast.target.names.give import Giver
 from replicast.target.names.heal import Healer
 from replicast.target.names.log import LogEntry
 from replicast.target.names.outbox import Outbox
-from replicast.target.names.position import to_wire
+from replicast.target.names.position import Position, to_wire
 from replicast.target.names.replica import RowReplica, Tenure
-from replicast.wire.row_messages import AppendItem, InstallItem, QueryItem
+from replicast.units import KIB
+from replicast.wire.row_messages import AppendItem, EntryList, InstallItem, QueryItem
+
+AGAIN_BYTES_MAX = 64 * KIB
 
 
 class PeerWindows:
@@ -86,7 +89,30 @@ class Replication:
                 self.release(follower, follower.lost(now_ns, now_ns))
                 self.query(follower, now_ns)
             else:
+                if follower.silent(now_ns):
+                    self._send_again(follower)
                 self._push(follower, now_ns)
+
+    def _send_again(self, follower: Follower) -> None:
+        """The oldest entries on the way: who has them answers at once, who has not takes them."""
+        previous = self._replica.log.position_at(follower.acknowledged_index)
+        found = self._replica.entries_after(follower.acknowledged_index, AGAIN_BYTES_MAX)
+        entries = tuple(e.wire() for e in found if e.position.index <= follower.sent_index)
+        if previous is not None and entries:
+            self._outbox.item(
+                follower.node_id, self._append_item(follower, previous, entries), again=True
+            )
+
+    def _append_item(
+        self, follower: Follower, previous: Position, entries: EntryList
+    ) -> AppendItem:
+        return AppendItem(
+            **self.between(follower),
+            open_count=follower.open_count,
+            committed_index=self._replica.committed_index,
+            previous=to_wire(previous),
+            entries=entries,
+        )
 
     def _stuck(self, follower: Follower, now_ns: int) -> bool:
         waited_ns = now_ns - follower.flight_since_ns
@@ -115,16 +141,12 @@ class Replication:
         entries = self._take_unsent(follower, now_ns)
         if not entries and not (notice and not follower.flight):
             return
+        again = not entries and follower.noticed_index == committed
         if not entries:
             follower.notice_due_ns = now_ns + self._context.limits.resend_ns
-        item = AppendItem(
-            **self.between(follower),
-            open_count=follower.open_count,
-            committed_index=committed,
-            previous=to_wire(previous),
-            entries=tuple(entry.wire() for entry in entries),
-        )
-        self._outbox.item(follower.node_id, item)
+            follower.noticed_index = committed
+        item = self._append_item(follower, previous, tuple(entry.wire() for entry in entries))
+        self._outbox.item(follower.node_id, item, again=again)
 
     def _take_unsent(self, follower: Follower, now_ns: int) -> list[LogEntry]:
         limits = self._context.limits

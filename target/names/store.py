@@ -117,10 +117,13 @@ class AppendRecords(Event):
 
 @dataclass(frozen=True, slots=True)
 class SendPeer(Event):
-    """One message to the peer channel of a target. May be lost; order is not needed."""
+    """One message to another target. May be lost; order is not needed. `size_bytes`: about so many.
+    `again`: what was said before brought no answer."""
 
     node_id: NodeId
     message: Message
+    size_bytes: int = 0
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
