@@ -41,6 +41,7 @@ cdef enum:
     TAG_BYTES = 8
     KIND_MASK = 3
     COPY = 4
+    PAIR = 8
 
 
 # -- the form ---------------------------------------------------------------------
@@ -123,7 +124,9 @@ cdef int read_header(Layout *header, Py_buffer *view) except -1:
         raise WireError("magic")
     if header.version != VERSION:
         raise WireError("bad_version")
-    if header.flags > 7 or header.flags & KIND_MASK == 3 or header.flags == COPY:
+    if header.flags != PAIR and (
+        header.flags >= PAIR or header.flags & KIND_MASK == 3 or header.flags == COPY
+    ):
         raise WireError("flags")
     if header.body_bytes != body_bytes:
         raise WireError("truncated" if header.body_bytes > body_bytes else "trailing")

@@ -8,7 +8,8 @@ daemon's UDP shell and its protocol cores:
 
 Invariants: nothing is delivered that is not MACed for this node (or a group it
 hears) by a holder of a valid key, in a session that answered our challenge,
-under a counter not seen before. A datagram that fails is dropped and counted by
+under a counter not seen before. What only one node may say is MACed with the key that we gave
+to it alone (PAIR_TYPES, and the flag PAIR). A datagram that fails is dropped and counted by
 reason; only an authentic one of an unknown session is answered, by a challenge
 that is never longer. receive() never raises. Messages that belong on CURVE
 channels are refused in both directions, whoever signs them.
@@ -20,7 +21,7 @@ from one call to the next take_datagrams().
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -40,8 +41,9 @@ from replicast.machine import (
 from replicast.metrics import Counters
 from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.fragment import Assembler, FragmentLimits, Gaps, split
-from replicast.wire.header import COPY, HEADER_BYTES, KIND_MASK, Header
+from replicast.wire.header import COPY, HEADER_BYTES, KIND_MASK, PAIR, Header
 from replicast.wire.messages import MESSAGES
+from replicast.wire.row_messages import RowAppend, RowStatus
 from replicast.wire.schema import Message
 from replicast.wire.session_messages import (
     GAP_RUNS_MAX,
@@ -54,7 +56,11 @@ from replicast.wire.session_messages import (
     unpack_pair,
 )
 
-UDP_TYPE_MAX = 59  # sessions, chunks, names; the rest runs on CURVE channels
+UDP_TYPE_MAX = 59  # sessions, chunks, names; the rest runs on CURVE channels, but for
+PAIR_TYPES = frozenset((RowAppend.TYPE, RowStatus.TYPE))  # which go either way
+PAIR_EPOCH = 0  # in the header of what is MACed with the key of a pair
+FLAGS_AT, SENDER_AT = 6, slice(32, 40)  # in a datagram
+NO_KEYS: dict[int, bytes] = {}
 COPIED_GROUP = 0xFFFF  # Group.number of a unicast copy: the group's kind is known, not its number
 DATAGRAM_BYTES_MIN = 512
 # All fragments but the last fill their datagram: so the pieces that are kept cannot be tiny.
@@ -111,6 +117,10 @@ class Endpoint:
         self._narrow_rooms: Mapping[Address | Group, int] = {}
         self._sessions = Sessions(rng, limits.peers_max, limits.challenges_max)
         self._assembler = Assembler(limits.fragments)
+        self._heard_keys: dict[NodeId, dict[int, bytes]] = {}  # of pairs: of what they send us
+        self._spoken_keys: dict[
+            NodeId, tuple[int, bytes]
+        ] = {}  # their session; of what we send them
         self._recent = RecentMessages(limits.recent_count_max, limits.recent_bytes_max)
         self._datagrams: list[Datagram] = []
 
@@ -119,6 +129,25 @@ class Endpoint:
     def set_keys(self, keys: KeyRing) -> None:
         """Key rotation: what was valid before and is not in `keys` is refused from now."""
         self._keys = keys
+
+    def set_heard_key(self, node_id: NodeId, key: bytes) -> None:
+        """What this node says as a pair is MACed with that from now."""
+        self._heard_keys[node_id] = {PAIR_EPOCH: key}
+
+    def set_spoken_key(self, node_id: NodeId, session: int, key: bytes) -> None:
+        """What we say to this node as a pair is MACed with that, until it is known to have another
+        session; it told us so."""
+        self._spoken_keys[node_id] = session, key
+
+    def speaks_to(self, node_id: NodeId) -> bool:
+        """Is there a key for what we say to this node as a pair?"""
+        return node_id in self._spoken_keys
+
+    def forget_pairs(self, others: Container[NodeId]) -> None:
+        """But with these."""
+        heard, spoken = self._heard_keys, self._spoken_keys
+        self._heard_keys = {node: keys for node, keys in heard.items() if node in others}
+        self._spoken_keys = {node: key for node, key in spoken.items() if node in others}
 
     def set_address(self, node_id: NodeId, address: Address) -> None:
         """Where a node of the table is; goes before what its datagrams say."""
@@ -158,7 +187,7 @@ class Endpoint:
 
     def _encode(self, outgoing: Outgoing) -> bytes:
         message = outgoing.message
-        if message.TYPE > UDP_TYPE_MAX:
+        if message.TYPE > UDP_TYPE_MAX and message.TYPE not in PAIR_TYPES:
             raise ValueError(f"{message.NAME} does not travel over UDP")
         body = encode(message)
         if len(body) > self._message_bytes_max:
@@ -168,10 +197,12 @@ class Endpoint:
 
     @staticmethod
     def _outgoing(outgoing: Outgoing, to: Destination, body: bytes, now_ns: int) -> Sent:
+        number = outgoing.message.TYPE
+        flags = PAIR if number in PAIR_TYPES else 0
         return Sent(
             to,
-            GROUP_KINDS[to.kind] if isinstance(to, Group) else 0,
-            outgoing.message.TYPE,
+            GROUP_KINDS[to.kind] if isinstance(to, Group) else flags,
+            number,
             outgoing.operation_id,
             outgoing.generation,
             body,
@@ -206,13 +237,21 @@ class Endpoint:
     def _emit(
         self, to: Address | Group, tag: bytes, sent: Sent, index: int = 0, piece: bytes = b""
     ) -> None:
-        keys = self._keys
+        epoch = self._keys.current
+        if sent.flags & PAIR:
+            spoken = self._spoken_keys.get(sent.to)  # type: ignore[arg-type]
+            if spoken is None:
+                self._counters.count("datagrams_dropped", "no_pair_key")
+                return
+            epoch, key = PAIR_EPOCH, spoken[1]
+        else:
+            key = self._keys.mac_keys[epoch]
         payload = seal(
-            keys.mac_keys[keys.current],
+            key,
             tag,
             sent.type,
             sent.flags,
-            keys.current,
+            epoch,
             sent.generation,
             sent.operation_id,
             self.node_id,
@@ -234,13 +273,20 @@ class Endpoint:
             kind, tag = 0, self._tag
         else:
             kind, tag = GROUP_KINDS[group.kind], group_tag(group)
+        mac_keys = self._keys.mac_keys
+        if len(datagram) >= HEADER_BYTES and datagram[FLAGS_AT] & PAIR:
+            sender = int.from_bytes(datagram[SENDER_AT], "little")
+            mac_keys = self._heard_keys.get(sender, NO_KEYS)
         try:
-            header = unseal(self._keys.mac_keys, kind, tag, datagram)
+            header = unseal(mac_keys, kind, tag, datagram)
             if header.type in SESSION_TYPES:
                 self._on_session_message(header, source, now_ns)
                 return None
             self._check_session(header, source, group, now_ns)
-            if header.type > UDP_TYPE_MAX or header.type not in MESSAGES:
+            if header.flags & PAIR:
+                if header.type not in PAIR_TYPES:
+                    raise WireError("unknown_type")
+            elif header.type > UDP_TYPE_MAX or header.type not in MESSAGES:
                 raise WireError("unknown_type")
             if header.fragment_count == 1:
                 message = decode(header.type, datagram, HEADER_BYTES)
@@ -372,7 +418,7 @@ class Endpoint:
             return
         copy = Sent(
             to=header.sender,
-            flags=sent.flags | COPY if sent.flags else 0,
+            flags=sent.flags | COPY if sent.flags & KIND_MASK else sent.flags,
             type=sent.type,
             operation_id=sent.operation_id,
             generation=sent.generation,
@@ -388,6 +434,9 @@ class Endpoint:
         if not self._sessions.confirm(header.sender, header.session, nonce, header.counter, source):
             raise WireError("unexpected_answer")
         self._counters.count("sessions", "confirmed")
+        spoken = self._spoken_keys.get(header.sender)
+        if spoken is not None and spoken[0] != header.session:
+            del self._spoken_keys[header.sender]  # it has started anew and forgotten that key
         if ask:
             answer = pack_pair(ask, 0)
             self._send_bare(ChallengeAnswer.TYPE, header.sender, answer, 0, source, now_ns)

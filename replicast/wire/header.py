@@ -7,6 +7,7 @@ from replicast.wire.header_pure import (
     KIND_MASK,
     MAC_BYTES,
     MACED_BYTES,
+    PAIR,
     VERSION,
     Header,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "KIND_MASK",
     "MACED_BYTES",
     "MAC_BYTES",
+    "PAIR",
     "VERSION",
     "Header",
     "pack_header",

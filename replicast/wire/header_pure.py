@@ -33,8 +33,10 @@ VERSION = 1
 HEADER_BYTES = 80
 MAC_BYTES = 16
 MACED_BYTES = HEADER_BYTES - MAC_BYTES
-FLAGS_MAX = 0b111
-KIND_MASK, COPY = 0b011, 0b100
+KIND_MASK, COPY, PAIR = 0b0011, 0b0100, 0b1000
+FLAGS = frozenset(
+    (0, 1, 2, COPY | 1, COPY | 2, PAIR)
+)  # to a node, to groups, copies of these, pairs
 _LAYOUT = struct.Struct("<IBBBBQ16sQQQHHI")
 
 
@@ -100,7 +102,7 @@ def parse_header(datagram: Buffer) -> Header:
     if version != VERSION:
         raise WireError("bad_version")
     header = Header(*rest)
-    if header.flags > FLAGS_MAX or header.flags & 3 == 3 or header.flags == 4:
+    if header.flags not in FLAGS:
         raise WireError("flags")
     if header.body_bytes != len(datagram) - HEADER_BYTES:
         raise WireError(

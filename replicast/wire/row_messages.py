@@ -1,5 +1,7 @@
-"""Replication of name rows between targets, over CURVE channels (DESIGN 9), and what a row
-keeps in its log and view.
+"""Replication of name rows between targets (DESIGN 9), and what a row keeps in its log and view.
+
+All of them travel over CURVE channels; ROW_APPEND and ROW_STATUS also over UDP, under the key that their
+receiver gave their sender with PAIR_KEY (target/row_paths.py).
 
 Every message is a list of per-row items, so that one message per pair of processes
 carries all their rows. An item names the sending and the receiving VDEV (a target owns
@@ -30,6 +32,7 @@ from replicast.wire.schema import (
     U32,
     U64,
     Bytes16,
+    Bytes32,
     Flag,
     Hash,
     Kind,
@@ -251,6 +254,15 @@ class RowInstall(Message):
     """Leader -> replica whose log ends before the leader's begins, or answer to ROW_FETCH."""
 
     items: Annotated[tuple[InstallItem, ...], Kind("list", ITEMS_MAX, InstallItem)]
+
+
+@message(68)
+class PairKey(Message):
+    """Over CURVE: the key of the ROW_APPENDs and ROW_STATUSes that its receiver sends us over UDP from
+    now. `session`: ours; the key ends with it."""
+
+    session: U64
+    key: Bytes32
 
 
 # -- formats in the log and in the view; never sent by themselves ------------------

@@ -19,6 +19,7 @@ from replicast.wire.schema import Kind, Struct
 GOLDEN = Path(__file__).parent / "golden"
 CLUSTER_ID, CLUSTER_KEY = b"c" * 16, b"k" * 32
 KEYS = KeyRing(CLUSTER_ID, 1, {1: CLUSTER_KEY})
+PAIR_KEY = b"p" * 32  # what RECEIVER told SENDER
 SENDER, RECEIVER, SESSION, GENERATION = 0x1122334455667788, 2, 0x100000007, 1 << 48 | 2
 OPERATION = bytes(range(16))
 GROUP = Group("negotiating", 3)

@@ -39,9 +39,12 @@ def unpack(layout: str, data: bytes) -> Fields:
 
 
 class Decoder:
-    """`documents` is their text; `keys` are the cluster keys by epoch."""
+    """`documents` is their text; `keys` are the cluster keys by epoch; `pair` what the receiver told
+    the sender."""
 
-    def __init__(self, documents: str, cluster_id: bytes, keys: dict[int, bytes]) -> None:
+    def __init__(
+        self, documents: str, cluster_id: bytes, keys: dict[int, bytes], pair: bytes
+    ) -> None:
         self.messages = {int(n): (name, listed) for n, name, listed in MESSAGE.findall(documents)}
         self.records = dict(RECORD.findall(documents))
         self.keys = {
@@ -49,21 +52,25 @@ class Decoder:
             for epoch, key in keys.items()
         }
 
-    def mac(self, epoch: int, head: bytes, tag: bytes, data: bytes) -> bytes:
-        check(epoch in self.keys, "key_epoch")
-        return blake3(head + tag + data, key=self.keys[epoch]).digest(16)
+        self.pairs = {0: pair}
+
+    def mac(self, keys: dict[int, bytes], epoch: int, covered: bytes) -> bytes:
+        check(epoch in keys, "key_epoch")
+        return blake3(covered, key=keys[epoch]).digest(16)
 
     def datagram(self, data: bytes, tag: bytes) -> tuple[Fields, bytes]:
         """Section 2: header and body of one control datagram, checked in the order given."""
         header = unpack(HEADER, data)
         check(header["magic"] == b"RCu1", "magic")
         check(header["version"] == 1, "bad_version")
-        check(header["flags"] in (0, 1, 2, 5, 6), "flags")
+        check(header["flags"] in (0, 1, 2, 5, 6, 8), "flags")
         check(len(data) - 80 >= header["body_bytes"], "truncated")
         check(len(data) - 80 == header["body_bytes"], "trailing")
         check(header["fragment_index"] < header["fragment_count"], "fragment")
-        mac = self.mac(header["key_epoch"], data[:64], tag, data[80:])
+        keys = self.pairs if header["flags"] == 8 else self.keys  # section 12
+        mac = self.mac(keys, header["key_epoch"], data[:64] + tag + data[80:])
         check(mac == header["mac"], "mac")
+        check((header["type"] in (60, 61)) == (header["flags"] == 8), "unknown_type")
         return header, data[80:]
 
     def message(self, datagrams: list[bytes], tag: bytes) -> tuple[str, Fields]:
@@ -87,7 +94,7 @@ class Decoder:
         check(header["checksum"] == xxh3_64_intdigest(data[:56]), "checksum")
         check(len(data) - 64 == header["length"], "truncated")
         if header["flags"] & 1:
-            mac = self.mac(header["key_epoch"], data[:48], b"PAYLOAD\0", data[64:])
+            mac = self.mac(self.keys, header["key_epoch"], data[:48] + b"PAYLOAD\0" + data[64:])
             check(mac[:8] == header["mac"], "mac")
         return header, data[64:]
 

@@ -11,13 +11,13 @@ import random
 
 import pytest
 
-from replicast.auth.endpoint import DATAGRAM_BYTES_MIN, UDP_TYPE_MAX, Endpoint
-from replicast.auth.keyring import group_tag, node_tag
+from replicast.auth.endpoint import DATAGRAM_BYTES_MIN, PAIR_TYPES, UDP_TYPE_MAX, Endpoint
+from replicast.auth.keyring import group_tag, mac_of, node_tag
 from replicast.machine import Destination, Group, Outgoing
 from replicast.metrics import Counters
 from replicast.wire import codec_pure, header_pure
 from replicast.wire.codec import decode
-from replicast.wire.header import HEADER_BYTES, MACED_BYTES, parse_header
+from replicast.wire.header import HEADER_BYTES, MACED_BYTES, PAIR, parse_header
 from replicast.wire.messages import MESSAGES
 from replicast.wire.name_messages import NamePut
 from replicast.wire.schema import Message
@@ -27,6 +27,7 @@ from tests.conformance.goldens import (
     GROUP,
     KEYS,
     OPERATION,
+    PAIR_KEY,
     RECEIVER,
     SENDER,
     SESSION,
@@ -37,7 +38,7 @@ from tests.conformance.goldens import (
 )
 
 TO_GROUP = ("PUT_PROPOSE", "PUT_ACCEPT")
-UDP = [cls for number, cls in sorted(MESSAGES.items()) if number <= UDP_TYPE_MAX]
+UDP = [cls for n, cls in sorted(MESSAGES.items()) if n <= UDP_TYPE_MAX or n in PAIR_TYPES]
 each_message = pytest.mark.parametrize("cls", UDP, ids=lambda cls: cls.NAME)
 # The others are made inside the endpoint: tests/unit/test_endpoint.py.
 each_sent_message = pytest.mark.parametrize(
@@ -57,6 +58,7 @@ def datagrams(message: Message, to: Destination, datagram_bytes_max: int) -> lis
     """As an endpoint sends it."""
     endpoint = Endpoint(SENDER, SESSION, KEYS, random.Random(1), Counters(), datagram_bytes_max)
     endpoint.set_address(RECEIVER, ("10.0.0.1", 1))
+    endpoint.set_spoken_key(RECEIVER, SESSION, PAIR_KEY)
     endpoint.send(Outgoing(message, to, OPERATION, GENERATION), 0)
     return [datagram.payload for datagram in endpoint.take_datagrams()]
 
@@ -66,10 +68,15 @@ def by_the_definition(cls: type[Message]) -> bytes:
     body = codec_pure.encode(specimen(cls, cls.TYPE))
     to = destination(cls)
     flags, tag = (1, group_tag(to)) if isinstance(to, Group) else (0, node_tag(to))
+    flags, epoch = (PAIR, 0) if cls.TYPE in PAIR_TYPES else (flags, 1)
     head = header_pure.pack_header(
-        cls.TYPE, flags, 1, GENERATION, OPERATION, SENDER, SESSION, 1, 0, 1, len(body)
+        cls.TYPE, flags, epoch, GENERATION, OPERATION, SENDER, SESSION, 1, 0, 1, len(body)
     )
-    return head + KEYS.mac(1, head, tag, body) + body
+    return head + mac_of(key_of(cls), head, tag, body) + body
+
+
+def key_of(cls: type[Message]) -> bytes:
+    return PAIR_KEY if cls.TYPE in PAIR_TYPES else KEYS.mac_keys[1]
 
 
 @each_message
@@ -89,9 +96,9 @@ def test_golden_datagram__decodes(cls: type[Message]) -> None:
     datagram = bytes_of(name_of(cls))
     header = parse_header(datagram)
     assert (header.type, header.sender, header.session) == (cls.TYPE, SENDER, SESSION)
-    tag = group_tag(GROUP) if header.flags else node_tag(RECEIVER)
+    tag = group_tag(GROUP) if header.flags == 1 else node_tag(RECEIVER)
     mac = datagram[MACED_BYTES:HEADER_BYTES]
-    assert KEYS.mac(1, datagram[:MACED_BYTES], tag, datagram[HEADER_BYTES:]) == mac
+    assert mac_of(key_of(cls), datagram[:MACED_BYTES], tag, datagram[HEADER_BYTES:]) == mac
     assert decode(cls.TYPE, datagram[HEADER_BYTES:]) == specimen(cls, cls.TYPE)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from replicast.auth.endpoint import UDP_TYPE_MAX
-from replicast.auth.keyring import group_tag, node_tag
+from replicast.auth.endpoint import PAIR_TYPES, UDP_TYPE_MAX
+from replicast.auth.keyring import group_tag, mac_of, node_tag
 from replicast.wire import codec_pure, header_pure
-from replicast.wire.header import HEADER_BYTES
+from replicast.wire.header import HEADER_BYTES, PAIR
 from replicast.wire.messages import MESSAGES
 from tests.conformance.goldens import (
     CLUSTER_ID,
@@ -25,6 +25,7 @@ from tests.conformance.goldens import (
     GROUP,
     KEYS,
     OPERATION,
+    PAIR_KEY,
     RECEIVER,
     SENDER,
     SESSION,
@@ -37,7 +38,7 @@ HERE = Path(__file__).parent
 DOCUMENTS = "\n".join(
     (HERE.parents[1] / "docs" / name).read_text() for name in ("protocol.md", "formats.md")
 )
-DECODER = Decoder(DOCUMENTS, CLUSTER_ID, {1: CLUSTER_KEY})
+DECODER = Decoder(DOCUMENTS, CLUSTER_ID, {1: CLUSTER_KEY}, PAIR_KEY)
 TO_NODE, TO_GROUP = node_tag(RECEIVER), group_tag(GROUP)
 MUTATIONS = 200
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.hex"))
@@ -51,12 +52,12 @@ def values(name: str) -> Any:
 
 
 def tag_of(datagram: bytes) -> bytes:
-    return TO_GROUP if datagram[6] else TO_NODE
+    return TO_GROUP if datagram[6] == 1 else TO_NODE
 
 
 def test_decoder__is_small_and_stands_alone() -> None:
     source = (HERE / "second_decoder.py").read_text()
-    assert len(source.splitlines()) <= 150
+    assert len(source.splitlines()) <= 160
     imported = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -106,12 +107,13 @@ def test_message__both_decoders_agree_on_damage(name: str) -> None:
     rng = random.Random(name)
     datagram = bytes_of(name)
     body, number = datagram[HEADER_BYTES:], datagram[5]
+    flags, epoch, key = (PAIR, 0, PAIR_KEY) if number in PAIR_TYPES else (0, 1, KEYS.mac_keys[1])
     accepted = 0
     for damaged in (_damage(body, rng) for _ in range(MUTATIONS)):
         head = header_pure.pack_header(
-            number, 0, 1, GENERATION, OPERATION, SENDER, SESSION, 1, 0, 1, len(damaged)
+            number, flags, epoch, GENERATION, OPERATION, SENDER, SESSION, 1, 0, 1, len(damaged)
         )
-        sealed = head + KEYS.mac(1, head, TO_NODE, damaged) + damaged
+        sealed = head + mac_of(key, head, TO_NODE, damaged) + damaged
         ours = _ours(number, damaged)
         try:
             found = DECODER.message([sealed], TO_NODE)[1]
@@ -183,7 +185,7 @@ def test_manifest__leads_to_the_payload() -> None:
 
 def test_golden_directory__has_no_strays() -> None:
     numbered = {int(name[:3]) for name in NAMES}
-    assert numbered == {n for n in MESSAGES if n <= UDP_TYPE_MAX} | {14, 200, 201}
+    assert numbered == {n for n in MESSAGES if n <= UDP_TYPE_MAX} | PAIR_TYPES | {14, 200, 201}
     hexes, jsons = set(NAMES), {path.stem for path in GOLDEN.glob("*.json")}
     bare = {re.sub(r"_fragment_\d$", "_fragments", n) for n in hexes if int(n[:3]) != 14}
     assert jsons == bare

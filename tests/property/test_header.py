@@ -43,7 +43,7 @@ def outcome(call: Any, *arguments: object) -> object:
 
 def headers() -> st.SearchStrategy[Header]:
     values: dict[str, Any] = {name: st.integers(0, (1 << w) - 1) for name, w in WIDTHS.items()}
-    values["flags"] = st.sampled_from([0, 1, 2, 5, 6])
+    values["flags"] = st.sampled_from([0, 1, 2, 5, 6, 8])
     values["operation_id"] = st.binary(min_size=16, max_size=16)
     values["body_bytes"] = st.integers(0, BODY_BYTES_MAX)
     return st.builds(Header, **values).filter(lambda h: h.fragment_index < h.fragment_count)
