@@ -85,6 +85,9 @@ POINTS = (
         "a change of replica sets is never submitted",
         "target/names/outbox.py",
     ),
+    Point(
+        "names/other-way", "a row message that could go over UDP does not", "target/row_paths.py"
+    ),
     Point("names/message-lost", "a message to another target is dropped", "target/peers.py"),
     Point("names/parking-full", "no request may wait for a row", "target/names/parking.py"),
     Point(

@@ -177,6 +177,13 @@ declare(
     "Replicas that knew a committed entry which the row's leader lacked: damage; healed or alarmed.",
 )
 declare(
+    "row_messages_sent",
+    "counter",
+    ("way",),
+    "Messages about rows to other targets: udp under a key of the pair, or curve; again: over CURVE"
+    " what was said before and brought no answer.",
+)
+declare(
     "row_entries_refused",
     "counter",
     ("why",),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from replicast.addresses import is_ipv6
 from replicast.auth.boot import next_boot_number
+from replicast.auth.keyring import KEY_BYTES
 from replicast.auth.session import make_session
 from replicast.daemon import Heartbeat, Work, run_daemon
 from replicast.disks import LockableDisk
@@ -146,7 +147,7 @@ class TargetDaemon:
         self._voter.open()
 
     def _make_service(self) -> None:
-        m = self._membership
+        m, secret = self._membership, self._runtime.secret_rng()
         self._buffers = make_buffers(self._config.buffer_bytes)
         self._client = TableClient(
             self._hub,
@@ -183,6 +184,7 @@ class TargetDaemon:
             self.counters,
             now_ns=self._runtime.now_ns,
             wall_ns=self._runtime.wall_ns,
+            new_key=lambda: secret.randbytes(KEY_BYTES),
             raft_status=self._voter.status,
         )
 

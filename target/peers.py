@@ -1,8 +1,10 @@
-"""The peer channel: row messages between targets over CURVE, driven by asyncio.
+"""The peer channel: row messages and keys of pairs between targets over CURVE, driven by asyncio.
 
     channel = PeerChannel(hub, node_id, bind, key_pair, allow, on_messages, counters)
     channel.update(table)         connections follow the table
     channel.send(node_id, message)    never waits; False = dropped, rows ask again
+
+What may go over UDP instead is row_paths.py's to say.
 
 One server socket, and one client socket per other target, which only sends; so who speaks is
 always known from the key, and replies go by the other side's own client. A message is delivered
@@ -24,13 +26,14 @@ from replicast.metrics import Counters
 from replicast.target.names.outbox import MESSAGE_OF
 from replicast.wire.codec import WireError
 from replicast.wire.frame import pack_frame, unpack_frame
+from replicast.wire.row_messages import PairKey
 from replicast.wire.schema import Message
 
 log = logging.getLogger(__name__)
 
 CHANNEL = "peer"
 MESSAGE_BYTES_MAX = 16 << 20
-ROW_MESSAGES: tuple[type[Message], ...] = tuple(MESSAGE_OF.values())
+PEER_MESSAGES: tuple[type[Message], ...] = (*MESSAGE_OF.values(), PairKey)
 SPEAKERS = (Role.TARGET, Role.VOTER)
 
 OnMessages = Callable[[list[tuple[Message, NodeId]]], None]
@@ -117,7 +120,7 @@ class PeerChannel:
         except WireError as error:
             self._counters.count("row_entries_refused", error.reason)
             return None
-        if not isinstance(message, ROW_MESSAGES) or identity.role not in SPEAKERS:
+        if not isinstance(message, PEER_MESSAGES) or identity.role not in SPEAKERS:
             self._counters.count("row_entries_refused", "role")
             return None
         return message

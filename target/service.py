@@ -2,7 +2,8 @@
 
     UdpShell --------> ChunkService, NameService, status
     peer channel ----> NameService
-    cores' events ---> VDEV threads, peers, control plane, rendezvous groups
+    cores' events ---> VDEV threads, peers (by the way that row_paths.py says), control plane,
+                       rendezvous groups
 
 Nothing is served before the first table is known; what may be done then is the
 cores' business (they ask the lease). One pump a wake-up carries out what the
@@ -34,6 +35,7 @@ from replicast.target.names.vdev_store import VdevRowStore, to_outcome
 from replicast.target.names.verify import EntryBad, VerifyEntry
 from replicast.target.put import JoinRendezvous, StoreChunk, StoreHold
 from replicast.target.row_changes import RowChanges, command_of
+from replicast.target.row_paths import RowPaths
 from replicast.target.store.errors import Outcome
 from replicast.target.vdev_state import VdevStates, is_full
 from replicast.target.vdevs import REASONS, Vdevs
@@ -44,6 +46,7 @@ from replicast.wake_timer import WakeTimer
 from replicast.wire.control_messages import CommandResult
 from replicast.wire.name_messages import NameList, NameVerify
 from replicast.wire.reasons import Reason
+from replicast.wire.row_messages import PairKey, RowAppend, RowStatus
 from replicast.wire.schema import Message
 from replicast.wire.status_messages import (
     RaftStatus,
@@ -58,6 +61,8 @@ HOLD_NS = 24 * 3600 * SECOND
 SHORT_CHUNKS_MAX = 10_000
 NAME_REQUESTS = (*ROW_REQUESTS, NameList, NameVerify)
 NO_INDEX = 0xFFFF
+NO_OPERATION = bytes(16)
+BURST_SHARE = 4  # of what a socket takes, ours or a peer's: one in so many targets sends it at once
 
 
 class Link(Protocol):
@@ -102,11 +107,13 @@ class TargetService:
         *,
         now_ns: Callable[[], int],
         wall_ns: Callable[[], int],
+        new_key: Callable[[], bytes],
         raft_status: Callable[[], RaftStatus],
     ) -> None:
         self._node_id, self.names, self._vdevs, self._lease = node_id, names, vdevs, lease
         self._buffers, self._counters = buffers, counters
         self._now_ns, self._wall_ns, self._raft_status = now_ns, wall_ns, raft_status
+        self._new_key = new_key
         self.chunks: ChunkService | None = None
         self.table: Table | None = None
         self._rows_outcome: dict[int, Outcome] = {}  # by VDEV, the last one: changes are logged
@@ -122,6 +129,7 @@ class TargetService:
     def connect(self, link: Link, peers: Peers, control: Control) -> None:
         """Everything below; before any message arrives."""
         self._link, self._peers, self._control = link, peers, control
+        self._paths = RowPaths(self._new_key, link.receive_bytes // BURST_SHARE)
         self._vdevs.after = self._pump  # once for all outcomes of a flush
 
     # -- tables -----------------------------------------------------------------------
@@ -144,6 +152,8 @@ class TargetService:
         self.table = table
         self._link.endpoint.set_addresses({n: t.udp for n, t in table.targets.items()})
         self._peers.update(table)
+        self._link.endpoint.forget_pairs(table.targets)
+        self._paths.keep(table.targets)
         self.names.adopt_table(table, now_ns)
         if self.chunks is None:
             self.chunks = ChunkService(
@@ -203,6 +213,9 @@ class TargetService:
         if isinstance(message, NAME_REQUESTS):
             self._counters.count("name_operations", message.NAME.lower())
             self.names.receive(incoming, now_ns)
+        elif isinstance(message, (RowAppend, RowStatus)):
+            self._paths.heard_over_udp(incoming.sender, message, now_ns)
+            self.names.receive_peer(message, incoming.sender, now_ns)
         elif isinstance(message, TargetStatusQuery):
             self._link.send(
                 Outgoing(self._status(now_ns), incoming.sender, incoming.operation_id, 0), now_ns
@@ -213,11 +226,22 @@ class TargetService:
             self._counters.count("datagrams_dropped", "not_expected")
 
     def on_peers(self, messages: list[tuple[Message, NodeId]]) -> None:
-        """Row messages of other targets."""
+        """What other targets say over CURVE."""
         now_ns = self._now_ns()
         for message, sender in messages:
+            if isinstance(message, PairKey):
+                self._link.endpoint.set_spoken_key(sender, message.session, message.key)
+                continue
+            self._heard_over_curve(sender, message, now_ns)
             self.names.receive_peer(message, sender, now_ns)
         self._pump()
+
+    def _heard_over_curve(self, node_id: NodeId, message: Message, now_ns: int) -> None:
+        key = self._paths.heard_over_curve(node_id, message, now_ns)
+        if key is not None:
+            endpoint = self._link.endpoint
+            endpoint.set_heard_key(node_id, key)
+            self._peers.send(node_id, PairKey(session=endpoint.session, key=key))
 
     def on_completed(self, transfer_ids: list[bytes], now_ns: int) -> None:
         """Payloads that have arrived whole."""
@@ -283,11 +307,22 @@ class TargetService:
         elif isinstance(event, VerifyEntry):
             self._vdevs.verify_entry(event, self._entry_read)
         elif isinstance(event, SendPeer):
-            self._peers.send(event.node_id, event.message)  # lost: the rows ask again
+            self._send_peer(event)
         elif isinstance(event, RowsChange):
             self.row_changes.ask(event)
         elif isinstance(event, FetchTable):
             self._spawn(self._fetch(event.generation))
+
+    def _send_peer(self, event: SendPeer) -> None:
+        """What is lost either way is asked for again by the rows."""
+        now_ns = self._now_ns()
+        known = self._link.endpoint.speaks_to(event.node_id)
+        if known and self._paths.by_udp(event, now_ns):
+            self._counters.count("row_messages_sent", "udp")
+            self._link.send(Outgoing(event.message, event.node_id, NO_OPERATION, 0), now_ns)
+        else:
+            self._counters.count("row_messages_sent", "again" if event.again else "curve")
+            self._peers.send(event.node_id, event.message)
 
     def _on_chunk_event(self, event: Event) -> None:
         if isinstance(event, SendPayload):

@@ -57,10 +57,11 @@ class Bench:
             Counters(),
             now_ns=lambda: 0,
             wall_ns=lambda: 0,
+            new_key=lambda: bytes(32),
             raft_status=nothing,
         )
         self.flushed = 0
-        link: Any = SimpleNamespace(flush=self._flush)
+        link: Any = SimpleNamespace(flush=self._flush, receive_bytes=1 << 20)
         self.service.connect(link, nothing, nothing)
         self.service.chunks = self.chunks  # type: ignore[assignment]
 

@@ -79,6 +79,7 @@ class Host:
             Counters(),
             now_ns=clocks.now_ns,
             wall_ns=clocks.wall_ns,
+            new_key=lambda: bytes(32),
             raft_status=lambda: None,  # type: ignore[arg-type, return-value]
         )
         service = self.service
