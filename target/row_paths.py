@@ -120,4 +120,7 @@ class RowPaths:
         return True
 
     def _peer(self, node_id: NodeId) -> _Peer:
-        return self._peers.setdefault(node_id, _Peer())
+        peer = self._peers.get(node_id)
+        if peer is None:
+            peer = self._peers[node_id] = _Peer()
+        return peer
