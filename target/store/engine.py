@@ -49,6 +49,9 @@ from replicast.target.store.segment import (
 
 OPEN_FILES_MAX = 256
 CHECKPOINT_BYTES = 16 << 20
+# The free space is asked for again when so much was written, or such a share of what was free: far
+# below what the gates keep.
+MEASURE_BYTES, MEASURE_SHARE = 1 << 20, 64
 
 
 class StoreEngine:
@@ -77,6 +80,7 @@ class StoreEngine:
         self._writer: tuple[int, File] | None = None
         self._error: OSError | None = None  # of the flush under way
         self._wrote = False
+        self._unmeasured_bytes = 0
         self.reads_refused = 0
         self._checkpoint_at = CHECKPOINT_BYTES
         self.counted = writable
@@ -114,7 +118,10 @@ class StoreEngine:
         if self._error is not None:
             self._error = self._named(self._error)
         outcomes = self.core.end_flush(plan, self._error, wrote=self._wrote)
-        self.measure()
+        self._unmeasured_bytes += plan.size_bytes
+        allowed_bytes = min(MEASURE_BYTES, self.core.space.free_bytes // MEASURE_SHARE)
+        if self._unmeasured_bytes >= allowed_bytes or self._error is not None:
+            self.measure()
         return outcomes
 
     def run(self) -> Outcomes:
@@ -167,6 +174,7 @@ class StoreEngine:
 
     def measure(self) -> None:
         """Read the free space of the file system."""
+        self._unmeasured_bytes = 0
         try:
             self.core.space.free_bytes = self._disk.free_bytes(self.path)
         except OSError as error:
