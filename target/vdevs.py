@@ -75,9 +75,9 @@ class ChunkView:
         return 0 if info is None else info.size
 
     def refusal(self, size_bytes: int) -> Reason | None:
-        if self.vdev.status not in (VdevStatus.OK, VdevStatus.DAMAGED):
-            return Reason.FAULTED
-        return None if self.vdev.fits(RecordClass.PAYLOAD, size_bytes) else Reason.NO_SPACE
+        if self.vdev.fits(RecordClass.PAYLOAD, size_bytes):
+            return None
+        return Reason.NO_SPACE if self.vdev.writable else Reason.FAULTED
 
     def proves_misses(self) -> bool:
         return self.vdev.status != VdevStatus.DAMAGED and not self.vdev.damage

@@ -90,23 +90,35 @@ class FlushPlan:
 
 @dataclass(slots=True)
 class Space:
-    """Bytes of the VDEV, kept by the engine; free_bytes is what the file system would give."""
+    """Bytes of the VDEV, kept by the engine; free_bytes is what the file system would give.
+
+    Every bid asks for the sums, so each change makes them: only change() writes, under one lock.
+    """
 
     capacity_bytes: int = 0  # 0: share the file system
     log_bytes: int = 0
     index_bytes: int = 0
     free_bytes: int = 1 << 62
+    used_bytes: int = field(init=False)  # log and index
+    total_bytes: int = field(init=False)  # the capacity, or what the shared file system allows
 
-    @property
-    def used_bytes(self) -> int:
-        """Log and index."""
-        return self.log_bytes + self.index_bytes
+    def __post_init__(self) -> None:
+        self.change()
 
-    @property
-    def total_bytes(self) -> int:
-        """The capacity setting, or what the shared file system allows."""
-        shared = self.log_bytes + self.index_bytes + self.free_bytes
-        return min(self.capacity_bytes, shared) if self.capacity_bytes else shared
+    def change(
+        self,
+        *,
+        log_grown: int = 0,
+        index_bytes: int | None = None,
+        free_bytes: int | None = None,
+    ) -> None:
+        """The log has grown, or the others are found to be this now."""
+        self.log_bytes += log_grown
+        self.index_bytes = self.index_bytes if index_bytes is None else index_bytes
+        self.free_bytes = self.free_bytes if free_bytes is None else free_bytes
+        self.used_bytes = self.log_bytes + self.index_bytes
+        shared = self.used_bytes + self.free_bytes
+        self.total_bytes = min(self.capacity_bytes or shared, shared)
 
     def fits(self, kind: RecordClass, size_bytes: int) -> bool:
         """May `size_bytes` more of this class be taken?"""
@@ -163,6 +175,11 @@ class StoreCore:
     def queue_count(self) -> int:
         """Submissions queued."""
         return len(self._names) + len(self._chunks)
+
+    def fits(self, kind: RecordClass, size_bytes: int) -> bool:
+        """Would a submission of this class and size pass the gates now?"""
+        promised_bytes = self.queue_bytes + self.flying_bytes
+        return self.writable and self.space.fits(kind, promised_bytes + size_bytes)
 
     def append(
         self, records: Sequence[Record], token: object, kind: RecordClass | None = None
@@ -351,10 +368,10 @@ class StoreCore:
         self._owed = None
         if plan.create is not None:
             self.segment = Segment(plan.create.incarnation, plan.create.size_bytes)
-            self.space.log_bytes += BLOCK_BYTES
+            self.space.change(log_grown=BLOCK_BYTES)
         for placed in plan.placed:
             index.apply(self.kv, placed)
-        self.space.log_bytes += plan.size_bytes
+        self.space.change(log_grown=plan.size_bytes)
         at = plan.position
         self.position = Position(
             at.incarnation,

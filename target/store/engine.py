@@ -169,16 +169,20 @@ class StoreEngine:
             self.core.fail(self._named(error))
             return False
         self._checkpoint_at = CHECKPOINT_BYTES
-        self.core.space.index_bytes = self.kv.size_bytes()
+        self._note_space(index_bytes=self.kv.size_bytes())
         return True
 
     def measure(self) -> None:
         """Read the free space of the file system."""
         self._unmeasured_bytes = 0
         try:
-            self.core.space.free_bytes = self._disk.free_bytes(self.path)
+            self._note_space(free_bytes=self._disk.free_bytes(self.path))
         except OSError as error:
             self.core.fail(self._named(error))
+
+    def _note_space(self, *, index_bytes: int | None = None, free_bytes: int | None = None) -> None:
+        with self.kv.lock:  # the commit thread lets the log grow meanwhile
+            self.core.space.change(index_bytes=index_bytes, free_bytes=free_bytes)
 
     def _named(self, error: OSError) -> OSError:
         """EROFS for the EIO of a file system that is read-only by now.

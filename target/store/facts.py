@@ -42,7 +42,8 @@ class VdevStat:
 
 def free_ppm(total_bytes: int, used_bytes: int, queue_bytes: int) -> int:
     """What is neither used nor promised to the queue, in millionths of all."""
-    return max(0, total_bytes - used_bytes - queue_bytes) * PPM // max(1, total_bytes)
+    free_bytes = total_bytes - used_bytes - queue_bytes
+    return free_bytes * PPM // total_bytes if free_bytes > 0 else 0
 
 
 class VdevFacts(Views):
@@ -79,6 +80,11 @@ class VdevFacts(Views):
         return self._core.status
 
     @property
+    def writable(self) -> bool:
+        """Does it take submissions?"""
+        return self._core.writable
+
+    @property
     def reads_refused(self) -> int:
         """How many reads of chunks and entries failed for the disk since the open."""
         return self._engine.reads_refused
@@ -94,8 +100,7 @@ class VdevFacts(Views):
 
     def fits(self, kind: RecordClass, size_bytes: int) -> bool:
         """Would a submission of this class and size pass the gates now?"""
-        core = self._core
-        return core.writable and core.space.fits(kind, core.promised_bytes + size_bytes)
+        return self._core.fits(kind, size_bytes)
 
     def has(self, chid: bytes) -> bool:
         """Is the chunk durable here?"""

@@ -98,13 +98,14 @@ class VdevShell(VdevFacts):
     @property
     def queue_bytes(self) -> int:
         """Taken, and not yet durable."""
-        return self._core.promised_bytes
+        return self._core.queue_bytes + self._core.flying_bytes
 
     @property
     def free_ppm(self) -> int:
         """Free millionths of the capacity."""
-        space = self._core.space
-        return free_ppm(space.total_bytes, space.used_bytes, self._core.promised_bytes)
+        space, core = self._core.space, self._core
+        queue_bytes = core.queue_bytes + core.flying_bytes
+        return free_ppm(space.total_bytes, space.used_bytes, queue_bytes)
 
     def stat(self) -> VdevStat:
         """Figures as of now."""

@@ -341,6 +341,17 @@ def test_gates__shared_file_system_counts_its_free_space() -> None:
     assert Space(capacity_bytes=5000, log_bytes=500, free_bytes=500).total_bytes == 1000
 
 
+def test_gates__sums_follow_each_change() -> None:
+    space = Space(capacity_bytes=1000, free_bytes=2000)
+    space.change(log_grown=300)
+    space.change(index_bytes=50)
+    space.change(log_grown=100, free_bytes=10)
+    assert (space.log_bytes, space.index_bytes, space.free_bytes) == (400, 50, 10)
+    assert (space.used_bytes, space.total_bytes) == (450, 460)
+    space.change(index_bytes=0, free_bytes=5000)
+    assert (space.used_bytes, space.total_bytes) == (400, 1000)
+
+
 def test_filling_up__payload_stops_first_and_nothing_is_lost() -> None:
     bench = Bench(capacity_bytes=6 << 20)
     stored = []
