@@ -59,24 +59,21 @@ class LmdbCheckpoint:
                 readonly=read_only,
                 lock=not read_only,
             )
-            self._get(b"m")
+            with self._env.begin() as transaction:
+                transaction.get(b"m")
         except BROKEN as error:
             raise CheckpointBroken(f"{directory}: {error}") from error
         except lmdb.Error as error:
             raise _os_error(error, directory) from error
 
     def get(self, key: bytes) -> bytes | None:
+        long = len(key) > LONG_KEY_BYTES
         try:
-            return self._get(key)
+            with self._env.begin() as transaction:
+                value: bytes | None = transaction.get(_stored_key(key) if long else key)
         except lmdb.Error as error:
             raise _os_error(error) from error
-
-    def _get(self, key: bytes) -> bytes | None:
-        with self._env.begin() as transaction:
-            value: bytes | None = transaction.get(_stored_key(key))
-        if value is None or len(key) <= LONG_KEY_BYTES:
-            return value
-        return _unpack_long(value)[1]
+        return _unpack_long(value)[1] if long and value is not None else value
 
     def scan(self, start: bytes, end: bytes, limit: int) -> Page:
         try:

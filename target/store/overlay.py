@@ -6,8 +6,13 @@ together, then commit() from the one thread that commits, without holding up rea
 Those see the changes, then what is being committed, then the checkpoint. Whoever
 changes several keys that belong together holds `lock`; single calls take it themselves.
 
+What the checkpoint has not got is remembered: a chunk that is put is asked for several times
+before it is there, and a checkpoint on disk takes longest to find nothing.
+Invariant: a key in `_absent` is not in the checkpoint. Only commit() changes that, of which it is
+made anew before readers look past what was committed; changes in memory are looked at first.
+
 Limits: the owner commits before the changes grow large; `change_count` and
-`change_bytes` tell.
+`change_bytes` tell. ABSENT_MAX keys are remembered as absent.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from typing import Protocol
 
 CHANGES_BYTES_MAX = 256 << 20  # in memory while commits fail; then the owner stops writing
 
+ABSENT_MAX = 1024
 INSERTS_MAX = 64  # about where sorting again becomes cheaper than inserting
 
 Changes = dict[bytes, bytes | None]  # None: deleted
@@ -119,6 +125,7 @@ class Overlay:
         self._checkpoint = checkpoint
         self._active = Layer()
         self._frozen = Layer()
+        self._absent: set[bytes] = set()
 
     @property
     def change_count(self) -> int:
@@ -137,7 +144,14 @@ class Overlay:
                 return self._active.changes[key]
             if key in self._frozen.changes:
                 return self._frozen.changes[key]
-            return self._checkpoint.get(key)
+            if key in self._absent:
+                return None
+            value = self._checkpoint.get(key)
+            if value is None:
+                if len(self._absent) >= ABSENT_MAX:
+                    self._absent.clear()
+                self._absent.add(key)
+            return value
 
     def put(self, key: bytes, value: bytes) -> None:
         """Set a key."""
@@ -203,6 +217,7 @@ class Overlay:
                         merged.put(key, value)
                 self._active = merged
             self._frozen = Layer()
+            self._absent.clear()
 
     def _scan_page(self, start: bytes, end: bytes, limit: int) -> tuple[Page, bytes]:
         """Pairs from `start` on and where to go on; ends early rather than reading twice."""

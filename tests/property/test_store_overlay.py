@@ -53,6 +53,7 @@ def run(
     checkpoint: Checkpoint, changes: list[object], start: bytes, end: bytes, limit: int
 ) -> None:
     kv, model = Overlay(checkpoint), dict[bytes, bytes]()
+    keys = {change[0] for change in changes if isinstance(change, tuple)}
     for change in changes:
         if change == "commit":
             kv.freeze()
@@ -70,5 +71,6 @@ def run(
                 kv.put(key, value)
                 model[key] = value
         check(kv, model, start, end, limit)
+        assert all(kv.get(key) == model.get(key) for key in keys)
     check(kv, model, b"", b"\xff" * 600, 1000)
     kv.close()
