@@ -66,6 +66,27 @@ class Admission:
         self.node_id, self.table, self.lease = node_id, table, lease
         self.vdevs, self.counters = vdevs, counters
         self._outgoing: list[Outgoing] = []
+        self._mine: dict[int, tuple[int, ...]] = {}  # by row, of this table and this many VDEVs
+        self._mine_count = 0
+
+    def adopt(self, table: Table) -> None:
+        """A newer table is in force."""
+        self.table = table
+        self._mine.clear()
+
+    def mine(self, row: int) -> tuple[int, ...]:
+        """Our open VDEVs among the members of a row.
+
+        They change with the table, and when one of ours gets its index: then there is one more.
+        """
+        if len(self.vdevs) != self._mine_count:
+            self._mine.clear()
+            self._mine_count = len(self.vdevs)
+        mine = self._mine.get(row)
+        if mine is None:
+            mine = tuple(v for v in self.table.members(row) if v in self.vdevs)
+            self._mine[row] = mine
+        return mine
 
     def reply(self, incoming: Incoming, message: object) -> None:
         """Answer the sender under its own operation id."""
@@ -120,7 +141,7 @@ class Admission:
         if not self._sane(row, chid, algorithm, size_bytes):
             self.refuse_malformed(incoming, "row, hash or size out of range")
             return ()
-        mine = tuple(v for v in self.table.members(row) if v in self.vdevs)
+        mine = self.mine(row)
         left_out = not mine and self.left_out(row)
         if not mine and not left_out and incoming.group is not None:
             return ()

@@ -100,7 +100,7 @@ class ChunkService:
 
     def adopt(self, table: Table, now_ns: int) -> None:
         """A newer table is in force; what waited for it goes on."""
-        self._admission.table = table
+        self._admission.adopt(table)
         parked, self._parked, self._parked_bytes = self._parked, [], 0
         for _, incoming in parked:
             self.receive(incoming, now_ns)

@@ -85,3 +85,13 @@ def test_query__proves_nothing_of_the_missing_one(
     query = ChunkQuery(row=1, chid=CHID)
     SendResponder(core).receive(Incoming(query, 7, b"o" * 16, 3, ("127.0.0.1", 9), group), 0)
     assert refusals(core) == wanted
+
+
+def test_mine__follows_the_table_and_the_vdevs_that_get_an_index() -> None:
+    core = admission(LEFT_OUT, OPEN, OTHERS)
+    assert core.mine(1) == (OPEN,)
+    views: Any = core.vdevs
+    views[LEFT_OUT] = views[OPEN]
+    assert core.mine(1) == (LEFT_OUT, OPEN)
+    core.adopt(admission(OPEN, OTHERS).table)
+    assert core.mine(1) == (OPEN,)
