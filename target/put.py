@@ -156,7 +156,8 @@ class PutResponder:
         mine = self._admission.members_for_store(
             incoming, m.row, m.chid, m.hash_algorithm, m.size_bytes, now_ns
         )
-        mine = tuple(v for v in mine if v not in m.excluded)
+        if m.excluded:
+            mine = tuple(v for v in mine if v not in m.excluded)
         if not mine:
             return
         bids = self._bids(incoming, mine, m, now_ns)

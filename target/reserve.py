@@ -34,7 +34,8 @@ class Reservations:
 
     def reserve(self, key: Key, vdevs: tuple[int, ...], size_bytes: int, now_ns: int) -> bool:
         """Reserve on these VDEVs; a repeated proposal renews its own. False: too many are open."""
-        self.release(key)
+        if key in self._open:
+            self.release(key)
         if len(self._open) >= RESERVATIONS_MAX:
             return False
         if buggify("chunks/reservation-lost"):

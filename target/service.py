@@ -280,8 +280,8 @@ class TargetService:
         self._pumping = False
         if self.names.told:
             self._pump_names(now_ns)
-        if self._chunks_told:
-            self._pump_chunks(self._tell_chunks(), now_ns)
+        if self._chunks_told and self.chunks is not None:
+            self._pump_chunks(self.chunks, now_ns)
         self._timer.arm(self._names_due_ns, self._chunks_due_ns)
 
     def _pump_names(self, now_ns: int) -> None:
@@ -295,9 +295,10 @@ class TargetService:
         self._chunks_told = False
         for outgoing in chunks.take_outgoing():
             self._link.send(outgoing, now_ns)
-        for event in chunks.take_events():
+        events = chunks.take_events()
+        for event in events:
             self._on_chunk_event(event)
-        for outgoing in chunks.take_outgoing():
+        for outgoing in chunks.take_outgoing() if events else ():
             self._link.send(outgoing, now_ns)
         self._chunks_due_ns = chunks.deadline_ns()
 
