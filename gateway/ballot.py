@@ -49,8 +49,10 @@ class Ballot:
             node = table.target_of(v).node_id
             self.nodes[node] = (*self.nodes.get(node, ()), v)
         self.answered: dict[NodeId, None] = {}
+        self._silent = dict.fromkeys(self.nodes)  # those of them who have not
         self.bids: dict[int, VdevBid] = {}
         self.refused: dict[int, Reason] = {}
+        self._held_hosts: set[str] | None = None  # of the bids as they are
 
     def add(self, node: NodeId, bids: tuple[VdevBid, ...]) -> None:
         """A BID; what a target says about others' VDEVs is ignored."""
@@ -62,21 +64,32 @@ class Ballot:
             else:
                 self.bids[bid.vdev_index] = bid
                 self.refused.pop(bid.vdev_index, None)
+        self.heard(node)
+        self._held_hosts = None
+
+    def heard(self, node: NodeId) -> None:
+        """An answer of this target, whatever it says."""
         self.answered[node] = None
+        self._silent.pop(node, None)
 
     def refuse(self, vdev_index: int, reason: Reason) -> None:
         """This VDEV will not take it in this attempt."""
-        self.bids.pop(vdev_index, None)
+        self.forget(vdev_index)
         self.refused[vdev_index] = reason
+
+    def forget(self, vdev_index: int) -> None:
+        """Its bid counts no more."""
+        self.bids.pop(vdev_index, None)
+        self._held_hosts = None
 
     def owner(self, vdev_index: int) -> NodeId:
         """The target that speaks for a VDEV."""
         return self._table.target_of(vdev_index).node_id
 
-    def window_ns(self, now_ns: int) -> int:
-        """How long the last bidders are worth waiting for."""
+    def window_ns(self, usual_ns: int) -> int:
+        """How long the last bidders are worth waiting for; their answers usually take less than
+        `usual_ns`."""
         settings = self._context.settings
-        usual_ns = self._context.stats.bid_wait_ns(self.asked, now_ns)
         # Nothing known yet: the longest, so that a fresh gateway meets earlier copies.
         high_ns = settings.bid_window_max_ms * MS
         window_ns = min(high_ns, max(settings.bid_window_min_ms * MS, usual_ns or high_ns))
@@ -84,8 +97,10 @@ class Ballot:
 
     def held_hosts(self) -> set[str]:
         """Hosts where the chunk is stored already."""
-        held = (v for v, bid in self.bids.items() if bid.kind == ALREADY_STORED)
-        return {self._table.host_of(v) for v in held}
+        if self._held_hosts is None:
+            held = [v for v, bid in self.bids.items() if bid.kind == ALREADY_STORED]
+            self._held_hosts = {self._table.host_of(v) for v in held}
+        return self._held_hosts
 
     @property
     def held_window_ns(self) -> int:
@@ -101,14 +116,12 @@ class Ballot:
 
     def silent_nodes(self) -> tuple[NodeId, ...]:
         """Targets that have not answered."""
-        return tuple(n for n in self.nodes if n not in self.answered)
+        return tuple(self._silent)
 
     def all_in(self, now_ns: int) -> bool:
         """Has everybody answered from whom an answer can be expected?"""
         suspect = self._context.stats.suspect
-        return all(
-            all(suspect(v, now_ns) for v in self.nodes[node]) for node in self.silent_nodes()
-        )
+        return all(all(suspect(v, now_ns) for v in self.nodes[node]) for node in self._silent)
 
     def reachable_hosts(self, now_ns: int, *, trust_silent: bool) -> set[str]:
         """Hosts that may still take a copy; without trust only those of silent members that

@@ -27,6 +27,7 @@ from replicast.gateway.query_round import QueryRound, listed
 from replicast.gateway.read_events import ChunkFailed, ChunkRead, Outcome, VerifyPayload
 from replicast.gateway.select import Weights, rank
 from replicast.gateway.source import Source, offer_of, patience_ns
+from replicast.gateway.stats import resend_ns
 from replicast.machine import Destination, Group, Incoming, NodeId, Outbox, Outgoing
 from replicast.transfer import LONG_JOB_DATAGRAMS, Receiver
 from replicast.transport.reassembly import Full
@@ -214,7 +215,7 @@ class GetChunk(Outbox):
         self._round = QueryRound(self._new_id(), self._table, self._row, now_ns)
         self._first_hit_ns = None
         asked = [v for vdevs in self._round.asked.values() for v in vdevs]
-        self._interval_ns = self._context.stats.resend_ns(asked, now_ns)
+        self._interval_ns = resend_ns(self._context.stats.bid_wait_ns(asked, now_ns))
         self._next_ns = now_ns + self._interval_ns
         multicast = self._context.settings.multicast
         number = self._row % self._context.settings.multicast_groups

@@ -149,7 +149,7 @@ class HoldChunk(Outbox):
         owned = self._ballot.nodes.get(node, ())
         for v in tuple(v for v in m.vdevs if v in owned) or owned:
             self._ballot.refuse(v, reason)
-        self._ballot.answered[node] = None
+        self._ballot.heard(node)
         self._decide(now_ns)
 
     def _on_chunk_stored(self, node: NodeId, m: ChunkStored, now_ns: int) -> None:

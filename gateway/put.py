@@ -39,6 +39,7 @@ from replicast.gateway.copies import (
     worst_reason,
 )
 from replicast.gateway.job import PutJob
+from replicast.gateway.stats import resend_ns
 from replicast.gateway.wave import Wave, Waves
 from replicast.machine import Destination, Group, Incoming, NodeId, Outbox, Outgoing
 from replicast.units import MS
@@ -182,8 +183,9 @@ class PutChunk(Outbox):
         excluded = (*self._copies.vdevs, *self._given_up)
         self._ballot = Ballot(self._context, self._table, self._row, excluded)
         self._proposed_ns = self._looked_ns = now_ns
-        self._window_ns = now_ns + self._ballot.window_ns(now_ns)
-        self._interval_ns = self._context.stats.resend_ns(self._ballot.asked, now_ns)
+        wait_ns = self._context.stats.bid_wait_ns(self._ballot.asked, now_ns)
+        self._window_ns = now_ns + self._ballot.window_ns(wait_ns)
+        self._first_interval_ns = self._interval_ns = resend_ns(wait_ns)
         self._resend_ns = now_ns + self._interval_ns
         self._send_put_propose(self._group_or(tuple(self._ballot.nodes)), now_ns)
         self._decide(now_ns)
@@ -281,7 +283,7 @@ class PutChunk(Outbox):
         self._phase = Phase.TRANSFER
         if now_ns >= self._proposed_ns + self._ballot.held_window_ns:
             self._ballot.mark_silent(now_ns)  # the next puts do not wait as long for it again
-        self._interval_ns = self._context.stats.resend_ns(self._ballot.asked, now_ns)
+        self._interval_ns = self._first_interval_ns
         self._resend_ns = now_ns + self._interval_ns
         named = (*plan.holders, *plan.winners)
         context.counters.count("bids", "won", by=len(named))
@@ -344,7 +346,7 @@ class PutChunk(Outbox):
             return
         live = [winner.vdev_index for _, winner in self._waves.live()]
         for v in self._waves.late():
-            self._ballot.bids.pop(v, None)
+            self._ballot.forget(v)
         plan = self._ballot.plan(self._job.chid, self._copies, wanted, now_ns, skip=live)
         if plan.holders or plan.winners:
             wave = self._new_wave(plan, False, now_ns)
@@ -406,7 +408,7 @@ class PutChunk(Outbox):
                 wave, winner = found
                 wave.drop(winner)
                 self._mismatches += reason == Reason.HASH_MISMATCH and wave.accept.authenticated
-        self._ballot.answered[node] = None
+        self._ballot.heard(node)
         if self._phase is Phase.PROPOSING:
             self._decide(now_ns)
         elif reason == Reason.HASH_MISMATCH:

@@ -148,12 +148,7 @@ class Stats:
 
     def bid_wait_ns(self, vdevs: Collection[int], now_ns: int) -> int:
         """Four times the slowest usual answer of these; 0 when nothing is known."""
-        return max((4 * self.vdev(v).bid_ns.get(now_ns) for v in vdevs), default=0)
-
-    def resend_ns(self, vdevs: Collection[int], now_ns: int) -> int:
-        """When a question to these that was not answered is sent again for the first time."""
-        usual_ns = self.bid_wait_ns(vdevs, now_ns) or RESEND_FIRST_NS
-        return min(RESEND_FIRST_NS, max(RESEND_MIN_NS, usual_ns))
+        return 4 * max([self.vdev(v).bid_ns.get(now_ns) for v in vdevs], default=0)
 
 
 class SmallCredit:
@@ -184,6 +179,11 @@ class SmallCredit:
             self.window_bytes = max(CREDIT_MIN_BYTES, self.window_bytes // 2)
         else:
             self.window_bytes = min(CREDIT_MAX_BYTES, self.window_bytes + size_bytes // 8)
+
+
+def resend_ns(wait_ns: int) -> int:
+    """When a question is sent again for the first time to those for whom that is bid_wait_ns()."""
+    return min(RESEND_FIRST_NS, max(RESEND_MIN_NS, wait_ns or RESEND_FIRST_NS))
 
 
 def _far_above(own_ns: int, group_ns: Iterable[int], least_ns: int) -> bool:

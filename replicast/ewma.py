@@ -28,4 +28,7 @@ class Ewma:
         """The faded average; 0 before the first measurement."""
         if self._value_ns <= 0:
             return 0
-        return self._value_ns >> min(63, max(0, now_ns - self._at_ns) // self._half_life_ns)
+        age_ns = now_ns - self._at_ns
+        if age_ns < self._half_life_ns:  # nearly always: it is news that is asked for
+            return self._value_ns
+        return self._value_ns >> min(63, age_ns // self._half_life_ns)
