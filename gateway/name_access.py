@@ -85,6 +85,11 @@ class Names:
             raise NotFound(f"bucket {bucket.bucket} is gone", reason=Reason.NO_SUCH_BUCKET.name)
         return found
 
+    async def place(self, tenant: str, bucket: BucketRef, name: str) -> BucketView:
+        """Where such a name may be made; raises as locate(), which somebody will ask for later."""
+        check_name(name)
+        return await self.record(tenant, bucket)
+
     async def locate(
         self, tenant: str, bucket: BucketRef, name: str, gone: int = 0
     ) -> tuple[NameKey, BucketView]:

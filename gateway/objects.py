@@ -86,7 +86,7 @@ class Objects:
 
         `describe` in place of `metadata` when that is known at the end only. `sealer`: encrypted.
         """
-        _, record = await self.names.locate(tenant, bucket, name)
+        record = await self.names.place(tenant, bucket, name)
         known = Description(check_metadata(metadata or {}))
         made = await self.bodies.store(
             source,
@@ -118,7 +118,7 @@ class Objects:
         """Store a version anew under another name, without moving its bytes: every chunk is held
         where it lies. `metadata`: in place of the source's; `binder`: of what is sealed. Otherwise as
         put()."""
-        await self.names.locate(tenant, to_bucket, to_name)
+        await self.names.place(tenant, to_bucket, to_name)
         _, source = await self.head(bucket, name, tenant=tenant, version=version)
         kept = metadata_of(source) if metadata is None else check_metadata(metadata)
         described = Description(kept, etag)
