@@ -58,6 +58,8 @@ class CreditPool:
 
     def take_granted(self) -> list[tuple[bytes, int]]:
         """Transfers that waited and may start now, with their credit."""
+        if not self._fresh:
+            return []
         fresh, self._fresh = self._fresh, []
         return [(transfer_id, n) for transfer_id, n in fresh if transfer_id in self._granted]
 
