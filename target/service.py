@@ -210,7 +210,9 @@ class TargetService:
     def on_incoming(self, incoming: Incoming, now_ns: int) -> None:
         """An authenticated message over UDP."""
         message = incoming.message
-        if isinstance(message, NAME_REQUESTS):
+        if self.chunks is not None and isinstance(message, CHUNK_REQUESTS):  # most of them
+            self._tell_chunks().receive(incoming, now_ns)
+        elif isinstance(message, NAME_REQUESTS):
             self._counters.count("name_operations", message.NAME.lower())
             self.names.receive(incoming, now_ns)
         elif isinstance(message, (RowAppend, RowStatus)):
@@ -220,8 +222,6 @@ class TargetService:
             self._link.send(
                 Outgoing(self._status(now_ns), incoming.sender, incoming.operation_id, 0), now_ns
             )
-        elif self.chunks is not None and isinstance(message, CHUNK_REQUESTS):
-            self._tell_chunks().receive(incoming, now_ns)
         else:
             self._counters.count("datagrams_dropped", "not_expected")
 
