@@ -13,7 +13,7 @@ from typing import Protocol
 
 from replicast.flexhash.table import Table
 from replicast.hashing import fits_algorithm
-from replicast.machine import Incoming, NodeId, Outgoing
+from replicast.machine import Event, Incoming, NodeId, Outbox, Outgoing
 from replicast.metrics import Counters
 from replicast.wire.chunk_messages import Refused
 from replicast.wire.reasons import Reason
@@ -52,8 +52,8 @@ class VdevView(Protocol):
         """Free part of the capacity."""
 
 
-class Admission:
-    """The state that all chunk responders of one target share."""
+class Admission(Outbox):
+    """The state that all chunk responders of one target share, and where they say what they want."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class Admission:
         vdevs: Mapping[int, VdevView],
         counters: Counters,
     ) -> None:
+        super().__init__()
         self.node_id, self.table, self.lease = node_id, table, lease
         self.vdevs, self.counters = vdevs, counters
-        self._outgoing: list[Outgoing] = []
         self._mine: dict[int, tuple[int, ...]] = {}  # by row, of this table and this many VDEVs
         self._mine_count = 0
 
@@ -97,6 +97,10 @@ class Admission:
         self._outgoing.append(
             Outgoing(message, node, operation_id, self.table.generation)  # type: ignore[arg-type]
         )
+
+    def want(self, event: Event) -> None:
+        """Something for the owner to carry out."""
+        self._events.append(event)
 
     def refuse(
         self,
@@ -162,11 +166,6 @@ class Admission:
             v not in self.vdevs and self.table.vdevs[v].target == self.node_id
             for v in self.table.members(row)
         )
-
-    def take_outgoing(self) -> list[Outgoing]:
-        """Everything to send, in order."""
-        taken, self._outgoing = self._outgoing, []
-        return taken
 
     def _sane(self, row: int, chid: bytes, algorithm: int, size_bytes: int) -> bool:
         return (

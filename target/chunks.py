@@ -75,7 +75,6 @@ class ChunkService:
         self._parked: list[tuple[int, Incoming]] = []
         self._parked_bytes = 0
         self._wanted_generation = 0
-        self._events: list[Event] = []
 
     # -- inputs ---------------------------------------------------------------------
 
@@ -158,12 +157,7 @@ class ChunkService:
         return self._admission.take_outgoing()
 
     def take_events(self) -> list[Event]:
-        events = self._events
-        self._events = []
-        events += self.put.take_events()
-        events += self.get.take_events()
-        events += self.verify.take_events()
-        return events
+        return self._admission.take_events()
 
     # -- steps ----------------------------------------------------------------------
 
@@ -184,7 +178,7 @@ class ChunkService:
     def _want_table(self, generation: int) -> None:
         if generation > self._wanted_generation:
             self._wanted_generation = generation
-            self._events.append(FetchTable(generation))
+            self._admission.want(FetchTable(generation))
 
 
 def _weight(incoming: Incoming) -> int:

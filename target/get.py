@@ -93,7 +93,6 @@ class SendResponder:
         self._reading_bytes: dict[int, int] = {}
         self._read_ns: dict[int, Ewma] = {}
         self._token = 0
-        self._events: list[Event] = []
 
     def __len__(self) -> int:
         """Sends that have not ended."""
@@ -201,7 +200,7 @@ class SendResponder:
         )
         self._token += 1
         self._by_token[self._token] = send
-        self._events.append(ReadChunk(self._token, m.vdev_index, m.chid))
+        self._admission.want(ReadChunk(self._token, m.vdev_index, m.chid))
 
     def _on_payload_gaps(self, incoming: Incoming, m: PayloadGaps, now_ns: int) -> None:
         send = self._sends.get((incoming.sender, m.transfer_id))
@@ -258,7 +257,8 @@ class SendResponder:
             resent_bytes = sum(e.payload_bytes for e in events if e.resend)
             if resent_bytes:
                 self._admission.counters.count("payload_resent_bytes", by=resent_bytes)
-            self._events.extend(events)
+            for event in events:
+                self._admission.want(event)
 
     def _forget(self, key: tuple[NodeId, bytes]) -> None:
         send = self._sends.pop(key, None)
@@ -279,8 +279,3 @@ class SendResponder:
         for send in self._sends.values():
             due_ns = earliest(due_ns, send.active_ns + self._idle_ns)
         return due_ns
-
-    def take_events(self) -> list[Event]:
-        """ReadChunk and SendPayload, in order."""
-        taken, self._events = self._events, []
-        return taken

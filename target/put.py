@@ -134,7 +134,6 @@ class PutResponder:
         self._arriving_bytes: dict[int, int] = {}
         self._joined_ns: dict[int, int] = {}
         self._token = 0
-        self._events: list[Event] = []
 
     def __len__(self) -> int:
         """Puts that have not ended."""
@@ -329,11 +328,11 @@ class PutResponder:
             event = StoreChunk(
                 self._new_token(put), tuple(missing), put.chid, put.hash_algorithm, buffer
             )
-            self._events.append(event)
+            self._admission.want(event)
 
     def _hold(self, put: _Put, vdev_index: int) -> None:
         put.pending[vdev_index] = HELD
-        self._events.append(StoreHold(self._new_token(put), vdev_index, put.chid))
+        self._admission.want(StoreHold(self._new_token(put), vdev_index, put.chid))
 
     def _new_token(self, put: _Put) -> int:
         self._token += 1
@@ -407,7 +406,7 @@ class PutResponder:
         """Is the group joined long enough to rely on? If not joined at all, ask for it."""
         if number == NO_MULTICAST or buggify("chunks/not-joined"):
             return False
-        self._events.append(JoinRendezvous(number))  # also refreshes its place in the LRU
+        self._admission.want(JoinRendezvous(number))  # also refreshes its place in the LRU
         joined_ns = self._joined_ns.get(number)
         return joined_ns is not None and now_ns >= joined_ns + JOIN_SETTLE_NS
 
@@ -466,8 +465,3 @@ class PutResponder:
             if put.receiver is not None:
                 due_ns = earliest(due_ns, put.receiver.deadline_ns())
         return due_ns
-
-    def take_events(self) -> list[Event]:
-        """StoreChunk, StoreHold and JoinRendezvous, in order."""
-        taken, self._events = self._events, []
-        return taken

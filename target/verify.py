@@ -54,7 +54,6 @@ class VerifyResponder:
         self._open: dict[tuple[NodeId, bytes], _Verify] = {}
         self._by_token: dict[int, _Verify] = {}
         self._token = 0
-        self._events: list[Event] = []
 
     def receive(self, incoming: Incoming, now_ns: int) -> None:
         """CHUNK_VERIFY; a repeated one while the first is running changes nothing."""
@@ -69,7 +68,7 @@ class VerifyResponder:
         self._token += 1
         verify = _Verify(self._token, incoming.sender, incoming.operation_id, m.vdev_index)
         self._open[key] = self._by_token[self._token] = verify
-        self._events.append(VerifyChunk(self._token, m.vdev_index, m.chid, m.hash_algorithm))
+        self._admission.want(VerifyChunk(self._token, m.vdev_index, m.chid, m.hash_algorithm))
 
     def _refusal(self, m: ChunkVerify, now_ns: int) -> Reason | None:
         if m.vdev_index not in self._admission.vdevs:
@@ -92,8 +91,3 @@ class VerifyResponder:
             self._admission.counters.count("hash_mismatches", "verify")
         reply = ChunkVerified(vdev_index=verify.vdev_index, result=result, detail=detail[:500])
         self._admission.send(verify.sender, verify.operation_id, reply)
-
-    def take_events(self) -> list[Event]:
-        """VerifyChunk, in order."""
-        taken, self._events = self._events, []
-        return taken
