@@ -119,8 +119,6 @@ class Sender:
         self.transfer_id, self.buffer = transfer_id, buffer
         self.size_bytes, self.datagram_bytes = size_bytes, datagram_bytes
         self.authenticated = authenticated
-        self.sent_bytes = 0
-        self.resent_bytes = 0
         self._skip_bytes = skip_bytes  # these travel in a control message
         self._peers: dict[NodeId, _Peer] = {}
         self._group: Group | None = None
@@ -143,20 +141,20 @@ class Sender:
         for node in nodes:
             if node not in self._peers:
                 self._admit(node, credit_bytes)
-        self._pump()
+        self._pump(nodes)
 
     def multicast(self, group: Group, credits: dict[NodeId, int]) -> None:
         """These receivers are reached by one group; their gaps are still mended by unicast."""
         for node, credit_bytes in credits.items():
             self._admit(node, credit_bytes)
         self._group, self._group_nodes = group, tuple(credits)
-        self._pump()
+        self._pump_group()
 
     def remove(self, node: NodeId) -> None:
         """This receiver is done, or given up: nobody waits for its credit any more."""
-        if self._peers.pop(node, None) is not None:
+        if self._peers.pop(node, None) is not None and node in self._group_nodes:
             self._group_nodes = tuple(n for n in self._group_nodes if n != node)
-            self._pump()
+            self._pump_group()
 
     def gaps(self, node: NodeId, message: PayloadGaps) -> None:
         """A receiver's report: new credit, and what it misses of what was sent."""
@@ -168,7 +166,7 @@ class Sender:
         missing = self._missing(peer, message.ranges)
         if missing and not peer.jobs and not self._premature(peer, missing):
             self._send(self._portion(peer, missing, message.received_bytes), (node,), resend=True)
-        self._pump()
+        self._pump((node,))
 
     def sent(self, token: int) -> None:
         """The shell has handed all datagrams of this event to the network."""
@@ -253,13 +251,13 @@ class Sender:
                 break
         return tuple(found)
 
-    def _pump(self) -> None:
-        if self._group_nodes:
-            self._pump_group()
+    def _pump(self, nodes: Sequence[NodeId]) -> None:
+        """Hand out what these receivers may have now; for the others nothing has changed."""
+        self._pump_group()
         same: dict[tuple[int, int], list[NodeId]] = {}
-        for node, peer in self._peers.items():
+        for node in nodes:
             if node not in self._group_nodes:
-                self._collect(same, node, peer)
+                self._collect(same, node, self._peers[node])
         for (start, end), nodes in same.items():
             self._send(((start, end),), tuple(nodes), resend=False)
 
@@ -272,6 +270,8 @@ class Sender:
             self._move_cursor(peer, end)
 
     def _pump_group(self) -> None:
+        if not self._group_nodes:
+            return
         peers = [self._peers[node] for node in self._group_nodes]
         start = min(peer.cursor for peer in peers)
         end = self._whole_datagrams(min(peer.limit for peer in peers))
@@ -305,8 +305,6 @@ class Sender:
             self.authenticated,
             resend,
         )
-        self.sent_bytes += event.payload_bytes
-        self.resent_bytes += event.payload_bytes if resend else 0
         self._out.append(event)
 
 
