@@ -7,10 +7,10 @@ memory in stats.py.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from replicast.buggify import buggified
 from replicast.flexhash.table import Table, VdevState
+from replicast.frozen import frozen
 from replicast.gateway.context import ChunkContext
 from replicast.gateway.copies import LASTING, Copies, reason_of
 from replicast.gateway.select import Offer, Weights, choose, rank
@@ -20,7 +20,7 @@ from replicast.wire.chunk_messages import ALREADY_STORED, OFFER, REFUSED_BID, Vd
 from replicast.wire.reasons import Reason
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """Whom to accept: holders have the chunk, winners get it."""
 
@@ -113,6 +113,10 @@ class Ballot:
         for node in self.silent_nodes():
             for v in self.nodes[node]:
                 self._context.stats.silent(v, now_ns)
+
+    def bidders(self) -> list[NodeId]:
+        """Targets with a bid that counts."""
+        return [n for n, vdevs in self.nodes.items() if any(v in self.bids for v in vdevs)]
 
     def silent_nodes(self) -> tuple[NodeId, ...]:
         """Targets that have not answered."""

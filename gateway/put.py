@@ -291,7 +291,7 @@ class PutChunk(Outbox):
         if lost:
             context.counters.count("bids", "lost", by=lost)
         wave = self._new_wave(plan, self._settings.multicast, now_ns)
-        nodes = dict.fromkeys(self._node(v) for v in (*named, *self._ballot.bids))
+        nodes = dict.fromkeys((*(w.node for w in wave.winners), *self._ballot.bidders()))
         for destination in self._group_or(tuple(nodes)):
             self._send(wave.accept, destination)
 
