@@ -10,11 +10,12 @@ Limits: OPERATIONS_MAX at a time, those that wait among them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from replicast.buggify import buggify
 from replicast.errors import Unavailable
 from replicast.flexhash.table import Table
+from replicast.frozen import frozen
 from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext
 from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.get import GetChunk
@@ -32,7 +33,7 @@ OPERATIONS_MAX = 4096
 FINAL = (PutDone, PutFailed, ChunkRead, ChunkFailed)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChunkEvent(Event):
     """An event of one operation: SendPayload, VerifyPayload, NeedTable, or its end, which is
     PutDone, PutFailed, ChunkRead or ChunkFailed."""

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from replicast.flexhash.table import Table
+from replicast.frozen import frozen
 from replicast.machine import Event
 from replicast.metrics import Counters
 from replicast.wire.chunk_messages import STORED
 from replicast.wire.reasons import Reason
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PutDone(Event):
     """The chunk is durable on `copies` distinct hosts. `short`: fewer than the policy wants."""
 

@@ -6,10 +6,10 @@ gateway/initiator.py implements `Initiator` over UDP; tests bring small ones.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
-from dataclasses import dataclass
 from typing import Protocol
 
 from replicast.flexhash.table import Table
+from replicast.frozen import frozen
 from replicast.gateway.listing import ListDone
 from replicast.hashing import HashAlgorithm
 from replicast.wire.documents import Reference
@@ -20,7 +20,7 @@ Block = bytes | bytearray | memoryview
 Source = Block | AsyncIterable[Block]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChunkPlaced:
     """A chunk that is durable on `copies` hosts; `sent_bytes` 0 when nothing had to be sent."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from replicast.frozen import frozen
 from replicast.gateway.ballot import Plan
 from replicast.gateway.context import OPERATION_BASE_BYTES
 from replicast.transfer import BufferLike
 from replicast.wire.chunk_messages import VDEVS_MAX, PutAccept, PutPropose
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PutJob:
     """The chunk, the random part of all its ids, and when to give up."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from replicast.frozen import frozen
 from replicast.machine import Event
 from replicast.transfer import BufferLike
 
@@ -16,7 +17,7 @@ class Outcome(Enum):
     DATA_LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifyPayload(Event):
     """Hash `buffer` off the loop; then verified(transfer_id, ok)."""
 
@@ -26,7 +27,7 @@ class VerifyPayload(Event):
     chid: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChunkRead(Event):
     """Verified bytes. `bad_vdevs` sent wrong ones; they were told to check their copies."""
 

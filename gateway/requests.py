@@ -8,10 +8,10 @@ Limits: REQUESTS_MAX at a time.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
 from replicast.errors import Unavailable
 from replicast.flexhash.table import Table
+from replicast.frozen import frozen
 from replicast.gateway.context import OPERATION_BASE_BYTES
 from replicast.gateway.listing import ListDone, ListOperation
 from replicast.gateway.names import NameDone, NamedOperation, NameFailed
@@ -24,7 +24,7 @@ FINAL = (NameDone, NameFailed, ListDone, SurveyDone)
 Request = NamedOperation | ListOperation | Survey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RequestEvent(Event):
     """An event of one request: NeedTable, or its end."""
 

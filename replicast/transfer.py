@@ -22,11 +22,11 @@ Limits: one resend job and one job of new bytes per receiver at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from replicast.arrivals import Arrivals
 from replicast.credit import CreditPool
+from replicast.frozen import frozen
 from replicast.machine import Destination, Event, Group, NodeId
 from replicast.units import KIB, MS
 from replicast.wire.chunk_messages import RANGES_MAX, ByteRange, PayloadGaps
@@ -51,7 +51,7 @@ JUDGED_DATAGRAMS_MIN = 4  # what became of fewer may be chance
 CHANCE_BYTES_MAX = 4 * 64 * KIB
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendPayload(Event):
     """Send these byte ranges of `buffer` as payload datagrams; then report sent(transfer_id,
     token) to the core. `to`: nodes by unicast, interleaved, or one rendezvous group."""

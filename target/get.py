@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from replicast.buggify import buggify
 from replicast.ewma import Ewma
+from replicast.frozen import frozen
 from replicast.machine import Event, Incoming, NodeId, earliest
 from replicast.target.admission import Admission
 from replicast.transfer import BufferLike, Sender
@@ -48,7 +49,7 @@ READ_NS_START = 2 * MS
 BYTE_NS = 1  # 1 GB/s: what reads ahead of this one cost
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReadChunk(Event):
     """Read a chunk off the loop; then read_done(token, buffer or a reason)."""
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 
 from replicast.buggify import buggified, buggify
 from replicast.credit import CreditPool
+from replicast.frozen import frozen
 from replicast.machine import Event, Incoming, NodeId, earliest
 from replicast.target.admission import Admission
 from replicast.target.answers import Answers, TransferKey
@@ -56,7 +57,7 @@ JOIN_SETTLE_NS = 50 * MS
 RETRY_AFTER_NS = 20 * MS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreChunk(Event):
     """Check the hash and make durable on each of `vdevs`; then stored(token, vdev, outcome)."""
 
@@ -67,7 +68,7 @@ class StoreChunk(Event):
     buffer: BufferLike
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreHold(Event):
     """Make a hold on a chunk that is there durable; then stored(token, vdev, outcome).
     The outcome is NOT_FOUND_HERE when the chunk has gone."""

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from replicast.buggify import buggified, buggify
+from replicast.frozen import frozen
 from replicast.target.store import index
 from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
 from replicast.target.store.overlay import Overlay
@@ -74,7 +75,7 @@ class Segment:
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlushPlan:
     """What the engine has to do for one flush, in this order: close, create, write, sync."""
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
+from replicast.frozen import frozen
+
 CHID_BYTES_MAX = 64
 
 
@@ -31,7 +33,7 @@ class Kind(IntEnum):
     ROW_UNSTAGE = 9
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chunk:
     """Store a chunk; with `verify` its hash is computed before it is written."""
 
@@ -42,7 +44,7 @@ class Chunk:
     verify: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hold:
     """Keep a stored chunk until this cluster time; the latest hold wins."""
 
@@ -61,7 +63,7 @@ class ChunkDrop:
     sequence: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RowEntry:
     """One entry of a row's log; the newest record for (row, index) wins."""
 

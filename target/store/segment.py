@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from xxhash import xxh3_64_intdigest
 
+from replicast.frozen import frozen
 from replicast.target.store.errors import BadVersion
 from replicast.target.store.record import (
     HEADER_BYTES,
@@ -62,7 +63,7 @@ class Identity:
         return int.from_bytes(self.vdev_id[:8], "little")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Position:
     """A point between two flushes."""
 
@@ -107,7 +108,7 @@ class FlushHeader:
     meta_checksum: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placed:
     """A record and where its header lies."""
 
@@ -222,7 +223,7 @@ def flush_bytes(records: Sequence[Record]) -> int:
     return to_block(size)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PackedFlush:
     """A flush ready to write at its place."""
 
