@@ -111,16 +111,17 @@ class PutChunk(Outbox):
             return
         if isinstance(m, Bid):
             self._on_bid(node, m, now_ns)
-        elif isinstance(m, Refused):
+            return  # no payload leaves for a bid
+        if isinstance(m, Refused):
             self._on_refused(node, m, now_ns)
         elif self._phase is not Phase.TRANSFER:
             return
         elif isinstance(m, PutAccepted):
             self._waves.accepted(node, m)
-        elif isinstance(m, PayloadGaps):
-            self._waves.gaps(node, m, now_ns)
         elif isinstance(m, ChunkStored):
             self._on_chunk_stored(node, m, now_ns)
+        elif isinstance(m, PayloadGaps):
+            self._waves.gaps(node, m, now_ns)
         self._pump()
 
     def table_changed(self, table: Table, now_ns: int) -> None:
