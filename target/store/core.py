@@ -240,7 +240,10 @@ class StoreCore:
                 refused.append((submission.token, refusal))
         create = close = None
         start = self.position
-        if records and start.offset + flush_bytes(records) > self.segment.size_bytes:
+        room_bytes = self.segment.size_bytes - start.offset
+        # What each submission takes at most is known; only where that is too much is it measured.
+        full = sum(submission.size_bytes for submission in kept) > room_bytes
+        if full and records and flush_bytes(records) > room_bytes:
             close = start if start.incarnation else None
             create = self._next_segment(flush_bytes(records))
             start = replace(start, incarnation=create.incarnation, offset=BLOCK_BYTES)
