@@ -34,7 +34,7 @@ class VdevView(Protocol):
         """Is the chunk durable here?"""
 
     def size_of(self, chid: bytes) -> int:
-        """Its bytes; 0 when it is not here."""
+        """Its bytes; 0 when it is not here: no chunk is empty."""
 
     def refusal(self, size_bytes: int) -> Reason | None:
         """NO_SPACE, FAULTED, ... when a chunk of this size cannot be taken now."""

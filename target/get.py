@@ -120,12 +120,13 @@ class SendResponder:
             return
         listed = [v for v in (*table.members(m.row), *table.draining(m.row)) if v in views]
         # A copy counts wherever it lies: bytes prove themselves.
-        holders = [v for v in views if v not in listed and views[v].has(m.chid)]
+        sizes = {v: size for v in views if (size := views[v].size_of(m.chid))}
         stale = incoming.generation < table.members_since(m.row)
-        if any(views[v].has(m.chid) for v in listed) or holders:
-            self._send_answer(incoming, m.chid, [*listed, *holders], stale, now_ns)
+        if sizes:
+            holders = [v for v in sizes if v not in listed]
+            self._send_answer(incoming, sizes, [*listed, *holders], stale, now_ns)
         elif listed and not stale:
-            self._send_answer(incoming, m.chid, listed, False, now_ns)
+            self._send_answer(incoming, sizes, listed, False, now_ns)
         elif listed or incoming.group is None or self._admission.left_out(m.row):
             self._admission.refuse(incoming, self._not_here(m.row, stale))
 
@@ -135,22 +136,28 @@ class SendResponder:
         return Reason.FAULTED if self._admission.left_out(row) else Reason.NOT_MEMBER
 
     def _send_answer(
-        self, incoming: Incoming, chid: bytes, vdevs: list[int], stale: bool, now_ns: int
+        self,
+        incoming: Incoming,
+        sizes: dict[int, int],
+        vdevs: list[int],
+        stale: bool,
+        now_ns: int,
     ) -> None:
+        """`sizes`: of the copies that are here."""
         ahead = incoming.generation > self._admission.table.generation
         proved = not stale and not ahead and self._admission.lease.valid(now_ns)
         proved = proved and not buggify("chunks/unsure")
-        answers = tuple(self._answer(v, chid, proved, now_ns) for v in vdevs)
+        answers = tuple(self._answer(v, sizes.get(v, 0), proved, now_ns) for v in vdevs)
         self._admission.reply(incoming, ChunkAnswer(answers=answers))
 
-    def _answer(self, vdev_index: int, chid: bytes, proved: bool, now_ns: int) -> VdevAnswer:
+    def _answer(self, vdev_index: int, size_bytes: int, proved: bool, now_ns: int) -> VdevAnswer:
         measured = self._read_ns.get(vdev_index)
         view = self._admission.vdevs[vdev_index]
-        kind = HIT if view.has(chid) else MISS if proved and view.proves_misses() else UNSURE
+        kind = HIT if size_bytes else MISS if proved and view.proves_misses() else UNSURE
         return VdevAnswer(
             vdev_index=vdev_index,
             kind=kind,
-            size_bytes=view.size_of(chid) if kind == HIT else 0,
+            size_bytes=size_bytes,
             start_ns=self._reading_bytes.get(vdev_index, 0) * BYTE_NS,
             duration_ns=READ_NS_START if measured is None else measured.get(now_ns),
         )
@@ -161,10 +168,10 @@ class SendResponder:
             known.active_ns = now_ns  # a repeated request: the read or the sending goes on
             return
         view = self._admission.vdevs.get(m.vdev_index)
-        if view is None or not view.has(m.chid):
+        size_bytes = 0 if view is None else view.size_of(m.chid)
+        if not size_bytes:
             self._admission.refuse(incoming, Reason.NOT_FOUND_HERE, (m.vdev_index,))
             return
-        size_bytes = view.size_of(m.chid)
         try:
             check_shape(m.transfer_id, size_bytes, m.datagram_bytes)
         except ValueError as error:

@@ -26,7 +26,7 @@ LEFT_OUT, OPEN, OTHERS = 4, 5, 6
 def admission(*members: int) -> Admission:
     """Of a target with VDEV 5 open and without VDEV 4; all rows have these members."""
     owners = {LEFT_OUT: ME, OPEN: ME, OTHERS: OTHER}
-    view: Any = SimpleNamespace(has=lambda chid: False, proves_misses=lambda: True)
+    view: Any = SimpleNamespace(size_of=lambda chid: 0, proves_misses=lambda: True)
     table: Any = SimpleNamespace(
         generation=3,
         vdevs={v: SimpleNamespace(target=node) for v, node in owners.items()},
