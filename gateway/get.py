@@ -92,11 +92,12 @@ class GetChunk(Outbox):
 
     def _start(self, hints: tuple[int, ...], now_ns: int) -> None:
         stats = self._context.stats
+        slow = stats.slow_to_read(hints, now_ns)
         for v in hints:
             entry = self._table.vdevs.get(v)
             if entry is None or entry.state != VdevState.UP or stats.suspect(v, now_ns):
                 continue
-            if not stats.slow_to_read(v, hints, now_ns):
+            if v not in slow:
                 self._hits[v] = None
         if not self._ask_best(now_ns):
             self._query(now_ns)

@@ -134,12 +134,10 @@ class Stats:
         """It sent a chunk within `elapsed_ns`, or was late by then."""
         self.vdev(vdev_index).read_ns.add(elapsed_ns, now_ns)
 
-    def slow_to_read(self, vdev_index: int, group: Collection[int], now_ns: int) -> bool:
-        """Far slower than others of its group at sending what it holds."""
+    def slow_to_read(self, group: Collection[int], now_ns: int) -> set[int]:
+        """Those that are far slower than others of their group at sending what they hold."""
         times_ns = {v: self.vdev(v).read_ns.get(now_ns) for v in group}
-        return _far_above(
-            self.vdev(vdev_index).read_ns.get(now_ns), times_ns.values(), SLOW_READ_NS
-        )
+        return {v for v, ns in times_ns.items() if _far_above(ns, times_ns.values(), SLOW_READ_NS)}
 
     def round_trip_ns(self, vdev_index: int, now_ns: int) -> int | None:
         """What the way to its target and back took lately; None: it is not known."""
@@ -188,5 +186,7 @@ def resend_ns(wait_ns: int) -> int:
 
 def _far_above(own_ns: int, group_ns: Iterable[int], least_ns: int) -> bool:
     """More than five times the group's median, as far as it is known, and not small anyway."""
+    if own_ns < least_ns:
+        return False
     known = sorted(ns for ns in group_ns if ns > 0)
-    return own_ns >= least_ns and own_ns > 5 * known[(len(known) - 1) // 2]
+    return own_ns > 5 * known[(len(known) - 1) // 2]
