@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from replicast.gateway.s3.head import Head
+from replicast.gateway.s3.head import Head, wire_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SIGNATURE_PARAMETER = "X-Amz-Signature"
@@ -24,34 +24,18 @@ SIGNATURE_PARAMETER = "X-Amz-Signature"
 _BLANKS = re.compile(rb"[ \t]+")
 
 
-def wire_bytes(text: str) -> bytes:
-    """The bytes that were on the wire (head.py)."""
-    return text.encode("latin-1")
-
-
 def canonical_path(path: str) -> bytes:
     """Decoded and encoded again: all but unreserved characters and the slash."""
     return quote_from_bytes(unquote_to_bytes(wire_bytes(path or "/")), safe="/").encode()
 
 
-def query_pairs(query: str) -> list[tuple[bytes, bytes]]:
-    """The decoded pairs in the order of the wire; `&&` makes none, a name without `=` has b""."""
-    return [
-        (_decoded(name), _decoded(value))
-        for name, _, value in (pair.partition("=") for pair in query.split("&") if pair)
-    ]
-
-
-def _decoded(text: str) -> bytes:
-    return unquote_to_bytes(wire_bytes(text).replace(b"+", b" "))
-
-
-def canonical_query(query: str, *, presigned: bool) -> bytes:
-    """All pairs, sorted by encoded name and then value. A signature in it cannot sign itself."""
+def canonical_query(pairs: Iterable[tuple[bytes, bytes]], *, presigned: bool) -> bytes:
+    """All pairs, decoded ones, sorted by encoded name and then value. A signature in it cannot sign
+    itself."""
     left_out = SIGNATURE_PARAMETER.encode() if presigned else None
     encoded = sorted(
         (quote_from_bytes(name, safe=""), quote_from_bytes(value, safe=""))
-        for name, value in query_pairs(query)
+        for name, value in pairs
         if name != left_out
     )
     return "&".join(f"{name}={value}" for name, value in encoded).encode()
@@ -70,7 +54,7 @@ def canonical_request(
     lines = [
         wire_bytes(head.method),
         canonical_path(head.path),
-        canonical_query(head.query, presigned=presigned),
+        canonical_query(head.query_pairs, presigned=presigned),
     ]
     for name in signed_headers:
         lines.append(name.encode() + b":" + canonical_value(head.header(name) or ""))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from replicast.gateway.s3.canonical import ALGORITHM, SIGNATURE_PARAMETER, query_pairs
+from replicast.gateway.s3.canonical import ALGORITHM, SIGNATURE_PARAMETER
 from replicast.gateway.s3.dates import (
     amz_date,
     is_day,
@@ -33,6 +33,7 @@ EXPIRES_SECONDS_MAX = 7 * 24 * 60 * 60
 _PARAMETERS_ALWAYS = ("X-Amz-Algorithm", "X-Amz-Credential", SIGNATURE_PARAMETER)
 _PARAMETERS = (*_PARAMETERS_ALWAYS, "X-Amz-Date", "X-Amz-SignedHeaders", "X-Amz-Expires")
 _PAYLOAD_PARAMETER = "X-Amz-Content-Sha256"
+_CLAIMING = frozenset(name.encode() for name in _PARAMETERS_ALWAYS)
 _VERSION_2 = {b"AWSAccessKeyId", b"Signature"}
 _COMPONENTS = ("Credential", "SignedHeaders", "Signature")
 
@@ -92,8 +93,8 @@ def is_unsigned(head: Head) -> bool:
 
 def _forms(head: Head) -> tuple[str, bool, bool]:
     """The Authorization header; whether the query claims to be signed, by version 4, by version 2."""
-    names = {name for name, _ in query_pairs(head.query)}
-    presigned = any(name.encode() in names for name in _PARAMETERS_ALWAYS)
+    names = head.query_names
+    presigned = not names.isdisjoint(_CLAIMING)
     return (head.header("authorization") or "").strip(), presigned, names >= _VERSION_2
 
 
@@ -235,7 +236,7 @@ def _signed_headers(text: str, malformed: _Malformed) -> tuple[str, ...]:
 
 
 def _from_query(head: Head, now_ns: int, regions: Sequence[str]) -> Claim:
-    given = _parameters(head.query)
+    given = _parameters(head)
     if not all(given.get(name) for name in _PARAMETERS):
         raise _query_malformed(
             "Query-string authentication version 4 requires the X-Amz-Algorithm, "
@@ -273,11 +274,11 @@ def _from_query(head: Head, now_ns: int, regions: Sequence[str]) -> Claim:
     )
 
 
-def _parameters(query: str) -> dict[str, str]:
+def _parameters(head: Head) -> dict[str, str]:
     """Those that concern the signature: each once, in ASCII."""
     wanted = {name.encode(): name for name in (*_PARAMETERS, _PAYLOAD_PARAMETER)}
     found: dict[str, str] = {}
-    for raw, value in query_pairs(query):
+    for raw, value in head.query_pairs:
         if (name := wanted.get(raw)) is None:
             continue
         if name in found:

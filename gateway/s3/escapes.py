@@ -20,6 +20,8 @@ def decode(text: str, *, plus_is_space: bool = False) -> str:
         raise _refused(text)
     if plus_is_space:
         text = text.replace("+", " ")
+    if text.isascii() and "%" not in text:
+        return text  # as nearly all are
     try:
         return unquote_to_bytes(text.encode("latin-1")).decode()
     except UnicodeError:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from urllib.parse import unquote_to_bytes
 
 
 @dataclass(frozen=True)
@@ -22,3 +24,26 @@ class Head:
     def header(self, name: str) -> str | None:
         """By its name in lower case."""
         return self.headers.get(name)
+
+    @cached_property
+    def query_pairs(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The query's decoded pairs in the order of the wire; `&&` makes none, a name without `=` has
+        b"". Kept, for whoever reads signatures asks several times."""
+        return tuple(
+            (_decoded(name), _decoded(value))
+            for name, _, value in (pair.partition("=") for pair in self.query.split("&") if pair)
+        )
+
+    @cached_property
+    def query_names(self) -> frozenset[bytes]:
+        """The names among them."""
+        return frozenset(name for name, _ in self.query_pairs)
+
+
+def wire_bytes(text: str) -> bytes:
+    """The bytes that were on the wire."""
+    return text.encode("latin-1")
+
+
+def _decoded(text: str) -> bytes:
+    return unquote_to_bytes(wire_bytes(text).replace(b"+", b" "))

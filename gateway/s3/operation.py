@@ -81,7 +81,7 @@ def bucket_of_host(host: str, base_domains: Iterable[str]) -> str:
 
 
 def _find(level: Level, head: Head, parameters: Mapping[str, str]) -> Operation:
-    named = [name for name in SUBRESOURCES if name in parameters]
+    named = [name for name in SUBRESOURCES if name in parameters] if parameters else []
     if head.method == "OPTIONS":
         named = []  # asks about another request, whose query it may carry
     if len(named) > 1:

@@ -19,10 +19,10 @@ from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
 from replicast.gateway.s3.arguments import invalid_argument
-from replicast.gateway.s3.canonical import SIGNATURE_PARAMETER, query_pairs, wire_bytes
+from replicast.gateway.s3.canonical import SIGNATURE_PARAMETER
 from replicast.gateway.s3.dates import iso_seconds
 from replicast.gateway.s3.errors import S3Error
-from replicast.gateway.s3.head import Head
+from replicast.gateway.s3.head import Head, wire_bytes
 from replicast.gateway.s3.operation import SUBRESOURCES
 from replicast.gateway.s3.payload import HEADER as PAYLOAD_HEADER
 from replicast.gateway.s3.payload import Payload, payload_of
@@ -31,6 +31,7 @@ from replicast.units import SECOND
 
 KEY_ID, SIGNATURE, EXPIRES = "AWSAccessKeyId", "Signature", "Expires"
 _PARAMETERS = (KEY_ID, SIGNATURE, EXPIRES)
+_CLAIMING = (KEY_ID.encode(), SIGNATURE.encode())
 _OF_VERSION_4 = ("X-Amz-Algorithm", "X-Amz-Credential", SIGNATURE_PARAMETER)
 # Query parameters that are signed.
 SIGNED = frozenset(
@@ -51,8 +52,7 @@ _NO_SEED = Seed("", "", "", b"")  # there are no signed chunks in this version
 
 def is_presigned(head: Head) -> bool:
     """Whether a request claims to be such a URL's."""
-    names = {name for name, _ in query_pairs(head.query)}
-    return KEY_ID.encode() in names or SIGNATURE.encode() in names
+    return not head.query_names.isdisjoint(_CLAIMING)
 
 
 def with_query_headers(head: Head) -> Head:
@@ -63,7 +63,7 @@ def with_query_headers(head: Head) -> Head:
     if not is_presigned(head):
         return head
     given: dict[str, str] = {}
-    for raw, value in query_pairs(head.query):
+    for raw, value in head.query_pairs:
         name = raw.decode("latin-1")
         if name.startswith("x-amz-") or name in ("content-md5", "content-type"):
             given.setdefault(name, value.decode("latin-1"))
@@ -136,7 +136,7 @@ def _signed_query(query: str) -> bytes:
 
 def _parameters(head: Head) -> dict[str, str]:
     """The three, each once and in ASCII."""
-    others = {name.decode("latin-1") for name, _ in query_pairs(head.query)}
+    others = {name.decode("latin-1") for name in head.query_names}
     if (head.header("authorization") or "").strip() or others.intersection(_OF_VERSION_4):
         raise S3Error(
             "InvalidArgument",

@@ -14,7 +14,7 @@ import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from replicast.gateway.s3.canonical import canonical_request, query_pairs, string_to_sign
+from replicast.gateway.s3.canonical import canonical_request, string_to_sign
 from replicast.gateway.s3.claim import Claim, check_signed_headers, claim_of
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.head import Head
@@ -61,7 +61,7 @@ def verify(
     claim = claim_of(head, now_ns, regions)
     payload = payload_of(claim.payload)
     check_signed_headers(head, claim.signed_headers)
-    if "x-amz-security-token" in head.headers or TOKEN_PARAMETER in dict(query_pairs(head.query)):
+    if "x-amz-security-token" in head.headers or TOKEN_PARAMETER in head.query_names:
         raise S3Error("InvalidToken")  # no session was ever opened here
     secret = secret_of(claim.key_id)
     if secret is None:
