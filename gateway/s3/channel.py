@@ -7,8 +7,10 @@ its client's connection is not believed; whoever trusts the way from a proxy say
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 
+REMEMBERED_PEERS = 1024
 LOOPBACK, ALWAYS, NEVER = "loopback", "always", "never"
 OVER_HTTP = (LOOPBACK, ALWAYS, NEVER)
 
@@ -21,6 +23,7 @@ def is_private(url: str, peer: str, over_http: str) -> bool:
     return over_http == LOOPBACK and _is_loopback(peer)
 
 
+@lru_cache(REMEMBERED_PEERS)
 def _is_loopback(peer: str) -> bool:
     try:
         address = ip_address(peer)

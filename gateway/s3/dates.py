@@ -70,8 +70,9 @@ def is_day(text: str) -> bool:
     return parse_amz_date(f"{text}T000000Z") is not None
 
 
+@lru_cache(_REMEMBERED)
 def amz_date(time_ns: int) -> str:
-    """YYYYMMDDTHHMMSSZ: whole seconds, rounded down."""
+    """YYYYMMDDTHHMMSSZ: whole seconds, rounded down. Remembered as what is parsed."""
     return f"{_datetime(time_ns):%Y%m%dT%H%M%SZ}"
 
 
