@@ -84,7 +84,13 @@ def parse_iso_date(text: str) -> int | None:
 
 def http_date(time_ns: int) -> str:
     """As in Last-Modified: whole seconds, rounded down."""
-    at = _datetime(time_ns)
+    return _http_date(time_ns // SECOND)
+
+
+@lru_cache(_REMEMBERED)
+def _http_date(seconds: int) -> str:
+    # Every answer has one of its own.
+    at = _datetime(seconds * SECOND)
     return (
         f"{_DAYS[at.weekday()]}, {at.day:02} {_MONTHS[at.month - 1]} {at.year:04} "
         f"{at.hour:02}:{at.minute:02}:{at.second:02} GMT"

@@ -31,6 +31,7 @@ from replicast.gateway.s3.handshakes import Handshakes
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.incoming import Incoming
 from replicast.gateway.s3.ranges import unsatisfied_content_range
+from replicast.gateway.s3.ready_answer import ReadyAnswer
 from replicast.gateway.s3.refusals import s3_error
 from replicast.gateway.s3.service import S3Service
 from replicast.gateway.s3.sigv2 import with_query_headers
@@ -41,6 +42,7 @@ log = logging.getLogger("replicast.gateway.s3")
 
 RETRY_SECONDS = 1  # what a client that is told to come again is told to wait
 WITH_HEAD_BYTES_MAX = 64 << 10  # longer bodies are not worth a copy
+FIRST_WRITE_BYTES = 16 << 10  # copied behind the head, to leave with it
 WRITE_BYTES = 256 << 10
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 
@@ -166,26 +168,29 @@ async def _send(exchange: Exchange, answer: Answer, share: Share) -> web.StreamR
     if isinstance(answer.body, bytes):
         return await _send_whole(exchange, answer)
     assert answer.length_bytes is not None
-    headers = _headers(exchange, answer) | {"content-length": str(answer.length_bytes)}
     async with aclosing(answer.body) as blocks:  # type: ignore[type-var]
         await share.outgoing(answer.length_bytes)
         first = await anext(blocks, b"")  # an error before the head can still be told
         if WITH_HEAD_BYTES_MAX >= len(first) == answer.length_bytes:
             await anext(blocks, None)  # what is found out at the end, too
             return await _send_whole(exchange, replace(answer, body=bytes(first)))
-        response = web.StreamResponse(status=answer.status, headers=headers)
-        if not exchange.body.whole:
-            response.force_close()
-        await response.prepare(exchange.request)  # writes the head by itself
+        response = ReadyAnswer(
+            answer.status,
+            _headers(exchange, answer),
+            answer.length_bytes,
+            close=not exchange.body.whole,
+        )
+        await response.prepare(exchange.request)
         exchange.head_sent = True
-        await _write(response, first)
+        await response.write(memoryview(first)[:FIRST_WRITE_BYTES])
+        await _write(response, memoryview(first)[FIRST_WRITE_BYTES:])
         async for block in blocks:
             await _write(response, block)
     await response.write_eof()
     return response
 
 
-async def _write(response: web.StreamResponse, block: Block) -> None:
+async def _write(response: ReadyAnswer, block: Block) -> None:
     """In pieces: what the kernel does not take of one at once is copied, and moved for each part that
     it takes later."""
     view = memoryview(block)
@@ -197,15 +202,18 @@ async def _send_whole(
     exchange: Exchange, answer: Answer, *, close: bool = False
 ) -> web.StreamResponse:
     assert isinstance(answer.body, bytes)
-    headers = _headers(exchange, answer)
-    if exchange.request.method == "HEAD" and answer.length_bytes is not None:
-        headers["content-length"] = str(answer.length_bytes)
-    whole = web.Response(status=answer.status, headers=headers, body=answer.body or None)
-    if close or exchange.body.waits or not exchange.body.whole:
-        whole.force_close()
+    length_bytes = answer.length_bytes
+    if exchange.request.method != "HEAD":
+        length_bytes = len(answer.body)
+    whole = ReadyAnswer(
+        answer.status,
+        _headers(exchange, answer),
+        length_bytes,
+        close=close or exchange.body.waits or not exchange.body.whole,
+    )
     await whole.prepare(exchange.request)
     exchange.head_sent = True
-    await whole.write_eof()
+    await whole.write_eof(answer.body)
     return whole
 
 
