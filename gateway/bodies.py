@@ -174,6 +174,20 @@ class Bodies:
 
     # -- out ------------------------------------------------------------------------
 
+    def inline(
+        self,
+        body: ManifestBody,
+        range: tuple[int, int] | None = None,
+        opener: Opener | None = None,
+    ) -> Block | None:
+        """As read(), of a body without chunks; None for others."""
+        if body.references:
+            return None
+        start, end = _span(range, body.logical_bytes)
+        check_readable(body, opener)
+        whole = body.inline if opener is None else opener.open_inline(body)
+        return whole[start:end]
+
     async def read(
         self,
         body: ManifestBody,
@@ -182,13 +196,13 @@ class Bodies:
     ) -> AsyncGenerator[Block, None]:
         """The bytes that `body` describes, or those of `range` (first, last), both included. `opener`: of
         what is sealed."""
+        inline = self.inline(body, range, opener)
+        if inline is not None:
+            if inline:
+                yield inline
+            return
         start, end = _span(range, body.logical_bytes)
         check_readable(body, opener)
-        if not body.references:
-            inline = body.inline if opener is None else opener.open_inline(body)
-            if inline:
-                yield inline[start:end]
-            return
         ahead = FetchAhead(self._initiator, self._limits.get_read_ahead, self._room, opener)
         try:
             async for reference in self.payload_references(body.references, start, end):

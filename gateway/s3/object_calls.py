@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from replicast.errors import NotFound, ReplicastError
 from replicast.gateway.bodies import Description
 from replicast.gateway.conditions import condition
 from replicast.gateway.in_order import in_order
-from replicast.gateway.initiation import Block
 from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.s3 import answers
 from replicast.gateway.s3.access import Access
+from replicast.gateway.s3.admission import SMALL_BODY_BYTES
 from replicast.gateway.s3.algorithms import ChecksumType
 from replicast.gateway.s3.attributed_parts import attributed_parts, part_checksum_headers
 from replicast.gateway.s3.call import Answer, Call, xml
@@ -225,20 +225,18 @@ class ObjectCalls:
         status, headers, span, body, opener = await self._read(call)
         length = span.length_bytes if span is not None else body.logical_bytes
         bounds = None if span is None else (span.first, span.last)
-        return Answer(status, headers, self._blocks(body, bounds, opener), length)
+        bodies = self._objects.bodies
+        if length <= SMALL_BODY_BYTES:  # what is held at once needs no room of its own
+            inline = bodies.inline(body, bounds, opener)
+            if inline is not None:
+                return Answer(status, headers, bytes(inline), length)
+        return Answer(status, headers, bodies.read(body, bounds, opener), length)
 
     async def head(self, call: Call) -> Answer:
         """HeadObject."""
         status, headers, span, body, _ = await self._read(call)
         length = span.length_bytes if span is not None else body.logical_bytes
         return Answer(status, headers, b"", length)
-
-    async def _blocks(
-        self, body: ManifestBody, bounds: tuple[int, int] | None, opener: BodyOpener | None
-    ) -> AsyncIterator[Block]:
-        async with aclosing(self._objects.bodies.read(body, bounds, opener)) as blocks:
-            async for block in blocks:
-                yield block
 
     async def _read(
         self, call: Call
