@@ -52,6 +52,7 @@ class ChunkedBody:
     ) -> None:
         self.length_bytes = length_bytes
         self._signatures = signatures
+        self.hashes = signatures is not None
         self._outstanding = set(announced)
         self._trailers_signed = trailers_signed
         self._trailers: dict[str, str] = {}

@@ -27,6 +27,7 @@ class Body(Protocol):
     """A body that comes piece by piece; nothing of it is verified before finish() returned."""
 
     length_bytes: int  # 0 where it is not known before the end
+    hashes: bool  # is every byte of it hashed in feed()? Else that takes no time
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[memoryview]:
         """Views of the payload in `data`; they live as long as it does."""

@@ -46,10 +46,11 @@ class Lane:
     def __init__(self, hashers: list[Fed]) -> None:
         self._hashers = hashers
 
-    def update(self, block: ReadableBuffer) -> None:
+    def update(self, *blocks: ReadableBuffer) -> None:
         """More of the body."""
-        for hasher in self._hashers:
-            hasher.update(block)
+        for block in blocks:
+            for hasher in self._hashers:
+                hasher.update(block)
 
 
 class Digests:
@@ -87,13 +88,13 @@ class Digests:
         first = Lane([self._md5, *beside_md5])
         return [first, Lane(others)] if others else [first]
 
-    def count(self, block: ReadableBuffer) -> None:
-        """Note the size of a block that the lanes take."""
-        self.size_bytes += memoryview(block).nbytes
+    def count(self, size_bytes: int) -> None:
+        """Note that the lanes take so much."""
+        self.size_bytes += size_bytes
 
     def update(self, block: ReadableBuffer) -> None:
         """More of the body, here and now."""
-        self.count(block)
+        self.count(memoryview(block).nbytes)
         for lane in self.lanes:
             lane.update(block)
 

@@ -1,7 +1,8 @@
-"""Shell: a body's digests computed in threads while its next block is on the way.
+"""Shell: a body's digests computed in threads while more of it is on the way.
 
-Blocks are hashed in their order. While one is at work `feed` takes no other, so that a body holds
-two blocks at most: the one that is hashed and the one that its reader has in hand.
+Blocks are hashed in their order, as many at a time as have come meanwhile: a hand-over costs the same
+for a few bytes as for many. While threads are at work `feed` takes HAND_OVER_BYTES and no more, so that a
+body holds what is hashed, what its reader has in hand, and that much of each.
 """
 
 from __future__ import annotations
@@ -19,33 +20,38 @@ if TYPE_CHECKING:
 # in the loop, 163 us with threads. What comes beyond goes to the threads in whatever pieces, so
 # that no body keeps the loop for longer.
 AT_ONCE_BYTES_MAX = 64 << 10
+HAND_OVER_BYTES = 128 << 10  # less waits for more, or for somebody who asks
 
 
 class BodyHasher:
-    """One body's. The executor is the gateway's: it bounds how many blocks are hashed at a time."""
+    """One body's. The executor is the gateway's: it bounds how many bodies are hashed at a time."""
 
     def __init__(self, executor: Executor, digests: Digests) -> None:
         self._executor, self._digests = executor, digests
+        self._waiting: list[ReadableBuffer] = []
+        self._waiting_bytes = 0
         self._working: asyncio.Future[list[None]] | None = None
 
-    async def feed(self, block: ReadableBuffer) -> None:
-        """The next block; it must not change until the next call of this object has returned."""
-        await self._settle()
-        if self._digests.size_bytes + memoryview(block).nbytes <= AT_ONCE_BYTES_MAX:
-            self._digests.update(block)
+    async def feed(self, *blocks: ReadableBuffer) -> None:
+        """The next blocks; they must not change until finish() has returned."""
+        size_bytes = sum(memoryview(block).nbytes for block in blocks)
+        if self._digests.size_bytes + size_bytes <= AT_ONCE_BYTES_MAX:
+            for block in blocks:
+                self._digests.update(block)
             return
-        self._digests.count(block)
-        loop = asyncio.get_running_loop()
-        self._working = asyncio.gather(
-            *(
-                loop.run_in_executor(self._executor, lane.update, block)
-                for lane in self._digests.lanes
-            )
-        )
+        full = self._waiting_bytes + size_bytes >= HAND_OVER_BYTES
+        while full and self._working is not None:
+            await self._settle()
+        self._digests.count(size_bytes)
+        self._waiting += blocks
+        self._waiting_bytes += size_bytes
+        if full:
+            self._begin()
 
     async def finish(self) -> Sums:
         """Of all that was fed."""
-        await self._settle()
+        while self._unhashed:
+            await self._hash_more()
         return self._digests.results()
 
     async def chid(self, offset: int, size_bytes: int) -> bytes | None:
@@ -55,10 +61,30 @@ class BodyHasher:
         if chunks is None:
             return None
         found = chunks.take(offset, size_bytes)
-        if found is None:  # its last block may be at work
-            await self._settle()
+        while found is None and self._unhashed:  # its last block may be at work, or wait
+            await self._hash_more()
             found = chunks.take(offset, size_bytes)
         return found
+
+    @property
+    def _unhashed(self) -> bool:
+        return self._working is not None or bool(self._waiting)
+
+    async def _hash_more(self) -> None:
+        if self._working is None:
+            self._begin()
+        await self._settle()
+
+    def _begin(self) -> None:
+        """Hand over what waits; nothing is at work."""
+        blocks, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        loop = asyncio.get_running_loop()
+        self._working = asyncio.gather(
+            *(
+                loop.run_in_executor(self._executor, lane.update, *blocks)
+                for lane in self._digests.lanes
+            )
+        )
 
     async def _settle(self) -> None:
         working = self._working
@@ -66,5 +92,5 @@ class BodyHasher:
             return
         # Shielded: a thread cannot be stopped, and what it reads stays in use until it is done.
         await asyncio.shield(working)
-        if self._working is working:  # or who waited, too, has begun the next block
+        if self._working is working:  # or who waited, too, has begun with more
             self._working = None

@@ -24,6 +24,7 @@ class PlainBody:
         self._left_bytes = UNKNOWN_BYTES_MAX if length_bytes is None else length_bytes
         self._announced = sha256
         self._sha256 = hashlib.sha256() if sha256 else None
+        self.hashes = bool(sha256)
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[memoryview]:
         """All of `data`, as a view of it; IncompleteBody when it is more than was announced,

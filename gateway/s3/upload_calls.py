@@ -333,6 +333,8 @@ class UploadCalls:
 class _Whole:
     """A body that needs no taking apart: bytes of the cluster's own."""
 
+    hashes = False
+
     def __init__(self, length_bytes: int) -> None:
         self.length_bytes = length_bytes
 

@@ -55,12 +55,12 @@ class UploadSource(HashedSource):
         """The payload, in views of bytes; raises S3Error when it is not what its client said of it."""
         loop = asyncio.get_running_loop()
         async for data in self._stream:
-            if len(data) <= AT_ONCE_BYTES_MAX:
-                blocks = self._body.feed(data)
-            else:  # signed ones are hashed in there
+            if self._body.hashes and len(data) > AT_ONCE_BYTES_MAX:
                 blocks = await loop.run_in_executor(self._executor, self._body.feed, data)
+            else:
+                blocks = self._body.feed(data)
+            await self._hasher.feed(*blocks)
             for block in blocks:
-                await self._hasher.feed(block)
                 yield block
         trailers = self._body.finish()
         self._sums = await self._hasher.finish()

@@ -10,7 +10,11 @@ from typing import Any
 
 from replicast.gateway.s3.algorithms import Algorithm
 from replicast.gateway.s3.digests import Digests, Sums
-from replicast.gateway.s3.hashing_threads import AT_ONCE_BYTES_MAX, BodyHasher
+from replicast.gateway.s3.hashing_threads import (
+    AT_ONCE_BYTES_MAX,
+    HAND_OVER_BYTES,
+    BodyHasher,
+)
 
 ALGORITHMS = [Algorithm.CRC32, Algorithm.SHA1]
 
@@ -36,6 +40,16 @@ class HeldExecutor(Executor):
         waiting, self.waiting = self.waiting, []
         for future, fn, args in waiting:
             future.set_result(fn(*args))
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """Threads, and how often they were given something."""
+
+    count = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.count += 1
+        return super().submit(fn, *args, **kwargs)
 
 
 def test_blocks_of_all_sizes__one_result() -> None:
@@ -67,15 +81,35 @@ def test_small_bodies__without_threads() -> None:
         await hasher.feed(body[100:])
         assert not executor.waiting
         await hasher.feed(b"x")  # beyond what the loop does itself, however small
+        ended = asyncio.ensure_future(hasher.finish())
+        await asyncio.sleep(0)
         assert executor.waiting
         executor.work()
-        assert await hasher.finish() == at_once(body + b"x")
+        assert await ended == at_once(body + b"x")
+
+    asyncio.run(scenario())
+
+
+def test_small_blocks_of_a_large_body__are_handed_over_together() -> None:
+    """The chunks of a client that signs each of them, or what a slow network brings."""
+    body = random.Random(4).randbytes(1 << 20)
+    views = [memoryview(body)[at : at + 8192] for at in range(0, len(body), 8192)]
+
+    async def scenario() -> None:
+        whole = Digests([Algorithm.CRC32])
+        whole.update(body)
+        with CountingExecutor(1) as executor:
+            hasher = BodyHasher(executor, Digests([Algorithm.CRC32]))
+            for at in range(0, len(views), 4):
+                await hasher.feed(*views[at : at + 4])
+            assert await hasher.finish() == whole.results()
+            assert executor.count <= len(body) // HAND_OVER_BYTES
 
     asyncio.run(scenario())
 
 
 def test_feed__waits_for_the_block_before() -> None:
-    blocks = [random.Random(n).randbytes(AT_ONCE_BYTES_MAX + 1) for n in range(3)]
+    blocks = [random.Random(n).randbytes(HAND_OVER_BYTES) for n in range(3)]
 
     async def scenario() -> None:
         executor = HeldExecutor()
@@ -97,13 +131,13 @@ def test_feed__waits_for_the_block_before() -> None:
 
 
 def test_feed__cancelled_leaves_the_threads_alone() -> None:
-    block = random.Random(3).randbytes(AT_ONCE_BYTES_MAX + 1)
+    block = random.Random(3).randbytes(HAND_OVER_BYTES)
 
     async def scenario() -> None:
         executor = HeldExecutor()
         hasher = BodyHasher(executor, Digests(ALGORITHMS, payload_sha256=True))
         await hasher.feed(block)
-        second = asyncio.ensure_future(hasher.feed(b"never"))
+        second = asyncio.ensure_future(hasher.feed(bytes(HAND_OVER_BYTES)))
         await asyncio.sleep(0)
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -17,14 +18,18 @@ from replicast.gateway.put_stream import PutReport
 from replicast.gateway.s3.algorithms import Algorithm
 from replicast.gateway.s3.claims import Claims
 from replicast.gateway.s3.digests import Digests
-from replicast.gateway.s3.hashing_threads import AT_ONCE_BYTES_MAX, BodyHasher
+from replicast.gateway.s3.hashing_threads import (
+    AT_ONCE_BYTES_MAX,
+    HAND_OVER_BYTES,
+    BodyHasher,
+)
 from replicast.gateway.s3.plain_body import PlainBody
 from replicast.gateway.s3.upload_source import UploadSource
 from replicast.hashing import HashAlgorithm, content_hash
 
 from ..object_memory import ALGORITHM, INLINE, MemoryInitiator, noise, read
 from .sealing import SERVER, Sealed, in_loop, place
-from .test_hashing_threads import HeldExecutor
+from .test_hashing_threads import CountingExecutor, HeldExecutor
 
 CHUNK = 100_000  # bytes: blocks of it go to threads
 
@@ -161,5 +166,20 @@ def test_without_hashes__there_is_none() -> None:
         hasher = BodyHasher(HeldExecutor(), Digests())
         await hasher.feed(b"x")
         assert await hasher.chid(0, 1) is None
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_body__goes_to_threads_once_where_its_payload_is_not_signed(signed: bool) -> None:
+    """Once for its digests, once more for the hash that the client signed."""
+    data = noise(2 * HAND_OVER_BYTES)
+
+    async def run() -> None:
+        body = PlainBody(len(data), sha256(data).hexdigest() if signed else "")
+        with CountingExecutor(1) as executor:
+            source = UploadSource(stream([data]), body, Claims(), executor)
+            assert b"".join([bytes(block) async for block in source]) == data
+            assert executor.count == 1 + signed
 
     asyncio.run(run())
