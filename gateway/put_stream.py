@@ -1,7 +1,7 @@
 """The streaming half of an object put: cut the source, keep a few chunks in flight, fold references.
 
-Memory is bounded by three chunks, what the initiator has room for beyond them (room.py), and the
-references of the manifest levels that are open.
+Memory is bounded by three chunks (a fourth for the moment in which one is put together), what the
+initiator has room for beyond them (room.py), and the references of the manifest levels that are open.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from replicast.gateway.initiation import Block, ChunkPlaced, Initiator, Source
 from replicast.gateway.manifest import ManifestBuilder, payload_reference
 from replicast.gateway.room import Room
 from replicast.gateway.sealed import Sealer
+from replicast.units import KIB
 from replicast.wire.documents import NO_ENCRYPTION_KEY
 from replicast.wire.name_messages import SHORT_CHUNKS_MAX
+
+KEPT_BYTES_MIN = 16 * KIB  # of a piece that waits for the rest of its chunk where it is
 
 
 @dataclass(slots=True)
@@ -123,30 +126,49 @@ class PutPipeline:
 
 
 async def cut(source: Source, chunk_size_bytes: int) -> AsyncIterator[Block]:
-    """The source as chunks of exactly the size, the last one shorter; at most one copy."""
+    """The source as chunks of exactly the size, the last one shorter; at most one copy, but of what is
+    copied to be kept beside bytes that need not be."""
     if isinstance(source, bytes | bytearray | memoryview):
         view = memoryview(source).cast("B")
         for at in range(0, len(view), chunk_size_bytes):
             yield view[at : at + chunk_size_bytes]
         return
-    buffer = bytearray()
+    pieces = _Pieces()
     async for block in source:
         view = memoryview(block).cast("B")
         while len(view):
-            if not buffer and len(view) >= chunk_size_bytes:
-                # The caller may use its block again while the chunk is in flight, unless it is bytes.
-                chunk = view[:chunk_size_bytes]
-                yield chunk if isinstance(block, bytes) else bytes(chunk)
-                view = view[chunk_size_bytes:]
-                continue
-            room = chunk_size_bytes - len(buffer)
-            buffer += view[:room]
-            view = view[room:]
-            if len(buffer) == chunk_size_bytes:
-                yield buffer
-                buffer = bytearray()
-    if buffer:
-        yield buffer
+            piece = view[: chunk_size_bytes - pieces.size_bytes]
+            pieces.add(piece)
+            view = view[len(piece) :]
+            if pieces.size_bytes == chunk_size_bytes:
+                yield pieces.take()
+    if pieces.size_bytes:
+        yield pieces.take()
+
+
+class _Pieces:
+    """Of one chunk, joined when it is whole: a buffer that grows is moved as it grows, among the buffers
+    of others several times."""
+
+    def __init__(self) -> None:
+        self._pieces: list[memoryview | bytearray] = []
+        self.size_bytes = 0
+
+    def add(self, piece: memoryview) -> None:
+        """More of it. What its owner may use again while the chunk is in flight is copied, and what is so
+        small that many would take more room than their bytes."""
+        self.size_bytes += len(piece)
+        if len(piece) >= KEPT_BYTES_MIN and isinstance(piece.obj, bytes):
+            self._pieces.append(piece)
+        elif self._pieces and isinstance(last := self._pieces[-1], bytearray):
+            last += piece
+        else:
+            self._pieces.append(bytearray(piece))
+
+    def take(self) -> Block:
+        """The chunk; the next one begins."""
+        pieces, self._pieces, self.size_bytes = self._pieces, [], 0
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 async def cancel_all(tasks: list[asyncio.Task[Any]]) -> None:
