@@ -15,8 +15,9 @@ from aiohttp import web
 from replicast.gateway.s3.admission import Share
 from replicast.gateway.s3.connection import PROGRESS_BYTES
 from replicast.gateway.s3.errors import S3Error
-from replicast.units import MIB
+from replicast.units import KIB, MIB
 
+JOINED_BYTES_MAX = 16 * KIB
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LENGTH_UNKNOWN_BYTES = 1 << 62  # framed by the transfer encoding
 # What a client that was answered may still send: many send all before they read anything.
@@ -28,7 +29,7 @@ class Incoming:
 
     def __init__(self, request: web.BaseRequest, stall_seconds: float) -> None:
         self._request, self._stall_seconds = request, stall_seconds
-        self._late = False
+        self._late, self._taken_bytes, self._small_pieces = False, 0, False
         expected = request.headers.get("expect", "").lower() == "100-continue"
         self._waits = expected and request.version >= (1, 1)  # for us to say that it may go on
 
@@ -43,21 +44,29 @@ class Incoming:
         self._go_on()
         loop = asyncio.get_running_loop()
         until, came_bytes = loop.time() + self._stall_seconds, 0
-        while True:
-            try:
-                async with asyncio.timeout_at(until):
-                    data = await self._next()
-            except TimeoutError:
-                self._late = True
-                raise S3Error("RequestTimeout") from None
-            if not data:
-                return
+        while data := await self._next_until(until):
             came_bytes += len(data)
             if came_bytes >= PROGRESS_BYTES:
                 until, came_bytes = loop.time() + self._stall_seconds, 0
             waited_from = loop.time()
             yield data
             until += loop.time() - waited_from  # that was us
+
+    async def _next_until(self, until: float) -> bytes:
+        if self._is_here:
+            return await self._next()
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._next()
+        except TimeoutError:
+            self._late = True
+            raise S3Error("RequestTimeout") from None
+
+    @property
+    def _is_here(self) -> bool:
+        """Need nobody wait for what comes next, or for the end?"""
+        body = self._request.content
+        return self._taken_bytes < body.total_bytes or body.is_eof()
 
     async def discard(self) -> None:
         """After an answer: what is still on its way, for a connection that ends with requests of
@@ -105,4 +114,18 @@ class Incoming:
     async def _next_raw(self) -> bytes:
         if self._request.transport is None and not self._request.content.is_eof():
             raise ConnectionResetError  # aiohttp has a RuntimeError for it
+        data = await (self._all_that_came() if self._small_pieces else self._one_piece())
+        self._small_pieces = len(data) < JOINED_BYTES_MAX
+        self._taken_bytes += len(data)
+        return data
+
+    async def _one_piece(self) -> bytes:
+        """As it came from the socket, not copied."""
+        while True:
+            data, chunk_ended = await self._request.content.readchunk()
+            if data or not chunk_ended:  # else a chunk of the transfer encoding has nothing left
+                return data
+
+    async def _all_that_came(self) -> bytes:
+        """Joined: where pieces are small the way through the gateway costs more for each than a copy."""
         return await self._request.content.readany()
