@@ -1,8 +1,8 @@
 """Shell: a body's digests computed in threads while more of it is on the way.
 
 Blocks are hashed in their order, as many at a time as have come meanwhile: a hand-over costs the same
-for a few bytes as for many. While threads are at work `feed` takes HAND_OVER_BYTES and no more, so that a
-body holds what is hashed, what its reader has in hand, and that much of each.
+for a few bytes as for many. While threads are at work `feed` takes up to WAITING_BYTES_MAX, so that a body
+holds what is hashed, that much, and what its reader has in hand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # in the loop, 163 us with threads. What comes beyond goes to the threads in whatever pieces, so
 # that no body keeps the loop for longer.
 AT_ONCE_BYTES_MAX = 64 << 10
-HAND_OVER_BYTES = 128 << 10  # less waits for more, or for somebody who asks
+HAND_OVER_BYTES = 256 << 10  # less waits for more, or for somebody who asks
+WAITING_BYTES_MAX = 512 << 10
 
 
 class BodyHasher:
@@ -39,13 +40,14 @@ class BodyHasher:
             for block in blocks:
                 self._digests.update(block)
             return
-        full = self._waiting_bytes + size_bytes >= HAND_OVER_BYTES
-        while full and self._working is not None:
+        while self._working is not None and (
+            self._working.done() or self._waiting_bytes + size_bytes > WAITING_BYTES_MAX
+        ):
             await self._settle()
         self._digests.count(size_bytes)
         self._waiting += blocks
         self._waiting_bytes += size_bytes
-        if full:
+        if self._working is None and self._waiting_bytes >= HAND_OVER_BYTES:
             self._begin()
 
     async def finish(self) -> Sums:

@@ -13,6 +13,7 @@ from replicast.gateway.s3.digests import Digests, Sums
 from replicast.gateway.s3.hashing_threads import (
     AT_ONCE_BYTES_MAX,
     HAND_OVER_BYTES,
+    WAITING_BYTES_MAX,
     BodyHasher,
 )
 
@@ -109,7 +110,7 @@ def test_small_blocks_of_a_large_body__are_handed_over_together() -> None:
 
 
 def test_feed__waits_for_the_block_before() -> None:
-    blocks = [random.Random(n).randbytes(HAND_OVER_BYTES) for n in range(3)]
+    blocks = [random.Random(n).randbytes(WAITING_BYTES_MAX + 1) for n in range(3)]
 
     async def scenario() -> None:
         executor = HeldExecutor()
@@ -130,6 +131,28 @@ def test_feed__waits_for_the_block_before() -> None:
     asyncio.run(scenario())
 
 
+def test_feed__what_comes_meanwhile_is_handed_over_together() -> None:
+    blocks = [random.Random(n).randbytes(HAND_OVER_BYTES) for n in range(3)]
+
+    async def scenario() -> None:
+        executor = HeldExecutor()
+        hasher = BodyHasher(executor, Digests([Algorithm.CRC32]))
+        for block in blocks:
+            await hasher.feed(block)
+        assert len(executor.waiting) == 1
+        executor.work()
+        ended = asyncio.ensure_future(hasher.finish())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(executor.waiting) == 1
+        executor.work()
+        whole = Digests([Algorithm.CRC32])
+        whole.update(b"".join(blocks))
+        assert await ended == whole.results()
+
+    asyncio.run(scenario())
+
+
 def test_feed__cancelled_leaves_the_threads_alone() -> None:
     block = random.Random(3).randbytes(HAND_OVER_BYTES)
 
@@ -137,7 +160,7 @@ def test_feed__cancelled_leaves_the_threads_alone() -> None:
         executor = HeldExecutor()
         hasher = BodyHasher(executor, Digests(ALGORITHMS, payload_sha256=True))
         await hasher.feed(block)
-        second = asyncio.ensure_future(hasher.feed(bytes(HAND_OVER_BYTES)))
+        second = asyncio.ensure_future(hasher.feed(bytes(WAITING_BYTES_MAX + 1)))
         await asyncio.sleep(0)
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)

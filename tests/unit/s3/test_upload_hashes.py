@@ -131,7 +131,7 @@ def test_lanes__one_job_more_where_the_content_hash_is_slow(algorithm: HashAlgor
 
 def test_many_wait_for_one_block__and_the_next_one_is_not_lost() -> None:
     """Whoever comes first begins the next block; the others must not take that for what they waited for."""
-    blocks = [noise(2 * CHUNK, seed) for seed in range(3)]
+    blocks = [noise(6 * CHUNK, seed) for seed in range(3)]
 
     async def run() -> None:
         executor = HeldExecutor()
