@@ -33,6 +33,7 @@ from replicast.gateway.s3.copy_source import (
     metadata_directive,
 )
 from replicast.gateway.s3.dates import http_date
+from replicast.gateway.s3.digests import Sums
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.guarded_write import guarded_write
 from replicast.gateway.s3.headers import (
@@ -109,9 +110,7 @@ class ObjectCalls:
         )
 
         def describe() -> Description:
-            (algorithm, value), *_ = source.sums.checksums.items()
-            checksum = ObjectChecksum(algorithm, ChecksumType.FULL_OBJECT, value)
-            metadata = Stored(content, user, checksum).metadata()
+            metadata = Stored(content, user, _checksum_of(source.sums)).metadata()
             return Description(metadata, source.sums.etag)
 
         async with guarded_write(self._objects, record, call) as when:
@@ -127,10 +126,8 @@ class ObjectCalls:
             "etag": _quoted(info.etag),
             **new_version_headers(info, record.versioning),
             **wanted.headers,
+            **_checksum_of(source.sums).headers(),
         }
-        checksum = read_stored(info.metadata or {}).checksum
-        if checksum is not None:
-            headers |= checksum.headers()
         return Answer(200, headers)
 
     async def copy(self, call: Call) -> Answer:
@@ -254,7 +251,7 @@ class ObjectCalls:
             read_conditions(call.head).check(_current(info))
         except S3Error as error:
             raise error.with_headers(validators) from None  # RFC 9110, 15.4.5
-        stored = read_stored(info.metadata or {})
+        stored = read_stored(info.metadata or {}, sums=wanted)
         headers = {
             **validators,
             "accept-ranges": "bytes",
@@ -385,6 +382,12 @@ class ObjectCalls:
         if version == NO_VERSION:
             return version, condition(if_version=found.version)
         return found.version, None  # another null version may have come, but not another of this id
+
+
+def _checksum_of(sums: Sums) -> ObjectChecksum:
+    """Of an object put in one piece: the one that was computed."""
+    ((algorithm, value),) = sums.checksums.items()
+    return ObjectChecksum(algorithm, ChecksumType.FULL_OBJECT, value)
 
 
 async def _each(objects: Iterable[DeletedObject]) -> AsyncGenerator[DeletedObject, None]:

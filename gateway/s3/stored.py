@@ -8,10 +8,11 @@ is of programs that do not speak S3 (`mode`, `mtime` of `replicast cp`), and sho
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from replicast.gateway.s3.algorithms import Algorithm, ChecksumType, from_text, to_text
+from replicast.gateway.s3.algorithms import Algorithm, ChecksumType, to_text
 from replicast.gateway.s3.headers import CONTENT_TYPE_DEFAULT
 from replicast.gateway.s3.part_details import part_items, read_part_checksums, read_part_sizes
 from replicast.gateway.s3.part_sums import ObjectChecksum
@@ -40,13 +41,15 @@ class Stored:
             found[USER] = _json(self.user)
         if self.checksum is not None:
             found[CHECKSUM] = _checksum_text(self.checksum)
-        return found | part_items(self.part_sizes, self.part_checksums)
+        if self.part_sizes or self.part_checksums:
+            found |= part_items(self.part_sizes, self.part_checksums)
+        return found
 
 
-def read_stored(metadata: Mapping[str, str]) -> Stored:
-    """From the metadata of any object."""
+def read_stored(metadata: Mapping[str, str], *, sums: bool = True) -> Stored:
+    """From the metadata of any object. `sums`: its checksums, too; False where nobody asks for them."""
     user = {name: value for name, value in metadata.items() if not name.startswith(":")}
-    checksum = _read_checksum(metadata[CHECKSUM]) if CHECKSUM in metadata else None
+    checksum = _read_checksum(metadata[CHECKSUM]) if sums and CHECKSUM in metadata else None
     return Stored(
         json.loads(metadata[CONTENT]) if CONTENT in metadata else dict(DEFAULT_CONTENT),
         json.loads(metadata[USER]) if USER in metadata else user,
@@ -68,6 +71,4 @@ def _checksum_text(checksum: ObjectChecksum) -> str:
 def _read_checksum(text: str) -> ObjectChecksum:
     name, kind, value, count = text.split(" ")
     algorithm = Algorithm(name)
-    raw = from_text(value, algorithm.size_bytes)
-    assert raw is not None, "we have written it"
-    return ObjectChecksum(algorithm, ChecksumType(kind), raw, int(count))
+    return ObjectChecksum(algorithm, ChecksumType(kind), b64decode(value), int(count))
