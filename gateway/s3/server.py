@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
-import secrets
 import ssl
 from collections.abc import Callable
 from contextlib import aclosing
@@ -51,7 +51,8 @@ class Exchange:
     """One request and what is said of it in logs and metrics."""
 
     def __init__(self, request: web.BaseRequest, body_seconds: float) -> None:
-        self.request, self.id = request, secrets.token_hex(8).upper()
+        # To be told apart, not to be kept secret: asking the kernel gives up the interpreter's lock.
+        self.request, self.id = request, f"{random.getrandbits(64):016X}"
         self.body = Incoming(request, body_seconds)
         self.operation, self.code = UNROUTED, "ok"
         self.head_sent = False  # from then on errors cannot be told
