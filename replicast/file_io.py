@@ -96,10 +96,12 @@ def aligned_pieces(pieces: list[bytes | memoryview]) -> list[bytes | memoryview]
         view = memoryview(piece).cast("B")
         whole = len(view) // BLOCK_BYTES * BLOCK_BYTES
         as_is = whole >= COPY_BELOW_BYTES and at % BLOCK_BYTES == 0 and is_aligned(view)
+        at += len(view)
         if as_is:
             plan.append((view[:whole], True))
-        plan.append((view[whole:] if as_is else view, False))
-        at += len(view)
+            view = view[whole:]
+        if len(view):
+            plan.append((view, False))
     return _copy_ragged(plan)
 
 
