@@ -87,7 +87,7 @@ def full_for_good(patch: pytest.MonkeyPatch) -> None:
     def only_less(self: StoreEngine) -> None:
         before_bytes = self.core.space.free_bytes
         measure(self)
-        self.core.space.free_bytes = min(before_bytes, self.core.space.free_bytes)
+        self.core.space.change(free_bytes=min(before_bytes, self.core.space.free_bytes))
 
     patch.setattr(StoreEngine, "measure", only_less)
 
