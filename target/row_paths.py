@@ -8,8 +8,8 @@
 
 Who hears one of the two over CURVE tells its sender a key; that mends whatever either side has
 forgotten by a restart. An answer goes the way that the leader spoke last. A ROW_APPEND that is sent again because nothing came back goes over CURVE
-and rests the UDP way of that peer, ever longer while nothing comes back that way: so a path on
-which no datagram arrives costs as much as if it were not there. All that is large, rare or
+and rests the UDP way of that peer, longer when the last rest is not long ago: so a path on which many
+datagrams are lost, or all, costs about as much as if it were not there. All that is large, rare or
 more than the peer's socket may hold goes over CURVE, which waits where UDP would lose.
 
 A core: no socket, clock or random source (the keys are made by `new_key`).
@@ -31,6 +31,9 @@ from replicast.wire.schema import Message
 MESSAGE_BYTES_MAX = 256 * KIB
 TELL_AGAIN_NS = 1 * SECOND
 REST_NS, REST_NS_MAX = 100 * MS, 10 * SECOND
+WORKED_TIMES = (
+    4  # what a way has worked between two rests, in lengths of the first, for a shorter one
+)
 # So many bytes in such a time are a burst: what follows rests for as long as it goes on, that rows
 # do not change their way all the time (what overtakes the message before is refused).
 BURST_NS, BURST_REST_NS = 5 * MS, 1 * SECOND
@@ -89,7 +92,8 @@ class RowPaths:
         if not isinstance(event.message, RowAppend):
             return False
         if event.again:
-            self._rest(peer, now_ns)
+            if now_ns >= peer.until_ns:
+                self._rest(peer, now_ns)
             return False
         if now_ns < peer.until_ns or event.size_bytes > MESSAGE_BYTES_MAX:
             return False
@@ -97,18 +101,17 @@ class RowPaths:
             return False
         return self._fits(peer, event.size_bytes, now_ns)
 
-    def heard_over_udp(self, node_id: NodeId, message: RowAppend | RowStatus, now_ns: int) -> None:
-        """The way from there is open; and the way there, if that answers what we said this way."""
-        peer = self._peer(node_id)
+    def heard_over_udp(self, node_id: NodeId, message: RowAppend | RowStatus) -> None:
+        """The way from there is open."""
         if isinstance(message, RowAppend):
-            peer.heard_by_udp = True
-        elif now_ns >= peer.until_ns:
-            peer.rest_ns = 0
+            self._peer(node_id).heard_by_udp = True
 
-    def _rest(self, peer: _Peer, now_ns: int) -> None:
-        if now_ns >= peer.until_ns:
-            peer.rest_ns = min(REST_NS_MAX, max(REST_NS, 2 * peer.rest_ns))
-            peer.until_ns = now_ns + peer.rest_ns
+    @staticmethod
+    def _rest(peer: _Peer, now_ns: int) -> None:
+        worked = now_ns >= peer.until_ns + WORKED_TIMES * peer.rest_ns
+        wanted_ns = peer.rest_ns // 2 if worked else 2 * peer.rest_ns
+        peer.rest_ns = min(REST_NS_MAX, max(REST_NS, wanted_ns))
+        peer.until_ns = now_ns + peer.rest_ns
 
     def _fits(self, peer: _Peer, size_bytes: int, now_ns: int) -> bool:
         if now_ns >= peer.burst_ns + BURST_NS:

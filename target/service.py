@@ -216,7 +216,7 @@ class TargetService:
             self._counters.count("name_operations", message.NAME.lower())
             self.names.receive(incoming, now_ns)
         elif isinstance(message, (RowAppend, RowStatus)):
-            self._paths.heard_over_udp(incoming.sender, message, now_ns)
+            self._paths.heard_over_udp(incoming.sender, message)
             self.names.receive_peer(message, incoming.sender, now_ns)
         elif isinstance(message, TargetStatusQuery):
             self._link.send(

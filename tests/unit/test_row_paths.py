@@ -35,21 +35,21 @@ def by_udp(of: RowPaths, message: object = APPEND, now_ns: int = NOW_NS, **more:
 def test_status__goes_the_way_that_the_last_append_came() -> None:
     of = paths()
     assert not by_udp(of, STATUS)
-    of.heard_over_udp(B, APPEND, NOW_NS)
+    of.heard_over_udp(B, APPEND)
     assert by_udp(of, STATUS)
     of.heard_over_curve(B, STATUS, NOW_NS)
     assert by_udp(of, STATUS)
     for message in (APPEND, QUERY):
-        of.heard_over_udp(B, APPEND, NOW_NS)
+        of.heard_over_udp(B, APPEND)
         of.heard_over_curve(B, message, NOW_NS)
         assert not by_udp(of, STATUS)
-    of.heard_over_udp(B, STATUS, NOW_NS)
+    of.heard_over_udp(B, STATUS)
     assert not by_udp(of, STATUS)
 
 
 def test_the_rest__and_what_is_long_goes_over_curve() -> None:
     of = paths()
-    of.heard_over_udp(B, APPEND, NOW_NS)
+    of.heard_over_udp(B, APPEND)
     assert not by_udp(of, QUERY)
     assert not by_udp(of, size_bytes=MESSAGE_BYTES_MAX + 1)
     assert by_udp(of)
@@ -69,7 +69,7 @@ def test_keys__one_for_each_peer_and_start_and_told_now_and_then() -> None:
     )
 
 
-def test_again__rests_the_way_ever_longer_while_nothing_comes_back() -> None:
+def test_again__rests_the_way_ever_longer_where_nothing_arrives() -> None:
     of, now_ns, rests = paths(), NOW_NS, []
     for _ in range(9):
         assert by_udp(of, now_ns=now_ns)
@@ -90,18 +90,19 @@ def test_again__within_a_rest_it_is_no_news() -> None:
     assert by_udp(of, now_ns=NOW_NS + REST_NS)
 
 
-def test_answer__that_came_over_udp_ends_the_growth_of_rests() -> None:
-    of, now_ns = paths(), NOW_NS
-    for _ in range(3):
-        by_udp(of, now_ns=now_ns, again=True)
-        now_ns += 10 * REST_NS
-    of.heard_over_udp(B, STATUS, now_ns)
-    by_udp(of, now_ns=now_ns, again=True)
-    of.heard_over_udp(B, STATUS, now_ns)  # to what was said before the rest
-    assert not by_udp(of, now_ns=now_ns + REST_NS - 1)
-    assert by_udp(of, now_ns=now_ns + REST_NS)
-    by_udp(of, now_ns=now_ns + REST_NS, again=True)
-    assert not by_udp(of, now_ns=now_ns + 3 * REST_NS - 1), "the second in a row"
+def rest_ns(of: RowPaths, now_ns: int) -> int:
+    """How long the way rests for what is said again now."""
+    assert not by_udp(of, now_ns=now_ns, again=True)
+    step_ns = REST_NS // 4
+    return next(ns for ns in range(0, 2 * REST_NS_MAX, step_ns) if by_udp(of, now_ns=now_ns + ns))
+
+
+def test_again__after_a_way_has_worked_for_long_it_rests_for_a_shorter_time() -> None:
+    of, now_ns, rests = paths(), NOW_NS, []
+    for works_times in (0, 3, 3, 4, 3, 5, 5, 5, 5):
+        rests.append(rest_ns(of, now_ns))
+        now_ns += rests[-1] + works_times * rests[-1]
+    assert [rest // REST_NS for rest in rests] == [1, 2, 4, 8, 4, 8, 4, 2, 1]
 
 
 def test_burst__what_is_beyond_it_goes_over_curve_for_a_while() -> None:
