@@ -117,10 +117,9 @@ class Endpoint:
         self._narrow_rooms: Mapping[Address | Group, int] = {}
         self._sessions = Sessions(rng, limits.peers_max, limits.challenges_max)
         self._assembler = Assembler(limits.fragments)
-        self._heard_keys: dict[NodeId, dict[int, bytes]] = {}  # of pairs: of what they send us
-        self._spoken_keys: dict[
-            NodeId, tuple[int, bytes]
-        ] = {}  # their session; of what we send them
+        # Keys of pairs: for what they send us; and, with their session, for what we send them.
+        self._heard_keys: dict[NodeId, dict[int, bytes]] = {}
+        self._spoken_keys: dict[NodeId, tuple[int, bytes]] = {}
         self._recent = RecentMessages(limits.recent_count_max, limits.recent_bytes_max)
         self._datagrams: list[Datagram] = []
 
@@ -187,7 +186,8 @@ class Endpoint:
 
     def _encode(self, outgoing: Outgoing) -> bytes:
         message = outgoing.message
-        if message.TYPE > UDP_TYPE_MAX and message.TYPE not in PAIR_TYPES:
+        paired = message.TYPE in PAIR_TYPES and not isinstance(outgoing.to, Group)
+        if message.TYPE > UDP_TYPE_MAX and not paired:
             raise ValueError(f"{message.NAME} does not travel over UDP")
         body = encode(message)
         if len(body) > self._message_bytes_max:
@@ -239,7 +239,8 @@ class Endpoint:
     ) -> None:
         epoch = self._keys.current
         if sent.flags & PAIR:
-            spoken = self._spoken_keys.get(sent.to)  # type: ignore[arg-type]
+            assert isinstance(sent.to, int), "a pair has no groups"
+            spoken = self._spoken_keys.get(sent.to)
             if spoken is None:
                 self._counters.count("datagrams_dropped", "no_pair_key")
                 return

@@ -10,7 +10,7 @@ import pytest
 from replicast.auth.endpoint import PAIR_EPOCH, PAIR_TYPES, Endpoint
 from replicast.auth.keyring import KeyRing, mac_of, node_tag
 from replicast.auth.session import make_session
-from replicast.machine import Address, Incoming, Outgoing
+from replicast.machine import Address, Group, Incoming, Outgoing
 from replicast.metrics import Counters
 from replicast.wire.chunk_messages import ChunkQuery
 from replicast.wire.codec import encode
@@ -85,6 +85,17 @@ def acquainted() -> tuple[Node, Node]:
     return a, b
 
 
+def forged(
+    of: Node, message: Message, key: bytes, flags: int = PAIR, epoch: int = PAIR_EPOCH
+) -> bytes:
+    """To B, under any key."""
+    body, session = encode(message), of.endpoint.session
+    head = pack_header(
+        message.TYPE, flags, epoch, 0, NO_OPERATION, of.node_id, session, 1000, 0, 1, len(body)
+    )
+    return head + mac_of(key, head, node_tag(B), body) + body
+
+
 @pytest.mark.parametrize("message", [append(), RowStatus(items=())])
 def test_pair__heard_by_whom_it_is_for(message: Message) -> None:
     a, b = acquainted()
@@ -103,50 +114,28 @@ def test_pair__nothing_is_said_without_a_key() -> None:
     assert a.dropped("no_pair_key") == 1
 
 
+def test_pair__is_not_said_to_a_group() -> None:
+    a, _ = acquainted()
+    with pytest.raises(ValueError, match="does not travel"):
+        a.endpoint.send(Outgoing(append(), Group("negotiating", 3), NO_OPERATION, 0), 0)
+
+
 def test_pair__a_holder_of_the_cluster_key_cannot_say_it() -> None:
     """Neither as a pair nor as one of the messages that everybody may say."""
     a, b = acquainted()
-    body = encode(append())
     for flags, epoch, reason in (
         (0, 1, "unknown_type"),
         (PAIR, PAIR_EPOCH, "mac"),
         (PAIR, 1, "key_epoch"),
     ):
-        head = pack_header(
-            RowAppend.TYPE,
-            flags,
-            epoch,
-            0,
-            NO_OPERATION,
-            A,
-            a.endpoint.session,
-            1000,
-            0,
-            1,
-            len(body),
-        )
-        b.hear(head + KEYS.mac(1, head, node_tag(B), body) + body)
+        b.hear(forged(a, append(), KEYS.mac_keys[1], flags, epoch))
         assert (b.dropped(reason), b.got) == (1, [])
 
 
 def test_pair__another_nodes_key_is_of_no_use() -> None:
     a, b = acquainted()
     b.endpoint.set_heard_key(C, OTHER_KEY)
-    body = encode(append())
-    head = pack_header(
-        RowAppend.TYPE,
-        PAIR,
-        PAIR_EPOCH,
-        0,
-        NO_OPERATION,
-        A,
-        a.endpoint.session,
-        1000,
-        0,
-        1,
-        len(body),
-    )
-    b.hear(head + mac_of(OTHER_KEY, head, node_tag(B), body) + body, C)
+    b.hear(forged(a, append(), OTHER_KEY), C)
     assert (b.dropped("mac"), b.got) == (1, [])
     (for_b,) = a.say(B, append())
     c = Node(C)
@@ -157,21 +146,7 @@ def test_pair__another_nodes_key_is_of_no_use() -> None:
 
 def test_pair__its_key_is_for_row_messages_alone() -> None:
     a, b = acquainted()
-    body = encode(ChunkQuery(row=7, chid=b"h" * 32))
-    head = pack_header(
-        ChunkQuery.TYPE,
-        PAIR,
-        PAIR_EPOCH,
-        0,
-        NO_OPERATION,
-        A,
-        a.endpoint.session,
-        1000,
-        0,
-        1,
-        len(body),
-    )
-    b.hear(head + mac_of(KEY, head, node_tag(B), body) + body)
+    b.hear(forged(a, ChunkQuery(row=7, chid=b"h" * 32), KEY))
     assert (b.dropped("unknown_type"), b.got) == (1, [])
     assert ChunkQuery.TYPE not in PAIR_TYPES
 
