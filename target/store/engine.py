@@ -49,8 +49,8 @@ from replicast.target.store.segment import (
 
 OPEN_FILES_MAX = 256
 CHECKPOINT_BYTES = 16 << 20
-# The free space is asked for again when so much was written, or such a share of what was free: far
-# below what the gates keep.
+# The free space is asked for again with a new segment and when so much was written, or such a share of
+# what was free: far below what the gates keep.
 MEASURE_BYTES, MEASURE_SHARE = 1 << 20, 64
 
 
@@ -120,7 +120,8 @@ class StoreEngine:
         outcomes = self.core.end_flush(plan, self._error, wrote=self._wrote)
         self._unmeasured_bytes += plan.size_bytes
         allowed_bytes = min(MEASURE_BYTES, self.core.space.free_bytes // MEASURE_SHARE)
-        if self._unmeasured_bytes >= allowed_bytes or self._error is not None:
+        grown = plan.create is not None or self._unmeasured_bytes >= allowed_bytes
+        if grown or self._error is not None:
             self.measure()
         return outcomes
 
