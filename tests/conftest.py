@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -30,6 +31,11 @@ UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("same", derandomize=True, database=None, **UNTIMED)
 settings.register_profile("explore", **UNTIMED)
 settings.load_profile("explore" if os.environ.get(EXPLORE) else "same")
+
+# A shell has what it starts in the background ignore Ctrl-C, which the programs that tests interrupt
+# would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRE = "REPLICAST_REQUIRE"
 PROBE_SECONDS = 20
