@@ -22,10 +22,9 @@ with target_runner() as runner:
 """
 
 
-@pytest.mark.skipif(PURE, reason="compiled code")
-def test_runner__uvloop() -> None:
+def test_runner__uvloop_unless_pure() -> None:
     with target_runner() as runner:
-        assert isinstance(runner.get_loop(), uvloop.Loop)
+        assert isinstance(runner.get_loop(), uvloop.Loop) is not PURE
 
 
 def test_runner__asyncio_when_pure() -> None:

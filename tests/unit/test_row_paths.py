@@ -16,6 +16,7 @@ from replicast.target.row_paths import (
 )
 from replicast.units import SECOND
 from replicast.wire.row_messages import RowAppend, RowQuery, RowStatus
+from replicast.wire.schema import Message
 
 A, B = 1, 2
 APPEND, STATUS, QUERY = RowAppend(items=()), RowStatus(items=()), RowQuery(items=())
@@ -28,8 +29,15 @@ def paths() -> RowPaths:
     return RowPaths(lambda: next(numbers).to_bytes(32, "little"), BURST_BYTES)
 
 
-def by_udp(of: RowPaths, message: object = APPEND, now_ns: int = NOW_NS, **more: object) -> bool:
-    return of.by_udp(SendPeer(B, message, **more), now_ns)  # type: ignore[arg-type]
+def by_udp(
+    of: RowPaths,
+    message: Message = APPEND,
+    now_ns: int = NOW_NS,
+    *,
+    size_bytes: int = 0,
+    again: bool = False,
+) -> bool:
+    return of.by_udp(SendPeer(B, message, size_bytes, again), now_ns)
 
 
 def test_status__goes_the_way_that_the_last_append_came() -> None:
