@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from replicast.config import ConfigError, Settings, load, option
+from replicast.scheduling import BATCH, CPU_SCHEDULING
 from replicast.units import GIB, KIB, MIB, MS
 
 SIZES = {"": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": GIB * 1024}
@@ -28,6 +29,12 @@ class TargetConfig(Settings):
     )
     log_level: str = option(
         "What is logged.", default="info", choices=("debug", "info", "warning", "error")
+    )
+    cpu_scheduling: str = option(
+        "batch: other processes are not interrupted for the target's (SCHED_BATCH); normal: they may be, for "
+        "shorter waits where other work keeps all CPUs busy.",
+        default=BATCH,
+        choices=CPU_SCHEDULING,
     )
     disk: str = option(
         "real, or forgetful: unsynced writes are lost with the process (for tests).",

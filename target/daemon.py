@@ -34,6 +34,7 @@ from replicast.native import IMPLEMENTATION
 from replicast.notify import notify
 from replicast.observe import Observatory
 from replicast.runtime import SYSTEM, Runtime
+from replicast.scheduling import share_cpus
 from replicast.target.config import TargetConfig, VdevPlace, load_target
 from replicast.target.handover import HandOver
 from replicast.target.membership import Doorkeeper, Membership, load_membership
@@ -350,6 +351,7 @@ class TargetDaemon:
 def prepare(path: Path) -> tuple[str, Work]:
     """The log level and the work of the target whose settings are in `path`."""
     config, places = load_target(path)
+    share_cpus(config.cpu_scheduling)  # before it starts threads
 
     async def work() -> None:
         membership = load_membership(path.parent.resolve() / config.directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
 import time
@@ -15,6 +16,10 @@ import pytest
 from replicast.errors import InvalidRequest, Unavailable
 
 MIB = 1 << 20
+POLICIES = {
+    "t": os.SCHED_BATCH,
+    "gw": os.SCHED_OTHER,
+}  # of the main thread, which starts the others
 
 
 def store(cluster, data, count=6):
@@ -36,6 +41,8 @@ def test_state_survives_down_and_kill(make_cluster, data):
     cluster = make_cluster()
     bodies = store(cluster, data)
     pids = {name: daemon.pid() for name, daemon in cluster.daemons().items()}
+    policies = {name: os.sched_getscheduler(pid) for name, pid in pids.items()}
+    assert policies == {name: POLICIES[name.rstrip("0123456789")] for name in pids}
     cluster.up()  # harmless
     assert pids == {name: daemon.pid() for name, daemon in cluster.daemons().items()}
     cluster.down()
