@@ -22,6 +22,7 @@ from replicast.buggify import buggified, buggify
 from replicast.frozen import frozen
 from replicast.target.store import index
 from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
+from replicast.target.store.flush import flush_bytes, pack_flush
 from replicast.target.store.overlay import Overlay
 from replicast.target.store.record import (
     CHID_BYTES_MAX,
@@ -41,8 +42,6 @@ from replicast.target.store.segment import (
     Placed,
     Position,
     SegmentHeader,
-    flush_bytes,
-    pack_flush,
     to_block,
 )
 

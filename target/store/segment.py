@@ -14,23 +14,14 @@ damage rather than a torn tail.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
 from replicast.frozen import frozen
 from replicast.target.store.errors import BadVersion
-from replicast.target.store.record import (
-    HEADER_BYTES,
-    Chunk,
-    Header,
-    Record,
-    header_of,
-    inline_size,
-    pack_header,
-    padded,
-)
+from replicast.target.store.record import Header
 
 BLOCK_BYTES = 4096
 ALIGN_ABOVE_BYTES = 32 << 10
@@ -108,13 +99,20 @@ class FlushHeader:
     meta_checksum: int
 
 
-@frozen
-class Placed:
+class Placed(NamedTuple):
     """A record and where its header lies."""
 
     header: Header
     incarnation: int
     offset: int
+
+
+class PackedFlush(NamedTuple):
+    """A flush ready to write at its place."""
+
+    pieces: list[bytes | memoryview]
+    size_bytes: int
+    placed: list[Placed]
 
 
 def segment_name(incarnation: int) -> str:
@@ -165,7 +163,8 @@ def _check_version(what: str, version: int) -> None:
         raise BadVersion(f"{what} format {version}; this release reads {FORMAT_VERSION}")
 
 
-def _pack_flush_header(header: FlushHeader, identity: Identity) -> bytes:
+def pack_flush_header(header: FlushHeader, identity: Identity) -> bytes:
+    """The first FLUSH_HEADER_BYTES of a flush."""
     fields = _FLUSH.pack(
         FLUSH_MAGIC,
         FORMAT_VERSION,
@@ -209,71 +208,3 @@ def unpack_flush_header(
 def meta_digest(meta: bytes | memoryview, identity: Identity) -> int:
     """Checksum of all record headers and bodies of a flush."""
     return xxh3_64_intdigest(meta, identity.seed ^ META_SALT)
-
-
-def flush_bytes(records: Sequence[Record]) -> int:
-    """An upper bound of what `records` take in a flush."""
-    size = FLUSH_HEADER_BYTES + BLOCK_BYTES
-    for record in records:
-        size += HEADER_BYTES + inline_size(record)
-        if isinstance(record, Chunk):
-            size += len(record.payload) + (
-                BLOCK_BYTES if len(record.payload) >= ALIGN_ABOVE_BYTES else 8
-            )
-    return to_block(size)
-
-
-@frozen
-class PackedFlush:
-    """A flush ready to write at its place."""
-
-    pieces: list[bytes | memoryview]
-    size_bytes: int
-    placed: list[Placed]
-
-
-def pack_flush(records: Sequence[Record], position: Position, identity: Identity) -> PackedFlush:
-    """Lay `records` out as one flush at `position`; payloads are referred to, not copied."""
-    meta_bytes = FLUSH_HEADER_BYTES + sum(HEADER_BYTES + inline_size(r) for r in records)
-    cursor = position.offset + padded(meta_bytes)
-    header_at = position.offset + FLUSH_HEADER_BYTES
-    meta: list[bytes] = []
-    payloads: list[bytes | memoryview] = []
-    placed: list[Placed] = []
-    for sequence, record in enumerate(records, position.sequence):
-        start = cursor
-        if isinstance(record, Chunk):
-            start, cursor = _place_payload(record, cursor, payloads)
-        header = header_of(record, sequence, start, identity.seed)
-        packed = pack_header(header, identity.seed)
-        placed.append(Placed(header, position.incarnation, header_at))
-        header_at += len(packed)
-        meta.append(packed)
-    size = to_block(cursor - position.offset)
-    payloads.append(bytes(position.offset + size - cursor))
-    body = b"".join(meta)
-    flush_header = FlushHeader(
-        incarnation=position.incarnation,
-        flush_number=position.flush_number,
-        complete_through=position.flush_number - 1,
-        sequence=position.sequence,
-        open_count=identity.open_count,
-        size_bytes=size,
-        record_count=len(records),
-        meta_bytes=meta_bytes,
-        meta_checksum=meta_digest(body, identity),
-    )
-    pieces = [_pack_flush_header(flush_header, identity) + body, *payloads]
-    return PackedFlush(pieces, size, placed)
-
-
-def _place_payload(
-    record: Chunk, cursor: int, payloads: list[bytes | memoryview]
-) -> tuple[int, int]:
-    """Append padding and payload; its offset and the end of it."""
-    size = len(record.payload)
-    start = to_block(cursor) if size >= ALIGN_ABOVE_BYTES else padded(cursor)
-    if start > cursor:
-        payloads.append(bytes(start - cursor))
-    payloads.append(memoryview(record.payload).cast("B") if size else b"")
-    return start, start + size

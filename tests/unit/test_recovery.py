@@ -15,7 +15,9 @@ import pytest
 from replicast.disk import File
 from replicast.hashing import content_hash
 from replicast.memory_disk import MemoryDisk, no_fault
+from replicast.target.store import core as core_module
 from replicast.target.store import engine as engine_module
+from replicast.target.store import flush_pure
 from replicast.target.store import recovery as recovery_module
 from replicast.target.store import segment as segment_module
 from replicast.target.store.core import Outcomes
@@ -281,6 +283,7 @@ def test_newer_format_in_the_log__is_refused_by_name(
         bench.run(bench.chunk())
     with monkeypatch.context() as newer:
         newer.setattr(segment_module, "FORMAT_VERSION", 2)
+        newer.setattr(core_module, "pack_flush", flush_pure.pack_flush)
         bench.run(bench.chunk())
     bench.vdev.crash()
     with pytest.raises(BadVersion, match=f"{what} format 2"):
