@@ -23,6 +23,7 @@ from typing import Protocol
 
 from replicast.disk import Disk, File
 from replicast.file_io import BLOCK_BYTES, aligned_pieces, read_direct, read_fully, write_fully
+from replicast.write_synced import write_synced
 
 DIRECT_ABOVE_BYTES = 256 << 10  # smaller writes go through the page cache
 NO_DIRECT = (errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP)
@@ -87,8 +88,7 @@ class RealFile:
         try:
             self._write(offset, pieces)
         except OSError as error:
-            if error.errno == errno.EBADF:  # open_fd() could open it for reading only
-                raise OSError(errno.EROFS, os.strerror(errno.EROFS)) from error
+            _raise_as_read_only(error)
             raise
 
     def _write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
@@ -111,6 +111,17 @@ class RealFile:
     def sync(self) -> None:
         os.fdatasync(self._fd)
 
+    def write_synced(self, offset: int, pieces: list[bytes | memoryview]) -> None:
+        if len(pieces) > 1 or len(pieces[0]) >= DIRECT_ABOVE_BYTES:
+            self.write(offset, pieces)
+            self.sync()
+            return
+        try:
+            write_synced(self._fd, offset, pieces[0])
+        except OSError as error:
+            _raise_as_read_only(error)
+            raise
+
     def size(self) -> int:
         return os.fstat(self._fd).st_size
 
@@ -130,6 +141,11 @@ class RealFile:
     def __del__(self) -> None:
         # A reader may still use a file that its owner dropped: the last reference closes.
         self.close()
+
+
+def _raise_as_read_only(error: OSError) -> None:
+    if error.errno == errno.EBADF:  # open_fd() could open it for reading only
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS)) from error
 
 
 def open_fd(path: Path, *, create: bool) -> int:
@@ -268,6 +284,10 @@ class ForgetfulFile:
             self._kept = self._size
             self._blocks.clear()
             self._allocated = 0
+
+    def write_synced(self, offset: int, pieces: list[bytes | memoryview]) -> None:
+        self.write(offset, pieces)
+        self.sync()
 
     def size(self) -> int:
         return self._size

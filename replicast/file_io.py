@@ -62,6 +62,12 @@ def write_fully(fd: int, offset: int, pieces: list[bytes | memoryview]) -> None:
             batch = _rest(batch, written)
 
 
+def write_synced(fd: int, offset: int, piece: bytes | memoryview) -> None:
+    """Write a piece, past short writes, and make the file's data durable."""
+    write_fully(fd, offset, [piece])
+    os.fdatasync(fd)
+
+
 def _rest(pieces: list[bytes | memoryview], written: int) -> list[bytes | memoryview]:
     for index, piece in enumerate(pieces):
         if written < len(piece):

@@ -222,6 +222,10 @@ class MemoryFile:
             raise
         self._inode.sync()
 
+    def write_synced(self, offset: int, pieces: list[bytes | memoryview]) -> None:
+        self.write(offset, pieces)
+        self.sync()
+
     def size(self) -> int:
         return self._inode.live.size
 

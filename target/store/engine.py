@@ -79,7 +79,7 @@ class StoreEngine:
         self._files_lock = threading.Lock()
         self._writer: tuple[int, File] | None = None
         self._error: OSError | None = None  # of the flush under way
-        self._wrote = False
+        self._wrote = self._synced = False
         self._unmeasured_bytes = 0
         self.reads_refused = 0
         self._checkpoint_at = CHECKPOINT_BYTES
@@ -90,26 +90,27 @@ class StoreEngine:
             self.core.status = VdevStatus.READ_ONLY
         self.measure()
 
-    def begin(self) -> FlushPlan | None:
-        """Write the next flush without syncing it; None when nothing is queued.
+    def begin(self, *, sync: bool = False) -> FlushPlan | None:
+        """Write the next flush; None when nothing is queued.
 
+        With `sync` it may be synced at once, if finish() follows at once: that is cheaper.
         A failure is kept in the plan's stead by finish(); nothing is raised.
         """
         if not self.core.has_work:
             return None
         plan = self.core.begin_flush()
         self._error = None
-        self._wrote = False
+        self._wrote = self._synced = False
         if plan is not None and plan.size_bytes:
             try:
-                self._write(plan)
+                self._write(plan, sync)
             except OSError as error:
                 self._error = error.with_traceback(None)  # frames hold the plan and its payloads
         return plan
 
     def finish(self, plan: FlushPlan) -> Outcomes:
         """Sync the flush and publish it; outcomes of all its tokens."""
-        if self._error is None and plan.size_bytes:
+        if self._error is None and plan.size_bytes and not self._synced:
             try:
                 assert self._writer is not None
                 self._writer[1].sync()
@@ -127,7 +128,7 @@ class StoreEngine:
 
     def run(self) -> Outcomes:
         """One flush of whatever is queued, all at once."""
-        plan = self.begin()
+        plan = self.begin(sync=True)
         return [] if plan is None else self.finish(plan)
 
     def probe(self) -> bool:
@@ -312,7 +313,7 @@ class StoreEngine:
 
     # -- writing --------------------------------------------------------------------
 
-    def _write(self, plan: FlushPlan) -> None:
+    def _write(self, plan: FlushPlan, sync: bool) -> None:
         incarnation = plan.position.incarnation
         if plan.create is not None:
             self._create_segment(plan.create)
@@ -320,6 +321,10 @@ class StoreEngine:
         if self._writer is None or self._writer[0] != incarnation:
             self._writer = (incarnation, self._disk.open(self._log / segment_name(incarnation)))
         self._wrote = True
+        if sync and plan.close is None:
+            self._writer[1].write_synced(plan.position.offset, plan.pieces)
+            self._synced = True
+            return
         self._writer[1].write(plan.position.offset, plan.pieces)
         if plan.close is not None:
             self._leave_segment(plan.close.incarnation, plan.close.offset)

@@ -207,7 +207,7 @@ class Vdev(VdevShell):
 
     def _flush(self) -> None:
         started_ns = self._clock_ns()
-        plan = self._engine.begin()
+        plan = self._engine.begin(sync=not self._write_delay_ns)
         if plan is None:
             return
         self._delay()

@@ -6,11 +6,14 @@ import errno
 import mmap
 import os
 import random
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from replicast import disks
+from replicast import disks, file_io
 from replicast.disks import (
     DirectoryLock,
     ForgetfulDisk,
@@ -19,6 +22,9 @@ from replicast.disks import (
     disk_named,
 )
 from replicast.file_io import BLOCK_BYTES, write_fully
+from replicast.write_synced import write_synced
+
+WriteSynced = Callable[[int, int, bytes], None]
 
 BOTH = pytest.mark.parametrize("disk", [RealDisk(), ForgetfulDisk()], ids=["real", "forgetful"])
 
@@ -141,6 +147,50 @@ def test_write_fully__carries_on_after_short_writes(
     assert (tmp_path / "a").read_bytes() == bytes(3) + data
 
 
+@BOTH
+@pytest.mark.parametrize("sizes", [[5], [4096], [300, 4000], [disks.DIRECT_ABOVE_BYTES]], ids=str)
+def test_write_synced__is_write_and_sync(
+    disk: LockableDisk, tmp_path: Path, sizes: list[int]
+) -> None:
+    pieces: list[bytes | memoryview] = [random.Random(3).randbytes(size) for size in sizes]
+    file = disk.open(tmp_path / "a", create=True)
+    disk.sync_directory(tmp_path)
+    file.write_synced(4096, pieces)
+    if isinstance(disk, ForgetfulDisk):
+        disk.power_loss()
+    assert (tmp_path / "a").read_bytes() == bytes(4096) + b"".join(pieces)
+
+
+@pytest.mark.parametrize("twin", [file_io.write_synced, write_synced], ids=["pure", "chosen"])
+def test_write_synced__fails_as_the_system_says(twin: WriteSynced, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"data")
+    fd = os.open(path, os.O_RDONLY)
+    with pytest.raises(OSError) as caught:
+        twin(fd, 0, b"new")
+    os.close(fd)
+    assert caught.value.errno == errno.EBADF
+    assert path.read_bytes() == b"data"
+
+
+@pytest.mark.parametrize("twin", [file_io.write_synced, write_synced], ids=["pure", "chosen"])
+def test_write_synced__carries_on_after_a_short_write(twin: WriteSynced, tmp_path: Path) -> None:
+    """A file size limit ends a write short; the rest is told why."""
+    script = (
+        "import errno, os, resource, signal, sys\n"
+        f"from {twin.__module__} import write_synced\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)\n"
+        "try:\n    write_synced(fd, 0, bytes(8192))\n"
+        "except OSError as error:\n    sys.exit(error.errno != errno.EFBIG)\n"
+        "sys.exit(2)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a")], check=False)
+    assert run.returncode == 0
+    assert (tmp_path / "a").read_bytes() == bytes(5000)
+
+
 def test_disk_named__unknown() -> None:
     assert isinstance(disk_named("forgetful"), ForgetfulDisk)
     with pytest.raises(ValueError):
@@ -244,7 +294,8 @@ def test_write__to_a_file_that_could_only_be_opened_for_reading(
     (tmp_path / "a").write_bytes(b"data")
     monkeypatch.setattr(disks, "open_fd", lambda path, create: os.open(path, os.O_RDONLY))
     file = RealDisk().open(tmp_path / "a")
-    with pytest.raises(OSError) as caught:
-        file.write(0, [b"new"])
-    assert caught.value.errno == errno.EROFS
+    for write in (file.write, file.write_synced):
+        with pytest.raises(OSError) as caught:
+            write(0, [b"new"])
+        assert caught.value.errno == errno.EROFS
     assert file.read(0, 4) == b"data"

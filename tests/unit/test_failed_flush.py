@@ -9,6 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+from replicast.target.store.errors import Outcome, VdevStatus
+from replicast.target.store.record import RowEntry
+
 from .store_bench import Bench, fail
 
 
@@ -30,3 +33,18 @@ def test_flush_that_failed__keeps_no_payload(operation: str) -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("operation", ["write", "sync"])
+def test_write_and_sync_in_one__acknowledges_nothing_when_either_fails(operation: str) -> None:
+    bench = Bench()
+    bench.run(RowEntry(1, 1, 1, b"stored"))
+    engine = bench.vdev._engine
+    core = engine.core
+    core.append([RowEntry(1, 1, 2, b"stored too")], "good", None)
+    assert engine.run() == [("good", Outcome.STORED)]
+    bench.disk.fault = fail(operation, errno.EIO, "seg")
+    core.append([RowEntry(1, 1, 3, b"lost")], "bad", None)
+    assert engine.run() == [("bad", Outcome.FAULTED)]
+    assert bench.vdev.status == VdevStatus.FAULTED
+    assert [entry.index for entry in bench.vdev.row_log(1, 0)] == [1, 2]
