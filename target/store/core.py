@@ -26,6 +26,7 @@ from replicast.target.store.flush import flush_bytes, pack_flush
 from replicast.target.store.overlay import Overlay
 from replicast.target.store.record import (
     CHID_BYTES_MAX,
+    CHUNK_RECORDS,
     FIRST_RECORDS,
     Chunk,
     ChunkDrop,
@@ -51,6 +52,7 @@ QUEUE_BYTES_MAX = 256 << 20
 QUEUE_COUNT_MAX = 65536
 SUBMISSION_BYTES_MAX = 32 << 20
 GATES_PERCENT = {RecordClass.PAYLOAD: 90, RecordClass.NAME: 95, RecordClass.FREEING: 98}
+WRITABLE = (VdevStatus.OK, VdevStatus.DAMAGED)
 FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 ContentHash = Callable[[int, bytes | bytearray | memoryview], bytes]
@@ -64,6 +66,7 @@ class Submission:
     records: Sequence[Record]
     token: object
     size_bytes: int
+    plain: bool  # none of a chunk: nothing of it depends on what is stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ class StoreCore:
     @property
     def writable(self) -> bool:
         """Does the VDEV take submissions?"""
-        return self.status in (VdevStatus.OK, VdevStatus.DAMAGED)
+        return self.status in WRITABLE
 
     @property
     def has_work(self) -> bool:
@@ -186,38 +189,49 @@ class StoreCore:
     ) -> None:
         """Queue `records` as one; the outcome comes with a flush, refusals too."""
         size = flush_bytes(records)
+        types = set(map(type, records))
+        plain = types.isdisjoint(CHUNK_RECORDS)
+        submission = Submission(records, token, size, plain)
+        queue = self._names if plain or types <= FIRST_RECORDS else self._chunks
         with self.kv.lock:
-            refusal = self._refusal(records, kind or class_of(records), size)
+            refusal = self._refusal(submission, kind or class_of(records))
             if refusal is not None:
                 self._refused.append((token, refusal))
                 return
-            first = all(isinstance(record, FIRST_RECORDS) for record in records)
-            (self._names if first else self._chunks).append(Submission(records, token, size))
+            queue.append(submission)
             self.queue_bytes += size
 
     def take(self) -> tuple[list[Submission], Outcomes]:
         """What the next flush holds (name records first), and what was refused meanwhile."""
-        taken: list[Submission] = []
-        size = count = 0
         with self.kv.lock:
             refused, self._refused = self._refused, []
-            for queue, share in ((self._names, 2), (self._chunks, 1)):
-                first = True  # of each queue something is taken: none starves the other
-                while queue and (first or size + queue[0].size_bytes <= FLUSH_BYTES // share):
-                    full = count >= FLUSH_COUNT // share or buggify("store/flush-one")
-                    if full and not first:
-                        break
-                    first = False
-                    submission = queue.popleft()
-                    taken.append(submission)
-                    size += submission.size_bytes
-                    count += len(submission.records)
+            if len(self._names) == 1 and not self._chunks:  # as most flushes are
+                taken = [self._names.popleft()]
+                size = taken[0].size_bytes
+            else:
+                taken, size = self._take()
             self.queue_bytes -= size
             self.flying_bytes = size
             if taken and self._owed is not None:
                 taken.insert(0, self._owed)
             self._flying = refused + [(s.token, Outcome.FAULTED) for s in taken]
         return taken, refused
+
+    def _take(self) -> tuple[list[Submission], int]:
+        taken: list[Submission] = []
+        size = count = 0
+        for queue, share in ((self._names, 2), (self._chunks, 1)):
+            first = True  # of each queue something is taken: none starves the other
+            while queue and (first or size + queue[0].size_bytes <= FLUSH_BYTES // share):
+                full = count >= FLUSH_COUNT // share or buggify("store/flush-one")
+                if full and not first:
+                    break
+                first = False
+                submission = queue.popleft()
+                taken.append(submission)
+                size += submission.size_bytes
+                count += len(submission.records)
+        return taken, size
 
     def begin_flush(self) -> FlushPlan | None:
         """take() and plan() in one; None when nothing is queued."""
@@ -234,7 +248,8 @@ class StoreCore:
             refusal = self._refusal_now(submission, present)
             if refusal is None:
                 kept.append(submission)
-                records += self._needed(submission, present)
+                needs_all = submission.plain
+                records += submission.records if needs_all else self._needed(submission, present)
             else:
                 refused.append((submission.token, refusal))
         create = close = None
@@ -282,13 +297,11 @@ class StoreCore:
                 self.status = VdevStatus.READ_ONLY if full else VdevStatus.FAULTED
                 self.failure = str(error)
 
-    def _refusal(self, records: Sequence[Record], kind: RecordClass, size: int) -> Outcome | None:
+    def _refusal(self, submission: Submission, kind: RecordClass) -> Outcome | None:
         if not self.writable:
             return self._why_not()
-        if size > SUBMISSION_BYTES_MAX or any(
-            isinstance(r, (Chunk, Hold, ChunkDrop)) and not 0 < len(r.chid) <= CHID_BYTES_MAX
-            for r in records
-        ):
+        size = submission.size_bytes
+        if size > SUBMISSION_BYTES_MAX or _has_wrong_chid(submission):
             raise ValueError(f"submission of {size} bytes, or a chid of a wrong size")
         full = self.queue_bytes + size > QUEUE_BYTES_MAX or self.queue_count >= QUEUE_COUNT_MAX
         if full or buggify("store/queue-full"):
@@ -299,6 +312,8 @@ class StoreCore:
         """What speaks against a submission in the flush that is being made."""
         if not self.writable:
             return self._why_not()
+        if submission.plain:
+            return None
         if not self._hashes_match(submission):
             return Outcome.HASH_MISMATCH
         return None if self._holds_stand(submission, present) else Outcome.MISSING
@@ -391,7 +406,14 @@ class StoreCore:
 
     def owe(self, records: Sequence[Record]) -> None:
         """The store's own records lead each flush until one is durable; nobody is told."""
-        self._owed = Submission(records, None, flush_bytes(records))
+        self._owed = Submission(records, None, flush_bytes(records), plain=False)
+
+
+def _has_wrong_chid(submission: Submission) -> bool:
+    return not submission.plain and any(
+        isinstance(record, (Chunk, Hold, ChunkDrop)) and not 0 < len(record.chid) <= CHID_BYTES_MAX
+        for record in submission.records
+    )
 
 
 def _to_tell(outcomes: Outcomes) -> Outcomes:

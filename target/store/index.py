@@ -78,6 +78,8 @@ def apply(kv: Overlay, placed: Placed) -> None:
     """What a durable record does to the index. The caller holds kv.lock."""
     header = placed.header
     match header.kind:
+        case Kind.ROW_ENTRY:  # most are
+            kv.put(row_key(header.a, header.c), _pack_entry(placed))
         case Kind.CHUNK:
             kv.put(b"c" + header.inline, _pack_chunk(placed))
             _extend_hold(kv, header.inline, header.a)
@@ -86,8 +88,6 @@ def apply(kv: Overlay, placed: Placed) -> None:
         case Kind.CHUNK_DROP:
             kv.delete(b"c" + header.inline)
             kv.delete(TORN + header.inline)
-        case Kind.ROW_ENTRY:
-            kv.put(row_key(header.a, header.c), _pack_entry(placed))
         case Kind.ROW_TRUNCATE:
             _delete_between(kv, row_key(header.a, header.c), row_end(header.a))
         case Kind.ROW_CUT:

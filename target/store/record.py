@@ -113,7 +113,8 @@ class RowUnstage:
 Record = Chunk | Hold | ChunkDrop | RowEntry | RowTruncate | RowCut | RowStaged | RowUnstage
 # What goes first in a flush: names, for their latency; drops, so that a chunk put
 # in the same flush is written anew and not taken for the copy that goes.
-FIRST_RECORDS = (RowEntry, RowTruncate, RowCut, RowStaged, RowUnstage, ChunkDrop)
+CHUNK_RECORDS = frozenset((Chunk, Hold, ChunkDrop))
+FIRST_RECORDS = frozenset((RowEntry, RowTruncate, RowCut, RowStaged, RowUnstage, ChunkDrop))
 
 # kind, algorithm, chid size, zero, body size, sequence, a, b, c, body checksum, reserved
 _FIELDS = struct.Struct("<BBBBIQQQQQQ")
