@@ -244,20 +244,26 @@ class StoreCore:
         records: list[Record] = []
         kept: list[Submission] = []
         present: dict[bytes, bool] = {}
+        size = 0
+        writable = self.writable
         for submission in taken:
+            if submission.plain and writable:
+                kept.append(submission)
+                records += submission.records
+                size += submission.size_bytes
+                continue
             refusal = self._refusal_now(submission, present)
             if refusal is None:
                 kept.append(submission)
-                needs_all = submission.plain
-                records += submission.records if needs_all else self._needed(submission, present)
+                records += self._needed(submission, present)
+                size += submission.size_bytes
             else:
                 refused.append((submission.token, refusal))
         create = close = None
         start = self.position
         room_bytes = self.segment.size_bytes - start.offset
         # What each submission takes at most is known; only where that is too much is it measured.
-        full = sum(submission.size_bytes for submission in kept) > room_bytes
-        if full and records and flush_bytes(records) > room_bytes:
+        if size > room_bytes and records and flush_bytes(records) > room_bytes:
             close = start if start.incarnation else None
             create = self._next_segment(flush_bytes(records))
             start = replace(start, incarnation=create.incarnation, offset=BLOCK_BYTES)
@@ -301,19 +307,19 @@ class StoreCore:
         if not self.writable:
             return self._why_not()
         size = submission.size_bytes
-        if size > SUBMISSION_BYTES_MAX or _has_wrong_chid(submission):
+        if size > SUBMISSION_BYTES_MAX or not (submission.plain or _has_right_chids(submission)):
             raise ValueError(f"submission of {size} bytes, or a chid of a wrong size")
-        full = self.queue_bytes + size > QUEUE_BYTES_MAX or self.queue_count >= QUEUE_COUNT_MAX
+        queue_count = len(self._names) + len(self._chunks)
+        full = self.queue_bytes + size > QUEUE_BYTES_MAX or queue_count >= QUEUE_COUNT_MAX
         if full or buggify("store/queue-full"):
             return Outcome.BUSY
-        return None if self.space.fits(kind, self.promised_bytes + size) else Outcome.NO_SPACE
+        promised_bytes = self.queue_bytes + self.flying_bytes
+        return None if self.space.fits(kind, promised_bytes + size) else Outcome.NO_SPACE
 
     def _refusal_now(self, submission: Submission, present: dict[bytes, bool]) -> Outcome | None:
         """What speaks against a submission in the flush that is being made."""
         if not self.writable:
             return self._why_not()
-        if submission.plain:
-            return None
         if not self._hashes_match(submission):
             return Outcome.HASH_MISMATCH
         return None if self._holds_stand(submission, present) else Outcome.MISSING
@@ -409,10 +415,11 @@ class StoreCore:
         self._owed = Submission(records, None, flush_bytes(records), plain=False)
 
 
-def _has_wrong_chid(submission: Submission) -> bool:
-    return not submission.plain and any(
-        isinstance(record, (Chunk, Hold, ChunkDrop)) and not 0 < len(record.chid) <= CHID_BYTES_MAX
+def _has_right_chids(submission: Submission) -> bool:
+    return all(
+        0 < len(record.chid) <= CHID_BYTES_MAX
         for record in submission.records
+        if isinstance(record, (Chunk, Hold, ChunkDrop))
     )
 
 

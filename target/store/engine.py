@@ -96,8 +96,6 @@ class StoreEngine:
         With `sync` it may be synced at once, if finish() follows at once: that is cheaper.
         A failure is kept in the plan's stead by finish(); nothing is raised.
         """
-        if not self.core.has_work:
-            return None
         plan = self.core.begin_flush()
         self._error = None
         self._wrote = self._synced = False

@@ -72,6 +72,7 @@ class Vdev(VdevShell):
         super().__init__(engine, lock, clock_ns())
         self._clock_ns = clock_ns
         self._write_delay_ns, self._read_delay_ns = write_delay_ns, read_delay_ns
+        self._name = self.vdev_id.hex()
         self._said = VdevStatus.OK  # the status last logged
         self.counters = Counters()  # changed by the commit thread only
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()  # in C, as a Condition is not
@@ -214,9 +215,9 @@ class Vdev(VdevShell):
         outcomes = self._engine.finish(plan)
         now_ns = self._clock_ns()
         if self._measure(plan, started_ns, now_ns):
-            name = self.vdev_id.hex()
-            self.counters.observe_ns("flush_seconds", name, elapsed_ns=now_ns - started_ns)
-            self.counters.count("flush_records", name, by=len(plan.placed))
+            counters, name = self.counters, self._name
+            counters.observe_ns("flush_seconds", name, elapsed_ns=now_ns - started_ns)
+            counters.count("flush_records", name, by=len(plan.placed))
         self._tell(outcomes)
 
     def _probe_if_idle(self) -> None:
@@ -239,7 +240,7 @@ class Vdev(VdevShell):
                 log.warning("%s: nobody hears of a flush: the daemon is stopping", self.path)
 
     def _say_status(self) -> None:
-        if self.status != self._said:
+        if self._core.status != self._said:
             self._said = self.status
             why = self._core.failure or self.damage or "opened so"
             log.error("%s: the VDEV is %s: %s", self.path, self.status.name, why)
