@@ -1,4 +1,4 @@
-"""Fast twin of write_synced() in replicast/file_io.py, which defines it.
+"""Fast twins of write_synced() and read_cached() in replicast/file_io.py, which defines them.
 
 The interpreter's lock is given up once for the write and the sync together: a thread that wants it
 back waits for whoever runs then.
@@ -7,12 +7,24 @@ back waits for whoever runs then.
 import os
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.errno cimport EINTR, EIO, errno
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport EAGAIN, EINTR, EIO, EOPNOTSUPP, errno
 from posix.types cimport off_t
 
 cdef extern from "unistd.h" nogil:
     Py_ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
     int fdatasync(int fd)
+
+cdef extern from "sys/uio.h" nogil:
+    """
+    #include <sys/uio.h>
+    #include <unistd.h>
+    static ssize_t rc_read_cached(int fd, void *data, size_t size, off_t offset) {
+        struct iovec piece = {data, size};
+        return preadv2(fd, &piece, 1, offset, RWF_NOWAIT);
+    }
+    """
+    Py_ssize_t rc_read_cached(int fd, void *data, size_t size, off_t offset)
 
 
 cdef int write_and_sync(int fd, off_t offset, const char *data, Py_ssize_t size) noexcept nogil:
@@ -44,3 +56,19 @@ def write_synced(int fd, off_t offset, piece):
     PyBuffer_Release(&view)
     if error:
         raise OSError(error, os.strerror(error))
+
+
+def read_cached(int fd, off_t offset, Py_ssize_t size):
+    """Exactly `size` bytes at `offset` if the page cache has them all, else None."""
+    cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
+    cdef char *into = PyBytes_AS_STRING(data)
+    cdef Py_ssize_t got
+    cdef int error
+    with nogil:
+        got = rc_read_cached(fd, into, <size_t>size, offset)
+        error = errno
+    if got == size:
+        return data
+    if got >= 0 or error == EAGAIN or error == EOPNOTSUPP:
+        return None
+    raise OSError(error, os.strerror(error))

@@ -78,6 +78,7 @@ POINTS = (
         "target/store/engine.py",
     ),
     Point("store/one-open-file", "one segment is kept open for reading", "target/store/engine.py"),
+    Point("store/cached", "what is to be read is in the page cache", "replicast/memory_disk.py"),
     Point("store/reads-full", "a read finds the queue of reads full", "target/vdevs.py"),
     Point("names/one-item", "a message between targets carries one item", "target/names/outbox.py"),
     Point(

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Protocol
 
 from replicast.disk import Disk, File
+from replicast.fast_file_io import read_cached, write_synced
 from replicast.file_io import BLOCK_BYTES, aligned_pieces, read_direct, read_fully, write_fully
-from replicast.write_synced import write_synced
 
 DIRECT_ABOVE_BYTES = 256 << 10  # smaller writes go through the page cache
 NO_DIRECT = (errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP)
@@ -70,6 +70,9 @@ class RealFile:
 
     def read(self, offset: int, size: int) -> bytes:
         return read_fully(self._fd, offset, size)
+
+    def read_cached(self, offset: int, size: int) -> bytes | None:
+        return read_cached(self._fd, offset, size)
 
     def read_device(self, offset: int, size: int) -> bytes:
         start = offset // BLOCK_BYTES * BLOCK_BYTES
@@ -258,6 +261,9 @@ class ForgetfulFile:
                     at = start - block * BLOCK_BYTES
                     data[start - offset : end - offset] = self._blocks[block][at : at + end - start]
             return bytes(data)
+
+    def read_cached(self, offset: int, size: int) -> bytes | None:
+        return None
 
     def read_device(self, offset: int, size: int) -> bytes:
         return self.read(offset, size)

@@ -35,6 +35,19 @@ def read_fully(fd: int, offset: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+def read_cached(fd: int, offset: int, size: int) -> bytes | None:
+    """Exactly `size` bytes at `offset` if the page cache has them all, else None: nothing waits for the
+    device. None also where the file system cannot tell."""
+    data = bytearray(size)
+    try:
+        got = os.preadv(fd, [data], offset, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+            return None
+        raise
+    return bytes(data) if got == size else None
+
+
 def read_direct(fd: int, offset: int, size: int) -> bytes:
     """read_fully() of whole blocks past the page cache; OSError of NO_DIRECT where that cannot be."""
     direct = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)

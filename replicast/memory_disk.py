@@ -19,6 +19,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from replicast.buggify import buggify
 from replicast.disk import File
 from replicast.disks import Lock
 
@@ -202,6 +203,12 @@ class MemoryFile:
     def read(self, offset: int, size: int) -> bytes:
         self._check("read")
         return self._disk.spoil(self._inode.live.read(offset, size))
+
+    def read_cached(self, offset: int, size: int) -> bytes | None:
+        if not buggify("store/cached"):
+            return None
+        data = self.read(offset, size)
+        return data if len(data) == size else None
 
     def read_device(self, offset: int, size: int) -> bytes:
         self._check("read")

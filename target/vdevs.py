@@ -52,6 +52,8 @@ REASONS: dict[Outcome, Reason | None] = {
     Outcome.MISSING: Reason.NOT_FOUND_HERE,
 }
 
+# What the page cache has is copied at once: a reader thread, and the way there and back, take longer.
+CACHED_BYTES_MAX = 1 << 20
 VERIFY_READS = 2
 DROP_RETRY_SECONDS = 0.05
 
@@ -181,8 +183,12 @@ class Vdevs:
     # -- reading ----------------------------------------------------------------------
 
     def read_chunk(self, index: int, chid: bytes, token: object, done: ReadChunkDone) -> None:
-        """done(token, bytes or a reason) in the loop."""
+        """done(token, bytes or a reason) in the loop, but not from within this call."""
         vdev = self.by_index[index]
+        cached = vdev.read_cached(chid, CACHED_BYTES_MAX)
+        if cached is not None:
+            self._loop.call_soon(done, token, cached)
+            return
 
         def read(results: ReadResults) -> None:
             for each, result in results:
@@ -193,7 +199,7 @@ class Vdevs:
                     self._loop.call_soon_threadsafe(done, each, _read_result(result))
 
         if buggify("store/reads-full") or not vdev.submit_read(chid, token, read):
-            # Not from here: who asks is carrying out what a core wanted, and would be told in between.
+            # Who asks is carrying out what a core wanted, and would be told in between.
             self._loop.call_soon(done, token, Reason.BUSY)
 
     def verify_chunk(

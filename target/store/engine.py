@@ -241,6 +241,24 @@ class StoreEngine:
             raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: cut short", info.sequence)
         return payload
 
+    def find_cached(self, chid: bytes, size_max: int) -> bytes | None:
+        """The stored bytes, unverified, if that is at most so many and needs no waiting for the device.
+
+        None says nothing else: what is wrong with them, find_and_read() finds out.
+        """
+        info = index.chunk_info(self.kv, chid)
+        file = None if info is None else self._files.get(info.incarnation)  # opening one may wait
+        if info is None or file is None or info.size > size_max:
+            return None
+        try:
+            head = file.read_cached(info.header_offset, HEADER_BYTES + padded(len(chid)))
+            found = None if head is None else unpack_header(head, 0, self._identity.seed)
+            if found is None or not index.header_matches(info, found[0]):
+                return None
+            return file.read_cached(info.payload_offset, info.size)
+        except OSError:
+            return None
+
     def find_and_read(self, chid: bytes, *, direct: bool = False) -> bytes:
         """read_chunk() by chid; raises ChunkMissing too."""
         info = index.chunk_info(self.kv, chid)

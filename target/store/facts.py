@@ -122,6 +122,10 @@ class VdevFacts(Views):
         """Exactly the stored bytes, unverified; blocks. Raises ReadError kinds."""
         return self._engine.find_and_read(chid, direct=direct)
 
+    def read_cached(self, chid: bytes, size_max: int) -> bytes | None:
+        """read_chunk() of a chunk that is not larger, if nothing blocks; None: ask for it as for any other."""
+        return self._engine.find_cached(chid, size_max)
+
     def row_log(self, row: int, from_index: int = 0, limit: int = 1 << 30) -> list[EntryLocation]:
         """Durable entries of a row's log from an index on, in order of index."""
         return index.row_log(self._engine.kv, row, from_index, limit)

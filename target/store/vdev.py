@@ -154,6 +154,9 @@ class Vdev(VdevShell):
 
     # -- reading --------------------------------------------------------------------
 
+    def read_cached(self, chid: bytes, size_max: int) -> bytes | None:
+        return None if self._read_delay_ns else super().read_cached(chid, size_max)
+
     def submit_read(
         self, chid: bytes, token: object, done: ReadDone, *, direct: bool = False
     ) -> bool:

@@ -21,9 +21,10 @@ from replicast.disks import (
     RealDisk,
     disk_named,
 )
+from replicast.fast_file_io import read_cached, write_synced
 from replicast.file_io import BLOCK_BYTES, write_fully
-from replicast.write_synced import write_synced
 
+ReadCached = Callable[[int, int, int], bytes | None]
 WriteSynced = Callable[[int, int, bytes], None]
 
 BOTH = pytest.mark.parametrize("disk", [RealDisk(), ForgetfulDisk()], ids=["real", "forgetful"])
@@ -189,6 +190,21 @@ def test_write_synced__carries_on_after_a_short_write(twin: WriteSynced, tmp_pat
     run = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a")], check=False)
     assert run.returncode == 0
     assert (tmp_path / "a").read_bytes() == bytes(5000)
+
+
+@pytest.mark.parametrize("twin", [file_io.read_cached, read_cached], ids=["pure", "chosen"])
+def test_read_cached__all_or_nothing(twin: ReadCached, tmp_path: Path) -> None:
+    path, data = tmp_path / "a", random.Random(9).randbytes(3 * BLOCK_BYTES + 700)
+    path.write_bytes(data)  # and thereby in the page cache, if the file system can tell at all
+    fd = os.open(path, os.O_RDWR)
+    assert twin(fd, 5, 9000) in (data[5:9005], None)
+    assert twin(fd, len(data) - 10, 11) is None
+    assert twin(fd, len(data) + 1, 1) is None
+    assert twin(fd, 0, 0) in (b"", None)
+    os.close(fd)
+    with pytest.raises(OSError) as caught:
+        twin(fd, 0, 10)
+    assert caught.value.errno == errno.EBADF
 
 
 def test_disk_named__unknown() -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from replicast import memory_disk
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.memory_disk import MemoryDisk, as_it_is
 from replicast.target.store.errors import Outcome, VdevError
@@ -84,6 +85,19 @@ def bench() -> Bench:
     bench.put()
     assert bench.settle() == [("put", Outcome.STORED)]
     return bench
+
+
+def test_read__from_memory_without_a_thread_but_not_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.vdev.read_chunk(CHID)  # opens the segment
+    monkeypatch.setattr(memory_disk, "buggify", lambda name: name == "store/cached")
+    monkeypatch.setattr(bench.vdev, "submit_read", None)
+    wakeups = bench.loop.wakeups
+    bench.vdevs.read_chunk(3, CHID, "read", bench.answer)
+    assert bench.answers == []
+    assert bench.settle() == [("read", PAYLOAD)]
+    assert bench.loop.wakeups == wakeups
 
 
 def test_verify__good_missing_and_asked_under_another_algorithm(bench: Bench) -> None:
