@@ -1,4 +1,8 @@
-"""Memory that malloc keeps after a burst, given back to the system.
+"""Memory that malloc keeps, and gives back after a burst.
+
+By itself glibc's malloc returns the end of its heap as soon as a few MiB of it are free, and asks for it
+again with the next object: a gateway took 200 page faults for each 1 MiB that was put. So it keeps
+more for a while (KEPT_BYTES), also of what it would map anew each time.
 
 When a row's peer comes back or its leader goes, messages of several MiB full of small entries are on
 their way for a moment. What is freed lies between what is still used, where glibc's malloc returns
@@ -19,8 +23,11 @@ from pathlib import Path
 
 from replicast.units import KIB, MIB
 
+KEPT_BYTES = 64 * MIB  # free at the end of the heap
+MAPPED_ABOVE_BYTES = 8 * MIB  # what is larger gets pages of its own
 GROWN_BYTES = 16 * MIB
 LOOK_SECONDS = 10.0
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _STATUS = Path("/proc/self/status")
 
 
@@ -52,10 +59,19 @@ def malloc_trim() -> Callable[[int], int] | None:
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
+def keep_heap() -> None:
+    """Do not return what is wanted again at once; where it grows, keep_trimmed() sees to it."""
+    mallopt: Callable[[int, int], int] | None = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_MMAP_THRESHOLD, MAPPED_ABOVE_BYTES)
+
+
 def keep_trimmed() -> None:
     """Look after this process from now on."""
     trim = malloc_trim()
     if trim is not None:
+        keep_heap()
         threading.Thread(target=_run, args=(trim,), name="trimming", daemon=True).start()
 
 

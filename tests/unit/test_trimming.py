@@ -23,6 +23,33 @@ print(before, resident_bytes())
 """
 
 
+# What a body of 1 MiB in pieces costs a heap that is in use already: page faults.
+COMES_AND_GOES = """
+import resource, sys
+from replicast.trimming import keep_heap
+if sys.argv[1] == "keep":
+    keep_heap()
+def body():
+    return b"".join([bytes(65536) for _ in range(16)] + [bytes(3 << 20)])
+body()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    body()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries keep what they like"
+)
+def test_keep_heap__what_comes_and_goes_takes_no_new_pages() -> None:
+    def faults(how: str) -> int:
+        run = [sys.executable, "-c", COMES_AND_GOES, how]
+        return int(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+
+    assert faults("keep") < 2000 < faults("as usual")
+
+
 def test_due__once_it_has_grown() -> None:
     trimmer = Trimmer()
     assert not trimmer.due(50 * MIB)
