@@ -17,19 +17,24 @@ def pack_header(
     body_bytes: int,
 ) -> bytes: ...
 def parse_header(datagram: Buffer) -> Header: ...
-def seal(
-    mac_key: bytes,
-    tag: bytes,
-    type: int,
-    flags: int,
-    key_epoch: int,
-    generation: int,
-    operation_id: bytes,
-    sender: int,
-    session: int,
-    counter: int,
-    fragment_index: int,
-    fragment_count: int,
-    body: bytes,
-) -> bytes: ...
-def unseal(mac_keys: Mapping[int, bytes], kind: int, tag: bytes, datagram: Buffer) -> Header: ...
+
+class Sealer:
+    def seal(
+        self,
+        mac_key: bytes,
+        tag: bytes,
+        type: int,
+        flags: int,
+        key_epoch: int,
+        generation: int,
+        operation_id: bytes,
+        sender: int,
+        session: int,
+        counter: int,
+        fragment_index: int,
+        fragment_count: int,
+        body: bytes,
+    ) -> bytes: ...
+    def unseal(
+        self, mac_keys: Mapping[int, bytes], kind: int, tag: bytes, datagram: Buffer
+    ) -> Header: ...

@@ -17,31 +17,9 @@ from replicast.wire.header_pure import Header
 cdef extern from "Python.h":
     unsigned long long PyLong_AsUnsignedLongLong(object value) except? -1
 
-cdef packed struct Layout:
-    uint32_t magic
-    uint8_t version
-    uint8_t type
-    uint8_t flags
-    uint8_t key_epoch
-    uint64_t generation
-    uint8_t operation_id[16]
-    uint64_t sender
-    uint64_t session
-    uint64_t counter
-    uint16_t fragment_index
-    uint16_t fragment_count
-    uint32_t body_bytes
-
 cdef uint32_t MAGIC = 0x31754352
 cdef uint8_t VERSION = 1
-cdef enum:
-    MACED_BYTES = 64  # sizeof(Layout)
-    MAC_BYTES = 16
-    HEADER_BYTES = 80
-    TAG_BYTES = 8
-    KIND_MASK = 3
-    COPY = 4
-    PAIR = 8
+cdef int HASHERS_MAX = 1024  # of 2 KiB: as many pairs are spoken to and heard without a new one
 
 
 # -- the form ---------------------------------------------------------------------
@@ -138,65 +116,83 @@ cdef int read_header(Layout *header, Py_buffer *view) except -1:
 # -- the MAC ----------------------------------------------------------------------
 
 
-cdef bytes mac_of(bytes mac_key, const void *head, bytes tag, const void *body, Py_ssize_t body_bytes):
-    cdef char *at
-    covered = PyBytes_FromStringAndSize(NULL, MACED_BYTES + TAG_BYTES + body_bytes)
-    at = PyBytes_AS_STRING(covered)
-    memcpy(at, head, MACED_BYTES)
-    memcpy(at + MACED_BYTES, PyBytes_AS_STRING(tag), TAG_BYTES)
-    memcpy(at + MACED_BYTES + TAG_BYTES, body, body_bytes)
-    return blake3(covered, key=mac_key).digest(MAC_BYTES)
-
-
 cdef int check_tag(bytes tag) except -1:
     if len(tag) != TAG_BYTES:
         raise ValueError("a receiver tag has 8 bytes")
     return 0
 
 
-def seal(
-    bytes mac_key not None, bytes tag not None, type, flags, key_epoch, generation, bytes operation_id not None,
-    sender, session, counter, fragment_index, fragment_count, bytes body not None,
-):
-    """The whole datagram. A value that does not fit raises WireError("range")."""
-    cdef Layout header
-    cdef char *at
-    cdef Py_ssize_t body_bytes = len(body)
-    check_tag(tag)
-    fill_header(
-        &header, type, flags, key_epoch, generation, operation_id, sender, session, counter,
-        fragment_index, fragment_count, body_bytes,
-    )
-    mac = mac_of(mac_key, &header, tag, PyBytes_AS_STRING(body), body_bytes)
-    datagram = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + body_bytes)
-    at = PyBytes_AS_STRING(datagram)
-    memcpy(at, &header, MACED_BYTES)
-    memcpy(at + MACED_BYTES, PyBytes_AS_STRING(mac), MAC_BYTES)
-    memcpy(at + HEADER_BYTES, PyBytes_AS_STRING(body), body_bytes)
-    return datagram
+cdef class Sealer:
+    """For one thread: a hasher with its key set is kept for each key, which costs half of a MAC."""
 
+    def __cinit__(self):
+        self.hashers = {}
 
-def unseal(dict mac_keys not None, int kind, bytes tag not None, datagram):
-    """The believed header; raises WireError as parse_header does, or receiver, key_epoch, mac."""
-    cdef Py_buffer view
-    cdef Layout header
-    cdef const char *at
-    check_tag(tag)
-    PyObject_GetBuffer(datagram, &view, PyBUF_SIMPLE)
-    try:
-        read_header(&header, &view)
+    cdef bytes mac_of(
+        self, bytes mac_key, const void *head, bytes tag, const void *body, Py_ssize_t body_bytes
+    ):
+        cdef char *at
+        covered = PyBytes_FromStringAndSize(NULL, MACED_BYTES + TAG_BYTES + body_bytes)
+        at = PyBytes_AS_STRING(covered)
+        memcpy(at, head, MACED_BYTES)
+        memcpy(at + MACED_BYTES, PyBytes_AS_STRING(tag), TAG_BYTES)
+        memcpy(at + MACED_BYTES + TAG_BYTES, body, body_bytes)
+        hasher = self.hashers.get(mac_key)
+        if hasher is None:
+            if len(self.hashers) >= HASHERS_MAX:
+                self.hashers.clear()
+            hasher = self.hashers[mac_key] = blake3(key=mac_key)
+        else:
+            hasher.reset()
+        hasher.update(covered)
+        return hasher.digest(MAC_BYTES)
+
+    def seal(
+        self, bytes mac_key not None, bytes tag not None, type, flags, key_epoch, generation,
+        bytes operation_id not None, sender, session, counter, fragment_index, fragment_count,
+        bytes body not None,
+    ):
+        """The whole datagram. A value that does not fit raises WireError("range")."""
+        cdef Layout header
+        cdef char *at
+        cdef Py_ssize_t body_bytes = len(body)
+        check_tag(tag)
+        fill_header(
+            &header, type, flags, key_epoch, generation, operation_id, sender, session, counter,
+            fragment_index, fragment_count, body_bytes,
+        )
+        mac = self.mac_of(mac_key, &header, tag, PyBytes_AS_STRING(body), body_bytes)
+        datagram = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + body_bytes)
+        at = PyBytes_AS_STRING(datagram)
+        memcpy(at, &header, MACED_BYTES)
+        memcpy(at + MACED_BYTES, PyBytes_AS_STRING(mac), MAC_BYTES)
+        memcpy(at + HEADER_BYTES, PyBytes_AS_STRING(body), body_bytes)
+        return datagram
+
+    def unseal(self, dict mac_keys not None, int kind, bytes tag not None, datagram):
+        """The believed header; raises WireError as parse_header does, or receiver, key_epoch, mac."""
+        cdef Py_buffer view
+        cdef Layout header
+        check_tag(tag)
+        PyObject_GetBuffer(datagram, &view, PyBUF_SIMPLE)
+        try:
+            self.believe(&header, mac_keys, kind, tag, &view)
+        finally:
+            PyBuffer_Release(&view)
+        return to_header(&header)
+
+    cdef int believe(self, Layout *header, dict mac_keys, int kind, bytes tag, Py_buffer *view) except -1:
+        cdef const char *at = <const char *>view.buf
+        read_header(header, view)
         if kind != (0 if header.flags & COPY else header.flags & KIND_MASK):
             raise WireError("receiver")
         mac_key = mac_keys.get(header.key_epoch)
         if mac_key is None:
             raise WireError("key_epoch")
-        at = <const char *>view.buf
-        mac = mac_of(mac_key, at, tag, at + HEADER_BYTES, view.len - HEADER_BYTES)
+        mac = self.mac_of(mac_key, at, tag, at + HEADER_BYTES, view.len - HEADER_BYTES)
         if differ(<const uint8_t *>at + MACED_BYTES, <const uint8_t *>PyBytes_AS_STRING(mac)):
             raise WireError("mac")
-    finally:
-        PyBuffer_Release(&view)
-    return to_header(&header)
+        return 0
 
 
 cdef bint differ(const uint8_t *given, const uint8_t *right) noexcept:

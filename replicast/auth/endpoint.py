@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from replicast.auth.keyring import GROUP_KINDS, GROUP_NAMES, KeyRing, group_tag, node_tag
 from replicast.auth.recent import RecentMessages, Sent
-from replicast.auth.seal import seal, unseal
+from replicast.auth.seal import Sealer
 from replicast.auth.session import Sessions
 from replicast.buggify import buggify
 from replicast.machine import (
@@ -116,6 +116,7 @@ class Endpoint:
         self._addresses: dict[NodeId, Address] = {}
         self._narrow_rooms: Mapping[Address | Group, int] = {}
         self._sessions = Sessions(rng, limits.peers_max, limits.challenges_max)
+        self._sealer = Sealer()
         self._assembler = Assembler(limits.fragments)
         # Keys of pairs: for what they send us; and, with their session, for what we send them.
         self._heard_keys: dict[NodeId, dict[int, bytes]] = {}
@@ -247,7 +248,7 @@ class Endpoint:
             epoch, key = PAIR_EPOCH, spoken[1]
         else:
             key = self._keys.mac_keys[epoch]
-        payload = seal(
+        payload = self._sealer.seal(
             key,
             tag,
             sent.type,
@@ -279,7 +280,7 @@ class Endpoint:
             sender = int.from_bytes(datagram[SENDER_AT], "little")
             mac_keys = self._heard_keys.get(sender, NO_KEYS)
         try:
-            header = unseal(mac_keys, kind, tag, datagram)
+            header = self._sealer.unseal(mac_keys, kind, tag, datagram)
             if header.type in SESSION_TYPES:
                 self._on_session_message(header, source, now_ns)
                 return None

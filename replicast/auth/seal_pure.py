@@ -24,53 +24,58 @@ from replicast.wire.header_pure import (
 )
 
 
-def seal(
-    mac_key: bytes,
-    tag: bytes,
-    type: int,
-    flags: int,
-    key_epoch: int,
-    generation: int,
-    operation_id: bytes,
-    sender: int,
-    session: int,
-    counter: int,
-    fragment_index: int,
-    fragment_count: int,
-    body: bytes,
-) -> bytes:
-    """The whole datagram. A value that does not fit raises WireError("range")."""
-    _check_tag(tag)
-    head = pack_header(
-        type,
-        flags,
-        key_epoch,
-        generation,
-        operation_id,
-        sender,
-        session,
-        counter,
-        fragment_index,
-        fragment_count,
-        len(body),
-    )
-    return head + mac_of(mac_key, head, tag, body) + body
+class Sealer:
+    """For one thread: the twin keeps hashers."""
 
+    def seal(
+        self,
+        mac_key: bytes,
+        tag: bytes,
+        type: int,
+        flags: int,
+        key_epoch: int,
+        generation: int,
+        operation_id: bytes,
+        sender: int,
+        session: int,
+        counter: int,
+        fragment_index: int,
+        fragment_count: int,
+        body: bytes,
+    ) -> bytes:
+        """The whole datagram. A value that does not fit raises WireError("range")."""
+        _check_tag(tag)
+        head = pack_header(
+            type,
+            flags,
+            key_epoch,
+            generation,
+            operation_id,
+            sender,
+            session,
+            counter,
+            fragment_index,
+            fragment_count,
+            len(body),
+        )
+        return head + mac_of(mac_key, head, tag, body) + body
 
-def unseal(mac_keys: Mapping[int, bytes], kind: int, tag: bytes, datagram: Buffer) -> Header:
-    """The believed header; raises WireError as parse_header does, or receiver, key_epoch, mac."""
-    _check_tag(tag)
-    header = parse_header(datagram)
-    if kind != (0 if header.flags & COPY else header.flags & KIND_MASK):
-        raise WireError("receiver")
-    mac_key = mac_keys.get(header.key_epoch)
-    if mac_key is None:
-        raise WireError("key_epoch")
-    raw = memoryview(datagram)
-    mac = mac_of(mac_key, bytes(raw[:MACED_BYTES]), tag, raw[HEADER_BYTES:])
-    if not compare_digest(mac, raw[MACED_BYTES:HEADER_BYTES]):
-        raise WireError("mac")
-    return header
+    def unseal(
+        self, mac_keys: Mapping[int, bytes], kind: int, tag: bytes, datagram: Buffer
+    ) -> Header:
+        """The believed header; raises WireError as parse_header does, or receiver, key_epoch, mac."""
+        _check_tag(tag)
+        header = parse_header(datagram)
+        if kind != (0 if header.flags & COPY else header.flags & KIND_MASK):
+            raise WireError("receiver")
+        mac_key = mac_keys.get(header.key_epoch)
+        if mac_key is None:
+            raise WireError("key_epoch")
+        raw = memoryview(datagram)
+        mac = mac_of(mac_key, bytes(raw[:MACED_BYTES]), tag, raw[HEADER_BYTES:])
+        if not compare_digest(mac, raw[MACED_BYTES:HEADER_BYTES]):
+            raise WireError("mac")
+        return header
 
 
 def _check_tag(tag: bytes) -> None:

@@ -35,7 +35,7 @@ def outcome(call: Any, *arguments: object) -> object:
 
 def sealed(twin: Any, header: Header, tag: bytes, body: bytes) -> Any:
     mac_key = KEYS.mac_keys[header.key_epoch]
-    return outcome(twin.seal, mac_key, tag, *header[:10], body)
+    return outcome(twin.Sealer().seal, mac_key, tag, *header[:10], body)
 
 
 def headers() -> st.SearchStrategy[Header]:
@@ -63,7 +63,7 @@ def test_round_trip__both_twins(header: Header, tag: bytes, body: bytes) -> None
     assert datagram[HEADER_BYTES:] == body
     kind = header.flags if header.flags < 4 else 0
     for twin in TWINS:
-        opened = twin.unseal(KEYS.mac_keys, kind, tag, datagram)
+        opened = twin.Sealer().unseal(KEYS.mac_keys, kind, tag, datagram)
         assert isinstance(opened, Header)
         assert opened == header._replace(body_bytes=len(body))
 
@@ -75,7 +75,7 @@ def test_seal__refuses_what_does_not_fit() -> None:
             assert sealed(twin, EXAMPLE._replace(**given), TAG, b"") == "range"
     for twin in TWINS:
         assert sealed(twin, EXAMPLE, b"short", b"") == "a receiver tag has 8 bytes"
-        opened = outcome(twin.unseal, KEYS.mac_keys, 0, b"a long tag", b"")
+        opened = outcome(twin.Sealer().unseal, KEYS.mac_keys, 0, b"a long tag", b"")
         assert opened == "a receiver tag has 8 bytes"
 
 
@@ -92,14 +92,14 @@ def test_unseal__twins_agree_about_anything(
     for at, value in changes:
         good[at] = value
     datagram = bytes(good[:length]) + bytes(max(0, length - len(good)))
-    found = outcome(seal_pure.unseal, KEYS.mac_keys, kind, tag, datagram)
-    assert outcome(FAST.unseal, KEYS.mac_keys, kind, tag, datagram) == found
+    found = outcome(seal_pure.Sealer().unseal, KEYS.mac_keys, kind, tag, datagram)
+    assert outcome(FAST.Sealer().unseal, KEYS.mac_keys, kind, tag, datagram) == found
     assert isinstance(found, Header) or found in REASONS
 
 
 def test_unseal__refuses_for_every_single_reason() -> None:
     def opened(datagram: bytes, kind: int = 0, tag: bytes = TAG) -> object:
-        found = {outcome(t.unseal, KEYS.mac_keys, kind, tag, datagram) for t in TWINS}
+        found = {outcome(t.Sealer().unseal, KEYS.mac_keys, kind, tag, datagram) for t in TWINS}
         assert len(found) == 1
         return found.pop()
 
@@ -122,4 +122,18 @@ def test_unseal__every_flipped_bit_is_noticed() -> None:
         bad = bytearray(good)
         bad[at] ^= 1 << rng.randrange(8)
         for twin in TWINS:
-            assert outcome(twin.unseal, KEYS.mac_keys, 0, TAG, bytes(bad)) in REASONS
+            assert outcome(twin.Sealer().unseal, KEYS.mac_keys, 0, TAG, bytes(bad)) in REASONS
+
+
+def test_sealer__many_keys_one_after_the_other() -> None:
+    """Whatever a sealer keeps of a key, neither other keys nor earlier datagrams get into its MACs."""
+    rng = random.Random(2)
+    sealer = FAST.Sealer()
+    keys = [rng.randbytes(32) for _ in range(1100)]
+    for key in [*keys, *rng.choices(keys, k=300)]:
+        body = rng.randbytes(rng.randrange(3000))
+        datagram = sealer.seal(key, TAG, *EXAMPLE[:10], body)
+        assert datagram == seal_pure.Sealer().seal(key, TAG, *EXAMPLE[:10], body)
+        assert sealer.unseal({EXAMPLE.key_epoch: key}, 0, TAG, datagram).body_bytes == len(body)
+        bad = datagram[:-1] + bytes([datagram[-1] ^ 1])
+        assert outcome(sealer.unseal, {EXAMPLE.key_epoch: key}, 0, TAG, bad) == "mac"
