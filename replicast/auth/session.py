@@ -17,10 +17,9 @@ import random
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from replicast.auth.window import ReplayWindow
 from replicast.machine import Address, Group, NodeId
 
-WINDOW = 4096  # 0.1 s of a busy sender, so that a lost fragment can come late
-_MASK = (1 << WINDOW) - 1
 BOOT_SHIFT = 32
 CHALLENGE_AGE_NS = 5_000_000_000
 
@@ -30,29 +29,6 @@ def make_session(boot_number: int, random_bits: int) -> int:
     if not 0 <= boot_number < 1 << 32:
         raise ValueError(f"boot number out of range: {boot_number}")
     return boot_number << BOOT_SHIFT | random_bits & 0xFFFFFFFF
-
-
-class ReplayWindow:
-    """The last WINDOW counters; bit n says that highest - n was seen."""
-
-    __slots__ = ("_highest", "_seen")
-
-    def __init__(self, floor: int) -> None:
-        self._highest = floor
-        self._seen = _MASK  # all up to the floor count as seen
-
-    def accept(self, counter: int) -> bool:
-        """True once for each counter that is not too old."""
-        ahead = counter - self._highest
-        if ahead > 0:
-            shifted = self._seen << ahead & _MASK if ahead < WINDOW else 0
-            self._seen = shifted | 1
-            self._highest = counter
-            return True
-        if ahead <= -WINDOW or self._seen >> -ahead & 1:
-            return False
-        self._seen |= 1 << -ahead
-        return True
 
 
 @dataclass(slots=True)

@@ -8,23 +8,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicast.auth.session import WINDOW, ReplayWindow, Sessions, make_session
+from replicast.auth import window_pure
+from replicast.auth.session import Sessions, make_session
+from replicast.auth.window import WINDOW, ReplayWindow
 from replicast.machine import Address
 
 HERE: Address = ("10.0.0.1", 1)
+U64_MAX = (1 << 64) - 1
+steps = st.one_of(
+    st.integers(-WINDOW - 2, WINDOW + 2), st.integers(-3, 3), st.integers(-U64_MAX, U64_MAX)
+)
 
 
 @given(st.integers(0, 5000), st.lists(st.integers(0, 10_000), max_size=200))
 def test_replay_window__each_new_counter_once(floor: int, counters: list[int]) -> None:
-    window = ReplayWindow(floor)
+    twins = ReplayWindow(floor), window_pure.ReplayWindow(floor)
     seen: set[int] = set()
     highest = floor
     for counter in counters:
         fresh = counter > floor and counter > highest - WINDOW and counter not in seen
-        assert window.accept(counter) == fresh
+        assert [window.accept(counter) for window in twins] == [fresh, fresh]
         if fresh:
             seen.add(counter)
             highest = max(highest, counter)
+
+
+@given(st.integers(0, U64_MAX), st.lists(steps, max_size=200))
+def test_replay_window__twins_agree_about_any_counters(floor: int, moves: list[int]) -> None:
+    twins = ReplayWindow(floor), window_pure.ReplayWindow(floor)
+    counter = floor
+    for move in moves:
+        counter = max(0, min(U64_MAX, counter + move))
+        native, pure = (window.accept(counter) for window in twins)
+        assert native == pure
 
 
 def test_replay_window__a_jump_to_the_end_and_back() -> None:

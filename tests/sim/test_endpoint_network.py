@@ -15,7 +15,8 @@ import pytest
 
 from replicast.auth.endpoint import Endpoint, EndpointLimits
 from replicast.auth.keyring import KeyRing
-from replicast.auth.session import Peer, ReplayWindow, Sessions, make_session
+from replicast.auth.session import Peer, Sessions, make_session
+from replicast.auth.window import ReplayWindow
 from replicast.machine import Address, Group, Outgoing
 from replicast.metrics import Counters
 from replicast.wire.chunk_messages import ChunkQuery

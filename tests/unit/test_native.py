@@ -12,6 +12,7 @@ import pytest
 CHOOSERS = {
     "_codec": ["replicast.wire.codec"],
     "_header": ["replicast.wire.header", "replicast.auth.seal"],
+    "_window": ["replicast.auth.window"],
     "_net": ["replicast.transport.net"],
     "_reassembly": ["replicast.transport.net"],
     "_flexhash": ["replicast.flexhash.build"],
