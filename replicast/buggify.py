@@ -253,7 +253,7 @@ POINTS = (
     Point(
         "auth/challenge-again",
         "a known session has to prove itself again",
-        "replicast/auth/endpoint.py",
+        "replicast/auth/session.py",
     ),
     Point(
         "auth/fragment-gone",

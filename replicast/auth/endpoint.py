@@ -25,6 +25,8 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from replicast.auth.gate import Gate
+from replicast.auth.gate_pure import PAIR_TYPES, UDP_TYPE_MAX, Held
 from replicast.auth.keyring import GROUP_KINDS, GROUP_NAMES, KeyRing, group_tag, node_tag
 from replicast.auth.recent import RecentMessages, Sent
 from replicast.auth.seal import Sealer
@@ -43,7 +45,6 @@ from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.fragment import Assembler, FragmentLimits, Gaps, split
 from replicast.wire.header import COPY, HEADER_BYTES, KIND_MASK, PAIR, Header
 from replicast.wire.messages import MESSAGES
-from replicast.wire.row_messages import RowAppend, RowStatus
 from replicast.wire.schema import Message
 from replicast.wire.session_messages import (
     GAP_RUNS_MAX,
@@ -56,11 +57,10 @@ from replicast.wire.session_messages import (
     unpack_pair,
 )
 
-UDP_TYPE_MAX = 59  # sessions, chunks, names; the rest runs on CURVE channels, but for
-PAIR_TYPES = frozenset((RowAppend.TYPE, RowStatus.TYPE))  # which go either way
 PAIR_EPOCH = 0  # in the header of what is MACed with the key of a pair
-FLAGS_AT, SENDER_AT = 6, slice(32, 40)  # in a datagram
-NO_KEYS: dict[int, bytes] = {}
+SENT_COUNTS = {
+    number: ("messages_sent", (cls.NAME,)) for number, cls in MESSAGES.items()
+}  # keys of Counters.values
 COPIED_GROUP = 0xFFFF  # Group.number of a unicast copy: the group's kind is known, not its number
 DATAGRAM_BYTES_MIN = 512
 # All fragments but the last fill their datagram: so the pieces that are kept cannot be tiny.
@@ -107,7 +107,6 @@ class Endpoint:
         self.session = session
         self._keys = keys
         self._counters = counters
-        self._tag = node_tag(node_id)
         self._room_bytes = datagram_bytes_max - HEADER_BYTES
         self._message_bytes_max = min(
             limits.fragments.message_bytes_max, self._room_bytes * FRAGMENTS_MAX
@@ -118,8 +117,9 @@ class Endpoint:
         self._sessions = Sessions(rng, limits.peers_max, limits.challenges_max)
         self._sealer = Sealer()
         self._assembler = Assembler(limits.fragments)
-        # Keys of pairs: for what they send us; and, with their session, for what we send them.
-        self._heard_keys: dict[NodeId, dict[int, bytes]] = {}
+        self._gate = Gate(node_tag(node_id), self._sessions.speaker, counters)
+        self._gate.mac_keys = keys.mac_keys
+        # Keys of pairs, with their session, for what we send them.
         self._spoken_keys: dict[NodeId, tuple[int, bytes]] = {}
         self._recent = RecentMessages(limits.recent_count_max, limits.recent_bytes_max)
         self._datagrams: list[Datagram] = []
@@ -128,11 +128,11 @@ class Endpoint:
 
     def set_keys(self, keys: KeyRing) -> None:
         """Key rotation: what was valid before and is not in `keys` is refused from now."""
-        self._keys = keys
+        self._keys, self._gate.mac_keys = keys, keys.mac_keys
 
     def set_heard_key(self, node_id: NodeId, key: bytes) -> None:
         """What this node says as a pair is MACed with that from now."""
-        self._heard_keys[node_id] = {PAIR_EPOCH: key}
+        self._gate.heard_keys[node_id] = {PAIR_EPOCH: key}
 
     def set_spoken_key(self, node_id: NodeId, session: int, key: bytes) -> None:
         """What we say to this node as a pair is MACed with that, until it is known to have another
@@ -145,8 +145,8 @@ class Endpoint:
 
     def forget_pairs(self, others: Container[NodeId]) -> None:
         """But with these."""
-        heard, spoken = self._heard_keys, self._spoken_keys
-        self._heard_keys = {node: keys for node, keys in heard.items() if node in others}
+        heard, spoken = self._gate.heard_keys, self._spoken_keys
+        self._gate.heard_keys = {node: keys for node, keys in heard.items() if node in others}
         self._spoken_keys = {node: key for node, key in spoken.items() if node in others}
 
     def set_address(self, node_id: NodeId, address: Address) -> None:
@@ -187,19 +187,22 @@ class Endpoint:
 
     def _encode(self, outgoing: Outgoing) -> bytes:
         message = outgoing.message
-        paired = message.TYPE in PAIR_TYPES and not isinstance(outgoing.to, Group)
-        if message.TYPE > UDP_TYPE_MAX and not paired:
+        number = message.TYPE
+        if number > UDP_TYPE_MAX and (number not in PAIR_TYPES or isinstance(outgoing.to, Group)):
             raise ValueError(f"{message.NAME} does not travel over UDP")
         body = encode(message)
         if len(body) > self._message_bytes_max:
             raise WireError("oversize")
-        self._counters.count("messages_sent", message.NAME)
+        try:
+            self._counters.values[SENT_COUNTS[number]] += 1
+        except KeyError:  # the first one
+            self._counters.count("messages_sent", message.NAME)
         return body
 
     @staticmethod
     def _outgoing(outgoing: Outgoing, to: Destination, body: bytes, now_ns: int) -> Sent:
         number = outgoing.message.TYPE
-        flags = PAIR if number in PAIR_TYPES else 0
+        flags = PAIR if number > UDP_TYPE_MAX else 0
         return Sent(
             to,
             GROUP_KINDS[to.kind] if isinstance(to, Group) else flags,
@@ -216,7 +219,9 @@ class Endpoint:
         if isinstance(sent.to, Group):
             to, tag = sent.to, group_tag(sent.to)
         else:
-            to, tag = self.address_of(sent.to) or source, node_tag(sent.to)
+            node = sent.to
+            to = self._addresses.get(node) or self._sessions.address(node) or source
+            tag = node_tag(node)
         if to is None:
             self._counters.count("datagrams_dropped", "no_address")
             return
@@ -271,36 +276,33 @@ class Endpoint:
         self, datagram: bytes, source: Address, group: Group | None, now_ns: int
     ) -> Incoming | None:
         """The message that `datagram` completes, if any. `group`: whose address it came to."""
-        if group is None:
-            kind, tag = 0, self._tag
-        else:
-            kind, tag = GROUP_KINDS[group.kind], group_tag(group)
-        mac_keys = self._keys.mac_keys
-        if len(datagram) >= HEADER_BYTES and datagram[FLAGS_AT] & PAIR:
-            sender = int.from_bytes(datagram[SENDER_AT], "little")
-            mac_keys = self._heard_keys.get(sender, NO_KEYS)
         try:
-            header = self._sealer.unseal(mac_keys, kind, tag, datagram)
-            if header.type in SESSION_TYPES:
-                self._on_session_message(header, source, now_ns)
-                return None
-            self._check_session(header, source, group, now_ns)
-            if header.flags & PAIR:
-                if header.type not in PAIR_TYPES:
-                    raise WireError("unknown_type")
-            elif header.type > UDP_TYPE_MAX or header.type not in MESSAGES:
-                raise WireError("unknown_type")
-            if header.fragment_count == 1:
-                message = decode(header.type, datagram, HEADER_BYTES)
-            else:
-                whole = self._assemble(header, datagram[HEADER_BYTES:], source, now_ns)
-                if whole is None:
-                    return None
-                message = decode(header.type, whole)
-            return self._deliver(header, message, source, group, now_ns)
+            opened = self._gate.open(datagram, source, group)
+            if isinstance(opened, Incoming):  # nearly all
+                return opened
+            return self._on_held(opened, datagram, source, group, now_ns)
         except WireError as error:
             self._counters.count("datagrams_dropped", error.reason)
             return None
+
+    def _on_held(
+        self, held: Held, datagram: bytes, source: Address, group: Group | None, now_ns: int
+    ) -> Incoming | None:
+        header = held.header
+        if not held.known:
+            if header.type not in SESSION_TYPES:
+                self._send_challenge(header, source, now_ns)
+                raise WireError("unknown_session")
+            self._on_session_message(header, source, now_ns)
+            return None
+        if header.fragment_count == 1:
+            message = decode(header.type, datagram, HEADER_BYTES)
+        else:
+            whole = self._assemble(header, datagram[HEADER_BYTES:], source, now_ns)
+            if whole is None:
+                return None
+            message = decode(header.type, whole)
+        return self._deliver(header, message, source, group, now_ns)
 
     def _deliver(
         self,
@@ -353,18 +355,6 @@ class Endpoint:
         self._transmit(self._outgoing(ask, sender, self._encode(ask), now_ns), gaps.source)
 
     # -- sessions ------------------------------------------------------------------
-
-    def _check_session(
-        self, header: Header, source: Address, group: Group | None, now_ns: int
-    ) -> None:
-        peer = self._sessions.peer(header.sender)
-        known = peer is not None and not buggify("auth/challenge-again")
-        if peer is None or not known or peer.session != header.session:
-            self._send_challenge(header, source, now_ns)
-            raise WireError("unknown_session")
-        if not peer.accept(group, header.counter):
-            raise WireError("replay")
-        peer.address = source
 
     def _send_challenge(self, header: Header, source: Address, now_ns: int) -> None:
         if self._sessions.retired(header.sender, header.session):

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from replicast.auth.window import ReplayWindow
+from replicast.buggify import buggify
 from replicast.machine import Address, Group, NodeId
 
 BOOT_SHIFT = 32
@@ -72,6 +73,14 @@ class Sessions:
         if found is not None:
             self._peers.move_to_end(node_id)
         return found
+
+    def speaker(self, node_id: NodeId) -> Peer | None:
+        """The peer whose datagram came; None: whoever it is has to prove itself."""
+        found = self._peers.get(node_id)
+        if found is None:
+            return None
+        self._peers.move_to_end(node_id)
+        return None if buggify("auth/challenge-again") else found
 
     def address(self, node_id: NodeId) -> Address | None:
         """Where the peer's last authenticated datagram came from."""

@@ -11,7 +11,8 @@ import random
 
 import pytest
 
-from replicast.auth.endpoint import DATAGRAM_BYTES_MIN, PAIR_TYPES, UDP_TYPE_MAX, Endpoint
+from replicast.auth.endpoint import DATAGRAM_BYTES_MIN, Endpoint
+from replicast.auth.gate_pure import PAIR_TYPES, UDP_TYPE_MAX
 from replicast.auth.keyring import group_tag, mac_of, node_tag
 from replicast.machine import Destination, Group, Outgoing
 from replicast.metrics import Counters

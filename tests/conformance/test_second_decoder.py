@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from replicast.auth.endpoint import PAIR_TYPES, UDP_TYPE_MAX
+from replicast.auth.gate_pure import PAIR_TYPES, UDP_TYPE_MAX
 from replicast.auth.keyring import group_tag, mac_of, node_tag
 from replicast.wire import codec_pure, header_pure
 from replicast.wire.header import HEADER_BYTES, PAIR

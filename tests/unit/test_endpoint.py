@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from replicast.auth.endpoint import COPIED_GROUP, PAIR_TYPES, Endpoint, EndpointLimits
+from replicast.auth.endpoint import COPIED_GROUP, Endpoint, EndpointLimits
+from replicast.auth.gate_pure import PAIR_TYPES
 from replicast.auth.keyring import KeyRing, node_tag
 from replicast.auth.session import make_session
 from replicast.machine import Address, Group, Incoming, Outgoing

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from replicast.auth.endpoint import PAIR_EPOCH, PAIR_TYPES, Endpoint
+from replicast.auth.endpoint import PAIR_EPOCH, Endpoint
+from replicast.auth.gate_pure import PAIR_TYPES
 from replicast.auth.keyring import KeyRing, mac_of, node_tag
 from replicast.auth.session import make_session
 from replicast.machine import Address, Group, Incoming, Outgoing

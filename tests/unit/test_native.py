@@ -11,6 +11,7 @@ import pytest
 # Compiled module -> who chooses between it and its definition.
 CHOOSERS = {
     "_codec": ["replicast.wire.codec"],
+    "_gate": ["replicast.auth.gate"],
     "_header": ["replicast.wire.header", "replicast.auth.seal"],
     "_window": ["replicast.auth.window"],
     "_net": ["replicast.transport.net"],
