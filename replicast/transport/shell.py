@@ -38,6 +38,7 @@ from replicast.transfer_header import (
 from replicast.transport.memberships import Memberships
 from replicast.transport.multicast import MulticastPlan
 from replicast.transport.net import FeedCode, NetThread
+from replicast.transport.net_pure import Control
 from replicast.transport.paths import PathMtu, PathWatch
 from replicast.transport.sockets import (
     MTU_LOOPBACK,
@@ -232,11 +233,8 @@ class UdpShell:
     def _on_readable(self) -> None:
         controls, completed, sent = self.net.take()
         now_ns = self._now_ns()
-        for tag, datagram, source in controls:
-            if is_payload(datagram):
-                self._place_sealed(datagram)
-            else:
-                self._receive(tag, datagram, source, now_ns)
+        if controls:
+            self._receive(controls, now_ns)
         completed += self.net.reassembly.take_completed()
         if completed:
             self._guard(self._on_completed, completed, now_ns)
@@ -252,17 +250,28 @@ class UdpShell:
         self.flush()
         self._timer.arm(self.endpoint.deadline_ns())  # only what arrives moves its deadline
 
-    def _receive(self, tag: int, datagram: bytes, source: Address, now_ns: int) -> None:
-        group = self.memberships.group_of(tag) if self.memberships is not None else None
-        if group is None and tag != UNICAST_TAG:
-            self._drop("left_group")
-            return
-        incoming = self.endpoint.receive(datagram, source, group, now_ns)
-        if incoming is None:
-            return
-        if self._witness is not None:
-            self._witness.heard(incoming)
-        self._guard(self._on_incoming, incoming, now_ns)
+    def _receive(self, controls: list[Control], now_ns: int) -> None:
+        receive, on_incoming = self.endpoint.receive, self._on_incoming
+        for tag, datagram, source in controls:
+            if is_payload(datagram):
+                self._place_sealed(datagram)
+                continue
+            group = None
+            if tag != UNICAST_TAG:
+                group = self.memberships.group_of(tag) if self.memberships is not None else None
+                if group is None:
+                    self._drop("left_group")
+                    continue
+            incoming = receive(datagram, source, group, now_ns)
+            if incoming is None:
+                continue
+            if self._witness is not None:
+                self._witness.heard(incoming)
+            try:
+                on_incoming(incoming, now_ns)
+            except Exception:
+                LOG.exception("a handler failed")
+                self._drop("handler_failed")
 
     def _place_sealed(self, datagram: bytes) -> None:
         """A payload datagram with a MAC: the thread checked its shape, the key is checked here."""
