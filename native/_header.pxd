@@ -1,4 +1,4 @@
-"""The header in memory, and what opens datagrams, for native/_gate.pyx."""
+"""The header in memory, and what seals and opens datagrams, for _gate.pyx and _voice.pyx."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -26,6 +26,11 @@ cdef enum:
     COPY = 4
     PAIR = 8
 
+cdef int fill_header(
+    Layout *header, object type, object flags, object key_epoch, object generation,
+    bytes operation_id, object sender, object session, object counter, object fragment_index,
+    object fragment_count, object body_bytes,
+) except -1
 cdef int check_tag(bytes tag) except -1
 cdef object to_header(Layout *header)
 
@@ -36,4 +41,5 @@ cdef class Sealer:
     cdef bytes mac_of(
         self, bytes mac_key, const void *head, bytes tag, const void *body, Py_ssize_t body_bytes
     )
+    cdef bytes finish(self, Layout *header, bytes mac_key, bytes tag, bytes body)
     cdef int believe(self, Layout *header, dict mac_keys, int kind, bytes tag, Py_buffer *view) except -1

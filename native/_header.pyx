@@ -154,17 +154,20 @@ cdef class Sealer:
     ):
         """The whole datagram. A value that does not fit raises WireError("range")."""
         cdef Layout header
-        cdef char *at
-        cdef Py_ssize_t body_bytes = len(body)
         check_tag(tag)
         fill_header(
             &header, type, flags, key_epoch, generation, operation_id, sender, session, counter,
-            fragment_index, fragment_count, body_bytes,
+            fragment_index, fragment_count, len(body),
         )
-        mac = self.mac_of(mac_key, &header, tag, PyBytes_AS_STRING(body), body_bytes)
+        return self.finish(&header, mac_key, tag, body)
+
+    cdef bytes finish(self, Layout *header, bytes mac_key, bytes tag, bytes body):
+        cdef char *at
+        cdef Py_ssize_t body_bytes = len(body)
+        mac = self.mac_of(mac_key, header, tag, PyBytes_AS_STRING(body), body_bytes)
         datagram = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + body_bytes)
         at = PyBytes_AS_STRING(datagram)
-        memcpy(at, &header, MACED_BYTES)
+        memcpy(at, header, MACED_BYTES)
         memcpy(at + MACED_BYTES, PyBytes_AS_STRING(mac), MAC_BYTES)
         memcpy(at + HEADER_BYTES, PyBytes_AS_STRING(body), body_bytes)
         return datagram

@@ -6,6 +6,8 @@ daemon's UDP shell and its protocol cores:
     shell -- receive(datagram) --> checks, session, fragments, decode --> Incoming
     core  -- Outgoing --> send() --> encode, fragments, counter, MAC --> take_datagrams()
 
+The usual datagram passes through a Gate, the usual message through a Voice; the rest is here.
+
 Invariants: nothing is delivered that is not MACed for this node (or a group it
 hears) by a holder of a valid key, in a session that answered our challenge,
 under a counter not seen before. What only one node may say is MACed with the key that we gave
@@ -23,14 +25,14 @@ from __future__ import annotations
 import random
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from replicast.auth.gate import Gate
 from replicast.auth.gate_pure import PAIR_TYPES, UDP_TYPE_MAX, Held
 from replicast.auth.keyring import GROUP_KINDS, GROUP_NAMES, KeyRing, group_tag, node_tag
 from replicast.auth.recent import RecentMessages, Sent
-from replicast.auth.seal import Sealer
 from replicast.auth.session import Sessions
+from replicast.auth.voice import Voice
+from replicast.auth.voice_pure import PAIR_EPOCH, Datagram
 from replicast.buggify import buggify
 from replicast.machine import (
     Address,
@@ -57,7 +59,6 @@ from replicast.wire.session_messages import (
     unpack_pair,
 )
 
-PAIR_EPOCH = 0  # in the header of what is MACed with the key of a pair
 SENT_COUNTS = {
     number: ("messages_sent", (cls.NAME,)) for number, cls in MESSAGES.items()
 }  # keys of Counters.values
@@ -66,13 +67,6 @@ DATAGRAM_BYTES_MIN = 512
 # All fragments but the last fill their datagram: so the pieces that are kept cannot be tiny.
 ROOM_BYTES_MIN = DATAGRAM_BYTES_MIN - HEADER_BYTES
 FRAGMENTS_MAX = 0xFFFF
-
-
-class Datagram(NamedTuple):
-    """One datagram for the shell to send: to an address, or to a group's address."""
-
-    to: Address | Group
-    payload: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,30 +99,24 @@ class Endpoint:
         limits = limits or EndpointLimits()
         self.node_id = node_id
         self.session = session
-        self._keys = keys
         self._counters = counters
         self._room_bytes = datagram_bytes_max - HEADER_BYTES
         self._message_bytes_max = min(
             limits.fragments.message_bytes_max, self._room_bytes * FRAGMENTS_MAX
         )
-        self._counter = 0
-        self._addresses: dict[NodeId, Address] = {}
         self._narrow_rooms: Mapping[Address | Group, int] = {}
         self._sessions = Sessions(rng, limits.peers_max, limits.challenges_max)
-        self._sealer = Sealer()
         self._assembler = Assembler(limits.fragments)
         self._gate = Gate(node_tag(node_id), self._sessions.speaker, counters)
         self._gate.mac_keys = keys.mac_keys
-        # Keys of pairs, with their session, for what we send them.
-        self._spoken_keys: dict[NodeId, tuple[int, bytes]] = {}
         self._recent = RecentMessages(limits.recent_count_max, limits.recent_bytes_max)
-        self._datagrams: list[Datagram] = []
+        self._voice = Voice(node_id, session, keys, self._sessions.address, self._recent, counters)
 
     # -- settings ------------------------------------------------------------------
 
     def set_keys(self, keys: KeyRing) -> None:
         """Key rotation: what was valid before and is not in `keys` is refused from now."""
-        self._keys, self._gate.mac_keys = keys, keys.mac_keys
+        self._gate.mac_keys, self._voice.keys = keys.mac_keys, keys
 
     def set_heard_key(self, node_id: NodeId, key: bytes) -> None:
         """What this node says as a pair is MACed with that from now."""
@@ -137,25 +125,25 @@ class Endpoint:
     def set_spoken_key(self, node_id: NodeId, session: int, key: bytes) -> None:
         """What we say to this node as a pair is MACed with that, until it is known to have another
         session; it told us so."""
-        self._spoken_keys[node_id] = session, key
+        self._voice.spoken_keys[node_id] = session, key
 
     def speaks_to(self, node_id: NodeId) -> bool:
         """Is there a key for what we say to this node as a pair?"""
-        return node_id in self._spoken_keys
+        return node_id in self._voice.spoken_keys
 
     def forget_pairs(self, others: Container[NodeId]) -> None:
         """But with these."""
-        heard, spoken = self._gate.heard_keys, self._spoken_keys
+        heard, spoken = self._gate.heard_keys, self._voice.spoken_keys
         self._gate.heard_keys = {node: keys for node, keys in heard.items() if node in others}
-        self._spoken_keys = {node: key for node, key in spoken.items() if node in others}
+        self._voice.spoken_keys = {node: key for node, key in spoken.items() if node in others}
 
     def set_address(self, node_id: NodeId, address: Address) -> None:
         """Where a node of the table is; goes before what its datagrams say."""
-        self._addresses[node_id] = address
+        self._voice.addresses[node_id] = address
 
     def set_addresses(self, addresses: Mapping[NodeId, Address]) -> None:
         """All nodes of the table: replaces what set_address() said."""
-        self._addresses = dict(addresses)
+        self._voice.addresses = dict(addresses)
 
     def set_narrow(self, datagram_bytes_max: Mapping[Address, int]) -> None:
         """The longest datagrams to the peers that can be sent less than the others."""
@@ -166,23 +154,23 @@ class Endpoint:
 
     def address_of(self, node_id: NodeId) -> Address | None:
         """From the table, or learned from the node's last authenticated datagram."""
-        return self._addresses.get(node_id) or self._sessions.address(node_id)
+        return self._voice.addresses.get(node_id) or self._sessions.address(node_id)
 
     # -- out -----------------------------------------------------------------------
 
     def send(self, outgoing: Outgoing, now_ns: int) -> None:
         """Queue the datagrams of one message. Raises WireError (range, oversize) for a bad one."""
-        self._transmit(self._outgoing(outgoing, outgoing.to, self._encode(outgoing), now_ns))
+        self._say(outgoing, outgoing.to, self._encode(outgoing), now_ns)
 
     def send_many(self, outgoing: Outgoing, nodes: Iterable[NodeId], now_ns: int) -> None:
         """The same message to each node by unicast: how a Group is reached without multicast."""
         body = self._encode(outgoing)
         for node_id in nodes:
-            self._transmit(self._outgoing(outgoing, node_id, body, now_ns))
+            self._say(outgoing, node_id, body, now_ns)
 
     def take_datagrams(self) -> list[Datagram]:
         """All datagrams queued since the last call, in order."""
-        taken, self._datagrams = self._datagrams, []
+        taken, self._voice.datagrams = self._voice.datagrams, []
         return taken
 
     def _encode(self, outgoing: Outgoing) -> bytes:
@@ -199,76 +187,41 @@ class Endpoint:
             self._counters.count("messages_sent", message.NAME)
         return body
 
+    def _say(self, outgoing: Outgoing, to: Destination, body: bytes, now_ns: int) -> None:
+        if isinstance(to, Group):
+            flags = GROUP_KINDS[to.kind]
+        elif not self._narrow_rooms and self._voice.say(
+            outgoing, to, body, self._room_bytes, now_ns
+        ):
+            return  # nearly all
+        else:
+            flags = PAIR if outgoing.message.TYPE > UDP_TYPE_MAX else 0
+        self._transmit(self._sent(outgoing, to, flags, body, now_ns))
+
     @staticmethod
-    def _outgoing(outgoing: Outgoing, to: Destination, body: bytes, now_ns: int) -> Sent:
-        number = outgoing.message.TYPE
-        flags = PAIR if number > UDP_TYPE_MAX else 0
-        return Sent(
-            to,
-            GROUP_KINDS[to.kind] if isinstance(to, Group) else flags,
-            number,
-            outgoing.operation_id,
-            outgoing.generation,
-            body,
-            now_ns,
-        )
+    def _sent(outgoing: Outgoing, to: Destination, flags: int, body: bytes, now_ns: int) -> Sent:
+        identity, generation = outgoing.operation_id, outgoing.generation
+        return Sent(to, flags, outgoing.message.TYPE, identity, generation, body, now_ns)
 
     def _transmit(self, sent: Sent, source: Address | None = None) -> None:
         """`source`: where to when the node has no known address."""
+        node, voice = sent.to, self._voice
         to: Address | Group | None
-        if isinstance(sent.to, Group):
-            to, tag = sent.to, group_tag(sent.to)
+        if isinstance(node, Group):
+            to, tag = node, group_tag(node)
         else:
-            node = sent.to
-            to = self._addresses.get(node) or self._sessions.address(node) or source
-            tag = node_tag(node)
+            to, tag = self.address_of(node) or source, node_tag(node)
         if to is None:
             self._counters.count("datagrams_dropped", "no_address")
             return
-        body, room_bytes = sent.body, self._room_bytes
-        if self._narrow_rooms:
-            room_bytes = self._narrow_rooms.get(to, room_bytes)
-        sent.counter, sent.room_bytes = self._counter + 1, room_bytes
-        if len(body) <= room_bytes:  # nearly all
-            self._counter += 1
-            self._emit(to, tag, sent, 0, body)
-        else:
-            pieces = split(body, room_bytes)
-            sent.count = len(pieces)
-            self._counter += len(pieces)
-            for index, piece in enumerate(pieces):
-                self._emit(to, tag, sent, index, piece)
+        sent.counter = voice.counter + 1
+        sent.room_bytes = self._narrow_rooms.get(to, self._room_bytes)
+        pieces = split(sent.body, sent.room_bytes)
+        sent.count = len(pieces)
+        voice.counter += len(pieces)
+        for index, piece in enumerate(pieces):
+            voice.emit(to, tag, sent, index, piece)
         self._recent.add(sent)
-
-    def _emit(
-        self, to: Address | Group, tag: bytes, sent: Sent, index: int = 0, piece: bytes = b""
-    ) -> None:
-        epoch = self._keys.current
-        if sent.flags & PAIR:
-            assert isinstance(sent.to, int), "a pair has no groups"
-            spoken = self._spoken_keys.get(sent.to)
-            if spoken is None:
-                self._counters.count("datagrams_dropped", "no_pair_key")
-                return
-            epoch, key = PAIR_EPOCH, spoken[1]
-        else:
-            key = self._keys.mac_keys[epoch]
-        payload = self._sealer.seal(
-            key,
-            tag,
-            sent.type,
-            sent.flags,
-            epoch,
-            sent.generation,
-            sent.operation_id,
-            self.node_id,
-            self.session,
-            sent.counter + index,
-            index,
-            sent.count,
-            piece,
-        )
-        self._datagrams.append(Datagram(to, payload))
 
     # -- in ------------------------------------------------------------------------
 
@@ -343,7 +296,7 @@ class Endpoint:
         to, tag = self.address_of(sender) or source, node_tag(sender)
         asked = {i: None for run in gaps.runs for i in range(run.start, min(run.end, sent.count))}
         for index in asked:
-            self._emit(to, tag, sent, index, pieces[index])
+            self._voice.emit(to, tag, sent, index, pieces[index])
         self._counters.count("fragments_resent", by=len(asked))
 
     def _ask_for(self, gaps: Gaps, now_ns: int) -> None:
@@ -352,7 +305,7 @@ class Endpoint:
         ask = Outgoing(
             FragmentGaps(session=session, counter=counter, runs=runs), sender, gaps.operation_id, 0
         )
-        self._transmit(self._outgoing(ask, sender, self._encode(ask), now_ns), gaps.source)
+        self._transmit(self._sent(ask, sender, 0, self._encode(ask), now_ns), gaps.source)
 
     # -- sessions ------------------------------------------------------------------
 
@@ -374,9 +327,8 @@ class Endpoint:
         now_ns: int,
     ) -> None:
         sent = Sent(node_id, 0, number, operation_id, generation, b"", now_ns)
-        self._counter += 1
-        sent.counter = self._counter
-        self._emit(to, node_tag(node_id), sent)
+        sent.counter = self._voice.counter = self._voice.counter + 1
+        self._voice.emit(to, node_tag(node_id), sent, 0, b"")
 
     def _on_session_message(self, header: Header, source: Address, now_ns: int) -> None:
         if header.body_bytes or header.fragment_count != 1 or header.flags:
@@ -426,9 +378,9 @@ class Endpoint:
         if not self._sessions.confirm(header.sender, header.session, nonce, header.counter, source):
             raise WireError("unexpected_answer")
         self._counters.count("sessions", "confirmed")
-        spoken = self._spoken_keys.get(header.sender)
+        spoken = self._voice.spoken_keys.get(header.sender)
         if spoken is not None and spoken[0] != header.session:
-            del self._spoken_keys[header.sender]  # it has started anew and forgotten that key
+            del self._voice.spoken_keys[header.sender]  # it has started anew and forgotten that key
         if ask:
             answer = pack_pair(ask, 0)
             self._send_bare(ChallengeAnswer.TYPE, header.sender, answer, 0, source, now_ns)

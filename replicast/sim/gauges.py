@@ -172,7 +172,7 @@ def _udp(shell: UdpShell) -> Iterator[Gauge]:
 
 def _endpoint(endpoint: Endpoint) -> Iterator[Gauge]:
     limits = EndpointLimits()
-    yield Gauge("datagrams not taken", len(endpoint._datagrams), CONTROL_COUNT_MAX, True)
+    yield Gauge("datagrams not taken", len(endpoint._voice.datagrams), CONTROL_COUNT_MAX, True)
     yield Gauge("recent messages", len(endpoint._recent._ring), limits.recent_count_max)
     yield Gauge("recent bytes", endpoint._recent._bytes, limits.recent_bytes_max)
     yield Gauge("peers", len(endpoint._sessions._peers), limits.peers_max)

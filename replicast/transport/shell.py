@@ -23,8 +23,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from replicast.addresses import is_ipv6
-from replicast.auth.endpoint import Datagram, Endpoint
+from replicast.auth.endpoint import Endpoint
 from replicast.auth.keyring import KeyRing
+from replicast.auth.voice_pure import Datagram
 from replicast.machine import Address, Group, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
 from replicast.transfer import SendPayload

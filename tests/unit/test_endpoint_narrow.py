@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
-from replicast.auth.endpoint import DATAGRAM_BYTES_MIN, Datagram, Endpoint
+from replicast.auth.endpoint import DATAGRAM_BYTES_MIN, Endpoint
 from replicast.auth.keyring import KeyRing
+from replicast.auth.voice_pure import Datagram
 from replicast.machine import Address, Incoming, Outgoing
 from replicast.metrics import Counters
 from tests.unit.test_endpoint import result

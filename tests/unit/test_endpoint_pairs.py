@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from replicast.auth.endpoint import PAIR_EPOCH, Endpoint
+from replicast.auth.endpoint import Endpoint
 from replicast.auth.gate_pure import PAIR_TYPES
 from replicast.auth.keyring import KeyRing, mac_of, node_tag
 from replicast.auth.session import make_session
+from replicast.auth.voice_pure import PAIR_EPOCH
 from replicast.machine import Address, Group, Incoming, Outgoing
 from replicast.metrics import Counters
 from replicast.wire.chunk_messages import ChunkQuery

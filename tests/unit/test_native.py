@@ -12,7 +12,8 @@ import pytest
 CHOOSERS = {
     "_codec": ["replicast.wire.codec"],
     "_gate": ["replicast.auth.gate"],
-    "_header": ["replicast.wire.header", "replicast.auth.seal"],
+    "_header": ["replicast.wire.header"],
+    "_voice": ["replicast.auth.voice"],
     "_window": ["replicast.auth.window"],
     "_net": ["replicast.transport.net"],
     "_reassembly": ["replicast.transport.net"],
