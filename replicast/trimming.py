@@ -9,7 +9,7 @@ their way for a moment. What is freed lies between what is still used, where gli
 nothing by itself: a target with 34 MiB in use kept 57 MiB more until its end. malloc_trim(3) returns
 such pages; how much that is malloc does not know (mallinfo2 counts returned pages as free ones), so
 what the process has grown by since the last time says when to try. It costs up to a few milliseconds
-in a thread of its own, without the GIL.
+in a thread of its own, without the GIL. That thread also asks for huge pages (huge_pages.py).
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from replicast.huge_pages import HugePages
 from replicast.units import KIB, MIB
 
 KEPT_BYTES = 64 * MIB  # free at the end of the heap
 MAPPED_ABOVE_BYTES = 8 * MIB  # what is larger gets pages of its own
 GROWN_BYTES = 16 * MIB
-LOOK_SECONDS = 10.0
+FIRST_LOOK_SECONDS, LOOK_SECONDS = 2.0, 10.0
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _STATUS = Path("/proc/self/status")
 
@@ -76,9 +77,12 @@ def keep_trimmed() -> None:
 
 
 def _run(trim: Callable[[int], int]) -> None:
-    trimmer, never = Trimmer(), threading.Event()
-    while not never.wait(LOOK_SECONDS):
+    trimmer, huge_pages, never = Trimmer(), HugePages(), threading.Event()
+    pause_seconds = FIRST_LOOK_SECONDS
+    while not never.wait(pause_seconds):
+        pause_seconds = LOOK_SECONDS
         with contextlib.suppress(OSError):  # no descriptor is free to look: the next time
             if trimmer.due(resident_bytes()):
                 trim(0)
                 trimmer.trimmed(resident_bytes())
+            huge_pages.look()
