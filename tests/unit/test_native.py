@@ -23,6 +23,7 @@ CHOOSERS = {
     "_simpipe": ["replicast.sim.pipe"],
     "_raft_codec": ["replicast.flexhash.raft.codec"],
     "_checksums": ["replicast.gateway.s3.checksums"],
+    "_md5": ["replicast.gateway.s3.md5"],
 }
 PAIRS = [(module, chooser) for module, choosers in CHOOSERS.items() for chooser in choosers]
 
