@@ -20,6 +20,7 @@ from results import size_text
 from replicast.gateway.s3 import checksums, checksums_pure
 from replicast.gateway.s3.algorithms import Algorithm
 from replicast.gateway.s3.digests import Digests
+from replicast.gateway.s3.hash_executor import HashExecutor
 from replicast.gateway.s3.hashing_threads import BodyHasher
 
 SIZES_BYTES = [4096] if TINY else [4096, 64 << 10, 1 << 20, 16 << 20]
@@ -76,7 +77,9 @@ def test_a_puts_body(benchmark: Any, size_bytes: int, payload: bool) -> None:
     body = memoryview(body_of(size_bytes))
 
     async def hash_it(executor: ThreadPoolExecutor) -> object:
-        hasher = BodyHasher(executor, Digests([Algorithm.CRC32], payload_sha256=payload))
+        hasher = BodyHasher(
+            HashExecutor(executor), Digests([Algorithm.CRC32], payload_sha256=payload)
+        )
         for start in range(0, size_bytes, 1 << 20):
             await hasher.feed(body[start : start + (1 << 20)])
         return await hasher.finish()

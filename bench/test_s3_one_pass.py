@@ -22,6 +22,7 @@ from results import Result, digest_of, report
 from replicast.gateway.chunk_hashes import ChunkHashes
 from replicast.gateway.s3.algorithms import Algorithm
 from replicast.gateway.s3.digests import Digests
+from replicast.gateway.s3.hash_executor import HashExecutor
 from replicast.gateway.s3.hashing_threads import BodyHasher
 from replicast.hashing import HashAlgorithm, content_hash
 
@@ -49,7 +50,7 @@ def cut_body() -> Cut:
 async def hash_it(body: Cut, algorithm: HashAlgorithm, pool: Any, second: Any, way: str) -> object:
     loop, apart = asyncio.get_running_loop(), way == "apart"
     made = None if apart else ChunkHashes(algorithm, CHUNK_BYTES)
-    hasher = BodyHasher(pool, Digests([Algorithm.CRC64NVME], chunks=made))
+    hasher = BodyHasher(HashExecutor(pool), Digests([Algorithm.CRC64NVME], chunks=made))
     chids: list[Awaitable[bytes | None]] = []
     for number, (chunk, blocks) in enumerate(body):
         for block in blocks:

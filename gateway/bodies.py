@@ -8,7 +8,7 @@ together hold `pipeline_bytes` beyond one chunk each. Names come later: gateway/
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from replicast.errors import InvalidRequest
@@ -45,7 +45,16 @@ class Description:
     etag: str = ""
 
 
-Describe = Callable[[], Description]  # called once the last byte has come; may raise
+Describe = Callable[[], Awaitable[Description]]  # asked once all chunks are stored; may raise
+
+
+def known(description: Description) -> Describe:
+    """One that is known already."""
+
+    async def describe() -> Description:
+        return description
+
+    return describe
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,7 @@ class Bodies:
         builder = self.builder()
         if second is None and len(first) <= inline_max_bytes:
             report.logical_bytes, report.inline = len(first), True
-            described, inline, items = describe(), bytes(first), dict[str, str]()
+            described, inline, items = await describe(), bytes(first), dict[str, str]()
             if sealer is not None:
                 inline, tag = sealer.seal_inline(inline)
                 items = {**sealer.items, SEALED_INLINE: tag}
@@ -113,7 +122,8 @@ class Bodies:
             del first, second  # or they would stay in memory until the end
             async for chunk in chunks:
                 await pipeline.put(chunk)
-            described = describe()
+            await pipeline.settle()
+            described = await describe()
             items = {} if sealer is None else dict(sealer.items)
             body = await pipeline.finish(check_metadata({**described.metadata, **items}))
         finally:

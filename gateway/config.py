@@ -84,7 +84,7 @@ class GatewayConfig(InitiatorConfig):
     )
     s3_requests: int = option("S3 requests under way at a time.", default=256, minimum=1)
     s3_body_bytes: int = option(
-        "Memory for bodies of S3 requests and answers.", default=256 * MIB, minimum=4 * MIB
+        "Memory for bodies of S3 requests and answers.", default=256 * MIB, minimum=5 * MIB
     )
     s3_waiting: int = option(
         "S3 requests that wait for their turn, and as many for memory; more are told to slow down.",

@@ -28,6 +28,7 @@ from replicast.gateway.config import GatewayConfig
 from replicast.gateway.initiator import SOURCE_AGE_NS_MAX
 from replicast.gateway.open import OpenedInitiator, load_credentials, open_initiator
 from replicast.gateway.s3.domains import read_domains
+from replicast.gateway.s3.hash_executor import HashExecutor
 from replicast.gateway.s3.regions import read_regions
 from replicast.gateway.s3.server import S3Server
 from replicast.gateway.s3.service import S3Service
@@ -163,7 +164,9 @@ class GatewayDaemon:
         config = self._config
         if not config.s3_port and self._certificate is None:
             return None
-        threads = ThreadPoolExecutor(config.s3_hash_threads, thread_name_prefix="hash")
+        threads = HashExecutor(
+            ThreadPoolExecutor(config.s3_hash_threads, thread_name_prefix="hash")
+        )
         service = S3Service(
             opened.initiator,
             opened.objects,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from replicast.errors import NotFound
 from replicast.flexhash.versioning import Versioning
-from replicast.gateway.bodies import Bodies, Describe, Description, ObjectLimits
+from replicast.gateway.bodies import Bodies, Describe, Description, ObjectLimits, known
 from replicast.gateway.initiation import Block, Initiator, Source
 from replicast.gateway.limits import DEFAULT_TENANT, check_after, check_metadata, check_prefix
 from replicast.gateway.manifest import metadata_of
@@ -87,11 +87,11 @@ class Objects:
         `describe` in place of `metadata` when that is known at the end only. `sealer`: encrypted.
         """
         record = await self.names.place(tenant, bucket, name)
-        known = Description(check_metadata(metadata or {}))
+        described = Description(check_metadata(metadata or {}))
         made = await self.bodies.store(
             source,
             record.inline_max_bytes,
-            describe or (lambda: known),
+            describe or known(described),
             report or PutReport(),
             sealer,
         )

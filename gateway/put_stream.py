@@ -86,10 +86,13 @@ class PutPipeline:
         chid = None if self._hashed is None else await self._hashed.chid(offset, len(data))
         return await self._initiator.put_chunk(data, chid=chid)
 
-    async def finish(self, metadata: Mapping[str, str]) -> bytes:
-        """Wait for all, store the manifest chunks, return the body."""
+    async def settle(self) -> None:
+        """Wait for all payload chunks."""
         while self._tasks:
             await self._settle_oldest()
+
+    async def finish(self, metadata: Mapping[str, str]) -> bytes:
+        """When all are settled: store the manifest chunks, return the body."""
         body = self._builder.finish(metadata)
         await self._store_manifests()
         return body

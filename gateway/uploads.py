@@ -27,7 +27,7 @@ from typing import Protocol
 
 from replicast.buggify import buggify
 from replicast.errors import ConditionFailed, NotFound, ReplicastError, Unavailable
-from replicast.gateway.bodies import Bodies, Describe, Description, Made
+from replicast.gateway.bodies import Bodies, Describe, Description, Made, known
 from replicast.gateway.context import OPERATION_BASE_BYTES
 from replicast.gateway.in_order import in_order
 from replicast.gateway.initiation import Initiator, Source
@@ -159,7 +159,7 @@ class Uploads:
         an ETag at most) what lists of uploads and parts do: it travels in the place of an ETag."""
         upload_id = self._new_id()
         described = Description(check_metadata(metadata), note)
-        made = await self._bodies.store(b"", 0, lambda: described, PutReport())
+        made = await self._bodies.store(b"", 0, known(described), PutReport())
         key_of = upload_key(upload_id)
         await self._names.commit(tenant, bucket, name, made, null=True, key_of=key_of)
         return upload_id
@@ -213,7 +213,7 @@ class Uploads:
     async def _replaced(self, tenant: str, upload: UploadInfo, note: str) -> bool:
         """Write the record again, if it is still this one."""
         described = Description(upload.metadata, note)
-        made = await self._bodies.store(b"", 0, lambda: described, PutReport())
+        made = await self._bodies.store(b"", 0, known(described), PutReport())
         same = Condition(kind=IF_VERSION, version=upload.version, etag="")
         try:
             await self._names.commit(

@@ -16,9 +16,9 @@ from replicast.units import KIB, MIB
 
 SMALL_BODY_BYTES = 64 * KIB
 # What a body holds on its way, however long it is. In: what was read ahead of it (1), a chunk that
-# is being cut (1), chunks on their way to targets (2). Out: a chunk that is being sent (2, for the
+# is being cut (1), chunks on their way to targets (2), what waits for its MD5 (1). Out: a chunk that is being sent (2, for the
 # socket's copy), the next one (1).
-INCOMING_BYTES_MAX = 4 * MIB
+INCOMING_BYTES_MAX = 5 * MIB
 OUTGOING_BYTES_MAX = 3 * MIB
 
 

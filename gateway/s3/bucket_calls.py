@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
-
 from replicast.errors import Conflict
 from replicast.flexhash.versioning import Versioning
 from replicast.gateway.buckets import Buckets
@@ -12,6 +10,7 @@ from replicast.gateway.s3 import answers
 from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.call import Answer, Call, xml
 from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.hash_executor import HashExecutor
 from replicast.gateway.s3.paging import buckets_page
 from replicast.gateway.s3.regions import FIRST_REGION, Regions
 from replicast.gateway.s3.request_bodies import read_location_constraint, read_versioning
@@ -32,11 +31,11 @@ class BucketCalls:
         objects: Objects,
         uploads: Uploads,
         access: Access,
-        executor: Executor,
+        threads: HashExecutor,
         regions: Regions,
     ) -> None:
         self._buckets, self._objects, self._uploads = buckets, objects, uploads
-        self._access, self._executor, self._regions = access, executor, regions
+        self._access, self._threads, self._regions = access, threads, regions
 
     async def list_buckets(self, call: Call) -> Answer:
         """ListBuckets: those of the user; with their regions where anything was asked of them."""
@@ -65,7 +64,7 @@ class BucketCalls:
     async def create(self, call: Call) -> Answer:
         """CreateBucket. One's own exists already: fine in the first region, as S3 has it."""
         check_write_headers(call.head)
-        constraint = read_location_constraint(await small_body(call, None, self._executor))
+        constraint = read_location_constraint(await small_body(call, None, self._threads))
         location = self._regions.location(constraint)
         try:
             await self._buckets.create(
@@ -114,7 +113,7 @@ class BucketCalls:
     async def set_versioning(self, call: Call) -> Answer:
         """PutBucketVersioning."""
         await self._access.current_bucket(call.user, call.bucket)
-        asked = read_versioning(await small_body(call, None, self._executor))
+        asked = read_versioning(await small_body(call, None, self._threads))
         wanted = Versioning.ENABLED if asked.enabled else Versioning.SUSPENDED
         await self._buckets.set_versioning(call.bucket, wanted)
         return Answer(200)

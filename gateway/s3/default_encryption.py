@@ -5,13 +5,12 @@ AES256 (SSE-S3), or nothing set, and then objects are kept as they are.
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
-
 from replicast.flexhash.commands import BucketEncryption
 from replicast.gateway.buckets import Buckets
 from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.call import Answer, Call, xml
 from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.hash_executor import HashExecutor
 from replicast.gateway.s3.small_body import small_body
 from replicast.gateway.s3.sse_headers import AES256, KMS_METHODS
 from replicast.gateway.s3.xml_reader import malformed, read
@@ -23,8 +22,8 @@ ROOT, BY_DEFAULT = "ServerSideEncryptionConfiguration", "ApplyServerSideEncrypti
 class DefaultEncryption:
     """The operations on it."""
 
-    def __init__(self, buckets: Buckets, access: Access, executor: Executor) -> None:
-        self._buckets, self._access, self._executor = buckets, access, executor
+    def __init__(self, buckets: Buckets, access: Access, threads: HashExecutor) -> None:
+        self._buckets, self._access, self._threads = buckets, access, threads
 
     async def get(self, call: Call) -> Answer:
         """GetBucketEncryption."""
@@ -36,7 +35,7 @@ class DefaultEncryption:
     async def put(self, call: Call) -> Answer:
         """PutBucketEncryption."""
         await self._access.bucket(call.user, call.bucket)
-        check(await small_body(call, None, self._executor))
+        check(await small_body(call, None, self._threads))
         await self._buckets.set_encryption(call.bucket, BucketEncryption.SERVER)
         return Answer(200)
 

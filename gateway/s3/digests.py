@@ -1,6 +1,6 @@
 """What a put computes of its body in one pass: MD5, checksums, the payload's SHA-256, content hashes.
 
-Pure computing: no threads here (hashing_threads.py has them), but `lanes` says what may run side by
+Pure computing: no threads here (hashing_threads.py has them), but `lanes` and `md5` may run side by
 side. hashlib and the CRCs give up the interpreter's lock for blocks of more than 2 KiB.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from replicast.gateway.chunk_hashes import ChunkHashes
 from replicast.gateway.s3.algorithms import Algorithm, Hasher
+from replicast.gateway.s3.md5 import Md5
 from replicast.hashing import HashAlgorithm
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Lane:
 
 
 class Digests:
-    """Feed it the body's blocks in order: `update`, or `count` and each lane's `update`.
+    """Feed it the body's blocks in order: `update`, or `count` and what `md5` and each lane have for it.
 
     `payload_sha256`: what a signature over the payload needs; it is the checksum too when SHA256
     is among `algorithms`. `chunks`: content hashes to be made, too. `size_bytes`: fed so far.
@@ -67,26 +68,25 @@ class Digests:
         payload_sha256: bool = False,
         chunks: ChunkHashes | None = None,
     ) -> None:
-        self._md5 = hashlib.md5(usedforsecurity=False)
         self._hashers = {each: each.hasher() for each in algorithms}
         self._payload: Hasher | None = None
         if payload_sha256:
             self._payload = self._hashers.get(Algorithm.SHA256) or hashlib.sha256()
         self.chunks, self.size_bytes = chunks, 0
+        self.md5 = Md5()
         self.lanes = self._make_lanes()
 
     def _make_lanes(self) -> list[Lane]:
-        # GB/s of one core: MD5 0.8, SHA3 0.3 to 0.5, SHA-1 and SHA-256 2, BLAKE3 6, CRCs beyond. What is
-        # that cheap is not worth a thread's waking beside MD5, a SHA is.
-        beside_md5: list[Fed] = [hasher for each, hasher in self._hashers.items() if each.is_crc]
+        # GB/s of one core: MD5 0.8, SHA3 0.3 to 0.5, SHA-1 and SHA-256 2, BLAKE3 6, CRCs beyond. The fast
+        # ones share a thread.
+        fast: list[Fed] = [hasher for each, hasher in self._hashers.items() if each.is_crc]
         others: list[Fed] = [hasher for each, hasher in self._hashers.items() if not each.is_crc]
         if self._payload is not None and self._payload not in others:
             others.append(self._payload)
         if self.chunks is not None:
             cheap = self.chunks.algorithm is HashAlgorithm.BLAKE3_256
-            (beside_md5 if cheap else others).append(self.chunks)
-        first = Lane([self._md5, *beside_md5])
-        return [first, Lane(others)] if others else [first]
+            (fast if cheap else others).append(self.chunks)
+        return [Lane(hashers) for hashers in (fast, others) if hashers]
 
     def count(self, size_bytes: int) -> None:
         """Note that the lanes take so much."""
@@ -95,6 +95,7 @@ class Digests:
     def update(self, block: ReadableBuffer) -> None:
         """More of the body, here and now."""
         self.count(memoryview(block).nbytes)
+        self.md5.update(block)
         for lane in self.lanes:
             lane.update(block)
 
@@ -104,7 +105,7 @@ class Digests:
             self.chunks.finish()
         return Sums(
             self.size_bytes,
-            self._md5.digest(),
+            self.md5.digest(),
             {each: hasher.digest() for each, hasher in self._hashers.items()},
             None if self._payload is None else self._payload.digest(),
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from replicast.errors import NotFound, ReplicastError
-from replicast.gateway.bodies import Description
+from replicast.gateway.bodies import Description, known
 from replicast.gateway.conditions import condition
 from replicast.gateway.in_order import in_order
 from replicast.gateway.objects import ObjectInfo, Objects
@@ -36,6 +35,7 @@ from replicast.gateway.s3.dates import http_date
 from replicast.gateway.s3.digests import Sums
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.guarded_write import guarded_write
+from replicast.gateway.s3.hash_executor import HashExecutor
 from replicast.gateway.s3.headers import (
     answered_content_headers,
     content_headers,
@@ -87,9 +87,9 @@ class ObjectCalls:
     """The operations on objects."""
 
     def __init__(
-        self, objects: Objects, access: Access, executor: Executor, encryption: Encryption
+        self, objects: Objects, access: Access, threads: HashExecutor, encryption: Encryption
     ) -> None:
-        self._objects, self._access, self._executor = objects, access, executor
+        self._objects, self._access, self._threads = objects, access, threads
         self._encryption = encryption
 
     # -- put ------------------------------------------------------------------------
@@ -106,12 +106,13 @@ class ObjectCalls:
             call.body.length_bytes, record.inline_max_bytes, sealed=wanted.sealed
         )
         source = UploadSource(
-            call.stream, call.body, read_claims(call.head), self._executor, chunks=chunks
+            call.stream, call.body, read_claims(call.head), self._threads, chunks=chunks
         )
 
-        def describe() -> Description:
-            metadata = Stored(content, user, _checksum_of(source.sums)).metadata()
-            return Description(metadata, source.sums.etag)
+        async def describe() -> Description:
+            sums = await source.finish()
+            metadata = Stored(content, user, _checksum_of(sums)).metadata()
+            return Description(metadata, sums.etag)
 
         async with guarded_write(self._objects, record, call) as when:
             info = await self._objects.put(
@@ -180,7 +181,7 @@ class ObjectCalls:
                 record,
                 key,
                 self._objects.bodies.read(copied.body, opener=copied.opener),
-                describe=lambda: Description(kept.metadata(), etag),
+                describe=known(Description(kept.metadata(), etag)),
                 when=when,
                 sealer=self._encryption.sealer(wanted, place),
             )
@@ -334,7 +335,7 @@ class ObjectCalls:
         record = await self._access.bucket(call.user, call.bucket)
         claims = read_claims(call.head)
         claims.require()
-        wanted = read_deletes(await small_body(call, claims, self._executor))
+        wanted = read_deletes(await small_body(call, claims, self._threads))
 
         async def one(each: DeletedObject) -> answers.Deleted | answers.NotDeleted:
             try:

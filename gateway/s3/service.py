@@ -7,7 +7,6 @@ the signature, then whether the operation is there.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import Executor
 
 from replicast.gateway.buckets import Buckets
 from replicast.gateway.initiation import Initiator
@@ -20,6 +19,7 @@ from replicast.gateway.s3.call import Answer, Call, xml
 from replicast.gateway.s3.claim import is_unsigned
 from replicast.gateway.s3.default_encryption import DefaultEncryption
 from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.hash_executor import HashExecutor
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.list_calls import ListCalls
 from replicast.gateway.s3.object_calls import ObjectCalls
@@ -50,7 +50,7 @@ class S3Service:
         objects: Objects,
         buckets: Buckets,
         users: UserDirectory,
-        executor: Executor,
+        threads: HashExecutor,
         encryption: Encryption,
         regions: Regions,
         random_text: Callable[[], str],
@@ -64,11 +64,11 @@ class S3Service:
         self._signing_keys, self._signature_v2 = SigningKeys(SIGNING_KEYS_MAX), signature_v2
         self._access = access = Access(buckets)
         uploads = Uploads(initiator, objects.bodies, objects.names, self._new_upload_id)
-        of_objects = ObjectCalls(objects, access, executor, encryption)
-        of_buckets = BucketCalls(buckets, objects, uploads, access, executor, regions)
-        of_uploads = UploadCalls(objects, uploads, access, of_objects, executor, encryption)
+        of_objects = ObjectCalls(objects, access, threads, encryption)
+        of_buckets = BucketCalls(buckets, objects, uploads, access, threads, regions)
+        of_uploads = UploadCalls(objects, uploads, access, of_objects, threads, encryption)
         lists = ListCalls(objects, access)
-        defaults = DefaultEncryption(buckets, access, executor)
+        defaults = DefaultEncryption(buckets, access, threads)
         self._handlers: dict[str, Handler] = {
             **UnsetCalls(objects, access).table(),
             "ListBuckets": of_buckets.list_buckets,

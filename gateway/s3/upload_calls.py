@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import Executor
 from contextlib import aclosing
 
 from replicast.errors import NotFound
@@ -19,8 +18,10 @@ from replicast.gateway.s3.algorithms import Algorithm, ChecksumType, from_text, 
 from replicast.gateway.s3.call import Answer, Call, xml
 from replicast.gateway.s3.claims import Claims, read_claims, read_md5_claim
 from replicast.gateway.s3.copy_source import copy_source
+from replicast.gateway.s3.digests import Sums
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.guarded_write import guarded_write
+from replicast.gateway.s3.hash_executor import HashExecutor
 from replicast.gateway.s3.headers import content_headers, user_metadata
 from replicast.gateway.s3.object_calls import ObjectCalls
 from replicast.gateway.s3.paging import UploadsPage, part_number, parts_page, uploads_page
@@ -60,11 +61,11 @@ class UploadCalls:
         uploads: Uploads,
         access: Access,
         object_calls: ObjectCalls,
-        executor: Executor,
+        threads: HashExecutor,
         encryption: Encryption,
     ) -> None:
         self._objects, self._uploads, self._access = objects, uploads, access
-        self._object_calls, self._executor = object_calls, executor
+        self._object_calls, self._threads = object_calls, threads
         self._encryption = encryption
 
     async def create(self, call: Call) -> Answer:
@@ -105,7 +106,7 @@ class UploadCalls:
             call.stream,
             call.body,
             claims,
-            self._executor,
+            self._threads,
             checksum.algorithms(claims),
             chunks=self._hashes(call.body.length_bytes, sealer),
         )
@@ -147,7 +148,7 @@ class UploadCalls:
             blocks,
             _Whole(length),
             Claims(),
-            self._executor,
+            self._threads,
             [checksum.algorithm],
             chunks=self._hashes(length, sealer),
         )
@@ -173,8 +174,8 @@ class UploadCalls:
     ) -> PartInfo:
         """The part's sums travel in its ETag: a list of parts then knows all that completion needs."""
 
-        def describe() -> Description:
-            return Description(etag=_part_etag(source, checksum.algorithm))
+        async def describe() -> Description:
+            return Description(etag=_part_etag(await source.finish(), checksum.algorithm))
 
         return await self._uploads.put_part(
             upload.bucket,
@@ -241,7 +242,7 @@ class UploadCalls:
         """CompleteMultipartUpload."""
         record = await self._access.bucket(call.user, call.bucket)
         # A checksum in this head is the object's, not the body's.
-        body = await small_body(call, read_md5_claim(call.head), self._executor)
+        body = await small_body(call, read_md5_claim(call.head), self._threads)
         named = read_completed_parts(body)
         upload_id = self._id(call)
         try:
@@ -356,8 +357,8 @@ def _read_upload(text: str) -> UploadChecksum:
     return UploadChecksum(Algorithm(algorithm), ChecksumType(kind), bool(named))
 
 
-def _part_etag(source: UploadSource, algorithm: Algorithm) -> str:
-    return f"{source.sums.etag} {to_text(source.sums.checksums[algorithm])}"
+def _part_etag(sums: Sums, algorithm: Algorithm) -> str:
+    return f"{sums.etag} {to_text(sums.checksums[algorithm])}"
 
 
 def _sums(part: PartInfo, algorithm: Algorithm) -> PartSums:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from replicast.errors import ConditionFailed, NotFound
-from replicast.gateway.bodies import Description
+from replicast.gateway.bodies import Description, known
 from replicast.gateway.conditions import condition
 from replicast.gateway.uploads import ID_CHARACTERS, PartInfo
 from replicast.gateway.uploads import Uploads as Operations
@@ -121,7 +121,7 @@ class Uploads(Versioning):
         async def put() -> str:
             at = (upload.bucket, upload.name, upload.upload_id)
             await self._uploads.find(*at)
-            made = await self._uploads.put_part(*at, number, data, lambda: Description(etag=etag))
+            made = await self._uploads.put_part(*at, number, data, known(Description(etag=etag)))
             return "stored" if made.etag == etag else "another"
 
         await self._told(upload.key, "part", (number, etag), put)

@@ -116,7 +116,7 @@ def refused(call: Callable[[], Any]) -> tuple[str, int]:
 
 IMPATIENT = {  # settings of replicast-gw, so that a test need not wait for long
     "S3_HEAD_SECONDS": "2", "S3_BODY_SECONDS": "6", "S3_IDLE_SECONDS": "8", "S3_WAIT_SECONDS": "1",
-    "S3_CONNECTIONS": "24", "S3_REQUESTS": "8", "S3_WAITING": "3", "S3_BODY_BYTES": "8388608",
+    "S3_CONNECTIONS": "24", "S3_REQUESTS": "8", "S3_WAITING": "3", "S3_BODY_BYTES": "10485760",
     "S3_SIGNATURE_V2": "false",
 }  # fmt: skip
 

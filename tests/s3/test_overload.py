@@ -8,6 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from replicast.gateway.s3.admission import INCOMING_BYTES_MAX
+
 from .wire import Gateway, Raw
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -70,7 +72,7 @@ def test_waiting__ends_when_there_is_room(
 def test_body_bytes(impatient: Gateway, place: str, open_connections: ExitStack) -> None:
     for number in range(LARGE):
         open_connections.enter_context(stalled(impatient, f"{place}/{number}", 8 * MIB))
-    impatient.wait_metric("s3_body_bytes", LARGE * 4 * MIB)
+    impatient.wait_metric("s3_body_bytes", LARGE * INCOMING_BYTES_MAX)
     assert impatient.ask("PUT", f"{place}/small", b"x").status == 200
     expecting = {"content-length": str(8 * MIB), "expect": "100-continue"}
     with impatient.connect() as raw:

@@ -16,6 +16,7 @@ from replicast.gateway.s3.access import Access
 from replicast.gateway.s3.bucket_calls import BucketCalls
 from replicast.gateway.s3.call import Call
 from replicast.gateway.s3.errors import S3Error
+from replicast.gateway.s3.hash_executor import HashExecutor
 from replicast.gateway.s3.head import Head
 from replicast.gateway.s3.operation import route
 from replicast.gateway.s3.plain_body import PlainBody
@@ -115,7 +116,9 @@ def test_bucket__of_ones_own_made_again_beyond_the_first_region() -> None:
     buckets: Any = Taken()
     unused: Any = None
     with ThreadPoolExecutor(1) as executor:
-        calls = BucketCalls(buckets, unused, unused, Access(buckets), executor, Regions("eu-1"))
+        calls = BucketCalls(
+            buckets, unused, unused, Access(buckets), HashExecutor(executor), Regions("eu-1")
+        )
         head = Head("PUT", "/bucket")
         user: Any = SimpleNamespace(canonical_id="me")
         call = Call(head, route(head), user, PlainBody(0), empty(), "", "")

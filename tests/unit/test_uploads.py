@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from replicast.errors import ConditionFailed, NotFound, Unavailable
-from replicast.gateway.bodies import Description, ObjectLimits
+from replicast.gateway.bodies import Description, ObjectLimits, known
 from replicast.gateway.conditions import condition
 from replicast.gateway.objects import Objects
 from replicast.gateway.put_stream import PutReport
@@ -40,7 +40,7 @@ class Rig:
     async def part(self, upload: UploadInfo, number: int, data: bytes) -> PartInfo:
         described = Description(etag=f"e{number}-{len(data)}")
         return await self.uploads.put_part(
-            "b", upload.name, upload.upload_id, number, blocks(data, 50), lambda: described
+            "b", upload.name, upload.upload_id, number, blocks(data, 50), known(described)
         )
 
     async def parts(self, upload: UploadInfo, after: int = 0) -> list[PartInfo]:
@@ -263,7 +263,9 @@ def test_abort__loses_to_a_completion_that_was_faster(
         upload, names, prevent = await rig.begin(), rig.objects.names, rig.objects.names.prevent
 
         async def completed_first(*of: Any) -> Any:
-            made = await rig.objects.bodies.store(noise(5), INLINE, Description, PutReport())
+            made = await rig.objects.bodies.store(
+                noise(5), INLINE, known(Description()), PutReport()
+            )
             await names.commit(of[0], of[1], of[2], made, decision=of[3])
             return await prevent(*of)
 
@@ -347,7 +349,7 @@ def test_part__that_lands_after_its_upload_ended__leaves_nothing(rig: Rig, compl
             yield noise(CHUNK, 3)
 
         described = Description(etag="late")
-        await rig.uploads.put_part("b", NAME, upload.upload_id, 2, late(), lambda: described)
+        await rig.uploads.put_part("b", NAME, upload.upload_id, 2, late(), known(described))
         assert rig.left() == 0
         if completed:
             assert await rig.read() == noise(100, 1)
@@ -360,7 +362,7 @@ def test_report__counts_what_parts_moved(rig: Rig) -> None:
         upload, report = await rig.begin(), PutReport()
         source, described = noise(5 * CHUNK), Description(etag="e")
         await rig.uploads.put_part(
-            "b", NAME, upload.upload_id, 1, source, lambda: described, report=report
+            "b", NAME, upload.upload_id, 1, source, known(described), report=report
         )
         assert (report.chunks, report.sent_bytes) == (5, 5 * CHUNK)
 

@@ -12,7 +12,7 @@ from functools import wraps
 from hashlib import md5
 from typing import Any, ParamSpec
 
-from replicast.gateway.bodies import Description, ObjectLimits
+from replicast.gateway.bodies import Description, ObjectLimits, known
 from replicast.gateway.manifest import with_metadata
 from replicast.gateway.objects import ObjectInfo, Objects
 from replicast.gateway.s3.sse import Encryption
@@ -74,7 +74,7 @@ class Sealed:
             "b",
             name,
             blocks(data, 50),
-            describe=lambda: Description({"m": "1"}, "etag"),
+            describe=known(Description({"m": "1"}, "etag")),
             sealer=self.encryption.sealer(wanted, place(name)),
         )
 

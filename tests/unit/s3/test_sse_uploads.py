@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from replicast.gateway.bodies import Description
+from replicast.gateway.bodies import Description, known
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.sse_headers import CustomerKey, Wanted
 from replicast.gateway.sealed import SealBroken
@@ -38,7 +38,7 @@ class Upload(Sealed):
     ) -> None:
         sealer = self.encryption.part(upload.metadata, place("o"), ID, number, key)
         await self.uploads.put_part(
-            "b", "o", ID, number, blocks(data, 50), lambda: Description(etag=str(number)),
+            "b", "o", ID, number, blocks(data, 50), known(Description(etag=str(number))),
             sealer=sealer,
         )  # fmt: skip
 
