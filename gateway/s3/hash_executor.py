@@ -55,11 +55,17 @@ class HashExecutor(Executor):
     def begin(self) -> None:
         """With what all have kept, unless a batch is at work."""
         bodies = [] if self._working is not None else [body for body in self._open if body.kept]
-        if bodies:
-            work = [(body.md5, body.take()) for body in bodies]
+        if not bodies:
+            return
+        work = [(body.md5, body.take()) for body in bodies]
+        try:
             working = asyncio.wrap_future(self._executor.submit(update_together, work))
-            working.add_done_callback(partial(self._end, bodies))
-            self._working = working
+        except RuntimeError as error:  # the process is ending
+            for body in bodies:
+                body.taken(error)
+            return
+        working.add_done_callback(partial(self._end, bodies))
+        self._working = working
 
     async def next_batch(self) -> None:
         """Until the one that is at work has ended, or the next. Cancelled, it leaves the threads alone."""

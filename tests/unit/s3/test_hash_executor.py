@@ -176,6 +176,20 @@ def test_gone__neither_counts_nor_is_hashed() -> None:
     asyncio.run(run())
 
 
+def test_no_threads_any_more__is_an_error_and_no_endless_wait() -> None:
+    class Ended(Executor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    async def run() -> None:
+        body = BodyMd5(Md5(), HashExecutor(Ended()))
+        await body.feed((b"block",), 5)
+        with pytest.raises(RuntimeError):
+            await body.settle()
+
+    asyncio.run(run())
+
+
 def test_failed__every_body_of_the_batch_hears_of_it() -> None:
     async def run() -> None:
         bench = Bench()
