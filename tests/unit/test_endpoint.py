@@ -44,8 +44,7 @@ class Node:
         datagram_bytes_max: int = 1472,
         limits: EndpointLimits | None = None,
     ) -> None:
-        self.node_id = node_id
-        self.counters = Counters()
+        self.node_id, self.counters = node_id, Counters()
         self.endpoint = Endpoint(
             node_id,
             make_session(boot, 100 + boot),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from replicast import memory_disk
 from replicast.memory_disk import MemoryDisk
 from replicast.target.store import core as core_module
 from replicast.target.store.core import Space
@@ -213,26 +212,6 @@ def test_read_chunk__errors_by_kind(bench: Bench) -> None:
     bench.disk.flip_bit(FIRST, info.header_offset)
     with pytest.raises(ChunkDamaged):
         bench.vdev.read_chunk(chunk.chid)
-
-
-def test_read_cached__or_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    chunk = bench.chunk()
-    bench.run(chunk)
-    bench.vdev.read_chunk(chunk.chid)  # opens the segment
-    assert bench.vdev.read_cached(chunk.chid, 5000) is None  # as nothing is in memory here
-    monkeypatch.setattr(memory_disk, "buggify", lambda name: name == "store/cached")
-    assert bench.vdev.read_cached(chunk.chid, 5000) == chunk.payload
-    assert bench.vdev.read_cached(chunk.chid, 4999) is None
-    assert bench.vdev.read_cached(b"x" * 32, 5000) is None
-    bench.disk.fault = fail("read", errno.EIO)
-    assert bench.vdev.read_cached(chunk.chid, 5000) is None
-    bench.disk.fault = lambda operation, path: None
-    info = bench.vdev.chunk(chunk.chid)
-    assert info is not None
-    bench.disk.flip_bit(FIRST, info.header_offset)
-    assert bench.vdev.read_cached(chunk.chid, 5000) is None
-    bench.reopen()
-    assert bench.vdev.read_cached(chunk.chid, 5000) is None
 
 
 def test_read_chunk__returns_flipped_payload_as_it_is(bench: Bench) -> None:
