@@ -73,6 +73,12 @@ class _Unusual(Exception):
     """For the definition."""
 
 
+# So does what does not fit its field, or is of no type that a record can have.
+FOR_THE_DEFINITION = (
+    _Unusual, OverflowError, TypeError, ValueError, AttributeError, BufferError
+)
+
+
 cdef inline uint64_t padded(uint64_t size) noexcept:
     return (size + 7) & ~<uint64_t>7
 
@@ -208,7 +214,7 @@ def pack_flush(records, position, identity):
     """Lay `records` out as one flush at `position`; payloads are referred to, not copied."""
     try:
         return pack_usual(records, position, identity)
-    except Exception:  # unusual or wrong: the definition knows which
+    except FOR_THE_DEFINITION:
         return flush_pure.pack_flush(records, position, identity)
 
 
