@@ -134,7 +134,7 @@ def _names(names: NameService) -> Iterator[Gauge]:
     flights = max((len(a._flights) for a in names._appends.values()), default=0)
     yield Gauge("appends under way", flights, store_core.QUEUE_COUNT_MAX, True)
     yield Gauge("name verifications", len(names._verifier._open), name_verify.VERIFIES_MAX, True)
-    yield Gauge("entries being healed", len(names._healer._wanted), heal.WANTED_MAX, True)
+    yield Gauge("entries being healed", len(names._healer.wanted), heal.WANTED_MAX, True)
 
 
 def _target_chunks(daemon: TargetDaemon) -> Iterator[Gauge]:

@@ -46,9 +46,10 @@ class Flight:
 
 
 class Appends:
-    """The flights of one VDEV."""
+    """The flights of one VDEV. `blocked`: something waits that has to go first."""
 
     def __init__(self, vdev_index: int) -> None:
+        self.blocked = False  # what waits is all behind what does not: _again() takes all behind it
         self._vdev_index = vdev_index
         self._flights: deque[Flight] = deque()
         self._token = 0
@@ -70,6 +71,7 @@ class Appends:
     def _again(self, place: int, again_ns: int) -> None:
         for flight in islice(self._flights, place, None):
             flight.token, flight.done, flight.again_ns = 0, False, again_ns
+        self.blocked = True
 
     def deadline_ns(self) -> int | None:
         """When something is to be handed out again."""
@@ -77,18 +79,14 @@ class Appends:
             return self._flights[0].again_ns
         return None
 
-    def blocked(self) -> bool:
-        """Does something wait that has to go first?"""
-        # What waits is all behind what does not: _again() takes everything behind a refusal.
-        return bool(self._flights) and not self._flights[-1].token
-
     def take(self, replicas: Sequence[RowReplica], now_ns: int) -> Iterator[AppendRecords]:
         """What is due again, or else events with the new records of these replicas (of none
-        while blocked() holds)."""
-        if self.blocked():
+        while `blocked`)."""
+        if self.blocked:
             first = self._flights[0]
             if not first.token and first.again_ns <= now_ns:
                 first.token = self._next_token()
+                self.blocked = len(self._flights) > 1
                 yield AppendRecords(self._vdev_index, first.token, first.records)
             return
         records: list[RowRecord] = []

@@ -43,7 +43,8 @@ Buckets = Mapping[tuple[str, str], Bucket]
 
 
 class RowContext:
-    """Shared by all rows of a target; the service keeps it up to date."""
+    """Shared by all rows of a target; the service keeps it up to date. `up` and `nodes` say of the
+    VDEVs of the adopted table which are UP and whose they are: rows ask many times for each write."""
 
     def __init__(
         self,
@@ -59,10 +60,13 @@ class RowContext:
         self.settings_version = 0  # of `buckets`
         self.table: Table | None = None
         self.prepared: Table | None = None
+        self.up: frozenset[int] = frozenset()
+        self.nodes: dict[int, NodeId] = {}
         self.open_counts: dict[int, int] = {}  # our VDEVs that are in use
         self.clock_error_ns = 0  # our wall clock minus the cluster's
         self._wall_offset_ns = 0
         self._wanted: dict[int, tuple[int, ...]] = {}  # of the adopted table
+        self._required: dict[int, tuple[int, ...]] = {}  # of that and the prepared one
         self._add_wait: dict[int, tuple[int, int]] = {}
 
     def set_wall(self, now_ns: int, wall_ns: int) -> None:
@@ -114,17 +118,18 @@ class RowContext:
     def required(self, row: int) -> tuple[int, ...]:
         """Who must have an entry before it is committed: also those of a table that we have
         acknowledged and that may become active any moment."""
-        replicas = self.name_replicas(row)
-        if self.prepared is None:
-            return replicas
-        coming = self.prepared.name_replicas(row)
-        return replicas + tuple(v for v in coming if v not in replicas)
+        found = self._required.get(row)
+        if found is None:
+            found = replicas = self.name_replicas(row)
+            if self.prepared is not None:
+                coming = self.prepared.name_replicas(row)
+                found += tuple(v for v in coming if v not in replicas)
+            self._required[row] = found
+        return found
 
     def is_up(self, vdev_index: int) -> bool:
         """As the adopted table says."""
-        assert self.table is not None
-        vdev = self.table.vdevs.get(vdev_index)
-        return vdev is not None and vdev.state == VdevState.UP
+        return vdev_index in self.up
 
     def open_count(self, vdev_index: int) -> int:
         """Life of a VDEV as the adopted table knows it."""
@@ -145,9 +150,16 @@ class RowContext:
     def adopt(self, table: Table) -> None:
         """Use this table from now on."""
         self.table = table
+        self.up = frozenset(v for v, each in table.vdevs.items() if each.state == VdevState.UP)
+        self.nodes = {v: each.target for v, each in table.vdevs.items()}
         self._wanted.clear()
-        if self.prepared is not None and self.prepared.generation <= table.generation:
-            self.prepared = None
+        older = self.prepared is not None and self.prepared.generation <= table.generation
+        self.prepare(None if older else self.prepared)
+
+    def prepare(self, table: Table | None) -> None:
+        """A table that is about to be acknowledged; None: there is none any more."""
+        self.prepared = table
+        self._required.clear()
 
     def wanted(self, row: int) -> tuple[int, ...]:
         """Who should be in sync: the candidates, and when too few are up, other members of
@@ -172,9 +184,7 @@ class RowContext:
 
     def node_of(self, vdev_index: int) -> NodeId | None:
         """The target that owns a VDEV."""
-        assert self.table is not None
-        vdev = self.table.vdevs.get(vdev_index)
-        return None if vdev is None else vdev.target
+        return self.nodes.get(vdev_index)
 
     def note_removal(self, vdev_index: int, now_ns: int) -> None:
         """A replica was asked to be removed: the next addition waits, twice as long each time."""

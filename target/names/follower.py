@@ -123,7 +123,7 @@ class Follower:
     def silent(self, now_ns: int) -> bool:
         """Has what is on the way gone unanswered for longer than usual? Said ever more rarely: entries
         or answer may be lost, but its disk may be slow as well."""
-        if not self.flight or now_ns - self.flight_since_ns < self._again_after_ns:
+        if now_ns - self.flight_since_ns < self._again_after_ns:
             return False
         self._again_after_ns *= 2
         return True

@@ -39,7 +39,8 @@ class _Wanted:
 
 
 class Healer:
-    """See the module header; `touched` hears of replicas that have records to store."""
+    """See the module header; `touched` hears of replicas that have records to store. `wanted` is read
+    at every wake-up: mostly there is nothing."""
 
     def __init__(
         self,
@@ -50,14 +51,14 @@ class Healer:
     ) -> None:
         self._context, self._outbox = context, outbox
         self._find, self._touched = find, touched
-        self._wanted: dict[tuple[int, int, int], _Wanted] = {}  # row, VDEV, index
+        self.wanted: dict[tuple[int, int, int], _Wanted] = {}  # row, VDEV, index
 
     def want(self, replica: RowReplica, index: int, summary: VersionSummary | None) -> None:
         """Entry `index` cannot be read; `summary` is what is known of it."""
         key = (replica.row, replica.vdev_index, index)
-        if key not in self._wanted and len(self._wanted) < WANTED_MAX:
+        if key not in self.wanted and len(self.wanted) < WANTED_MAX:
             self._context.counters.count("row_entries_unreadable")
-            self._wanted[key] = _Wanted(replica, summary)
+            self.wanted[key] = _Wanted(replica, summary)
 
     def want_applied(self, replica: RowReplica, index: int) -> None:
         """Entry `index` was not to be had: when it is applied, it cannot be read."""
@@ -66,16 +67,16 @@ class Healer:
 
     def forget(self, vdev_index: int) -> None:
         """The VDEV is gone."""
-        self._wanted = {k: w for k, w in self._wanted.items() if k[1] != vdev_index}
+        self.wanted = {k: w for k, w in self.wanted.items() if k[1] != vdev_index}
 
     def step(self, now_ns: int) -> None:
         """Ask what is due."""
-        for key, wanted in list(self._wanted.items()):
+        for key, wanted in list(self.wanted.items()):
             if wanted.due_ns > now_ns:
                 continue
             others = self._others(*key[:2])
             if wanted.tries >= TRIES_MAX or not others:
-                del self._wanted[key]
+                del self.wanted[key]
                 continue
             replica = others[wanted.tries % len(others)]
             wanted.tries += 1
@@ -86,9 +87,9 @@ class Healer:
 
     def deadline_ns(self) -> int | None:
         """When step() has something to do."""
-        if not self._wanted:
+        if not self.wanted:
             return None
-        return min(wanted.due_ns for wanted in self._wanted.values())
+        return min(wanted.due_ns for wanted in self.wanted.values())
 
     def on_item(self, item: AskEntryItem | GiveEntryItem, sender: NodeId) -> None:
         """A question or an answer of a peer."""
@@ -126,14 +127,14 @@ class Healer:
 
     def _take(self, item: GiveEntryItem) -> None:
         key = (item.row, item.asker, item.index)
-        wanted = self._wanted.get(key)
+        wanted = self.wanted.get(key)
         if wanted is None:
             return
         entry = _entry_of(item)
         if entry is None or not _is_version(entry, wanted.summary):
             wanted.due_ns = 0  # the next replica
             return
-        del self._wanted[key]
+        del self.wanted[key]
         if not wanted.replica.restore(entry):
             return
         self._context.counters.count("row_entries_restored")

@@ -181,15 +181,22 @@ class Leadership:
         the row is due anyway, soon. Who has room again may be another one on the same target."""
         if self.phase != Phase.LEADING or follower.role != Role.IN_SYNC:
             return True
-        others, last_index = self.followers.values(), self.replica.log.last.index
-        return (
-            self._reached() > self.replica.committed_index
-            or any(f.sent_index < last_index for f in others)
-            or not any(f.flight or self._behind(f) for f in others)
-        )
+        committed_index, waits = self.replica.committed_index, False
+        for other in self.followers.values():
+            if other.sent_index < self.replica.log.last.index:
+                return True
+            waits = waits or bool(other.flight) or other.committed_index < committed_index
+        return not waits or self._reached() > committed_index
 
-    def _behind(self, follower: Follower) -> bool:
-        return follower.committed_index < self.replica.committed_index
+    def decides_stored(self) -> bool:
+        """Does anything follow from what our own VDEV has stored? Not while an acknowledgement is
+        waited for, and nothing was applied: whoever waits for that then has to be answered."""
+        entries = self.undecided.entries
+        waits = entries and next(iter(entries)) > self.replica.state.applied.index
+        if self.phase != Phase.LEADING or not waits:
+            return True
+        in_flight = any(f.flight for f in self.followers.values())
+        return not in_flight or self._reached() > self.replica.committed_index
 
     def _knows_more(self, follower: Follower) -> bool:
         """We took over without hearing it, ordered nothing yet, and its history is longer: what it
@@ -307,18 +314,20 @@ class Leadership:
         if self.phase == Phase.LEADING:
             self.replication.step(now_ns)
             self._commit(now_ns)
-            for follower in self._members.tend(now_ns):
-                self._drop(follower)
+            if now_ns >= self._members.due_ns:
+                for follower in self._members.tend(now_ns):
+                    self._drop(follower)
         return self._next(now_ns)
 
     def _next(self, now_ns: int) -> int | None:
         poll_ns, notice_ns = now_ns + POLL_NS, None
         busy = self.phase != Phase.LEADING or bool(self.undecided.entries) or not self.readable
+        committed_index = self.replica.committed_index
         for follower in self.followers.values():
             busy = busy or not follower.matched or bool(follower.flight)
             busy = busy or follower.sent_index < self.replica.log.last.index  # there was no room
             busy = busy or follower.role == Role.CATCHING_UP  # a joining one waits for a table
-            if self._behind(follower):
+            if follower.committed_index < committed_index:
                 late = follower.notice_due_ns <= now_ns  # it is down, or something is on its way
                 notice_ns = earliest(notice_ns, poll_ns if late else follower.notice_due_ns)
         tend_ns = self._members.due_ns if self._members.unsettled else None
@@ -444,12 +453,17 @@ class Leadership:
 
     def _reached(self) -> int:
         """The last entry that all have who must have it."""
+        followers = self.followers
         reached = min(self.replica.log.durable_index, self.replica.log.last.index)
-        joining = [f.vdev_index for f in self.followers.values() if f.role == Role.JOINING]
-        for vdev in (*self._context.required(self.row), *joining):
-            if vdev != self.vdev_index:
-                asked = self.followers.get(vdev)
-                reached = min(reached, asked.acknowledged_index if asked else 0)
+        for vdev in self._context.required(self.row):
+            if vdev == self.vdev_index:
+                continue
+            if vdev not in followers:
+                return 0
+            reached = min(reached, followers[vdev].acknowledged_index)
+        for follower in followers.values():
+            if follower.role == Role.JOINING:
+                reached = min(reached, follower.acknowledged_index)
         return reached
 
     def _commit(self, now_ns: int) -> None:

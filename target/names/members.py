@@ -73,9 +73,7 @@ class Members:
             follower.role, follower.commands = Role.CATCHING_UP, 0
 
     def tend(self, now_ns: int) -> list[Follower]:
-        """Do what is due; returns followers to drop."""
-        if now_ns < self.due_ns:
-            return []
+        """Do what is due at `due_ns`; returns followers to drop."""
         if now_ns - self.due_ns > self._context.limits.resend_ns:
             self._begin_to_wait_anew(now_ns)
         row = self._replica.row

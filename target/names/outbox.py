@@ -66,7 +66,7 @@ class Outbox:
         self._node_id = node_id
         self._bytes_max = message_bytes_max
         self._counters = counters
-        self._items: dict[tuple[NodeId, type[Any], bool], list[Item]] = {}
+        self.items: dict[tuple[NodeId, type[Any], bool], list[Item]] = {}
         self._replies: list[Outgoing] = []
         self._events: list[Event] = []
         self._changes: dict[ChangeKey, dict[int, None]] = {}
@@ -76,7 +76,7 @@ class Outbox:
     def item(self, node_id: NodeId | None, item: Item, *, again: bool = False) -> None:
         """One item for a peer; a VDEV without owner hears nothing. `again`: see SendPeer."""
         if node_id is not None:
-            self._items.setdefault((node_id, type(item), again), []).append(item)
+            self.items.setdefault((node_id, type(item), again), []).append(item)
 
     def reply(self, to: Incoming, message: Message) -> None:
         """Answer a request."""
@@ -111,13 +111,13 @@ class Outbox:
     def take_local(self) -> list[Message]:
         """Pack what waits; returns the messages of this target to itself."""
         local: list[Message] = []
-        for (node_id, kind, again), items in self._items.items():
+        for (node_id, kind, again), items in self.items.items():
             for message, size_bytes in self._pack(kind, items):
                 if node_id == self._node_id:
                     local.append(message)
                 else:
                     self._events.append(SendPeer(node_id, message, size_bytes, again))
-        self._items.clear()
+        self.items.clear()
         return local
 
     def take_outgoing(self) -> list[Outgoing]:

@@ -53,36 +53,38 @@ class Peers:
         self._end, self._touched = end, touched
         self._giver = Giver(context.limits, healer)
 
-    def on_item(self, item: Any, sender: NodeId, now_ns: int) -> None:
-        """One item of a message that `sender` has sent."""
+    def on_item(self, item: Any, sender: NodeId, now_ns: int) -> bool:
+        """One item of a message that `sender` has sent. False: nothing follows from it."""
         if isinstance(item, (AskEntryItem, GiveEntryItem)):
             self._healer.on_item(item, sender)
-            return
+            return True
         table = self._context.table
-        if table is None or item.epoch > table.generation:
+        news = table is None or item.epoch > table.generation
+        if news:
             self._outbox.fetch_table(item.epoch)
         if table is None or item.row >= table.policy.row_count:
-            return
+            return news
         speaker, hearer, from_leader = self._between(item)
         if hearer not in self._vdevs:
-            return
-        if self._context.node_of(speaker) != sender:
+            return news
+        if self._context.nodes.get(speaker) != sender:
             self._context.counters.count("row_entries_refused", "sender")
-            return
+            return news
         if from_leader:
             self._from_leader(item, self._replica(item.row, hearer), table)
-            return
+            return True
         lead = self._leaders.get(item.row)
         if lead is None or lead.vdev_index != hearer:
-            return
+            return news
         if isinstance(item, StatusItem):
             if not lead.on_status(item, now_ns):
-                return
+                return news or item.outcome == STALE  # then a newer table may be wanted
         elif isinstance(item, InstallItem):
             lead.on_piece(item, now_ns)
         else:
             lead.on_fetched(item, now_ns)
         self._touched(lead.replica)
+        return True
 
     def _between(self, item: Any) -> tuple[int, int, bool]:
         """(VDEV that speaks, VDEV that hears, does the leader speak?)."""

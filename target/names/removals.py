@@ -21,14 +21,14 @@ LeaderAndReplica = tuple[int, int]
 
 
 class Removals:
-    """What the adopted table still lists and should not."""
+    """What the adopted table still lists and should not. `due_ns`: when to sweep again; mostly never."""
 
     def __init__(self, context: RowContext, outbox: Outbox) -> None:
         self._context, self._outbox = context, outbox
         self._rows: dict[LeaderAndReplica, list[int]] = {}  # not asked for yet
         self._asked: dict[LeaderAndReplica, list[int]] = {}
         self._again_ns = 0  # when what was asked for is asked for again
-        self._due_ns: int | None = None
+        self.due_ns: int | None = None
 
     def plan(self, rows: Iterable[int], now_ns: int) -> None:
         """A new table; `rows` are those that it lets this target lead."""
@@ -43,19 +43,15 @@ class Removals:
             for vdev in replicas:
                 if vdev in down:
                     self._rows.setdefault((leader, vdev), []).append(row)
-        self._due_ns = now_ns if self._rows else None
+        self.due_ns = now_ns if self._rows else None
 
     def clear(self) -> None:
         """Nothing is led here any more."""
-        self._rows, self._asked, self._due_ns = {}, {}, None
-
-    def deadline_ns(self) -> int | None:
-        """When to sweep again."""
-        return self._due_ns
+        self._rows, self._asked, self.due_ns = {}, {}, None
 
     def sweep(self, now_ns: int) -> None:
         """Ask for what may be asked for now."""
-        if self._due_ns is None or now_ns < self._due_ns:
+        if self.due_ns is None or now_ns < self.due_ns:
             return
         if self._asked and now_ns >= self._again_ns:
             for key, rows in self._asked.items():
@@ -65,7 +61,7 @@ class Removals:
             acting = [row for row in rows if self._context.acting(row, leader, now_ns)]
             if acting:
                 self._ask(leader, vdev, acting, now_ns)
-        self._due_ns = now_ns + POLL_NS if self._rows else self._again_ns
+        self.due_ns = now_ns + POLL_NS if self._rows else self._again_ns
 
     def _ask(self, leader: int, vdev: int, rows: list[int], now_ns: int) -> None:
         context = self._context

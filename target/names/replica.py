@@ -72,8 +72,7 @@ class RowReplica:
         "_cleared",
         "_limits",
         "_rebuilt_index",
-        "_status_due",
-        "_store",
+                "_store",
         "_verified_index",
         "committed_index",
         "installation",
@@ -85,6 +84,7 @@ class RowReplica:
         "row",
         "serial",
         "state",
+        "status_due",
         "vdev_index",
     )
 
@@ -101,7 +101,7 @@ class RowReplica:
         self.installed = False  # and nobody has taken note yet
         self._cleared, self._rebuilt_index = False, -1  # none is under way
         self._verified_index = 0
-        self._status_due: int | None = None
+        self.status_due = False  # something became durable, and its leader was not told
         self.log = RowLog(row, store, self.state.applied)
         self._open()
 
@@ -117,7 +117,7 @@ class RowReplica:
     @property
     def rebuilding(self) -> bool:
         """Is its view being made of what the log kept?"""
-        return self._rebuilt_index >= 0 and not self.log.broken
+        return self._rebuilt_index >= 0 and not self.log.broken_index
 
     # -- what a leader sends ---------------------------------------------------
 
@@ -253,11 +253,10 @@ class RowReplica:
 
     def take_status(self) -> StatusItem | None:
         """The acknowledgement that is due since something became durable."""
-        if self._status_due is None or self.leader in (None, self.vdev_index):
+        if not self.status_due or self.leader is None or self.leader == self.vdev_index:
             return None
-        self._status_due = None
+        self.status_due = False
         epoch, tenure = self.promised
-        assert self.leader is not None
         busy = self.installation is not None or self.log.broken
         outcome = INSTALLING if busy else ACCEPTED
         return self._make_status(self.leader, epoch, tenure, outcome, epoch)
@@ -342,7 +341,7 @@ class RowReplica:
             mark.installation.durable_index = mark.staged_index
             if mark.finishing:
                 self._installed(mark.installation)
-        self._status_due = mark.last_index
+        self.status_due = True
         self.apply()
 
     def restore(self, entry: LogEntry) -> bool:
@@ -421,7 +420,7 @@ class RowReplica:
         """Nobody has what the view needs: what has come since is needed, too."""
         self.log.give_up()
         self.committed_index = self._verified_index = 0
-        self._status_due = 0  # its leader may think that all is well
+        self.status_due = True  # its leader may think that all is well
 
     def mend(self, entries: EntryList) -> bool:
         """Of a replica in sync, whose log is not as short as ours: take the one that the view needs,

@@ -78,18 +78,18 @@ class Replication:
     def step(self, now_ns: int) -> None:
         """Send each what is due."""
         for follower in self._followers.values():
-            if not self._context.is_up(follower.vdev_index):
+            if follower.vdev_index not in self._context.up:
                 if follower.waiting_since_ns is not None:
                     follower.waiting_since_ns = now_ns  # silence counts from its return
             elif follower.installing:
                 self._give(follower, now_ns)
             elif not follower.matched:
                 self.query(follower, now_ns)
-            elif self._stuck(follower, now_ns):
+            elif follower.flight and self._stuck(follower, now_ns):
                 self.release(follower, follower.lost(now_ns, now_ns))
                 self.query(follower, now_ns)
             else:
-                if follower.silent(now_ns):
+                if follower.flight and follower.silent(now_ns):
                     self._send_again(follower)
                 self._push(follower, now_ns)
 
@@ -115,8 +115,7 @@ class Replication:
         )
 
     def _stuck(self, follower: Follower, now_ns: int) -> bool:
-        waited_ns = now_ns - follower.flight_since_ns
-        return bool(follower.flight) and waited_ns >= self._context.limits.resend_ns
+        return now_ns - follower.flight_since_ns >= self._context.limits.resend_ns
 
     def query(self, follower: Follower, now_ns: int) -> None:
         """Ask where it stands, when that is due."""

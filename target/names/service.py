@@ -131,7 +131,7 @@ class NameService:
 
     def prepare_table(self, table: Table | None) -> None:
         """A table that is about to be acknowledged (None: it was aborted)."""
-        self.context.prepared = table
+        self.context.prepare(table)
 
     def adopt_table(self, table: Table, now_ns: int) -> None:
         """Use a newer table; leaderships that it takes away end before this returns."""
@@ -166,16 +166,22 @@ class NameService:
                 lead.on_change_refused(change.vdev_index, change.seen)
 
     def stored(self, vdev_index: int, token: int, outcome: StoreOutcome, now_ns: int) -> None:
-        """What became of an AppendRecords; after FAILED nothing of this VDEV counts any more."""
-        self._wake(now_ns)
+        """What became of an AppendRecords; after FAILED nothing of this VDEV counts any more. Of a
+        leader's own write mostly nothing follows: it waits for its replicas as well."""
         appends = self._appends.get(vdev_index)
         if appends is None:
             return
         if outcome == StoreOutcome.FAILED:
             self.remove_vdev(vdev_index, now_ns)
             return
+        self._now_ns = now_ns
         for replica in appends.stored(token, outcome, now_ns):
-            self._touched(replica)
+            lead = self._leaders.get(replica.row)
+            if lead is None or lead.replica is not replica or lead.decides_stored():
+                self._wake(now_ns)
+                self._touched(replica)
+        if appends.blocked:
+            self._wake(now_ns)
 
     def stop(self, now_ns: int) -> None:
         """Lead nothing any more (hand-over before the lease is given back)."""
@@ -202,10 +208,12 @@ class NameService:
         self._verifier.read(token, found)
 
     def receive_peer(self, message: Message, sender: NodeId, now_ns: int) -> None:
-        """A row message from another target; `sender` is who the channel's key belongs to."""
-        self._wake(now_ns)
+        """A row message from another target; `sender` is who the channel's key belongs to. Of an
+        acknowledgement that decides nothing nothing follows, not even a look around."""
+        self._now_ns = now_ns
         for item in getattr(message, "items", ()):
-            self._peers.on_item(item, sender, self._now_ns)
+            if self._peers.on_item(item, sender, now_ns):
+                self._wake(now_ns)
 
     def expire(self, now_ns: int) -> None:
         """Timers."""
@@ -213,16 +221,21 @@ class NameService:
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
-        step_ns = min(self._due.values()) if self._due else None
-        touch_ns = self._now_ns + RETRY_NS if self._to_touch else None
-        again_ns = [appends.deadline_ns() for appends in self._appends.values()]
-        others_ns = (
-            self._upkeep.deadline_ns(self._now_ns),
-            self._removals.deadline_ns(),
-            self._healer.deadline_ns(),
-            *again_ns,
-        )
-        return earliest(step_ns, touch_ns, self._parking.deadline_ns(), *others_ns)
+        due_ns = min(self._due.values()) if self._due else None
+        if self._to_touch:
+            due_ns = earliest(due_ns, self._now_ns + RETRY_NS)
+        if self._parking.rows:
+            due_ns = earliest(due_ns, self._parking.deadline_ns())
+        if self._upkeep.rebuilding or self._upkeep.given_up:
+            due_ns = earliest(due_ns, self._upkeep.deadline_ns(self._now_ns))
+        if self._removals.due_ns is not None:
+            due_ns = earliest(due_ns, self._removals.due_ns)
+        if self._healer.wanted:
+            due_ns = earliest(due_ns, self._healer.deadline_ns())
+        for appends in self._appends.values():
+            if appends.blocked:
+                due_ns = earliest(due_ns, appends.deadline_ns())
+        return due_ns
 
     def take_outgoing(self) -> list[Outgoing]:
         """Replies to gateways."""
@@ -404,22 +417,28 @@ class NameService:
         self._now_ns, self._flushed, self.told = now_ns, False, True
 
     def _flush(self) -> None:
-        """Follow up on everything that was told; once, whoever asks for the results first."""
+        """Follow up on everything that was told; once, whoever asks for the results first. This comes
+        several times for each write: who has nothing to do is not called."""
         if self._flushed:
             return
         self._flushed = True
-        self._touch_some()
-        self._upkeep.step(self._now_ns)
-        self._removals.sweep(self._now_ns)
+        if self._to_touch:
+            self._touch_some()
+        if self._upkeep.rebuilding or self._upkeep.given_up:
+            self._upkeep.step(self._now_ns)
+        if self._removals.due_ns is not None:
+            self._removals.sweep(self._now_ns)
         for _ in range(LOCAL_ROUNDS_MAX):
-            self._step()
-            for incoming, deadline_ns in self._parking.take(self._now_ns, self._ready):
-                self._try(incoming, deadline_ns)
-            self._healer.step(self._now_ns)
-            for replica in list(self._dirty.values()):
-                self._upkeep.look(replica, self._now_ns)
-            self._acknowledge()
-            local = self._outbox.take_local()
+            if self._due and min(self._due.values()) <= self._now_ns:
+                self._step()
+            if self._parking.rows:
+                for incoming, deadline_ns in self._parking.take(self._now_ns, self._ready):
+                    self._try(incoming, deadline_ns)
+            if self._healer.wanted:
+                self._healer.step(self._now_ns)
+            if self._dirty:
+                self._look_and_acknowledge()
+            local = self._outbox.take_local() if self._outbox.items else None
             if not local:
                 break
             for item in (each for message in local for each in getattr(message, "items", ())):
@@ -451,21 +470,24 @@ class NameService:
         # Without a lease they are refused; without any other part of the fence they wait on.
         return lead.readable and (lead.acting(now_ns) or not self.context.lease.valid(now_ns))
 
-    def _acknowledge(self) -> None:
+    def _look_and_acknowledge(self) -> None:
+        for replica in list(self._dirty.values()):
+            self._upkeep.look(replica, self._now_ns)
         for replica in self._dirty.values():
-            status = replica.take_status()
-            if status is not None:
-                self._outbox.item(self.context.node_of(status.leader), status)
+            if replica.status_due and replica.leader != replica.vdev_index:
+                status = replica.take_status()
+                if status is not None:
+                    self._outbox.item(self.context.nodes.get(status.leader), status)
 
     def _take_records(self) -> None:
         fresh: dict[int, list[RowReplica]] = {}
         for (row, vdev), replica in list(self._dirty.items()):
-            if replica.log.records and self._appends[vdev].blocked():
+            if replica.log.records and self._appends[vdev].blocked:
                 continue  # in order, behind what the store did not take
             del self._dirty[row, vdev]
             if replica.log.records:
                 fresh.setdefault(vdev, []).append(replica)
         for vdev, appends in self._appends.items():
-            if vdev in fresh or appends.blocked():
+            if vdev in fresh or appends.blocked:
                 for event in appends.take(fresh.get(vdev, ()), self._now_ns):
                     self._outbox.event(event)

@@ -23,7 +23,9 @@ class Tails:
     def used(self, replica: RowReplica) -> None:
         """Something happened to it."""
         key = replica.row, replica.vdev_index
-        self._drop(key)
+        before = self._used.pop(key, None)
+        if before is not None:
+            self._bytes -= before[1]
         if size := replica.log.tail_cost_bytes:
             self._used[key] = replica, size
             self._bytes += size

@@ -24,7 +24,8 @@ STUCK_POLL_NS = 20 * MS
 
 
 class Upkeep:
-    """One per target; `touched` hears of replicas whose view is there again."""
+    """One per target; `touched` hears of replicas whose view is there again. With nothing in
+    `rebuilding` and `given_up` there is nothing to step()."""
 
     def __init__(
         self,
@@ -36,9 +37,9 @@ class Upkeep:
         self._context, self._healer = context, healer
         self._leaders, self._touched = leaders, touched
         self._tails = Tails(context.limits.tails_bytes_max)
-        self._rebuilding: dict[tuple[int, int], RowReplica] = {}
+        self.rebuilding: dict[tuple[int, int], RowReplica] = {}
         self._stuck: dict[tuple[int, int], tuple[int, int]] = {}  # at which entry, since when
-        self._given_up: dict[tuple[int, int], tuple[RowReplica, int]] = {}  # until when
+        self.given_up: dict[tuple[int, int], tuple[RowReplica, int]] = {}  # until when
         self._looked: dict[tuple[int, int], int] = {}  # at the log when so much was forgotten
 
     def opened(self, replica: RowReplica) -> None:
@@ -53,12 +54,14 @@ class Upkeep:
             replica.installed = False
             self._context.counters.count("row_installs")
         if replica.rebuilding:
-            self._rebuilding[key] = replica
+            self.rebuilding[key] = replica
             return
         limits = self._context.limits
+        forgotten_index, looked_index = replica.state.forgotten_index, self._looked.get(key, 0)
+        if forgotten_index <= looked_index:
+            return  # nearly always
         least = buggified("names/log-short", limits.cut_entries_min, 4)
-        forgotten_index = replica.state.forgotten_index
-        if forgotten_index < self._looked.get(key, 0) + least:
+        if forgotten_index < looked_index + least:
             return
         lead = self._leaders.get(replica.row)
         leads = lead is not None and lead.replica is replica
@@ -71,28 +74,28 @@ class Upkeep:
     def forget(self, vdev_index: int) -> None:
         """The VDEV is gone."""
         self._tails.forget(vdev_index)
-        for held in (self._rebuilding, self._stuck, self._given_up, self._looked):
+        for held in (self.rebuilding, self._stuck, self.given_up, self._looked):
             for key in [key for key in held if key[1] == vdev_index]:
                 del held[key]
 
     def deadline_ns(self, now_ns: int) -> int | None:
         """When to step again."""
-        if len(self._rebuilding) > len(self._stuck):
+        if len(self.rebuilding) > len(self._stuck):
             return now_ns + MS  # there is room for others in between
-        waits = self._rebuilding or self._given_up
+        waits = self.rebuilding or self.given_up
         return now_ns + STUCK_POLL_NS if waits else None
 
     def step(self, now_ns: int) -> None:
         """Go on with one view; and try again where none could be made, and nobody has helped."""
-        for key, (replica, due_ns) in list(self._given_up.items()):
+        for key, (replica, due_ns) in list(self.given_up.items()):
             if now_ns >= due_ns:
-                del self._given_up[key]
+                del self.given_up[key]
                 replica.read_again()
                 self.look(replica, now_ns)
-        if not self._rebuilding:
+        if not self.rebuilding:
             return
-        key, replica = next(iter(self._rebuilding.items()))
-        del self._rebuilding[key]
+        key, replica = next(iter(self.rebuilding.items()))
+        del self.rebuilding[key]
         batch = buggified("names/rebuild-one", self._context.limits.rebuild_batch, 1)
         unreadable = replica.rebuild(batch) if replica.rebuilding else None
         if unreadable is None:
@@ -100,7 +103,7 @@ class Upkeep:
         else:
             self._ask_for(unreadable, key, replica, now_ns)
         if replica.rebuilding:
-            self._rebuilding[key] = replica  # behind the others
+            self.rebuilding[key] = replica  # behind the others
         else:
             self._touched(replica)
 
@@ -116,4 +119,4 @@ class Upkeep:
             return
         del self._stuck[key]
         replica.give_up()
-        self._given_up[key] = replica, now_ns + self._context.limits.silence_ns
+        self.given_up[key] = replica, now_ns + self._context.limits.silence_ns

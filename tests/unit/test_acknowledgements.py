@@ -157,7 +157,7 @@ def test_acknowledgement__asks_nobody_and_adds_nobody() -> None:
     desk = Desk()
     desk.order(1)
     desk.sent()
-    desk.context.prepared = table(1, 2, 4)
+    desk.context.prepare(table(1, 2, 4))
     desk.flush()
     assert not desk.hear(2, 1) and 4 not in desk.lead.followers
     desk.lead.step(NOW_NS)

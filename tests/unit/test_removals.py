@@ -86,7 +86,7 @@ def test_sweep__rows_taken_over_wait_for_the_fence(desk):
     asked = [row for change in changes(outbox, 0) for row in change.rows]
     assert all(table.leader_since(row) <= 1 for row in asked)
     lease.floor = 2
-    due_ns = removals.deadline_ns()
+    due_ns = removals.due_ns
     assert due_ns is not None and due_ns < 100 * MS
     removals.sweep(due_ns)
     later = [row for change in changes(outbox, due_ns) for row in change.rows]
@@ -107,7 +107,7 @@ def test_sweep__again_until_a_table_shows_it(desk):
     removals.sweep(SECOND)
     assert changes(outbox, SECOND) == first
     removals.plan([], SECOND)
-    assert removals.deadline_ns() is None
+    assert removals.due_ns is None
 
 
 def test_plan__nobody_down(desk):
@@ -115,7 +115,7 @@ def test_plan__nobody_down(desk):
     first, _ = tables()
     context.adopt(first)
     removals.plan(led_by_us(first), 0)
-    assert removals.deadline_ns() is None
+    assert removals.due_ns is None
 
 
 def test_outbox__one_event_is_one_command_of_raft(desk):
