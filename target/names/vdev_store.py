@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 
 from replicast.target.names.store import (
     CutRecord,
@@ -38,15 +37,12 @@ class VdevRowStore:
         self.view_put = vdev.view_put
         self.view_delete = vdev.view_delete
         self.view_scan = vdev.view_scan
+        self.view_batch = vdev.view_batch
 
     @property
     def open_count(self) -> int:
         """Durable count of opens."""
         return self._vdev.open_count
-
-    def view_batch(self) -> AbstractContextManager[None]:
-        """No checkpoint inside."""
-        return self._vdev.view_batch()
 
     def rows(self) -> Iterable[int]:
         """Rows that hold entries."""

@@ -9,8 +9,8 @@ Keys up to 2000 bytes, values up to 1 MiB.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from replicast.target.store.index import VIEW
 from replicast.target.store.overlay import Overlay
@@ -48,8 +48,6 @@ class Views:
         upper = VIEW + end if end else bytes([VIEW[0] + 1])
         return [(k[1:], v) for k, v in self._views.scan(VIEW + start, upper, limit)]
 
-    @contextmanager
-    def view_batch(self) -> Iterator[None]:
+    def view_batch(self) -> AbstractContextManager[object]:
         """Changes made inside belong together. Do nothing slow inside."""
-        with self._views.lock:
-            yield
+        return self._views.lock
