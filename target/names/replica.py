@@ -72,7 +72,7 @@ class RowReplica:
         "_cleared",
         "_limits",
         "_rebuilt_index",
-                "_store",
+        "_store",
         "_verified_index",
         "committed_index",
         "installation",

@@ -182,3 +182,41 @@ def test_step__with_nothing_to_send_does_not_look_into_the_log(
     later_ns = 2 * desk.context.limits.commit_notice_ns
     assert desk.sent(later_ns) == [(2, 0), (3, 0)]
     assert desk.sent(later_ns) == []  # told once, for a while
+
+
+def test_stored_here__is_followed_by_a_step_when_it_is_what_commits_waited_for() -> None:
+    desk = Desk()
+    desk.order(1)
+    assert desk.sent() == [(2, 1), (3, 1)]
+    for vdev in (2, 3):
+        desk.hear(vdev, 1)
+    desk.lead.step(NOW_NS)
+    assert desk.replica.committed_index == 0, "it is not durable here"
+    desk.flush()
+    assert desk.lead.decides_stored()
+    desk.lead.step(NOW_NS)
+    assert desk.replica.committed_index == 1
+
+
+def test_stored_here__before_the_replicas_have_acknowledged_decides_nothing() -> None:
+    desk = Desk()
+    desk.order(1)
+    assert desk.lead.decides_stored(), "nobody was sent it yet"
+    desk.sent()
+    desk.flush()
+    assert not desk.lead.decides_stored()
+    desk.hear(2, 1)
+    assert not desk.lead.decides_stored()
+    desk.hear(3, 1)
+    assert desk.lead.decides_stored()
+
+
+def test_stored_here__answers_who_waits_for_what_was_committed_before_it_was_stored() -> None:
+    """What a leader has taken over may be known to be committed before it is durable here."""
+    desk = Desk()
+    desk.order(1)
+    desk.sent()
+    desk.replica.commit(1)
+    desk.flush()
+    assert desk.replica.state.applied.index == 1 and desk.lead.undecided.entries
+    assert desk.lead.decides_stored()

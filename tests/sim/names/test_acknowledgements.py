@@ -113,3 +113,27 @@ def test_rows__have_nothing_left_to_do_at_the_end_of_a_wake_up(
     world.settle()
     sim.check(world, [NAME])
     assert checks[0] > 300
+
+
+def test_wake_ups__an_acknowledgement_and_a_write_that_decide_nothing_are_none(sim: Any) -> None:
+    """The leader of three replicas is told of its own write and of two acknowledgements; one of
+    them decides."""
+    world = sim.World(11)
+    world.done(world.put(NAME))
+    world.run_for(SECOND)
+    service, told = world.nodes[1].service, []
+    receive, stored = service.receive_peer, service.stored
+
+    def receive_peer(message: Any, *rest: Any) -> None:
+        receive(message, *rest)
+        if isinstance(message, RowStatus):
+            told.append(service.told)
+
+    def store_ended(*arguments: Any) -> None:
+        stored(*arguments)
+        told.append(service.told)
+
+    service.receive_peer, service.stored = receive_peer, store_ended
+    write = world.put(NAME)
+    world.until(lambda: write.end_ns is not None)
+    assert told == [False, False, True]
