@@ -50,6 +50,10 @@ class MemoryView:
         keys = self._keys[first : first + limit]
         return [(key, self.values[key]) for key in keys if key < end]
 
+    def view_first(self, start: bytes, end: bytes) -> bytes | None:
+        """Of the first of these keys."""
+        return next((value for _, value in self.view_scan(start, end, 1)), None)
+
     @contextmanager
     def view_batch(self) -> Iterator[None]:
         """Nothing else runs meanwhile."""

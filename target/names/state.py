@@ -297,8 +297,9 @@ class RowState:
     def version(self, prefix: bytes, version: VersionId) -> RowVersion | None:
         """One version of a name, or its newest for NO_VERSION."""
         if version == NO_VERSION:
-            return next(self.versions(prefix, 1), None)
-        raw = self._view.view_get(prefix + version_suffix(version))
+            raw = self._view.view_first(prefix, after(prefix))
+        else:
+            raw = self._view.view_get(prefix + version_suffix(version))
         return None if raw is None else _row_version(raw)
 
     def null_version(self, prefix: bytes) -> RowVersion | None:

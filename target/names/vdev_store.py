@@ -37,6 +37,7 @@ class VdevRowStore:
         self.view_put = vdev.view_put
         self.view_delete = vdev.view_delete
         self.view_scan = vdev.view_scan
+        self.view_first = vdev.view_first
         self.view_batch = vdev.view_batch
 
     @property

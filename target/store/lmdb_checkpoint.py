@@ -24,6 +24,7 @@ from replicast.target.store.overlay import (
     CheckpointFull,
     CheckpointTooSmall,
     Page,
+    Pair,
 )
 
 MAP_BYTES = 1 << 30  # address space, not disk; doubled when a commit does not fit
@@ -80,6 +81,20 @@ class LmdbCheckpoint:
             return self._scan(start, end, limit)
         except lmdb.Error as error:
             raise _os_error(error) from error
+
+    def first(self, start: bytes, end: bytes) -> Pair | None:
+        """One look into the tree, unless long keys have to be sorted."""
+        try:
+            with self._env.begin() as transaction:
+                cursor = transaction.cursor()
+                if not cursor.set_range(start[:LONG_KEY_BYTES]):
+                    return None
+                key, value = cursor.item()
+        except lmdb.Error as error:
+            raise _os_error(error) from error
+        if len(start) <= LONG_KEY_BYTES and len(key) <= LONG_KEY_BYTES:
+            return (key, value) if key < end else None
+        return next(iter(self.scan(start, end, 1)), None)
 
     def _scan(self, start: bytes, end: bytes, limit: int) -> Page:
         page: Page = []

@@ -27,7 +27,8 @@ ABSENT_MAX = 1024
 INSERTS_MAX = 64  # about where sorting again becomes cheaper than inserting
 
 Changes = dict[bytes, bytes | None]  # None: deleted
-Page = list[tuple[bytes, bytes]]
+Pair = tuple[bytes, bytes]
+Page = list[Pair]
 
 
 class CheckpointFull(Exception):
@@ -47,6 +48,7 @@ class Checkpoint(Protocol):
 
     def get(self, key: bytes) -> bytes | None: ...
     def scan(self, start: bytes, end: bytes, limit: int) -> Page: ...
+    def first(self, start: bytes, end: bytes) -> Pair | None: ...
     def commit(self, changes: Changes) -> None: ...
     def grow(self) -> None: ...
     def size_bytes(self) -> int: ...
@@ -67,6 +69,9 @@ class MemoryCheckpoint:
         first = bisect.bisect_left(self._keys, start)
         last = min(bisect.bisect_left(self._keys, end), first + limit)
         return [(key, self._values[key]) for key in self._keys[first:last]]
+
+    def first(self, start: bytes, end: bytes) -> Pair | None:
+        return next(iter(self.scan(start, end, 1)), None)
 
     def commit(self, changes: Changes) -> None:
         for key, value in changes.items():
@@ -105,6 +110,20 @@ class Layer:
     def keys_between(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
         if not self.changes:
             return []
+        if self._fresh:
+            self._sort()
+        first = bisect.bisect_left(self._sorted, start)
+        last = min(bisect.bisect_left(self._sorted, end, first), first + limit)
+        return self._sorted[first:last]
+
+    def first_key(self, start: bytes, end: bytes) -> bytes | None:
+        if self._fresh:
+            self._sort()
+        at = bisect.bisect_left(self._sorted, start)
+        found = self._sorted[at] if at < len(self._sorted) else end
+        return found if found < end else None
+
+    def _sort(self) -> None:
         if len(self._fresh) > INSERTS_MAX:
             self._sorted += self._fresh
             self._sorted.sort()  # one long run and a short one: nearly linear
@@ -112,13 +131,10 @@ class Layer:
             for key in self._fresh:
                 bisect.insort(self._sorted, key)
         self._fresh = []
-        first = bisect.bisect_left(self._sorted, start)
-        last = min(bisect.bisect_left(self._sorted, end, first), first + limit)
-        return self._sorted[first:last]
 
 
 class Overlay:
-    """get, put, delete, scan over a checkpoint."""
+    """get, put, delete, scan, first over a checkpoint."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.lock = threading.RLock()
@@ -171,6 +187,20 @@ class Overlay:
                 page, start = self._scan_page(start, end, limit)
                 found += page
         return found[:limit]
+
+    def first(self, start: bytes, end: bytes) -> Pair | None:
+        """The one that scan() finds first, for less: this is how the newest version is looked up."""
+        with self.lock:
+            found = self._checkpoint.first(start, end)
+            upper = end if found is None else found[0] + b"\0"
+            for layer in (self._frozen, self._active):  # each hides what is below it
+                key = layer.first_key(start, upper) if layer.changes else None
+                if key is not None:
+                    value, upper = layer.changes[key], key + b"\0"
+                    found = None if value is None else (key, value)
+            if found is None and upper != end:  # deleted: what comes behind it?
+                return next(iter(self.scan(upper, end, 1)), None)
+            return found
 
     def freeze(self) -> int:
         """Set all changes aside for commit(), which must follow; how many there are."""

@@ -17,7 +17,7 @@ from replicast.target.store.overlay import Overlay
 
 
 class Views:
-    """view_get, view_put, view_delete, view_scan and view_batch over an overlay."""
+    """What keeps keys of views apart from the others of an overlay."""
 
     def __init__(self, kv: Overlay) -> None:
         self._views = kv
@@ -47,6 +47,11 @@ class Views:
         """Up to `limit` pairs with start <= key < end in byte order; b"" as end: to the last."""
         upper = VIEW + end if end else bytes([VIEW[0] + 1])
         return [(k[1:], v) for k, v in self._views.scan(VIEW + start, upper, limit)]
+
+    def view_first(self, start: bytes, end: bytes) -> bytes | None:
+        """The value of the first key with start <= key < end, or None."""
+        found = self._views.first(VIEW + start, VIEW + end)
+        return None if found is None else found[1]
 
     def view_batch(self) -> AbstractContextManager[object]:
         """Changes made inside belong together. Do nothing slow inside."""

@@ -23,7 +23,8 @@ LONG = st.builds(
 )
 KEYS = SHORT | LONG
 CHANGES = st.lists(
-    st.tuples(KEYS, st.none() | st.binary(max_size=4)) | st.sampled_from(["commit", "fail"]),
+    st.tuples(KEYS, st.none() | st.binary(max_size=4))
+    | st.sampled_from(["freeze", "commit", "fail"]),
     max_size=40,
 )
 
@@ -31,6 +32,7 @@ CHANGES = st.lists(
 def check(kv: Overlay, model: dict[bytes, bytes], start: bytes, end: bytes, limit: int) -> None:
     wanted = [(k, model[k]) for k in sorted(model) if start <= k < end][:limit]
     assert kv.scan(start, end, limit) == wanted
+    assert kv.first(start, end) == (wanted[0] if wanted else None)
     for key in model:
         assert kv.get(key) == model[key]
 
@@ -54,14 +56,15 @@ def run(
 ) -> None:
     kv, model = Overlay(checkpoint), dict[bytes, bytes]()
     keys = {change[0] for change in changes if isinstance(change, tuple)}
+    frozen = False
     for change in changes:
-        if change == "commit":
+        if not isinstance(change, tuple) and not frozen:
             kv.freeze()
+            frozen = True
             check(kv, model, start, end, limit)
-            kv.commit()
-        elif change == "fail":
-            kv.freeze()
-            kv._thaw(False)
+        if change in ("commit", "fail"):
+            kv.commit() if change == "commit" else kv._thaw(False)
+            frozen = False
         elif isinstance(change, tuple):
             key, value = change
             if value is None:
@@ -72,5 +75,9 @@ def run(
                 model[key] = value
         check(kv, model, start, end, limit)
         assert all(kv.get(key) == model.get(key) for key in keys)
+        for key in keys:
+            assert kv.first(key, b"\xff") == min(
+                (p for p in model.items() if p[0] >= key), default=None
+            )
     check(kv, model, b"", b"\xff" * 600, 1000)
     kv.close()
