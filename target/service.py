@@ -280,13 +280,18 @@ class TargetService:
         self._pumping = False
         if self.names.told:
             self._pump_names(now_ns)
+        elif self.names.answered:
+            self._send_replies(now_ns)
         if self._chunks_told and self.chunks is not None:
             self._pump_chunks(self.chunks, now_ns)
         self._timer.arm(self._names_due_ns, self._chunks_due_ns)
 
-    def _pump_names(self, now_ns: int) -> None:
+    def _send_replies(self, now_ns: int) -> None:
         for outgoing in self.names.take_outgoing():
             self._link.send(outgoing, now_ns)
+
+    def _pump_names(self, now_ns: int) -> None:
+        self._send_replies(now_ns)
         for event in self.names.take_events():
             self._on_name_event(event)
         self._names_due_ns = self.names.deadline_ns()

@@ -118,17 +118,12 @@ class Judge:
         prefix = key_prefix(request.key)
         if lead.undecided.inherited(prefix):
             return Reason.ROW_UNAVAILABLE
-        state = lead.replica.state
-        if request.version == NULL_VERSION:
+        state, newest = lead.replica.state, request.version == NO_VERSION
+        if not newest and request.version == NULL_VERSION:
             found = state.null_version(prefix)
         else:
             found = state.version(prefix, request.version)
-        newest_deleted = (
-            found is not None
-            and request.version == NO_VERSION
-            and found.summary.kind == DELETE_MARKER
-        )
-        if found is None or newest_deleted:
+        if found is None or (newest and found.summary.kind == DELETE_MARKER):
             self._refuse(incoming, Reason.NO_SUCH_NAME)
             return None
         body = b""

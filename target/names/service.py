@@ -45,7 +45,7 @@ from replicast.target.names.store import RowsChange, RowStore, StoreOutcome, Vie
 from replicast.target.names.upkeep import Upkeep
 from replicast.target.names.verify import EntryBad, NameVerifier
 from replicast.units import MS
-from replicast.wire.name_messages import NameKey, NameList, NamePut, NameVerify
+from replicast.wire.name_messages import NameGet, NameKey, NameList, NamePut, NameVerify
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
@@ -96,6 +96,7 @@ class NameService:
         self._now_ns = 0
         self._flushed = True
         self.told = False  # something, since the owner last took events
+        self.answered = False  # reads from which nothing follows, since the owner last took replies
         self._held: dict[int, None] = {}  # rows that held records when their VDEV was opened
 
     # -- what the owner tells ----------------------------------------------------
@@ -195,6 +196,8 @@ class NameService:
 
     def receive(self, incoming: Incoming, now_ns: int) -> None:
         """A named request from a gateway."""
+        if isinstance(incoming.message, NameGet) and self._read(incoming, now_ns):
+            return
         self._wake(now_ns)
         if isinstance(incoming.message, (*ROW_REQUESTS, NameList)):
             park_ns = buggified("names/parked-short", self.context.limits.park_ns, MS)
@@ -240,6 +243,7 @@ class NameService:
     def take_outgoing(self) -> list[Outgoing]:
         """Replies to gateways."""
         self._flush()
+        self.answered = False
         return self._outbox.take_outgoing()
 
     def take_events(self) -> list[Event]:
@@ -275,6 +279,20 @@ class NameService:
 
     # -- requests ------------------------------------------------------------------
 
+    def _read(self, incoming: Incoming, now_ns: int) -> bool:
+        """Answer a read of a row that is ready, as most are: nothing follows from it at the end of the
+        wake-up. False: it is a request like others."""
+        request: Any = incoming.message
+        table, lead = self.context.table, self._leaders.get(request.key.row)
+        if table is None or lead is None or incoming.generation > table.generation:
+            return False
+        if self._to_touch or self._refusal(incoming, request.key, now_ns) is not None:
+            return False
+        if self._judge.judge(lead, incoming, now_ns, False) is not None:
+            return False
+        self.answered = True
+        return True
+
     def _try(self, incoming: Incoming, deadline_ns: int) -> None:
         """Decide a request now, or park it until something changes or its deadline."""
         request: Any = incoming.message
@@ -302,26 +320,31 @@ class NameService:
 
     def _row_request(self, incoming: Incoming, key: NameKey, table: Table) -> Reason | None:
         request: Any = incoming.message
-        reason = self.context.refusal(row := key.row, incoming.generation, self._now_ns)
-        if row < table.policy.row_count and not well_formed(request):
-            reason = Reason.BAD_REQUEST
-        if reason is None:
-            reason = bucket_refusal(self.context, key, isinstance(request, NamePut))
-            if reason == Reason.NOT_READY:
-                self._outbox.fetch_table(table.generation)
-                return reason
+        reason = self._refusal(incoming, key, self._now_ns)
+        if reason == Reason.NOT_READY:
+            self._outbox.fetch_table(table.generation)
+            return reason
         if reason is not None:
             self._refuse(incoming, reason)
             return None
-        lead = self._touch(row)
+        lead = self._touch(key.row)
         if lead is None:
             self._refuse(incoming, Reason.FAULTED)
             return None
-        full = self._stores[lead.vdev_index].names_full()
+        writes = isinstance(request, WRITES)
+        full = writes and self._stores[lead.vdev_index].names_full()
         wait = self._judge.judge(lead, incoming, self._now_ns, full)
-        if wait is None and isinstance(request, WRITES):  # else nothing happened yet
+        if wait is None and writes:  # else nothing happened yet
             self._touched(lead.replica)
         return wait
+
+    def _refusal(self, incoming: Incoming, key: NameKey, now_ns: int) -> Reason | None:
+        """Why a request is not answered here; NOT_READY: not yet."""
+        request: Any = incoming.message
+        if not well_formed(request):
+            return Reason.BAD_REQUEST
+        reason = self.context.refusal(key.row, incoming.generation, now_ns)
+        return reason or bucket_refusal(self.context, key, isinstance(request, NamePut))
 
     def _list(self, incoming: Incoming, request: NameList, last: bool) -> int | None:
         """Answer with all rows that are ready; a row to wait for if one will be soon."""

@@ -390,6 +390,29 @@ def test_bad_requests(desk: Desk) -> None:
     assert reason(desk.put("a", condition=condition(9))) == Reason.BAD_REQUEST
 
 
+def test_get__of_a_row_that_is_ready_gives_the_wake_up_nothing_else_to_do(desk: Desk) -> None:
+    desk.put("a")
+    assert reason(desk.get("b")) == Reason.NO_SUCH_NAME
+    names = desk.names
+    names.take_events()
+    for asked, wanted in (("a", NameResult), ("b", Refused)):
+        desk.submit(NameGet(key=key(asked), version=NO_VERSION, want_body=True), b"1" * 16)
+        assert names.answered and not names.told
+        (reply,) = names.take_outgoing()
+        assert isinstance(reply.message, wanted) and not names.answered
+
+
+def test_get__that_cannot_be_answered_at_once_is_seen_to_like_other_requests(desk: Desk) -> None:
+    desk.put("a")
+    names, get = desk.names, NameGet(key=key("a"), version=NO_VERSION, want_body=True)
+    for generation, lease_until_ns in ((2, 1 << 62), (1, 0)):
+        names.take_outgoing(), names.take_events()
+        desk.lease_until_ns = lease_until_ns
+        desk.submit(get, b"1" * 16, generation)
+        assert names.told and not names.answered
+    assert [reason(reply.message) for reply in names.take_outgoing()] == [Reason.NO_LEASE] * 2
+
+
 def test_full__busy_before_anything_is_ordered(desk: Desk) -> None:
     desk.put("warm")
     names = [n for n in (f"x{i}" for i in range(4000)) if key(n).row == 0][:600]

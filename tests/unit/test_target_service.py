@@ -17,7 +17,8 @@ class FakeCore:
     """Wants to be called at `due_ns`, says nothing."""
 
     def __init__(self, due_ns: int) -> None:
-        self.told = True
+        self.told, self.answered = True, False
+        self.outgoing: list[Any] = []
         self._due_ns = due_ns
         self.expired: list[int] = []
         self.outcomes: list[object] = []
@@ -29,7 +30,7 @@ class FakeCore:
         return self._due_ns
 
     def take_outgoing(self) -> list[Any]:
-        return []
+        return self.outgoing
 
     def take_events(self) -> list[Any]:
         return []
@@ -61,12 +62,16 @@ class Bench:
             raft_status=nothing,
         )
         self.flushed = 0
-        link: Any = SimpleNamespace(flush=self._flush, receive_bytes=1 << 20)
+        self.sent: list[Any] = []
+        link: Any = SimpleNamespace(flush=self._flush, receive_bytes=1 << 20, send=self._send)
         self.service.connect(link, nothing, nothing)
         self.service.chunks = self.chunks  # type: ignore[assignment]
 
     def _flush(self) -> None:
         self.flushed += 1
+
+    def _send(self, outgoing: object, _now_ns: int) -> None:
+        self.sent.append(outgoing)
 
 
 def test_expire__tells_the_core_whose_time_has_come() -> None:
@@ -84,6 +89,17 @@ def test_expire__tells_the_core_whose_time_has_come() -> None:
         assert (names.expired, chunks.expired) == ([NAMES_DUE_NS], [CHUNKS_DUE_NS])
         assert bench.flushed
         service._timer.cancel()
+
+    asyncio.run(story())
+
+
+def test_answers_to_reads__leave_though_the_names_want_nothing_else() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.names.told, bench.names.answered, bench.names.outgoing = False, True, ["found"]
+        bench.service.on_delivered(0)
+        assert bench.sent == ["found"]
+        bench.service._timer.cancel()
 
     asyncio.run(story())
 
