@@ -373,9 +373,11 @@ class UdpInitiator:
         self._requests.start(base, core)
         try:
             event = await self._outcome(base)
-        finally:  # also when it could not even be sent: it must not be sent again and again
+        except BaseException:
+            # Also when it could not even be sent: it must not be sent again and again.
             self._requests.cancel(base)
             self._arm()
+            raise
         if isinstance(event, NameFailed):
             raise name_error(event, request)
         return event

@@ -125,19 +125,14 @@ class Names:
         raises Unavailable when that is gone."""
         key, record = await self.locate(tenant, bucket, name)
         try:
-            return await self._named(request_of(key, record), key.row, operation)
+            return await self._initiator.named(request_of(key, record), key.row, operation)
         except NotFound as error:
             if error.reason != Reason.NO_SUCH_BUCKET.name:
                 raise
         key, record = await self.locate(tenant, bucket, name, record.incarnation)
         if bound:
             raise Unavailable(f"bucket {record.bucket} was made anew meanwhile: try again")
-        return await self._named(request_of(key, record), key.row, operation)
-
-    async def _named(self, request: Message, row: int, operation: bytes) -> Message:
-        if operation:
-            return await self._initiator.named(request, row, operation)
-        return await self._initiator.named(request, row)
+        return await self._initiator.named(request_of(key, record), key.row, operation)
 
     async def commit(
         self,

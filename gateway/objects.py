@@ -29,6 +29,7 @@ from replicast.wire.name_messages import (
     Condition,
     NameKey,
     NameRestored,
+    NameResult,
     NameVersionList,
     NameVersions,
     VersionId,
@@ -139,9 +140,7 @@ class Objects:
         version: VersionId = NO_VERSION,
     ) -> tuple[ObjectInfo, ManifestBody]:
         """The version (newest when NO_VERSION) and its manifest; raises NotFound."""
-        reply, body = await self.names.fetch(tenant, bucket, name, version)
-        if body is None:
-            raise NotFound(f"{bucket_name(bucket)}/{name} is deleted", reason="NO_SUCH_NAME")
+        reply, body = await self._fetch(tenant, bucket, name, version)
         info = object_info(
             bucket_name(bucket),
             name,
@@ -150,6 +149,14 @@ class Objects:
             metadata=metadata_of(body),
         )
         return info, body
+
+    async def _fetch(
+        self, tenant: str, bucket: BucketRef, name: str, version: VersionId
+    ) -> tuple[NameResult, ManifestBody]:
+        reply, body = await self.names.fetch(tenant, bucket, name, version)
+        if body is None:
+            raise NotFound(f"{bucket_name(bucket)}/{name} is deleted", reason="NO_SUCH_NAME")
+        return reply, body
 
     async def summary(
         self,
@@ -199,10 +206,26 @@ class Objects:
         range: tuple[int, int] | None = None,
     ) -> AsyncIterator[Block]:
         """The verified bytes in order; `range` is (first, last), both included, as in HTTP."""
-        _, body = await self.head(bucket, name, tenant=tenant, version=version)
+        _, body = await self._fetch(tenant, bucket, name, version)
         async with aclosing(self.bodies.read(body, range)) as blocks:
             async for block in blocks:
                 yield block
+
+    async def read(
+        self,
+        bucket: BucketRef,
+        name: str,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        version: VersionId = NO_VERSION,
+    ) -> bytes:
+        """What get() gives of the whole object, at once: small ones need no generator."""
+        _, body = await self._fetch(tenant, bucket, name, version)
+        inline = self.bodies.inline(body)
+        if inline is not None:
+            return bytes(inline)
+        async with aclosing(self.bodies.read(body)) as blocks:
+            return b"".join([bytes(block) async for block in blocks])
 
     # -- the rest -------------------------------------------------------------------
 

@@ -159,8 +159,9 @@ class Cluster:
 
     async def read(self, bucket: str, name: str, *, version: Version | None = None) -> bytes:
         """The whole object; for objects that fit in memory."""
-        blocks = self._opened.objects.get(bucket, name, version=parse_version(version))
-        return await self._read(_joined(blocks))
+        return await self._read(
+            self._opened.objects.read(bucket, name, version=parse_version(version))
+        )
 
     async def stat(self, bucket: str, name: str, *, version: Version | None = None) -> ObjectInfo:
         """Size, ETag, version and metadata; raises NotFound."""
@@ -243,10 +244,6 @@ class Cluster:
                 yield item
         finally:
             await end(items)
-
-
-async def _joined(blocks: AsyncIterator[Block]) -> bytes:
-    return b"".join([bytes(block) async for block in blocks])
 
 
 async def end(items: AsyncIterator[object]) -> None:

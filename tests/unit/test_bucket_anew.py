@@ -37,9 +37,9 @@ class Anew(MemoryInitiator):
         if incarnation != 2:
             raise NotFound("no bucket", reason="NO_SUCH_BUCKET")
 
-    async def named(self, request: Any, row: int) -> Any:
+    async def named(self, request: Any, row: int, operation: bytes = b"") -> Any:
         self._judge_bucket(request.key.bucket_incarnation)
-        return await super().named(request, row)
+        return await super().named(request, row, operation)
 
     async def list_page(self, request: Any) -> Any:
         self._judge_bucket(request.bucket_incarnation)

@@ -63,7 +63,7 @@ def test_put_get__every_size_in_every_cut(objects, memory, size, block):
         data = noise(size)
         report = PutReport()
         stored = await objects.put("b", "n", blocks(data, block), report=report)
-        assert await read(objects, "n") == data
+        assert await read(objects, "n") == data == await objects.read("b", "n")
         assert stored.size_bytes == size == report.logical_bytes
         assert report.inline == (size <= INLINE)
         assert report.chunks == (0 if size <= INLINE else -(-size // CHUNK))
