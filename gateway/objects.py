@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from io import BytesIO
 
 from replicast.errors import NotFound
 from replicast.flexhash.versioning import Versioning
@@ -225,7 +226,7 @@ class Objects:
         if inline is not None:
             return bytes(inline)
         async with aclosing(self.bodies.read(body)) as blocks:
-            return b"".join([bytes(block) async for block in blocks])
+            return await _joined(blocks, body.logical_bytes)
 
     # -- the rest -------------------------------------------------------------------
 
@@ -313,6 +314,21 @@ class Objects:
         """The name as row and full names."""
         key, _ = await self.names.locate(tenant, bucket, name)
         return key
+
+
+
+async def _joined(blocks: AsyncIterator[Block], size_bytes: int) -> bytes:
+    """All of them. Each is copied once, and at once: the room that it takes is given back with it."""
+    whole = BytesIO()
+    async for block in blocks:
+        if len(block) == size_bytes:
+            return bytes(block)
+        if not whole.tell():
+            whole.seek(size_bytes - 1)
+            whole.write(b"\0")  # all its memory now: it would grow by copies
+            whole.seek(0)
+        whole.write(block)
+    return whole.getvalue()  # of what fills its memory no copy
 
 
 def object_info(

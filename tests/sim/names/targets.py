@@ -109,7 +109,7 @@ class Targets(Network):
     def drain(self, node: Node) -> None:
         service = node.service
         assert service is not None
-        if not service.told:  # as a daemon does
+        if not service.told and not service.answered:  # as a daemon does
             return
         for out in service.take_outgoing():
             self.send(partial(self._answered, out.operation_id, out.message))
