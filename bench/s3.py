@@ -89,14 +89,9 @@ class Case:
 class Clients:
     """The load's processes. Those that a phase does not need wait."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, command: Sequence[str] = (sys.executable, str(LOAD))) -> None:
         self._processes = [
-            subprocess.Popen(
-                [sys.executable, str(LOAD)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for _ in range(count)
         ]
 
@@ -133,18 +128,18 @@ class Meter:
     """CPU seconds of one phase: of the endpoint's servers and of the machine."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self.servers = self.machine = self.wall = 0.0
 
     def start(self) -> None:
         os.sync()
-        self.servers, self.machine = self._endpoint.cpu_seconds(), busy_seconds()
+        self.servers, self.machine = self.endpoint.cpu_seconds(), busy_seconds()
         self.wall = time.perf_counter()
 
     def stop(self) -> None:
         self.wall = time.perf_counter() - self.wall
         self.machine = busy_seconds() - self.machine
-        self.servers = self._endpoint.cpu_seconds() - self.servers
+        self.servers = self.endpoint.cpu_seconds() - self.servers
 
 
 class Bench:

@@ -130,15 +130,19 @@ def through_s3(figures: Figures, data: Path) -> None:
     if bench.failures:
         raise SystemExit(f"{len(bench.failures)} phases had failures")
     for (size, clients, operation, _), (figure,) in bench.found.items():
-        name = f"S3 {operation.upper()} {size_text(size)} x{clients}"
-        times = {"p50_ms": figure.p50_ms, "p99_ms": figure.p99_ms}
-        if size < MIB:
-            cpu = figure.client_per_1000, figure.server_per_1000
-            figures.add(name, "op/s", Sample(figure.ops_per_second, *cpu, **times))
-        else:
-            client = figure.client_per_1000 * figure.server_per_gib / figure.server_per_1000
-            cpu = client, figure.server_per_gib
-            figures.add(name, "MiB/s", Sample(figure.mib_per_second, *cpu, **times))
+        add_s3(figures, f"S3 {operation.upper()} {size_text(size)} x{clients}", size, figure)
+
+
+def add_s3(figures: Figures, name: str, size_bytes: int, figure: s3.Figure) -> None:
+    """Small objects in op/s, from 1 MiB on in MiB/s."""
+    times = {"p50_ms": figure.p50_ms, "p99_ms": figure.p99_ms}
+    if size_bytes < MIB:
+        cpu = figure.client_per_1000, figure.server_per_1000
+        figures.add(name, "op/s", Sample(figure.ops_per_second, *cpu, **times))
+    else:
+        client = figure.client_per_1000 * figure.server_per_gib / figure.server_per_1000
+        cpu = client, figure.server_per_gib
+        figures.add(name, "MiB/s", Sample(figure.mib_per_second, *cpu, **times))
 
 
 def table(figures: Figures) -> Iterator[str]:
@@ -151,18 +155,24 @@ def table(figures: Figures) -> Iterator[str]:
             median = statistics.median(runs)
             share = cell.aim / median if cell.lower else median / cell.aim
             yield (
-                f"| {cell.figure} | {cell.unit or figure.unit} | {cell.aim:,g} | {_shown(median)} "
-                f"| {_shown(min(runs))} to {_shown(max(runs))} | {share:.0%} |"
+                f"| {cell.figure} | {cell.unit or figure.unit} | {cell.aim:,g} | {shown(median)} "
+                f"| {shown(min(runs))} to {shown(max(runs))} | {share:.0%} |"
             )
     yield ""
+    yield from limits_table(figures)
+
+
+def limits_table(figures: Figures) -> Iterator[str]:
+    """Of those that were measured, as Markdown."""
     yield "| what the machine allows | unit | median | least to most |"
     yield "|---|---|--:|--:|"
     for figure in figures.named([cell.name for cell in limits.CELLS]):
-        ends = f"{_shown(min(figure.runs))} to {_shown(max(figure.runs))}"
-        yield f"| {figure.name} | {figure.unit} | {_shown(figure.median)} | {ends} |"
+        ends = f"{shown(min(figure.runs))} to {shown(max(figure.runs))}"
+        yield f"| {figure.name} | {figure.unit} | {shown(figure.median)} | {ends} |"
 
 
-def _shown(value: float) -> str:
+def shown(value: float) -> str:
+    """With three digits at least."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
