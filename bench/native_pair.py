@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from figures import Figures, Usage
@@ -38,11 +38,13 @@ class DiskMeter(Meter):
 
 @dataclass(frozen=True, slots=True)
 class NativeClient:
-    """Of one system. `name` is in front of its figures' names."""
+    """Of one system. `name` is in front of its figures' names; `others`: the share of all cores
+    that neither servers nor client used, of each of their phases."""
 
     name: str
     endpoint: Endpoint
     process: Clients
+    others: list[float] = field(default_factory=list)
 
     def measure(self, figures: Figures | None, size: int, clients: int, limits: Limits) -> None:
         """PUT, then GET of what was put; without figures: just to warm up. Raises LoadFailed."""
@@ -60,6 +62,7 @@ class NativeClient:
             if answer["errors"] or not answer["taken"]:
                 raise LoadFailed(f"{name}: {answer['errors']} failed, as {answer['first_error']}")
             if figures is not None:
+                self.others.append(meter.others(answer["cpu"]))
                 add(figures, name, size, answer, meter.servers, meter.written)
 
 

@@ -26,6 +26,7 @@ import argparse
 import itertools
 import os
 import signal
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ from ceph_settings import POOL
 from figures import Figures, Sample, say
 from native_client import CLIENTS, SIZES, Limits, new_cluster, numbers
 from native_pair import LoadFailed, NativeClient, connect
-from peers_table import CPU_AT_REST, MEMORY_AT_REST, peers_table
+from peers_table import CPU_AT_REST, MEMORY_AT_REST, OTHERS, peers_table
 from results import size_text
 from s3_endpoints import Endpoint, cluster_endpoint
 from standing import idle_percent, pss_mib
@@ -73,6 +74,7 @@ class Pair:
         ours, peer = cluster_endpoint(OURS, data), ceph.endpoint(PEER)
         self.endpoints: list[Endpoint] = [ours, peer]
         self._clients: list[NativeClient] = []
+        self._others_of_s3: list[float] = []
         if "native" in options.only:
             our_load = [sys.executable, str(FOLDER / "native_load.py"), str(data)]
             their_load = [str(FOLDER / "ceph_load.py"), str(ceph.place.conf), POOL]
@@ -103,6 +105,13 @@ class Pair:
             for (size, clients, operation, name), (figure,) in bench.found.items():
                 what = f"{name} S3 {operation.upper()} {size_text(size)} x{clients}"
                 add_s3(figures, what, size, figure)
+                self._others_of_s3.append(figure.others)
+
+    def others(self) -> float:
+        """The share of all cores that others used, the system that waited among them: of all phases the median."""
+        return statistics.median(
+            itertools.chain(self._others_of_s3, *(client.others for client in self._clients))
+        )
 
     @staticmethod
     def _through_s3(
@@ -146,6 +155,7 @@ def measure(options: argparse.Namespace) -> Figures:
             say(f"\nround {number + 1} of {options.rounds}")
             measure_limits(figures)
             pair.measure(figures, number)
+        figures.add(OTHERS, "%", Sample(pair.others() * 100))
     return figures
 
 

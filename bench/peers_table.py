@@ -11,6 +11,7 @@ from results import size_text
 from table import shown
 
 MEMORY_AT_REST, CPU_AT_REST = "memory at rest, PSS", "CPU at rest, of one core"
+OTHERS = "CPU of others meanwhile, of all cores"
 
 
 def peers_table(
@@ -36,6 +37,8 @@ def peers_table(
         for left, right in _both(figures, ours, theirs, name):
             values = f"{shown(left.median)} | | {shown(right.median)} | "
             yield f"| {name} | {left.unit} | {values}| | | | | |"
+    for others in figures.named([OTHERS]):
+        yield f"| {OTHERS} | % | {shown(others.median)} | | | | | | | | |"
 
 
 def _both(figures: Figures, ours: str, theirs: str, name: str) -> Iterator[tuple[Figure, Figure]]:

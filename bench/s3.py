@@ -141,6 +141,11 @@ class Meter:
         self.machine = busy_seconds() - self.machine
         self.servers = self.endpoint.cpu_seconds() - self.servers
 
+    def others(self, client_seconds: float) -> float:
+        """The share of all cores that neither servers nor clients used."""
+        rest = self.machine - self.servers - client_seconds
+        return max(0.0, rest / self.wall / (os.cpu_count() or 1))
+
 
 class Bench:
     """Figures of every case, and what went wrong."""
@@ -221,7 +226,6 @@ def _figure(
     wall = max(each["ended"] for each in answers) - min(each["began"] for each in answers)
     clients = sum(each["cpu"] for each in answers)
     mib = len(taken) * case.size_bytes / MIB
-    others = (meter.machine - meter.servers - clients) / meter.wall / (os.cpu_count() or 1)
     return Figure(
         ops_per_second=len(taken) / wall,
         mib_per_second=mib / wall,
@@ -230,7 +234,7 @@ def _figure(
         server_per_1000=meter.servers / len(taken) * 1e3,
         server_per_gib=meter.servers / mib * (GIB / MIB),
         client_per_1000=clients / len(taken) * 1e3,
-        others=max(0.0, others),
+        others=meter.others(clients),
         count=len(taken),
     )
 

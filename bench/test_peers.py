@@ -31,7 +31,7 @@ from loopback_cluster import LoopbackCluster
 from native_client import Limits
 from native_load import Load as NativeLoad
 from native_pair import LoadFailed, connect
-from peers_table import CPU_AT_REST, peers_table
+from peers_table import CPU_AT_REST, OTHERS, peers_table
 from s3_endpoints import cluster_endpoint
 
 from replicast.errors import Unavailable
@@ -223,6 +223,7 @@ def test_native_client(cluster: LoopbackCluster) -> None:
     put, get = figures.named([f"mine native {each} 4 KiB x8" for each in ("PUT", "GET")])
     assert put.unit == get.unit == "op/s"
     assert put.values()["written"][0] >= 3
+    assert len(client.others) == 4 and all(0 <= share <= 1.01 for share in client.others)
     (large,) = figures.named(["mine native PUT 1 MiB x1"])
     assert large.unit == "MiB/s" and large.values()["server_cpu"][0] > 0
 
@@ -237,11 +238,13 @@ def test_peers_table() -> None:
     figures.add("a S3 GET 4 KiB x1", "op/s", Sample(1.0, 1.0, 1.0))  # without the other
     for who, percent in (("a", 3.5), ("b", 7.0)):
         figures.add(f"{who} {CPU_AT_REST}", "%", Sample(percent))
+    figures.add(OTHERS, "%", Sample(12.0))
     head, line, *rows = peers_table(figures, "a", "b", (4 * KIB, MIB), (1, 8))
     assert rows == [
         "| native PUT 4 KiB x8 | op/s, s/1000 | 200 | 100 to 300 | 50 | 25 to 75 | 4.00 | 1.5 | 0.25 | 2 | 0.5 |",
         "| S3 GET 1 MiB x1 | MiB/s, s/GiB | 1,500 | 1,500 to 1,500 | 1,000 | 1,000 to 1,000 | 1.50 | 2 | 1 | 4 | 3 |",
         "| CPU at rest, of one core | % | 3.5 | | 7 | | | | | | |",
+        f"| {OTHERS} | % | 12 | | | | | | | | |",
     ]
     assert {each.count("|") for each in (head, line, *rows)} == {ROW_CELLS + 1}
 
