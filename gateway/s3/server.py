@@ -43,7 +43,7 @@ log = logging.getLogger("replicast.gateway.s3")
 RETRY_SECONDS = 1  # what a client that is told to come again is told to wait
 WITH_HEAD_BYTES_MAX = 64 << 10  # longer bodies are not worth a copy
 FIRST_WRITE_BYTES = 16 << 10  # copied behind the head, to leave with it
-WRITE_BYTES = 256 << 10
+WRITE_BYTES, TLS_WRITE_BYTES = 1 << 20, 256 << 10
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -183,20 +183,21 @@ async def _send(exchange: Exchange, answer: Answer, share: Share) -> web.StreamR
         )
         await response.prepare(exchange.request)
         exchange.head_sent = True
+        piece_bytes = TLS_WRITE_BYTES if exchange.request.secure else WRITE_BYTES
         await response.write(memoryview(first)[:FIRST_WRITE_BYTES])
-        await _write(response, memoryview(first)[FIRST_WRITE_BYTES:])
+        await _write(response, memoryview(first)[FIRST_WRITE_BYTES:], piece_bytes)
         async for block in blocks:
-            await _write(response, block)
+            await _write(response, block, piece_bytes)
     await response.write_eof()
     return response
 
 
-async def _write(response: ReadyAnswer, block: Block) -> None:
-    """In pieces: what the kernel does not take of one at once is copied, and moved for each part that
-    it takes later."""
+async def _write(response: ReadyAnswer, block: Block, piece_bytes: int) -> None:
+    """In pieces, which bound what is copied at a time: what the kernel does not take of one at once, or
+    with TLS all of it. A kernel that has room takes a whole chunk in one call."""
     view = memoryview(block)
-    for at in range(0, len(view), WRITE_BYTES):
-        await response.write(view[at : at + WRITE_BYTES])
+    for at in range(0, len(view), piece_bytes):
+        await response.write(view[at : at + piece_bytes])
 
 
 async def _send_whole(

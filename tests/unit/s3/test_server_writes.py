@@ -16,7 +16,13 @@ import pytest
 from replicast.gateway.config import GatewayConfig
 from replicast.gateway.s3.call import Answer
 from replicast.gateway.s3.errors import S3Error
-from replicast.gateway.s3.server import WITH_HEAD_BYTES_MAX, S3Server
+from replicast.gateway.s3.ready_answer import ReadyAnswer
+from replicast.gateway.s3.server import (
+    FIRST_WRITE_BYTES,
+    WITH_HEAD_BYTES_MAX,
+    WRITE_BYTES,
+    S3Server,
+)
 from replicast.gateway.s3.service import S3Service
 from replicast.metrics import Counters
 
@@ -93,6 +99,20 @@ def test_bodies__arrive_whole(sizes: list[int]) -> None:
     whole, _ = asyncio.run(ask(Blocks(blocks)))
     head, _, body = whole.partition(b"\r\n\r\n")
     assert body == b"".join(blocks) and head.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_long_bodies__leave_in_few_writes_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    write = ReadyAnswer.write
+
+    async def noted(answer: ReadyAnswer, data: bytes | bytearray | memoryview) -> None:
+        sizes.append(len(data))
+        await write(answer, data)
+
+    monkeypatch.setattr(ReadyAnswer, "write", noted)
+    asyncio.run(ask(Blocks([bytes(1 << 20), bytes(5 << 19)])))
+    first = (1 << 20) - FIRST_WRITE_BYTES
+    assert sizes == [FIRST_WRITE_BYTES, first, WRITE_BYTES, WRITE_BYTES, 1 << 19]
 
 
 def test_small_body__an_error_at_its_end_is_told_in_its_place() -> None:
