@@ -30,6 +30,9 @@ HEAD_BYTES_MAX = 32 * KIB  # request line and headers; S3 itself takes 8 KiB
 HEADERS_MAX = 256
 AHEAD_BYTES_MAX = 64 * KIB
 READ_BUFFER_BYTES = 256 * KIB  # of a body; up to twice as much, and one read, is held
+READ_BYTES = 256 * KIB  # at a time
+# Of a body that has its room: what is done for a piece on its way through the gateway is the same for any size.
+LARGE_READ_BYTES = 512 * KIB
 PROGRESS_BYTES = 16 * KIB  # less in a whole time-out is no progress, but for the end
 # What is read of a client that sends on after it was refused, for it to see what it was told.
 DISCARD_SECONDS, DISCARD_BYTES_MAX = 2.0, 1 * MIB
@@ -122,9 +125,20 @@ class S3Connection(RequestHandler):
             async with asyncio.timeout(DISCARD_SECONDS):
                 await self._nothing_more.wait()
 
+    def has_room(self) -> None:
+        """For a large body: it may be read in larger pieces than what comes before there is room."""
+        self._read_at_most(LARGE_READ_BYTES)
+
+    def _read_at_most(self, size_bytes: int) -> None:
+        transport = self._watched
+        # A socket's, of asyncio; TLS has buffers of its own.
+        if transport is not None and hasattr(transport, "max_size"):
+            transport.max_size = size_bytes
+
     def ended(self) -> None:
         """Its answer is written, as far as this side goes."""
         self._body, self._ahead_bytes = None, 0
+        self._read_at_most(READ_BYTES)
         if self._watched is not None and self._watched.get_write_buffer_size():
             self._watch_writes()
 
@@ -155,6 +169,12 @@ class S3Connection(RequestHandler):
             self._head_timer = self._loop.call_later(
                 self._patience.head_seconds, self._head_is_late
             )
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Told by the body: it holds little now, whether or not it ever held too much. Only what was
+        paused has anything left to parse."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def _take_head(self, data: bytes) -> bool:
         """Count what comes of a head; False when it is too much, which is answered here."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from aiohttp import web
 
-from replicast.gateway.s3.admission import Share
+from replicast.gateway.s3.admission import SMALL_BODY_BYTES, Share
 from replicast.gateway.s3.connection import PROGRESS_BYTES
 from replicast.gateway.s3.errors import S3Error
 from replicast.units import KIB, MIB
@@ -25,10 +25,13 @@ LINGER_BYTES_MAX, LINGER_SECONDS, LINGER_PAUSE_SECONDS = 16 * MIB, 30.0, 2.0
 
 
 class Incoming:
-    """Of one request. `stall_seconds`: within each such time some of it has to come."""
+    """Of one request. `stall_seconds`: within each such time some of it has to come. `has_room`: called
+    when there is room for a large one."""
 
-    def __init__(self, request: web.BaseRequest, stall_seconds: float) -> None:
-        self._request, self._stall_seconds = request, stall_seconds
+    def __init__(
+        self, request: web.BaseRequest, stall_seconds: float, has_room: Callable[[], None]
+    ) -> None:
+        self._request, self._stall_seconds, self._has_room = request, stall_seconds, has_room
         self._late, self._taken_bytes, self._small_pieces = False, 0, False
         expected = request.headers.get("expect", "").lower() == "100-continue"
         self._waits = expected and request.version >= (1, 1)  # for us to say that it may go on
@@ -40,7 +43,10 @@ class Incoming:
             self._go_on()  # to an end without anything before it; see `waits`
             return
         length_bytes = request.content_length
-        await share.incoming(LENGTH_UNKNOWN_BYTES if length_bytes is None else length_bytes)
+        length_bytes = LENGTH_UNKNOWN_BYTES if length_bytes is None else length_bytes
+        await share.incoming(length_bytes)
+        if length_bytes > SMALL_BODY_BYTES:
+            self._has_room()
         self._go_on()
         loop = asyncio.get_running_loop()
         until, came_bytes = loop.time() + self._stall_seconds, 0

@@ -50,10 +50,12 @@ _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 class Exchange:
     """One request and what is said of it in logs and metrics."""
 
-    def __init__(self, request: web.BaseRequest, body_seconds: float) -> None:
+    def __init__(
+        self, request: web.BaseRequest, connection: S3Connection, body_seconds: float
+    ) -> None:
         # To be told apart, not to be kept secret: asking the kernel gives up the interpreter's lock.
         self.request, self.id = request, f"{random.getrandbits(64):016X}"
-        self.body = Incoming(request, body_seconds)
+        self.body = Incoming(request, body_seconds, connection.has_room)
         self.operation, self.code = UNROUTED, "ok"
         self.head_sent = False  # from then on errors cannot be told
         self.began_ns = clocks.now_ns()
@@ -111,7 +113,7 @@ class S3Server:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, S3Connection)
-        exchange = Exchange(request, self._patience.body_seconds)
+        exchange = Exchange(request, connection, self._patience.body_seconds)
         try:
             response = await self._answered(exchange, connection)
             if not exchange.body.whole:

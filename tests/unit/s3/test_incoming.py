@@ -12,7 +12,7 @@ import pytest
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 
-from replicast.gateway.s3.admission import Admission
+from replicast.gateway.s3.admission import SMALL_BODY_BYTES, Admission
 from replicast.gateway.s3.errors import S3Error
 from replicast.gateway.s3.incoming import JOINED_BYTES_MAX, Incoming
 
@@ -20,7 +20,13 @@ LARGE = bytes(range(256)) * (JOINED_BYTES_MAX // 256)
 Fed = Callable[[StreamReader], None]
 
 
-async def blocks_of(feed: Fed, stall_seconds: float = 60.0) -> list[bytes]:
+def no_matter() -> None:
+    """Whether there is room."""
+
+
+async def blocks_of(
+    feed: Fed, stall_seconds: float = 60.0, has_room: Callable[[], None] = no_matter
+) -> list[bytes]:
     """What comes of a body that was fed before it is read."""
     loop = asyncio.get_running_loop()
     protocol = BaseProtocol(loop)
@@ -38,7 +44,7 @@ async def blocks_of(feed: Fed, stall_seconds: float = 60.0) -> list[bytes]:
         ),
     )
     share = Admission(1, 1 << 30, 1, 1.0).request()
-    return [block async for block in Incoming(request, stall_seconds).blocks(share)]
+    return [block async for block in Incoming(request, stall_seconds, has_room).blocks(share)]
 
 
 def pieces(*data: bytes, end: bool = True) -> Fed:
@@ -81,6 +87,14 @@ def test_chunks_of_the_transfer_encoding__do_not_end_it(size: int) -> None:
         body.feed_eof()
 
     assert b"".join(asyncio.run(blocks_of(feed))) == b"".join(data)
+
+
+@pytest.mark.parametrize("more, times", [(0, 0), (1, 1)])
+def test_room__is_told_of_where_it_is_taken(more: int, times: int) -> None:
+    told: list[None] = []
+    body = bytes(SMALL_BODY_BYTES + more)
+    asyncio.run(blocks_of(pieces(body), has_room=lambda: told.append(None)))
+    assert len(told) == times
 
 
 def test_clock__only_while_something_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
