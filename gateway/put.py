@@ -167,7 +167,7 @@ class PutChunk(Outbox):
         if self._phase is Phase.PROPOSING:
             times += [t for t in (self._window_ns, self._patience_ns) if t > self._looked_ns]
         if self._phase is Phase.TRANSFER:
-            times += self._waves.deadlines_ns()
+            times += self._waves.deadlines_ns(min(times))
         return min(times)
 
     # -- 1. PUT_PROPOSE ---------------------------------------------------------------

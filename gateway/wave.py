@@ -61,6 +61,8 @@ class Wave:
             _winner(ballot, v, v in accept.holders, self._straggler_ns, now_ns)
             for v in (*accept.holders, *accept.winners)
         ]
+        # Nobody is late before it: late_ns() only puts a winner's own deadline off.
+        self.punctual_until_ns = min(winner.deadline_ns for winner in self.winners)
         self.unicast_from_ns = now_ns + settings.rendezvous_wait_ms * MS
         self._first_excess_ns: int | None = None
         self._rendezvous: Group | None = None
@@ -271,7 +273,11 @@ class Waves:
                     late.append(winner.vdev_index)
         return late
 
-    def deadlines_ns(self) -> list[int]:
-        """When expire() has something to do, PUT_ACCEPT's own silence apart."""
-        times = [wave.late_ns(winner, self.first_stored_ns) for wave, winner in self.live()]
-        return times + [w.unicast_from_ns for w in self._waves if w.waits_for_rendezvous]
+    def deadlines_ns(self, before_ns: int) -> list[int]:
+        """When expire() has something to do before then, PUT_ACCEPT's own silence apart. Asked after
+        every message, and mostly nothing is due before the next repetition."""
+        times = [w.unicast_from_ns for w in self._waves if w.waits_for_rendezvous]
+        for wave in self._waves:
+            if wave.punctual_until_ns < before_ns:
+                times += [wave.late_ns(winner, self.first_stored_ns) for winner in wave.live()]
+        return times

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
+
 from replicast.gateway.context import ChunkSettings
-from replicast.gateway.wave import Wave
+from replicast.gateway.wave import Wave, Waves
 from replicast.machine import Group
+from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import PayloadGaps, PutAccept, PutAccepted
 
 SIZE = 100_000
@@ -110,3 +113,28 @@ def test_excess_ns__nobody_to_compare_with() -> None:
     made.accept = replace(made.accept, winners=(1,))
     winner = made.winner(1)
     assert winner is not None and made.excess_ns(winner, 10**9) is None
+
+
+@pytest.mark.parametrize("first_stored_ns", [None, 0, 5 * SECOND])
+@pytest.mark.parametrize("joined", [0, 2])
+@pytest.mark.parametrize("late", [0, 1, 3])
+def test_deadlines__are_those_of_all_winners_before_any_time(
+    first_stored_ns: int | None, joined: int, late: int
+) -> None:
+    made, waves = wave(), Waves(first_stored_ns)
+    waves.add(made)
+    for vdev in range(1, joined + 1):
+        made.accepted(10 * vdev, accepted(vdev))
+    report = PayloadGaps(transfer_id=bytes(16), received_bytes=SIZE, credit_bytes=0, ranges=())
+    made.gaps(20, report, 4 * SECOND)  # bytes of the second one have arrived, late as it is
+    for winner in made.winners[:late]:
+        winner.late = True
+    all_ns = [made.late_ns(winner, first_stored_ns) for winner in made.live()]
+    if made.waits_for_rendezvous:
+        all_ns.append(made.unicast_from_ns)
+    near = {each + off for each in all_ns for off in (-1, 0, 1)}
+    for before_ns in {0, 100 * MS, made.punctual_until_ns, 100 * SECOND, *near}:
+        found = waves.deadlines_ns(before_ns)
+        assert min([before_ns, *found]) == min([before_ns, *all_ns])
+    assert made.unicast_from_ns < made.punctual_until_ns
+    assert waves.deadlines_ns(0) in ([], [made.unicast_from_ns]), "nobody is looked at in vain"
