@@ -316,7 +316,6 @@ class Objects:
         return key
 
 
-
 async def _joined(blocks: AsyncIterator[Block], size_bytes: int) -> bytes:
     """All of them. Each is copied once, and at once: the room that it takes is given back with it."""
     whole = BytesIO()

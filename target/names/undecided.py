@@ -89,6 +89,9 @@ class Undecided:
             if operation.kind in (PUT, MARK_DELETED) and operation.version not in removed:
                 return summary_of(operation)
             removed |= _removed_by(operation)
+        if not removed:
+            held = self._state.version(prefix, NO_VERSION)
+            return None if held is None else held.summary
         for version in self._state.versions(prefix, len(removed) + 1):
             if version.summary.version not in removed:
                 return version.summary
