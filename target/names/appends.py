@@ -13,7 +13,7 @@ Limits: FLIGHT_BYTES_MAX a flight, or one record.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -115,6 +115,23 @@ class Appends:
     def _next_token(self) -> int:
         self._token += 1
         return self._token
+
+
+def hand_out(
+    dirty: dict[tuple[int, int], RowReplica], appends: Mapping[int, Appends], now_ns: int
+) -> Iterator[AppendRecords]:
+    """The new records of all these replicas (by row and VDEV), and what is due again. A replica stays
+    in `dirty` while its records have to wait."""
+    fresh: dict[int, list[RowReplica]] = {}
+    for (row, vdev), replica in list(dirty.items()):
+        if replica.log.records and appends[vdev].blocked:
+            continue  # in order, behind what the store did not take
+        del dirty[row, vdev]
+        if replica.log.records:
+            fresh.setdefault(vdev, []).append(replica)
+    for vdev, each in appends.items():
+        if vdev in fresh or each.blocked:
+            yield from each.take(fresh.get(vdev, ()), now_ns)
 
 
 def _size(record: RowRecord) -> int:

@@ -146,14 +146,13 @@ class Leadership:
     def on_status(self, item: StatusItem, now_ns: int) -> bool:
         """An acknowledgement, an answer to a query, or a refusal. False: no step follows from it."""
         follower = self.followers.get(item.replica)
-        if follower is None or (item.epoch, item.tenure) != (self.epoch, self.tenure):
+        if follower is None or (item.epoch, item.tenure) != self.replication.tenure:
             return False
         if item.outcome == STALE:
             if item.known_epoch > self.epoch:
                 self._outbox.fetch_table(item.known_epoch)
             return False
-        first_word, follower.heard = not follower.heard, True
-        follower.last = from_wire(item.last)
+        first_word, follower.heard, follower.last = not follower.heard, True, from_wire(item.last)
         other_life = item.open_count != follower.open_count
         known = 0 if other_life else follower.committed_index
         follower.committed_index = max(known, item.committed_index)
@@ -191,12 +190,11 @@ class Leadership:
     def decides_stored(self) -> bool:
         """Does anything follow from what our own VDEV has stored? Not while an acknowledgement is
         waited for, and nothing was applied: whoever waits for that then has to be answered."""
-        entries = self.undecided.entries
-        waits = entries and next(iter(entries)) > self.replica.state.applied.index
-        if self.phase != Phase.LEADING or not waits:
-            return True
+        entries, applied_index = self.undecided.entries, self.replica.state.applied.index
         in_flight = any(f.flight for f in self.followers.values())
-        return not in_flight or self._reached() > self.replica.committed_index
+        waits = in_flight and entries and next(iter(entries)) > applied_index
+        reached = not waits or self._reached() > self.replica.committed_index
+        return reached or self.phase != Phase.LEADING
 
     def _knows_more(self, follower: Follower) -> bool:
         """We took over without hearing it, ordered nothing yet, and its history is longer: what it
@@ -314,9 +312,8 @@ class Leadership:
         if self.phase == Phase.LEADING:
             self.replication.step(now_ns)
             self._commit(now_ns)
-            if now_ns >= self._members.due_ns:
-                for follower in self._members.tend(now_ns):
-                    self._drop(follower)
+            for follower in self._members.tend(now_ns) if now_ns >= self._members.due_ns else ():
+                self._drop(follower)
         return self._next(now_ns)
 
     def _next(self, now_ns: int) -> int | None:

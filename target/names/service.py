@@ -20,7 +20,7 @@ from replicast.buggify import buggified
 from replicast.flexhash.table import Table
 from replicast.machine import Event, Incoming, NodeId, Outgoing, earliest
 from replicast.metrics import Counters
-from replicast.target.names.appends import Appends
+from replicast.target.names.appends import Appends, hand_out
 from replicast.target.names.context import Buckets, Lease, RowContext
 from replicast.target.names.due import first_due
 from replicast.target.names.heal import Healer
@@ -167,15 +167,13 @@ class NameService:
                 lead.on_change_refused(change.vdev_index, change.seen)
 
     def stored(self, vdev_index: int, token: int, outcome: StoreOutcome, now_ns: int) -> None:
-        """What became of an AppendRecords; after FAILED nothing of this VDEV counts any more. Of a
-        leader's own write mostly nothing follows: it waits for its replicas as well."""
+        """What became of an AppendRecords; after FAILED nothing of this VDEV counts any more."""
         appends = self._appends.get(vdev_index)
         if appends is None:
             return
         if outcome == StoreOutcome.FAILED:
-            self.remove_vdev(vdev_index, now_ns)
-            return
-        self._now_ns = now_ns
+            return self.remove_vdev(vdev_index, now_ns)
+        self._now_ns = now_ns  # of a leader's own write mostly nothing follows
         for replica in appends.stored(token, outcome, now_ns):
             lead = self._leaders.get(replica.row)
             if lead is None or lead.replica is not replica or lead.decides_stored():
@@ -211,8 +209,7 @@ class NameService:
         self._verifier.read(token, found)
 
     def receive_peer(self, message: Message, sender: NodeId, now_ns: int) -> None:
-        """A row message from another target; `sender` is who the channel's key belongs to. Of an
-        acknowledgement that decides nothing nothing follows, not even a look around."""
+        """A row message from another target; `sender` is who the channel's key belongs to."""
         self._now_ns = now_ns
         for item in getattr(message, "items", ()):
             if self._peers.on_item(item, sender, now_ns):
@@ -250,7 +247,8 @@ class NameService:
         """SendPeer, AppendRecords, RowsChange, FetchTable."""
         self._flush()
         self.told = False
-        self._take_records()
+        for event in hand_out(self._dirty, self._appends, self._now_ns):
+            self._outbox.event(event)
         return self._outbox.take_events(self._now_ns)
 
     # -- for status pages and background work ------------------------------------------
@@ -440,8 +438,7 @@ class NameService:
         self._now_ns, self._flushed, self.told = now_ns, False, True
 
     def _flush(self) -> None:
-        """Follow up on everything that was told; once, whoever asks for the results first. This comes
-        several times for each write: who has nothing to do is not called."""
+        """Follow up on everything that was told; once. Often: who has nothing to do is not called."""
         if self._flushed:
             return
         self._flushed = True
@@ -501,16 +498,3 @@ class NameService:
                 status = replica.take_status()
                 if status is not None:
                     self._outbox.item(self.context.nodes.get(status.leader), status)
-
-    def _take_records(self) -> None:
-        fresh: dict[int, list[RowReplica]] = {}
-        for (row, vdev), replica in list(self._dirty.items()):
-            if replica.log.records and self._appends[vdev].blocked:
-                continue  # in order, behind what the store did not take
-            del self._dirty[row, vdev]
-            if replica.log.records:
-                fresh.setdefault(vdev, []).append(replica)
-        for vdev, appends in self._appends.items():
-            if vdev in fresh or appends.blocked:
-                for event in appends.take(fresh.get(vdev, ()), self._now_ns):
-                    self._outbox.event(event)
