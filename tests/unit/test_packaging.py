@@ -28,6 +28,7 @@ def build(kind: str, source: Path, target: Path) -> Path:
     return target / done.stdout.split()[-1]
 
 
+@pytest.mark.timeout(900)  # it compiles all there is, twice
 @pytest.mark.slow
 def test_sdist_and_wheel__build_and_run(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
