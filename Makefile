@@ -13,6 +13,8 @@ ALONE := tests/unit tests/property tests/conformance tests/sim
 LINT := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 # Each target says how it went when it has ended.
 SIDE_BY_SIDE := $(MAKE) -s -j 3 --output-sync=target
+# The packages of the extra alone: installing '.[dev]' would build replicast a second time.
+EXTRA := import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['dev'], sep='\n')
 DATA ?= .cluster
 SEEDS ?= 100
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -46,7 +48,7 @@ dev: native $(DEV)
 
 $(DEV): $(STAMP)
 	@echo "Installing what the tests need ..."
-	@flock build/.lock $(BIN)/pip -q install --no-build-isolation -e '.[dev]'
+	@$(BIN)/python -c "$(EXTRA)" | $(BIN)/pip -q install -r /dev/stdin
 	@touch $@
 
 lint: dev  ## ruff and mypy

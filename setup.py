@@ -14,12 +14,14 @@ setup(
             Extension(
                 f"replicast.native.{name}",
                 [f"replicast/native/{name}.pyx"],
-                extra_compile_args=["-O3", "-fno-strict-aliasing"],
+                # Without debug information a build takes a third less.
+                extra_compile_args=["-O3", "-fno-strict-aliasing", "-g0"],
                 extra_link_args=["-pthread"],
             )
             for name in MODULES
         ],
         compiler_directives={"language_level": 3},
         nthreads=2,
-    )
+    ),
+    options={"build_ext": {"parallel": 2}},
 )
