@@ -1,7 +1,7 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The network thread: fast twin of replicast/transport/net_pure.py (its header says what it does).
 
-One thread without the GIL waits in epoll for all sockets while payload moves. Payload datagrams go
+One thread without the GIL waits in epoll for all sockets while much payload moves. Payload datagrams go
 straight into Reassembly; everything else is queued for Python, which is woken
 once per batch through an eventfd. Payload jobs are sent slice by slice between
 receives: headers are built here, data goes out from the caller's buffer by iovec,
@@ -47,6 +47,7 @@ from replicast.transport.net_pure import LENT_MS, check_job
 cdef enum:
     MESSAGES = 12             # per send call, and so per slice
     OWN_RECEIVES = 4          # calls for one socket, 32 datagrams, before it is lent to the thread
+    OWN_SLICES = 5            # of a job, before the thread goes on with it
 
 cdef uint32_t C_MAGIC = PAYLOAD_MAGIC
 cdef int C_LENT_MS = LENT_MS
@@ -66,7 +67,8 @@ cdef class NetThread:
     cdef socket_table_t sockets
     cdef int wake_fd, notify_fd
     cdef bint stopping, notified
-    cdef uint64_t busy_ms      # when payload moved last, or more came than the owner should read
+    cdef uint64_t payload_ms   # when payload came last
+    cdef uint64_t flood_ms     # when more came at once than the owner should read
     cdef bint segmenting       # UDP_SEGMENT was not refused so far
     cdef bint joining          # the kernel agreed to UDP_GRO
     cdef pthread_mutex_t table_mutex, queue_mutex
@@ -204,14 +206,19 @@ cdef class NetThread:
                 elif self.serve(&self.sockets.places[events[i].data.u64], events[i].events):
                     news = True
             if self.jobs.first != NULL:
-                self.busy_ms = rc_now_ms()
                 if self.send_next():
                     news = True
-            elif self.sockets.lent and rc_now_ms() >= self.busy_ms + C_LENT_MS:
+            elif self.sockets.lent and not self.busy(rc_now_ms()):
                 self.lend(False)
             pthread_mutex_unlock(&self.table_mutex)
             if news:
                 self.notify()
+
+    cdef bint busy(self, uint64_t now_ms) noexcept nogil:
+        """Would its owner be woken too often?"""
+        if now_ms < self.flood_ms + C_LENT_MS:
+            return True
+        return now_ms < self.payload_ms + C_LENT_MS and self.reassembly.expects()
 
     cdef bint runnable(self) noexcept nogil:
         """Whether a job could go on; called by the thread, which alone blocks sockets."""
@@ -280,9 +287,8 @@ cdef class NetThread:
             self.counters.received_control += 1
             return self.queue(tag, source, data, size)
         self.counters.received_payload += 1
-        self.busy_ms = rc_now_ms()
-        self.lend(True)
         code = self.reassembly.feed_c(data, size)
+        self.payload_ms = rc_now_ms()
         if code == DELIVER:
             return self.queue(tag, source, data, size)
         return code == COMPLETED
@@ -387,7 +393,7 @@ cdef class NetThread:
     def submit_payload(self, job_id, int tag, bytes transfer_id not None, sender, buffer, ranges,
                        datagram_bytes, size_bytes, addresses):
         cdef job_t *job
-        cdef bint full
+        cdef bint full, own
         check_job(transfer_id, buffer, datagram_bytes, size_bytes, addresses, sender)
         runs = index_runs(ranges, size_bytes, datagram_bytes)
         if self.thread is None or self.sockets.owner_epoll < 0 or self.stopping:
@@ -407,17 +413,43 @@ cdef class NetThread:
         pthread_mutex_lock(&self.queue_mutex)
         full = (self.job_count >= self.jobs_max
                 or self.job_bytes + job.pinned_bytes > self.job_bytes_max)
+        own = self.submitted.first == NULL
         if not full:
             self.job_count += 1
             self.job_bytes += job.pinned_bytes
-            push_job(&self.submitted, job)
         pthread_mutex_unlock(&self.queue_mutex)
         if full:
             PyBuffer_Release(&job.view)
             free_job(job)
             return False
-        self.wake()
+        with nogil:
+            self.begin_job(job, own)
         return True
+
+    cdef void begin_job(self, job_t *job, bint own) noexcept nogil:
+        """Send it at once, as far as that goes without waiting and `own` says so: the thread need
+        not be woken for it. The rest is the thread's."""
+        cdef int slices = 0
+        cdef bint blocked = False
+        cdef socket_t *place
+        pthread_mutex_lock(&self.table_mutex)
+        place = find_socket(&self.sockets, job.tag)
+        own = own and not self.sockets.lent and place != NULL
+        while own and slices < OWN_SLICES and job.run < job.run_count and not blocked:
+            self.send_slice(job, place)
+            slices += 1
+            blocked = place.blocked
+        if own:
+            place.blocked = False  # only the thread waits for room: it will find that out again
+        pthread_mutex_unlock(&self.table_mutex)
+        own = own and job.run == job.run_count
+        pthread_mutex_lock(&self.queue_mutex)
+        push_job(&self.done if own else &self.submitted, job)
+        pthread_mutex_unlock(&self.queue_mutex)
+        if own:
+            self.notify()
+        else:
+            self.wake()
 
     # -- control --------------------------------------------------------------------------
     def send_control(self, list datagrams not None):
@@ -442,7 +474,7 @@ cdef class NetThread:
         """What its owner was woken for: the thread's news, or datagrams where it has not the sockets."""
         cdef epoll_event events[64]
         cdef uint64_t ignored
-        cdef int i, j, count, taken
+        cdef int i, count
         if self.sockets.owner_epoll < 0:
             return
         count = epoll_wait(self.sockets.owner_epoll, events, 64, 0)
@@ -451,14 +483,21 @@ cdef class NetThread:
             if events[i].data.u64 == WAKE:
                 read(self.notify_fd, &ignored, sizeof(ignored))
             elif not self.sockets.lent:
-                for j in range(OWN_RECEIVES):
-                    self.receive(&self.sockets.places[events[i].data.u64], &taken)
-                    if taken < SLOTS or self.sockets.lent:
-                        break
-                else:
-                    self.busy_ms = rc_now_ms()  # more than its owner should have to read by itself
-                    self.lend(True)
+                self.read_socket(&self.sockets.places[events[i].data.u64])
         pthread_mutex_unlock(&self.table_mutex)
+
+    cdef void read_socket(self, socket_t *place) noexcept nogil:
+        """All that waits there; lent to the thread when that is too much, or more payload is to come."""
+        cdef uint64_t before = self.counters.received_payload
+        cdef int i, taken = SLOTS
+        for i in range(OWN_RECEIVES):
+            if taken == SLOTS:
+                self.receive(place, &taken)
+        if taken == SLOTS:
+            self.flood_ms = rc_now_ms()
+        if taken == SLOTS or (self.counters.received_payload != before
+                              and self.reassembly.expects()):
+            self.lend(True)
 
     def take(self):
         cdef control_t *entry

@@ -107,7 +107,7 @@ cdef class Reassembly:
     cdef readonly uint32_t transfers_max
     cdef public int source_fd
     cdef uint64_t in_use_bytes, spare_bytes
-    cdef uint32_t open_count, ready_count, bucket_mask
+    cdef uint32_t open_count, complete_count, ready_count, bucket_mask
     cdef int spare_count
     cdef int32_t free_head
     cdef transfer_t *transfers
@@ -119,6 +119,7 @@ cdef class Reassembly:
 
     cdef int feed_c(self, const uint8_t *datagram, size_t size) noexcept nogil
     cdef int feed_locked(self, const uint8_t *datagram, size_t size) noexcept nogil
+    cdef bint expects(self) noexcept nogil
     cdef int mark(self, transfer_t *t, uint32_t index) noexcept nogil
     cdef int32_t find(self, const uint8_t *transfer_id) noexcept nogil
     cdef int32_t find_bytes(self, bytes transfer_id) noexcept

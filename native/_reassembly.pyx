@@ -167,6 +167,7 @@ cdef class Reassembly:
         while link[0] != place:
             link = &self.transfers[link[0]].next
         link[0] = t.next
+        self.complete_count -= t.received_bytes == t.size_bytes
         if t.ready >= 0:
             self.ready_count -= 1
             for i in range(<uint32_t>t.ready, self.ready_count):
@@ -187,6 +188,7 @@ cdef class Reassembly:
         t.received_bytes += length_of(t, index)
         if t.received_bytes < t.size_bytes:
             return PLACED
+        self.complete_count += 1
         t.ready = self.ready_count
         self.ready[self.ready_count] = t - self.transfers
         self.ready_count += 1
@@ -231,6 +233,14 @@ cdef class Reassembly:
             return DELIVER
         memcpy(t.data + <size_t>header.index * t.datagram_bytes, datagram + C_HEADER, header.length)
         return self.mark(t, header.index)
+
+    cdef bint expects(self) noexcept nogil:
+        """Is any transfer open that is not complete?"""
+        cdef bint found
+        pthread_mutex_lock(&self.mutex)
+        found = self.open_count > self.complete_count
+        pthread_mutex_unlock(&self.mutex)
+        return found
 
     # -- for Python: nothing of Python runs while the mutex is held -----------------------
     # (a collector run or a switch of threads inside would wait for itself)

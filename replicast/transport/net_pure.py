@@ -8,9 +8,11 @@ finished jobs, never for the middle of a transfer. So Python runs per chunk, not
 datagram. Payload jobs are sent slice by slice between receives: datagram by datagram,
 each one to all addresses before the next, round-robin over the jobs.
 
-While no payload moves, nobody has to be woken to wake the owner: it waits for the sockets itself, by
-fileno(), and take() reads them. The first payload datagram or job, or DATAGRAMS_PER_RECEIVE at once,
-lends the sockets to the thread, until LENT_MS have passed without payload.
+While little moves, nobody has to be woken to wake the owner: it waits for the sockets itself, by
+fileno(), and take() reads them; and submit_payload() sends OWN_SLICES of a job itself. What is more lends
+the sockets to the thread, so that the owner is not woken in the middle of it: the first payload
+datagrams of a transfer, when they are not all of it; what is left of a job; DATAGRAMS_PER_RECEIVE at once. They
+come back when no job is left, and no transfer is incomplete or no payload has come for LENT_MS.
 
 send_control() sends at once from the calling thread. What the kernel does not take is
 lost and counted, as any datagram may be. Everything here is one node's own traffic:
@@ -42,6 +44,7 @@ from replicast.units import MS
 SOCKETS_MAX = 256
 DATAGRAMS_PER_SLICE = 12
 DATAGRAMS_PER_RECEIVE = 32
+OWN_SLICES = 5  # a chunk of 1 MiB to three, or of 4 MiB to one, in the largest datagrams
 DATAGRAM_BYTES_MAX = 65_536
 LENT_MS = 20
 TRY_LATER = (errno.EAGAIN, errno.ENOBUFS)
@@ -143,7 +146,8 @@ class NetThread:
         self._thread: Thread | None = None
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._thread_epoll, self._owner_epoll = select.epoll(), select.epoll()
-        self._lent, self._busy_ms = False, 0  # the sockets, to the thread; and why they still are
+        self._lent = False  # the sockets, to the thread
+        self._payload_ms = self._flood_ms = 0  # when payload came last, or too much for its owner
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._notify_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread_epoll.register(self._wake_fd, select.EPOLLIN)
@@ -231,12 +235,17 @@ class NetThread:
             with self._table_lock:
                 news = [self._serve(fd, mask) for fd, mask in events]
                 if self._jobs:
-                    self._busy_ms = _now_ms()
                     news.append(self._send_next())
-                elif self._lent and _now_ms() >= self._busy_ms + LENT_MS:
+                elif self._lent and not self._busy(_now_ms()):
                     self._lend(False)
             if any(news):
                 self._notify()
+
+    def _busy(self, now_ms: int) -> bool:
+        """Would its owner be woken too often?"""
+        if now_ms < self._flood_ms + LENT_MS:
+            return True
+        return now_ms < self._payload_ms + LENT_MS and self.reassembly.expects()
 
     def _runnable(self) -> bool:
         """Whether a job could go on now."""
@@ -269,32 +278,34 @@ class NetThread:
         if place.blocked and mask & select.EPOLLOUT:
             place.blocked = False
             self._thread_epoll.modify(fd, select.EPOLLIN)
-        return self._receive(place)
+        news, _ = self._receive(place)
+        return news
 
-    def _receive(self, place: _Socket) -> bool:
-        news = False
-        for _ in range(DATAGRAMS_PER_RECEIVE):
+    def _receive(self, place: _Socket) -> tuple[bool, int]:
+        """Whether that is news for Python, and how many datagrams there were."""
+        news, taken = False, 0
+        while taken < DATAGRAMS_PER_RECEIVE:
             try:
                 data, _, flags, source = place.socket.recvmsg(
                     DATAGRAM_BYTES_MAX, 0, socket.MSG_DONTWAIT
                 )
             except OSError:
                 break
+            taken += 1
             self._counters["received_bytes"] += len(data)
             if flags & socket.MSG_TRUNC:
                 self._counters["dropped_truncated"] += 1
             elif self._deliver(place.tag, data, (source[0], source[1])):
                 news = True
-        return news
+        return news, taken
 
     def _deliver(self, tag: int, data: bytes, source: Address) -> bool:
         if not is_payload(data):
             self._counters["received_control"] += 1
             return self._queue(tag, data, source)
         self._counters["received_payload"] += 1
-        self._busy_ms = _now_ms()
-        self._lend(True)
         code = self.reassembly.feed(data)
+        self._payload_ms = _now_ms()
         if code == FeedCode.DELIVER:
             return self._queue(tag, data, source)
         return code == FeedCode.COMPLETED
@@ -324,15 +335,20 @@ class NetThread:
         if place is None:
             self._counters["dropped_unsent"] += 1
             job.messages.clear()
-        for _ in range(DATAGRAMS_PER_SLICE):
-            if not job.messages or place is None or not self._send_one(job, place):
-                break
+        else:
+            self._send_some(job, place, DATAGRAMS_PER_SLICE)
         if job.messages:
             self._jobs.append(job)
             return False
         with self._queue_lock:
             self._done.append(job)
         return True
+
+    def _send_some(self, job: _Job, place: _Socket, count: int) -> None:
+        """So many datagrams, fewer when the socket is full."""
+        for _ in range(count):
+            if not job.messages or not self._send_one(job, place):
+                return
 
     def _send_one(self, job: _Job, place: _Socket) -> bool:
         """Send the next datagram; False when the socket is full."""
@@ -350,8 +366,10 @@ class NetThread:
         except OSError as error:
             if error.errno in TRY_LATER:
                 self._counters["send_blocked"] += 1
-                place.blocked = True
-                self._thread_epoll.modify(self._fd_of(place), select.EPOLLIN | select.EPOLLOUT)
+                if self._lent:  # else the thread will find that out again
+                    place.blocked = True
+                    events = select.EPOLLIN | select.EPOLLOUT
+                    self._thread_epoll.modify(self._fd_of(place), events)
                 return False
             # It cannot be sent (no route, too long, filtered): lost, like any other.
             too_long = error.errno == errno.EMSGSIZE
@@ -398,9 +416,24 @@ class NetThread:
                 return False
             self._job_count += 1
             self._job_bytes += size_bytes
-            self._submitted.append(job)
-        os.eventfd_write(self._wake_fd, 1)
+            own = not self._submitted
+        self._begin_job(job, own)
         return True
+
+    def _begin_job(self, job: _Job, own: bool) -> None:
+        """Send it at once, as far as that goes without waiting and `own` says so: the thread need
+        not be woken for it. The rest is the thread's."""
+        with self._table_lock:
+            place = self._find(job.tag)
+            if own and not self._lent and place is not None:
+                self._send_some(job, place, OWN_SLICES * DATAGRAMS_PER_SLICE)
+        with self._queue_lock:
+            ended = not job.messages
+            (self._done if ended else self._submitted).append(job)
+        if ended:
+            self._notify()
+        else:
+            os.eventfd_write(self._wake_fd, 1)
 
     def send_control(self, datagrams: list[Control]) -> int:
         """Send (tag, datagram, address) now; how many the kernel took. The rest is lost."""
@@ -428,13 +461,18 @@ class NetThread:
                     with suppress(BlockingIOError):
                         os.eventfd_read(self._notify_fd)
                 elif not self._lent and fd in self._sockets:
-                    before = self._counters["received_control"]
-                    self._receive(self._sockets[fd])
-                    if self._counters["received_control"] - before >= DATAGRAMS_PER_RECEIVE:
-                        self._busy_ms = (
-                            _now_ms()
-                        )  # more than its owner should have to read by itself
-                        self._lend(True)
+                    self._read_socket(self._sockets[fd])
+
+    def _read_socket(self, place: _Socket) -> None:
+        """All that waits there; lent to the thread when that is too much, or more payload is to come."""
+        before = self._counters["received_payload"]
+        _, taken = self._receive(place)
+        flood = taken == DATAGRAMS_PER_RECEIVE
+        if flood:
+            self._flood_ms = _now_ms()
+        payload = self._counters["received_payload"] != before
+        if flood or (payload and self.reassembly.expects()):
+            self._lend(True)
 
     def take(self) -> tuple[list[Control], list[bytes], list[int]]:
         """(control datagrams, ids of completed transfers, ids of finished jobs) since last time."""

@@ -220,6 +220,11 @@ class Reassembly:
                 return FeedCode.DUPLICATE
             return self._done(transfer_id, transfer)
 
+    def expects(self) -> bool:
+        """Is any transfer open that is not complete?"""
+        with self._lock:
+            return any(not transfer.complete() for transfer in self._transfers.values())
+
     def unread(self) -> bool:
         """Do datagrams wait that have reached this host and were not fed yet?"""
         return readable(self.source_fd)

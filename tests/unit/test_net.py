@@ -9,8 +9,6 @@ import select
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,65 +17,13 @@ from replicast.auth.keyring import KeyRing
 from replicast.native._net import NetThread as FastThread
 from replicast.native._reassembly import Reassembly as FastReassembly
 from replicast.transfer_header import header_for, parse_header, sealed_by, sealed_datagrams
-from replicast.transport.net_pure import NetThread as PureThread
-from replicast.transport.reassembly import Reassembly as PureReassembly
 
-TWINS = {"cython": (FastThread, FastReassembly), "python": (PureThread, PureReassembly)}
+from .net_node import PATIENCE_SECONDS, TWINS, MakeNode, Node, drain, make_node
+
 ID = b"transfer-id-0001"
 KEYS = KeyRing(b"c" * 16, 3, {3: b"k" * 32})
 OTHER_KEYS = KeyRing(b"c" * 16, 3, {3: b"x" * 32})
-PATIENCE_SECONDS = 60.0  # never waited for when all is well
-AGAIN_SECONDS = 2.0
-
-
-class Node:
-    """One NetThread with one unicast socket (tag 0) and everything that it delivered."""
-
-    def __init__(self, twin: str, budget_bytes: int = 64 << 20, **limits: int) -> None:
-        thread, reassembly = TWINS[twin]
-        self.reassembly: Any = reassembly(budget_bytes, 64)
-        self.net: Any = thread(self.reassembly, **limits)
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self.socket.bind(("127.0.0.1", 0))
-        self.address = self.socket.getsockname()
-        self.net.add_socket(self.socket.fileno(), 0)
-        self.controls: list[Any] = []
-        self.completed: list[bytes] = []
-        self.sent: list[int] = []
-
-    def take(self) -> None:
-        controls, completed, sent = self.net.take()
-        self.controls += controls
-        self.completed += completed
-        self.sent += sent
-
-    def wait(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            ready, _, _ = select.select([self.net.fileno()], [], [], PATIENCE_SECONDS)
-            assert ready, "nothing came"
-            self.take()
-
-    def close(self) -> None:
-        self.net.stop()
-        self.socket.close()
-
-
-MakeNode = Callable[..., Node]
-
-
-@pytest.fixture(params=list(TWINS))
-def make_node(request: pytest.FixtureRequest) -> Iterator[MakeNode]:
-    nodes: list[Node] = []
-
-    def make(**limits: int) -> Node:
-        nodes.append(Node(request.param, **limits))
-        nodes[-1].net.start()
-        return nodes[-1]
-
-    yield make
-    for node in nodes:
-        node.close()
+__all__ = ["make_node"]
 
 
 def send_chunk(
@@ -100,24 +46,6 @@ def send_chunk(
             drain(sender, r)
             if ID not in r.completed:
                 ranges[id(r)] = r.reassembly.gaps(ID, 1000)
-
-
-def drain(sender: Node, receiver: Node) -> int:
-    """Everything sent before this marker has been received (or lost) when it arrives.
-
-    Returns how many markers it took: a full receive buffer drops them too.
-    """
-    marker = os.urandom(8)
-    for count in range(1, int(PATIENCE_SECONDS / AGAIN_SECONDS)):
-        sender.net.send_control([(0, marker, receiver.address)])
-        end = time.monotonic() + AGAIN_SECONDS
-        while (left := end - time.monotonic()) > 0:
-            select.select([receiver.net.fileno()], [], [], left)
-            receiver.take()
-            if any(data == marker for _, data, _ in receiver.controls):
-                receiver.take()
-                return count
-    raise AssertionError("the marker does not come")
 
 
 @pytest.mark.parametrize("datagram_bytes", [1408, 8192, 61_440])
@@ -340,59 +268,6 @@ def test_control__overflow_is_bounded_and_counted(
     drain(sender, receiver)
     counts = receiver.net.stats()
     assert len(receiver.controls) + counts["dropped_queue_full"] == counts["received_control"]
-
-
-def test_sockets__are_read_by_their_owner_while_no_payload_moves(make_node: MakeNode) -> None:
-    sender, receiver = make_node(), make_node()
-    for count in range(1, 100):
-        sender.net.send_control([(0, b"x", receiver.address)])
-        receiver.wait(lambda count=count: len(receiver.controls) == count)  # type: ignore[misc]
-    assert receiver.net.stats()["wake_ups"] == 0, "the thread had nothing to do"
-
-
-def test_sockets__are_the_threads_while_payload_moves(make_node: MakeNode) -> None:
-    sender, receiver = make_node(), make_node()
-    receiver.reassembly.open(ID, 2000, 512)
-
-    def read_by_thread() -> bool:
-        before = receiver.net.stats()["wake_ups"]
-        count = len(receiver.controls)
-        sender.net.send_control([(0, b"x", receiver.address)])
-        receiver.wait(lambda: len(receiver.controls) > count)
-        return bool(receiver.net.stats()["wake_ups"] > before)
-
-    assert not read_by_thread()
-    found = False
-    while not found:  # payload that comes again and again, and of which none is new
-        sender.net.submit_payload(
-            len(sender.sent) + 1, 0, ID, 7, bytes(2000), [(0, 512)], 512, 2000, [receiver.address]
-        )
-        sent = len(sender.sent) + 1
-        sender.wait(lambda sent=sent: len(sender.sent) == sent)  # type: ignore[misc]
-        receiver.take()
-        found = read_by_thread()
-    while read_by_thread():
-        pass  # until LENT_MS have passed without payload
-    assert not read_by_thread()
-
-
-def test_notification__none_for_the_middle_of_a_transfer(make_node: MakeNode) -> None:
-    sender, receiver = make_node(), make_node()
-    chunk = bytes(100_000)
-    receiver.reassembly.open(ID, len(chunk), 512)
-    job = (0, ID, 7, chunk, [(0, 50_000)], 512, len(chunk), [receiver.address])
-    sender.net.submit_payload(1, *job)
-    turns = 0
-    while receiver.net.stats()["received_payload"] < 98:
-        ready, _, _ = select.select([receiver.net.fileno()], [], [], 0.001)
-        if ready:
-            receiver.take()
-            turns += 1
-    # The first finds that payload has begun to move; another one only where a thread had to pause so
-    # long that payload seemed to have ended. Nearly always there is one: never one for each datagram.
-    assert 1 <= turns < 49
-    assert receiver.net.stats()["wake_ups"] == 0
-    assert (receiver.controls, receiver.completed) == ([], [])
 
 
 def test_python_calls__do_not_depend_on_the_datagram_size() -> None:
