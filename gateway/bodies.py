@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from replicast.errors import InvalidRequest
 from replicast.gateway.chunk_hashes import ChunkHashes
 from replicast.gateway.copy_stream import HoldPipeline
-from replicast.gateway.fetch_ahead import FetchAhead
+from replicast.gateway.fetch_ahead import FetchAhead, fetch_chunk, part_of
 from replicast.gateway.hashed_source import HashedSource
 from replicast.gateway.initiation import Block, Initiator, Source
 from replicast.gateway.limits import check_metadata
@@ -198,6 +198,20 @@ class Bodies:
         whole = body.inline if opener is None else opener.open_inline(body)
         return whole[start:end]
 
+    async def only_chunk(
+        self,
+        body: ManifestBody,
+        range: tuple[int, int] | None = None,
+        opener: Opener | None = None,
+    ) -> Block | None:
+        """As read(), of a body of one chunk, which needs no task of its own; None for others."""
+        if len(body.references) != 1 or body.references[0].kind == MANIFEST:
+            return None
+        start, end = _span(range, body.logical_bytes)
+        check_readable(body, opener)
+        (reference,) = body.references
+        return part_of(reference, await fetch_chunk(self._initiator, reference, opener), start, end)
+
     async def read(
         self,
         body: ManifestBody,
@@ -210,6 +224,10 @@ class Bodies:
         if inline is not None:
             if inline:
                 yield inline
+            return
+        only = await self.only_chunk(body, range, opener)
+        if only is not None:
+            yield only
             return
         start, end = _span(range, body.logical_bytes)
         check_readable(body, opener)

@@ -15,6 +15,21 @@ from replicast.gateway.sealed import Opener, check_sealed
 from replicast.wire.documents import Reference
 
 
+async def fetch_chunk(initiator: Initiator, reference: Reference, opener: Opener | None) -> Block:
+    """All bytes of one chunk, opened where it is sealed."""
+    check_sealed(reference, opener)
+    data = await initiator.get_chunk(reference)
+    return data if opener is None else await opener.open(reference, data)
+
+
+def part_of(reference: Reference, data: Block, start: int, end: int) -> Block:
+    """What the chunk has of the object's bytes [start, end). Raises ManifestError."""
+    if len(data) != reference.logical_bytes:
+        raise ManifestError(f"chunk {reference.chid.hex()} has {len(data)} bytes")
+    low, high = max(0, start - reference.offset), min(len(data), end - reference.offset)
+    return data if (low, high) == (0, len(data)) else memoryview(data)[low:high]
+
+
 @dataclass(slots=True)
 class _Fetch:
     reference: Reference
@@ -39,14 +54,10 @@ class FetchAhead:
             if not self._room.take(reference.logical_bytes):
                 return False
             held_bytes = reference.logical_bytes
-        task = asyncio.ensure_future(self._get(reference))
+        get = fetch_chunk(self._initiator, reference, self._opener)
+        task = asyncio.ensure_future(get)
         self._fetches.append(_Fetch(reference, task, held_bytes))
         return True
-
-    async def _get(self, reference: Reference) -> Block:
-        check_sealed(reference, self._opener)
-        data = await self._initiator.get_chunk(reference)
-        return data if self._opener is None else await self._opener.open(reference, data)
 
     @property
     def full(self) -> bool:
@@ -63,11 +74,7 @@ class FetchAhead:
         fetch = self._fetches[0]
         data = await fetch.task
         self._room.give(self._fetches.popleft().held_bytes)
-        reference = fetch.reference
-        if len(data) != reference.logical_bytes:
-            raise ManifestError(f"chunk {reference.chid.hex()} has {len(data)} bytes")
-        low, high = max(0, start - reference.offset), min(len(data), end - reference.offset)
-        return data if (low, high) == (0, len(data)) else memoryview(data)[low:high]
+        return part_of(fetch.reference, data, start, end)
 
     async def close(self) -> None:
         """Cancel what the reader does not want any more."""

@@ -222,9 +222,11 @@ class Objects:
     ) -> bytes:
         """What get() gives of the whole object, at once: small ones need no generator."""
         _, body = await self._fetch(tenant, bucket, name, version)
-        inline = self.bodies.inline(body)
-        if inline is not None:
-            return bytes(inline)
+        block = self.bodies.inline(body)
+        if block is None:
+            block = await self.bodies.only_chunk(body)
+        if block is not None:
+            return bytes(block)
         async with aclosing(self.bodies.read(body)) as blocks:
             return await _joined(blocks, body.logical_bytes)
 
@@ -320,8 +322,6 @@ async def _joined(blocks: AsyncIterator[Block], size_bytes: int) -> bytes:
     """All of them. Each is copied once, and at once: the room that it takes is given back with it."""
     whole = BytesIO()
     async for block in blocks:
-        if len(block) == size_bytes:
-            return bytes(block)
         if not whole.tell():
             whole.seek(size_bytes - 1)
             whole.write(b"\0")  # all its memory now: it would grow by copies
