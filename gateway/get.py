@@ -6,7 +6,8 @@
       | -- CHUNK_SEND ---------------------> |  2. the best one is asked to send
       | <--------------- PAYLOAD x n ------- |  3. a second one when it is later than promised,
       | -- PAYLOAD_GAPS -------------------> |     until one of them makes progress
-      |    VerifyPayload -> verified()       |  4. the shell hashes off the loop
+      |    VerifyPayload -> verified()       |  4. unless the hash was made while they came and is
+      |                                      |     right, the shell hashes off the loop
       | -- PAYLOAD_DONE -------------------> |
 
 No sockets, no clock: gateway/chunks.py drives it.
@@ -28,6 +29,7 @@ from replicast.gateway.read_events import ChunkFailed, ChunkRead, Outcome, Verif
 from replicast.gateway.select import Weights, rank
 from replicast.gateway.source import Source, offer_of, patience_ns
 from replicast.gateway.stats import resend_ns
+from replicast.hashing import made_on_arrival
 from replicast.machine import Destination, Group, Incoming, NodeId, Outbox, Outgoing
 from replicast.transfer import LONG_JOB_DATAGRAMS, Receiver
 from replicast.transport.reassembly import Full
@@ -137,12 +139,16 @@ class GetChunk(Outbox):
         source.receiver.complete(now_ns)
         self._leave_behind(transfer_id, self._size_bytes)
         self._context.stats.read(source.vdev_index, now_ns - source.asked_ns, now_ns)
+        proved = self._context.buffers.digest(transfer_id) == self._chid
         source.buffer = self._context.buffers.take(transfer_id)
         self._context.credit.release(transfer_id)
         self._send(PayloadDone(transfer_id=transfer_id), source.node, transfer_id)
-        self._events.append(
-            VerifyPayload(transfer_id, source.buffer, self._hash_algorithm, self._chid)
-        )
+        if proved:
+            self.verified(transfer_id, True, now_ns)
+        else:
+            self._events.append(
+                VerifyPayload(transfer_id, source.buffer, self._hash_algorithm, self._chid)
+            )
         return True
 
     def credit_granted(self, transfer_id: bytes, credit_bytes: int, now_ns: int) -> None:
@@ -331,7 +337,11 @@ class GetChunk(Outbox):
         datagram_bytes = self._context.datagram_bytes((self._node(best),))
         try:
             self._context.buffers.open(
-                transfer_id, self._size_bytes, datagram_bytes, bool(self._bad)
+                transfer_id,
+                self._size_bytes,
+                datagram_bytes,
+                bool(self._bad),
+                made_on_arrival(self._hash_algorithm),
             )
         except Full:
             self._next_ns = now_ns + self._backoff.take_ns()

@@ -95,7 +95,10 @@ ctypedef struct transfer_t:
     uint32_t received_bytes
     int32_t next      # in its bucket, or in the list of free places
     int32_t ready     # place in the list of completed ones, -1 when not there
-    bint authenticated
+    bint authenticated, hashed
+    void *hash        # rc_blake3; NULL: not hashed
+    uint32_t whole    # datagrams from the first on that are all there
+    uint32_t hashed_bytes
 
 ctypedef struct spare_t:
     uint8_t *data
@@ -120,6 +123,7 @@ cdef class Reassembly:
     cdef int feed_c(self, const uint8_t *datagram, size_t size) noexcept nogil
     cdef int feed_locked(self, const uint8_t *datagram, size_t size) noexcept nogil
     cdef bint expects(self) noexcept nogil
+    cdef void hash_on(self, transfer_t *t) noexcept nogil
     cdef int mark(self, transfer_t *t, uint32_t index) noexcept nogil
     cdef int32_t find(self, const uint8_t *transfer_id) noexcept nogil
     cdef int32_t find_bytes(self, bytes transfer_id) noexcept

@@ -12,6 +12,8 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
+from replicast.native._blake3 cimport *
+
 from replicast.transfer_header import (
     FLAG_MAC,
     HEADER_BYTES,
@@ -41,6 +43,12 @@ cdef size_t C_HEADER = HEADER_BYTES
 assert sizeof(payload_header) == HEADER_BYTES
 assert [int(code) for code in FeedCode] == list(range(CODES)) and FeedCode.DUPLICATE == DUPLICATE
 
+
+cdef enum:
+    # What is hashed in one go: as much as the lanes take, or a multiple, but not for long while the
+    # mutex is held.
+    HASH_STEP_BYTES = 1 << 14
+    HASH_BYTES_MAX = 1 << 18
 
 cdef enum:
     OPENED = 0
@@ -112,6 +120,7 @@ cdef class Reassembly:
             for i in range(self.transfers_max):
                 free(self.transfers[i].data)
                 free(self.transfers[i].bitmap)
+                free(self.transfers[i].hash)
         for i in range(<uint32_t>self.spare_count):
             free(self.spares[i].data)
         free(self.transfers)
@@ -176,8 +185,10 @@ cdef class Reassembly:
         if t.data != NULL:
             self.give_back(t.data, rounded(t.size_bytes))
         free(t.bitmap)
+        free(t.hash)
         t.data = NULL
         t.bitmap = NULL
+        t.hash = NULL
         t.next = self.free_head
         self.free_head = place
         self.open_count -= 1
@@ -186,6 +197,8 @@ cdef class Reassembly:
         """Note datagram `index` as received; PLACED, or COMPLETED once."""
         t.bitmap[index >> 6] |= <uint64_t>1 << (index & 63)
         t.received_bytes += length_of(t, index)
+        if t.hash != NULL:
+            self.hash_on(t)
         if t.received_bytes < t.size_bytes:
             return PLACED
         self.complete_count += 1
@@ -193,6 +206,17 @@ cdef class Reassembly:
         self.ready[self.ready_count] = t - self.transfers
         self.ready_count += 1
         return COMPLETED
+
+    cdef void hash_on(self, transfer_t *t) noexcept nogil:
+        """What is there without a gap, while it is in the cache. digest() does what this leaves."""
+        cdef uint32_t size
+        while t.whole < t.count and has(t, t.whole):
+            t.whole += 1
+        size = t.size_bytes if t.whole == t.count else t.whole * t.datagram_bytes
+        size = min(size - t.hashed_bytes, <uint32_t>HASH_BYTES_MAX)
+        size -= size % HASH_STEP_BYTES
+        rc_blake3_update(<rc_blake3 *>t.hash, t.data + t.hashed_bytes, size)
+        t.hashed_bytes += size
 
     # -- datagrams --------------------------------------------------------------------
     cdef int feed_c(self, const uint8_t *datagram, size_t size) noexcept nogil:
@@ -255,10 +279,16 @@ cdef class Reassembly:
         if self.in_use_bytes + room > self.budget_bytes:
             return NO_BUDGET
         wanted.bitmap = <uint64_t *>calloc((wanted.count + 63) // 64, sizeof(uint64_t))
-        wanted.data = self.acquire(room) if wanted.bitmap != NULL else NULL
+        if wanted.hashed:
+            wanted.hash = malloc(sizeof(rc_blake3))
+        if wanted.bitmap != NULL and wanted.hashed == (wanted.hash != NULL):
+            wanted.data = self.acquire(room)
         if wanted.data == NULL:
             free(wanted.bitmap)
+            free(wanted.hash)
             return NO_MEMORY
+        if wanted.hashed:
+            rc_blake3_init(<rc_blake3 *>wanted.hash)
         t = &self.transfers[place]
         self.free_head = t.next
         t[0] = wanted[0]
@@ -268,7 +298,8 @@ cdef class Reassembly:
         self.open_count += 1
         return OPENED
 
-    def open(self, bytes transfer_id not None, size_bytes, datagram_bytes, bint authenticated=False):
+    def open(self, bytes transfer_id not None, size_bytes, datagram_bytes, bint authenticated=False,
+             bint hashed=False):
         check_shape(transfer_id, size_bytes, datagram_bytes)
         cdef transfer_t wanted
         memcpy(wanted.id, <const uint8_t *>transfer_id, 16)
@@ -278,6 +309,10 @@ cdef class Reassembly:
         wanted.received_bytes = 0
         wanted.authenticated = authenticated
         wanted.ready = -1
+        wanted.hashed = hashed
+        wanted.data = NULL
+        wanted.hash = NULL
+        wanted.whole = wanted.hashed_bytes = 0
         pthread_mutex_lock(&self.mutex)
         cdef int outcome = self.open_locked(&wanted, rounded(wanted.size_bytes))
         cdef uint64_t in_use_bytes = self.in_use_bytes
@@ -370,6 +405,32 @@ cdef class Reassembly:
             return [(found[2 * i], found[2 * i + 1]) for i in range(count)]
         finally:
             free(found)
+
+    def digest(self, bytes transfer_id not None):
+        cdef uint8_t found[BLAKE3_CV_BYTES]
+        cdef transfer_t *t
+        cdef const uint8_t *wanted = <const uint8_t *>transfer_id
+        cdef int32_t at = -1
+        cdef bint complete = False, hashed = False, well_formed = len(transfer_id) == 16
+        with nogil:
+            pthread_mutex_lock(&self.mutex)
+            if well_formed:
+                at = self.find(wanted)
+            if at >= 0:
+                t = &self.transfers[at]
+                complete, hashed = t.received_bytes == t.size_bytes, t.hashed
+                if complete and hashed:
+                    rc_blake3_update(
+                        <rc_blake3 *>t.hash, t.data + t.hashed_bytes, t.size_bytes - t.hashed_bytes
+                    )
+                    t.hashed_bytes = t.size_bytes
+                    rc_blake3_final(<rc_blake3 *>t.hash, found)
+            pthread_mutex_unlock(&self.mutex)
+        if at < 0:
+            raise KeyError(transfer_id)
+        if not complete:
+            raise ValueError("transfer is not complete")
+        return found[:BLAKE3_CV_BYTES] if hashed else None
 
     def take(self, bytes transfer_id not None):
         cdef PayloadBuffer buffer = PayloadBuffer.__new__(PayloadBuffer)

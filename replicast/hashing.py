@@ -37,6 +37,11 @@ def algorithm_named(name: str) -> HashAlgorithm:
 DEFAULT_ALGORITHM = HashAlgorithm.BLAKE3_256
 
 
+def made_on_arrival(algorithm: int) -> bool:
+    """Is it what Reassembly.digest() makes?"""
+    return algorithm == HashAlgorithm.BLAKE3_256
+
+
 class ContentHasher(Protocol):
     """Takes the bytes piece by piece."""
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from replicast.buggify import buggified, buggify
 from replicast.credit import CreditPool
 from replicast.frozen import frozen
+from replicast.hashing import made_on_arrival
 from replicast.machine import Event, Incoming, NodeId, earliest
 from replicast.target.admission import Admission
 from replicast.target.answers import Answers, TransferKey
@@ -59,13 +60,15 @@ RETRY_AFTER_NS = 20 * MS
 
 @frozen
 class StoreChunk(Event):
-    """Check the hash and make durable on each of `vdevs`; then stored(token, vdev, outcome)."""
+    """Check the hash, unless it is `proved`, and make durable on each of `vdevs`; then stored(token,
+    vdev, outcome)."""
 
     token: int
     vdevs: tuple[int, ...]
     chid: bytes
     hash_algorithm: int
     buffer: BufferLike
+    proved: bool
 
 
 @frozen
@@ -282,7 +285,10 @@ class PutResponder:
         try:
             if buggify("chunks/no-buffer"):
                 raise Full
-            self._buffers.open(put.transfer_id, put.size_bytes, datagram_bytes, authenticated)
+            hashed = made_on_arrival(put.hash_algorithm)
+            self._buffers.open(
+                put.transfer_id, put.size_bytes, datagram_bytes, authenticated, hashed
+            )
         except (Full, KeyError):  # no room, or a transfer id that is taken
             self._turn_away(put, Reason.BUSY)
             return False
@@ -309,13 +315,14 @@ class PutResponder:
         put = self._by_transfer.get(transfer_id)
         if put is None:
             return False
+        proved = self._buffers.digest(transfer_id) == put.chid
         buffer = self._buffers.take(transfer_id)
         self._close(put)
-        self._store(put, buffer, now_ns)
+        self._store(put, buffer, now_ns, proved=proved)
         self._finish_if_done(put, now_ns)
         return True
 
-    def _store(self, put: _Put, buffer: BufferLike, now_ns: int) -> None:
+    def _store(self, put: _Put, buffer: BufferLike, now_ns: int, *, proved: bool = False) -> None:
         if not self._admission.lease.valid(now_ns):
             self._turn_away(put, Reason.NO_LEASE)
         missing = []
@@ -327,7 +334,7 @@ class PutResponder:
                 put.pending[v] = STORED
         if missing:
             event = StoreChunk(
-                self._new_token(put), tuple(missing), put.chid, put.hash_algorithm, buffer
+                self._new_token(put), tuple(missing), put.chid, put.hash_algorithm, buffer, proved
             )
             self._admission.want(event)
 

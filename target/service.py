@@ -359,6 +359,7 @@ class TargetService:
                 until_ns,
                 (event.token, index),
                 self._chunk_stored,
+                proved=event.proved,
             )
 
     def _store_hold(self, event: StoreHold) -> None:

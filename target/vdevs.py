@@ -139,9 +139,11 @@ class Vdevs:
         hold_until_ns: int,
         token: object,
         done: StoredDone,
+        *,
+        proved: bool = False,
     ) -> None:
-        """Check the hash and make durable; done(token, outcome) in the loop."""
-        record = Chunk(chid, algorithm, buffer, hold_until_ns=hold_until_ns)
+        """Check the hash, unless it is proved, and make durable; done(token, outcome) in the loop."""
+        record = Chunk(chid, algorithm, buffer, hold_until_ns, not proved)
         self._submit(index, [record], token, done, RecordClass.PAYLOAD)
 
     def store_hold(

@@ -3,7 +3,8 @@
 A transfer is opened by an authenticated message, gets its buffer
 at once and is fed datagrams in any order. The first copy of an index wins. When
 all are there its id appears once in take_completed(), and take() hands out the
-buffer without copying. The bytes are proved by nobody here: the chunk's hash does that.
+buffer without copying. The bytes are proved by nobody here: the chunk's hash does that, and
+digest() tells the BLAKE3 that was made of them while they came (in the twin: while they were in the cache).
 
 Invariants: nothing is allocated by feed(); an unknown transfer is dropped before
 anything else about the datagram is looked at; every drop has a code that is counted.
@@ -16,6 +17,8 @@ from __future__ import annotations
 from enum import IntEnum
 from select import POLLIN, poll
 from threading import Lock
+
+from blake3 import blake3
 
 from replicast.transfer_header import (
     DATAGRAM_BYTES_MAX,
@@ -94,12 +97,22 @@ class _Buffer(bytearray):
 
 
 class _Transfer:
-    __slots__ = ("authenticated", "buffer", "count", "datagram_bytes", "received", "received_bytes")
+    __slots__ = (
+        "authenticated",
+        "buffer",
+        "count",
+        "datagram_bytes",
+        "hashed",
+        "received",
+        "received_bytes",
+    )
 
-    def __init__(self, buffer: _Buffer, datagram_bytes: int, authenticated: bool) -> None:
+    def __init__(
+        self, buffer: _Buffer, datagram_bytes: int, authenticated: bool, hashed: bool
+    ) -> None:
         self.buffer = buffer
         self.datagram_bytes = datagram_bytes
-        self.authenticated = authenticated
+        self.authenticated, self.hashed = authenticated, hashed
         self.count = datagram_count(len(buffer), datagram_bytes)
         self.received = bytearray(self.count)  # one flag per datagram
         self.received_bytes = 0
@@ -136,8 +149,12 @@ class Reassembly:
         size_bytes: int,
         datagram_bytes: int,
         authenticated: bool = False,
+        hashed: bool = False,
     ) -> None:
-        """Make room for a transfer. Raises Full, ValueError (shape), KeyError (id is open)."""
+        """Make room for a transfer; `hashed`: digest() will be asked for.
+
+        Raises Full, ValueError (shape), KeyError (id is open).
+        """
         check_shape(transfer_id, size_bytes, datagram_bytes)
         with self._lock:
             if transfer_id in self._transfers:
@@ -150,7 +167,7 @@ class Reassembly:
             self._in_use_bytes += room
             buffer = _Buffer(size_bytes)
             buffer.owner, buffer.room = self, room
-            self._transfers[transfer_id] = _Transfer(buffer, datagram_bytes, authenticated)
+            self._transfers[transfer_id] = _Transfer(buffer, datagram_bytes, authenticated, hashed)
 
     def feed(self, datagram: bytes) -> int:
         """Place one datagram; returns its FeedCode. Never raises for what a peer sent."""
@@ -248,6 +265,17 @@ class Reassembly:
                 found.append((start * transfer.datagram_bytes, last))
                 start = transfer.received.find(0, end)
             return found
+
+    def digest(self, transfer_id: bytes) -> bytes | None:
+        """BLAKE3-256 of a transfer that is complete; None when it was not opened as hashed.
+
+        Raises KeyError when the transfer is not open, ValueError when bytes are missing.
+        """
+        with self._lock:
+            transfer = self._transfers[transfer_id]
+            if not transfer.complete():
+                raise ValueError("transfer is not complete")
+            return blake3(transfer.buffer).digest() if transfer.hashed else None
 
     def take(self, transfer_id: bytes) -> memoryview:
         """The finished chunk, read-only (page-aligned in the twin); the transfer is closed.

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,12 +16,13 @@ from replicast.transport.reassembly import FeedCode
 from replicast.transport.reassembly import Reassembly as Definition
 
 IDS = [bytes([i]) * 16 for i in range(4)]
+OPENED = [(False, True), (False, False), (True, True), (True, False)]  # authenticated, hashed
 SIZES = st.sampled_from([1, 255, 256, 257, 4096, 5000, 70_000])
 DATAGRAM_SIZES = st.sampled_from([256, 264, 1408, 8192, 61_440])
 OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["open", "feed", "mutate", "cut", "place", "gaps", "take", "close", "done"]
+            ["open", "feed", "mutate", "cut", "place", "gaps", "digest", "take", "close", "done"]
         ),
         st.integers(0, 3),
         st.integers(0, 1 << 16),
@@ -53,7 +55,7 @@ def step(reassembly: Any, kind: str, which: int, draw: int, sizes: tuple[int, in
     count = datagram_count(size_bytes, datagram_bytes)
     one = datagram(which, draw % count, size_bytes, datagram_bytes)
     if kind == "open":
-        return outcome(reassembly, "open", IDS[which], size_bytes, datagram_bytes, which == 3)
+        return outcome(reassembly, "open", IDS[which], size_bytes, datagram_bytes, *OPENED[which])
     if kind == "feed":
         return outcome(reassembly, "feed", one)
     if kind == "mutate":
@@ -136,3 +138,36 @@ def test_no_room_is_the_same_error(budget_bytes: int, transfers_max: int) -> Non
             kind(budget_bytes, transfers_max)
         texts.add(str(caught.value))
     assert len(texts) == 1
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(1, 600_000),
+    st.sampled_from([256, 1408, 8192, 61_440]),
+    st.randoms(use_true_random=False),
+    st.integers(0, 3),
+)
+def test_digest__whatever_the_order(
+    size_bytes: int, datagram_bytes: int, rng: random.Random, disorder: int
+) -> None:
+    """In order, nearly so, from behind, or anyhow; some of it by place()."""
+    chunk = chunk_of(0, size_bytes)
+    order = list(range(datagram_count(size_bytes, datagram_bytes)))
+    if disorder == 1:
+        order.sort(key=lambda index: index + rng.randrange(4))
+    elif disorder == 2:
+        order.reverse()
+    elif disorder == 3:
+        rng.shuffle(order)
+    for reassembly in (Fast(1 << 20, 4), Definition(1 << 20, 4)):
+        reassembly.open(IDS[0], size_bytes, datagram_bytes, False, True)
+        for index in order:
+            header = header_for(IDS[0], index, size_bytes, datagram_bytes, 7)
+            start = index * datagram_bytes
+            piece = chunk[start : start + header.length]
+            if index % 5:
+                reassembly.feed(header.pack() + piece)
+            else:
+                reassembly.place(IDS[0], start, piece)
+        assert reassembly.digest(IDS[0]) == blake3(chunk).digest()
+        assert reassembly.take(IDS[0]) == chunk
