@@ -125,6 +125,10 @@ class RealFile:
             _raise_as_read_only(error)
             raise
 
+    def fileno(self) -> int:
+        """For who writes and syncs less than DIRECT_ABOVE_BYTES by himself; open as long as this is kept."""
+        return self._fd
+
     def size(self) -> int:
         return os.fstat(self._fd).st_size
 
@@ -147,8 +151,15 @@ class RealFile:
 
 
 def _raise_as_read_only(error: OSError) -> None:
-    if error.errno == errno.EBADF:  # open_fd() could open it for reading only
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS)) from error
+    if error.errno == errno.EBADF:
+        raise failed_write(errno.EBADF) from error
+
+
+def failed_write(number: int) -> OSError:
+    """What RealFile raises for this errno of a write: EROFS for a file opened for reading only."""
+    if number == errno.EBADF:  # open_fd() could not do better
+        number = errno.EROFS
+    return OSError(number, os.strerror(number))
 
 
 def open_fd(path: Path, *, create: bool) -> int:

@@ -101,6 +101,7 @@ class TargetDaemon:
         self._lease = LeaseHolder(self._boot)
         opened = await open_vdevs(self._places, self._open_one, self.counters)
         self._vdevs = Vdevs(opened, asyncio.get_running_loop())
+        self._vdevs.attach()
         self._hub = self._runtime.hub(self.counters)
         self._door = Doorkeeper(self._membership.formation)
         self._start_raft()
@@ -345,6 +346,7 @@ class TargetDaemon:
         self._port.close()
         self._hub.close()
         self._observatory.close()
+        self._vdevs.detach()
         await asyncio.to_thread(self._vdevs.close)
 
 

@@ -284,6 +284,7 @@ class TargetService:
             self._send_replies(now_ns)
         if self._chunks_told and self.chunks is not None:
             self._pump_chunks(self.chunks, now_ns)
+        self._vdevs.flush()
         self._timer.arm(self._names_due_ns, self._chunks_due_ns)
 
     def _send_replies(self, now_ns: int) -> None:

@@ -2,13 +2,16 @@
 
 `ChunkView` answers the chunk cores' questions from memory. `Vdevs` knows which
 index of the table belongs to which open VDEV, submits records, and brings outcomes
-from the commit and reader threads back to the event loop, one wake-up per flush.
+from the commit and reader threads back to the event loop, one wake-up per flush. After
+attach() usual flushes of row records begin and end in the loop (store/vdev.py).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 
 from replicast.buggify import buggify
@@ -107,6 +110,9 @@ class Vdevs:
         self.chunk_views: dict[int, ChunkView] = {}
         self._loop = loop
         self.after: Callable[[], None] = lambda: None  # called when a flush was told
+        self._attached: list[Vdev] = []
+        self._due: list[Vdev] = []  # take_off() must be called
+        self._written_fd = -1  # an eventfd: something that took off was written
 
     def map_indexes(self, table: Table) -> list[int]:
         """Learn the indexes that `table` gives to our VDEVs; returns the new ones."""
@@ -123,10 +129,33 @@ class Vdevs:
         """Ids of the VDEVs that flushed lately."""
         return tuple(v.vdev_id for v in self.by_id.values() if v.vouch(now_ns))
 
+    def attach(self) -> None:
+        """From here on flush() must follow append_rows(), once for as many as there are, until detach().
+
+        VDEVs that are driven in another way than by threads stay as they are.
+        """
+        attached = [vdev for vdev in self.by_id.values() if isinstance(vdev, Vdev)]
+        if attached:
+            self._written_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._loop.add_reader(self._written_fd, self._land)
+            for vdev in attached:
+                vdev.attach(self._written_fd)
+        self._attached = attached
+
+    def detach(self) -> None:
+        """Before close(), which any thread may call: the loop begins and ends no flush any more."""
+        if self._attached:
+            self._loop.remove_reader(self._written_fd)
+            self.flush()
+            self._attached = []
+
     def close(self) -> None:
-        """Flush, checkpoint and close all."""
+        """Flush, checkpoint and close all; after detach()."""
         for vdev in self.by_id.values():
             vdev.close()
+        if self._written_fd >= 0:
+            os.close(self._written_fd)
+            self._written_fd = -1
 
     # -- writing ----------------------------------------------------------------------
 
@@ -155,7 +184,33 @@ class Vdevs:
     def append_rows(self, event: AppendRecords, done: StoredDone) -> None:
         """Make row records durable; done(event.token, outcome) in the loop."""
         records = to_records(event.records)
-        self._submit(event.vdev_index, records, event.token, done, RecordClass.FREEING)
+        if not self._attached:
+            self._submit(event.vdev_index, records, event.token, done, RecordClass.FREEING)
+            return
+        vdev = self.by_index[event.vdev_index]
+        vdev.queue(records, (done, event.token), self._flushed, RecordClass.FREEING)
+        self._due.append(vdev)
+
+    def flush(self) -> None:
+        """What append_rows() was given goes to the disks now, those of one VDEV together."""
+        while self._due:
+            self._due.pop().take_off()
+
+    def _land(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._written_fd)
+        outcomes: Outcomes = []
+        for vdev in self._attached:
+            batches = vdev.land()
+            if batches is not None:
+                self._due.append(vdev)
+                outcomes += batches.pop(self._flushed, [])
+                vdev.tell(batches)
+        try:
+            if outcomes:
+                self._tell(outcomes)  # what follows from them goes with the next flush
+        finally:
+            self.flush()
 
     def _submit(
         self,

@@ -3,7 +3,7 @@
     append() -> take() -> plan() -> [the engine writes and syncs] -> end_flush() -> outcomes
 
 No I/O, clock or thread in here. append() may be called by any thread; take(), plan()
-and end_flush() belong to one committing thread. One flush is under way at a time.
+and end_flush() belong to whoever commits. One flush is under way at a time.
 
 Invariants: a submission is in one flush as a whole; the index changes, and STORED is
 said, only after the sync of its flush succeeded; after a failed write or sync the
@@ -178,6 +178,19 @@ class StoreCore:
     def queue_count(self) -> int:
         """Submissions queued."""
         return len(self._names) + len(self._chunks)
+
+    def rows_only(self, size_bytes: int) -> bool:
+        """Is all that is queued plain, below `size_bytes`, and sure to fit the segment, and nothing else
+        to be done with it? With `kv.lock` held: so it stays until begin_flush()."""
+        room_bytes = self.segment.size_bytes - self.position.offset
+        return (
+            self.writable
+            and 0 < self.queue_bytes < size_bytes
+            and self.queue_bytes <= room_bytes
+            and not (self._chunks or self._refused)
+            and self._owed is None
+            and all(submission.plain for submission in self._names)
+        )
 
     def fits(self, kind: RecordClass, size_bytes: int) -> bool:
         """Would a submission of this class and size pass the gates now?"""

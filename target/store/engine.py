@@ -2,6 +2,7 @@
 
 The Vdev shell calls it from its commit thread, the simulator in virtual time. A
 flush is begin() (take, hash, write) and finish() (sync, publish); run() is both.
+Between take_off() and land() somebody else writes and syncs.
 Reading needs no lock and may be done by any thread.
 """
 
@@ -18,7 +19,7 @@ from xxhash import xxh3_64_intdigest
 
 from replicast.buggify import buggified, buggify
 from replicast.disk import File
-from replicast.disks import LockableDisk
+from replicast.disks import DIRECT_ABOVE_BYTES, LockableDisk, RealFile, failed_write
 from replicast.target.store import index
 from replicast.target.store.core import ContentHash, FlushPlan, Outcomes, Segment, Space, StoreCore
 from replicast.target.store.errors import (
@@ -29,6 +30,7 @@ from replicast.target.store.errors import (
     VdevError,
     VdevStatus,
 )
+from replicast.target.store.flush_writer import FlushWriter
 from replicast.target.store.format import LOG_NAME, PROBE_NAME, VdevHeader
 from replicast.target.store.index import ChunkInfo, EntryLocation
 from replicast.target.store.overlay import (
@@ -123,6 +125,33 @@ class StoreEngine:
         if grown or self._error is not None:
             self.measure()
         return outcomes
+
+    def take_off(self, writer: FlushWriter) -> FlushPlan | None:
+        """Begin the next flush and leave writing and syncing to `writer`: nothing here waits for the disk.
+
+        land() follows when writer.take() says how that ended. None, and nothing is taken, unless it
+        holds nothing but row records, is small, and goes to the end of a file that is open already.
+        """
+        with self.kv.lock:
+            file = None if self._writer is None else self._writer[1]
+            open_at = 0 if self._writer is None else self._writer[0]
+            if type(file) is not RealFile or open_at != self.core.position.incarnation:
+                return None
+            if not self.core.rows_only(DIRECT_ABOVE_BYTES):
+                return None
+            plan = self.core.begin_flush()
+        assert plan is not None and plan.create is None and len(plan.pieces) == 1
+        self._error, self._wrote, self._synced = None, True, False
+        (piece,) = plan.pieces
+        assert isinstance(piece, bytes)
+        writer.submit(file.fileno(), plan.position.offset, piece)
+        return plan
+
+    def land(self, plan: FlushPlan, error: int) -> Outcomes:
+        """finish() of a flush that took off and was written and synced, or failed with this errno."""
+        self._synced = error == 0
+        self._error = failed_write(error) if error else None
+        return self.finish(plan)
 
     def run(self) -> Outcomes:
         """One flush of whatever is queued, all at once."""

@@ -4,7 +4,14 @@ While a flush is being synced, submissions queue; the next flush takes them all.
 `done` is called from the commit thread once per flush with everything that ended,
 and a daemon makes one call_soon_threadsafe of it.
 
-The commit thread writes a probe block when it was idle for a second; vouch() says
+The commit thread needs the interpreter's lock, and the loop that waits for it has it. So a
+VDEV that is attached to a loop does without it for small flushes of row records: the
+loop begins one (a flight), a FlushWriter writes and syncs it and wakes the loop, which ends it.
+One of the two has its turn, never both: whoever ends a flush looks for more work, and the
+loop leaves to the thread what cannot take off. Invariants: the turn is changed from nobody's
+under the core's lock, and back by who has it; without it nobody flushes, probes, or counts.
+
+The commit thread writes a probe block when nothing became durable for a second; vouch() says
 whether a flush or a probe completed within the last three.
 Limits: the queue's (core.py); READS_MAX reads waiting.
 """
@@ -18,12 +25,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
 
 from replicast.disks import Lock, LockableDisk, RealDisk
 from replicast.hashing import content_hash as cluster_hash
 from replicast.metrics import Counters
-from replicast.target.store.core import ContentHash, Outcomes
+from replicast.target.store.core import ContentHash, FlushPlan, Outcomes
 from replicast.target.store.engine import StoreEngine
 from replicast.target.store.errors import (
     ReadError,
@@ -32,6 +40,7 @@ from replicast.target.store.errors import (
     VdevError,
     VdevStatus,
 )
+from replicast.target.store.flush_writer import FlushWriter
 from replicast.target.store.format import INDEX_NAME
 from replicast.target.store.lmdb_checkpoint import LmdbCheckpoint
 from replicast.target.store.overlay import Checkpoint, CheckpointBroken
@@ -50,6 +59,7 @@ log = logging.getLogger(__name__)
 PROBE_NS = 1_000_000_000
 READS_MAX = 4096
 READ_THREADS = 2
+UNEXPECTED = "%s: flush failed in a way nobody expected"
 
 
 def boot_ns() -> int:
@@ -57,8 +67,19 @@ def boot_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
+class Turn(Enum):
+    """Whose the core is: one flush is under way at a time."""
+
+    NOBODYS = 0
+    THREADS = 1  # the commit thread's
+    LOOPS = 2  # a flight is out
+
+
 class Vdev(VdevShell):
-    """One open VDEV. Any thread may call it; close() ends its threads."""
+    """One open VDEV; close() ends its threads.
+
+    Any thread may call it, but attach() and what needs it are the loop's.
+    """
 
     def __init__(
         self,
@@ -74,9 +95,12 @@ class Vdev(VdevShell):
         self._write_delay_ns, self._read_delay_ns = write_delay_ns, read_delay_ns
         self._name = self.vdev_id.hex()
         self._said = VdevStatus.OK  # the status last logged
-        self.counters = Counters()  # changed by the commit thread only
+        self.counters = Counters()  # changed by who has the turn
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()  # in C, as a Condition is not
         self._idle = self._stopping = False
+        self._turn = Turn.NOBODYS
+        self._writer: FlushWriter | None = None
+        self._flight: tuple[FlushPlan, int] | None = None  # and when it began
         self._checkpoint_wake = threading.Event()
         self._reads: queue.Queue[tuple[Callable[[], bytes], object, ReadDone] | None]
         self._reads = queue.Queue(READS_MAX)
@@ -135,14 +159,73 @@ class Vdev(VdevShell):
         done: Done,
         kind: RecordClass | None = None,
     ) -> None:
-        """As VdevShell.submit(); `done` is called from the commit thread."""
+        """As VdevShell.submit(); `done` is called from the commit thread, if this is not attached."""
         super().submit(records, token, done, kind)
-        if self._idle:
+        if self._idle and self._turn is not Turn.LOOPS:
             self._wakes.put(None)
 
+    def attach(self, notify_fd: int) -> None:
+        """From here on the loop may take_off(); it must land() what took off when this eventfd is
+        readable, and close the eventfd only after close()."""
+        self._writer = FlushWriter(notify_fd)
+
+    def queue(
+        self,
+        records: Sequence[Record],
+        token: object,
+        done: Done,
+        kind: RecordClass | None = None,
+    ) -> None:
+        """submit() that leaves it to take_off(), which must follow, to see to what was queued."""
+        super().submit(records, token, done, kind)
+
+    def take_off(self) -> None:
+        """Begin a flight with what is queued, or have the commit thread flush it."""
+        with self._core.kv.lock:
+            if self._turn is not Turn.NOBODYS or not self._core.has_work:
+                return  # whoever has the turn looks for more work
+            self._turn = Turn.LOOPS
+        try:
+            self._begin_flight()
+        except Exception:
+            log.exception(UNEXPECTED, self.path)
+            self.tell(self._abandon())
+        if self._flight is None:
+            self._turn = Turn.NOBODYS
+            if self._idle:
+                self._wakes.put(None)
+
+    def _begin_flight(self) -> None:
+        if self._writer is not None and not self._write_delay_ns:
+            started_ns = self._clock_ns()
+            plan = self._engine.take_off(self._writer)
+            self._flight = None if plan is None else (plan, started_ns)
+
+    def land(self) -> dict[Done, Outcomes] | None:
+        """End the flight if it was written, and say whom to tell what (tell() does); take_off() must
+        follow. None when there is none, or it is still out."""
+        error = None if self._flight is None or self._writer is None else self._writer.take()
+        if self._flight is None or error is None:
+            return None
+        (plan, started_ns), self._flight = self._flight, None
+        try:
+            batches = self._batches(self._engine.land(plan, error))
+            self._count(plan, started_ns)
+        except Exception:
+            log.exception(UNEXPECTED, self.path)
+            batches = self._abandon()
+        self._say_status()
+        if self._engine.checkpoint_due():
+            self._checkpoint_wake.set()
+        self._turn = Turn.NOBODYS
+        return batches
+
     def close(self) -> None:
-        """Flush what is queued, make a checkpoint, stop. Never again usable."""
+        """Flush what is queued, make a checkpoint, stop. Never again usable: its loop calls nothing more."""
         self._stopping = True
+        if self._writer is not None:
+            self._writer.stop()
+            self.tell(self.land() or {})
         self._wakes.put(None)
         self._checkpoint_wake.set()
         for _ in range(READ_THREADS):
@@ -184,6 +267,8 @@ class Vdev(VdevShell):
     def _commit_loop(self) -> None:
         while True:
             self._await_work()
+            if not self._take_turn():
+                continue
             if self._core.has_work:
                 self._flush_or_fault()
             elif self._stopping:
@@ -192,10 +277,17 @@ class Vdev(VdevShell):
             self._probe_if_idle()
             if self._engine.checkpoint_due():
                 self._checkpoint_wake.set()
+            self._turn = Turn.NOBODYS
+
+    def _take_turn(self) -> bool:
+        with self._core.kv.lock:
+            if self._turn is Turn.NOBODYS:
+                self._turn = Turn.THREADS
+            return self._turn is Turn.THREADS
 
     def _await_work(self) -> None:
-        self._idle = True  # from here on whoever submits leaves a wake-up
-        if not self._core.has_work and not self._stopping:
+        self._idle = True  # from here on whoever submits leaves a wake-up, or take_off() does
+        if self._turn is Turn.LOOPS or not (self._core.has_work or self._stopping):
             with contextlib.suppress(queue.Empty):
                 self._wakes.get(timeout=PROBE_NS / 1e9)
         self._idle = False
@@ -206,8 +298,11 @@ class Vdev(VdevShell):
         try:
             self._flush()
         except Exception:
-            log.exception("%s: flush failed in a way nobody expected", self.path)
-            self._tell(self._core.abandon(OSError(errno.EIO, "internal error")))
+            log.exception(UNEXPECTED, self.path)
+            self.tell(self._abandon())
+
+    def _abandon(self) -> dict[Done, Outcomes]:
+        return self._batches(self._core.abandon(OSError(errno.EIO, "internal error")))
 
     def _flush(self) -> None:
         started_ns = self._clock_ns()
@@ -216,12 +311,15 @@ class Vdev(VdevShell):
             return
         self._delay()
         outcomes = self._engine.finish(plan)
+        self._count(plan, started_ns)
+        self.tell(self._batches(outcomes))
+
+    def _count(self, plan: FlushPlan, started_ns: int) -> None:
         now_ns = self._clock_ns()
         if self._measure(plan, started_ns, now_ns):
             counters, name = self.counters, self._name
             counters.observe_ns("flush_seconds", name, elapsed_ns=now_ns - started_ns)
             counters.count("flush_records", name, by=len(plan.placed))
-        self._tell(outcomes)
 
     def _probe_if_idle(self) -> None:
         started_ns = self._clock_ns()
@@ -235,8 +333,9 @@ class Vdev(VdevShell):
         if self._write_delay_ns:
             time.sleep(self._write_delay_ns / 1e9)
 
-    def _tell(self, outcomes: Outcomes) -> None:
-        for done, batch in self._batches(outcomes).items():
+    def tell(self, batches: dict[Done, Outcomes]) -> None:
+        """What land() said."""
+        for done, batch in batches.items():
             try:
                 done(batch)
             except RuntimeError:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from replicast.metrics import Counters
+from replicast.target.names.store import AppendRecords
 from replicast.target.service import TargetService
 from replicast.target.store.errors import Outcome
 
@@ -19,6 +20,7 @@ class FakeCore:
     def __init__(self, due_ns: int) -> None:
         self.told, self.answered = True, False
         self.outgoing: list[Any] = []
+        self.events: list[Any] = []
         self._due_ns = due_ns
         self.expired: list[int] = []
         self.outcomes: list[object] = []
@@ -33,7 +35,7 @@ class FakeCore:
         return self.outgoing
 
     def take_events(self) -> list[Any]:
-        return []
+        return self.events
 
     def stored(self, _first: object, second: object, *_: object) -> None:
         self.outcomes.append(second)
@@ -47,7 +49,12 @@ class Bench:
 
     def __init__(self) -> None:
         self.names, self.chunks = FakeCore(NAMES_DUE_NS), FakeCore(CHUNKS_DUE_NS)
-        self.vdevs = SimpleNamespace(after=None)
+        self.steps: list[str] = []  # of the VDEVs and the link
+        self.vdevs = SimpleNamespace(
+            after=None,
+            append_rows=lambda *_: self.steps.append("rows"),
+            flush=lambda: self.steps.append("flush"),
+        )
         nothing: Any = None
         self.service = TargetService(
             1,
@@ -69,6 +76,7 @@ class Bench:
 
     def _flush(self) -> None:
         self.flushed += 1
+        self.steps.append("sent")
 
     def _send(self, outgoing: object, _now_ns: int) -> None:
         self.sent.append(outgoing)
@@ -99,6 +107,17 @@ def test_answers_to_reads__leave_though_the_names_want_nothing_else() -> None:
         bench.names.told, bench.names.answered, bench.names.outgoing = False, True, ["found"]
         bench.service.on_delivered(0)
         assert bench.sent == ["found"]
+        bench.service._timer.cancel()
+
+    asyncio.run(story())
+
+
+def test_rows__of_one_pump_go_to_the_disk_together_and_before_the_network_is_served() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.names.events = [AppendRecords(3, token, ()) for token in (1, 2)]
+        bench.service._pump()
+        assert bench.steps == ["rows", "rows", "flush", "sent"]
         bench.service._timer.cancel()
 
     asyncio.run(story())
