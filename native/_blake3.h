@@ -1,6 +1,7 @@
-/* BLAKE3 (no key, 32 bytes) of one message that comes in pieces of any size: rc_blake3_init, then
-   rc_blake3_update for each, then rc_blake3_final, which leaves the state as it is. None of them allocates,
-   fails or needs the interpreter; one state is for one thread at a time.
+/* BLAKE3 (32 bytes) of one message that comes in pieces of any size: rc_blake3_init, or rc_blake3_init_keyed
+   with a key of 32 bytes, then rc_blake3_update for each, then rc_blake3_final, which leaves the state as it
+   is, or rc_blake3_end, which does not and saves a copy of it. None of them allocates, fails or needs the
+   interpreter; one state is for one thread at a time.
 
    Whole chunks of 1024 bytes are hashed where they lie, as many in step as there are lanes. Long pieces are
    fastest where they begin at a multiple of that, and are many times what the lanes take (16 KiB).
@@ -26,6 +27,7 @@ typedef struct {
     blake3_cv subtrees[RC_BLAKE3_DEPTH_MAX]; /* whose sizes are the bits of how many there were */
     uint8_t rest[BLAKE3_CHUNK_BYTES]; /* behind all chunks with a CV; full: more must come for that */
     uint64_t chunk_count; /* with a CV */
+    uint32_t key[8], mode; /* or in place of a key the constants; what all flags have */
     int cv_count, depth, rest_bytes, lanes;
 } rc_blake3;
 
@@ -33,44 +35,60 @@ static inline void rc_blake3_init_lanes(rc_blake3 *state, int lanes_max) {
     state->chunk_count = 0;
     state->cv_count = state->depth = state->rest_bytes = 0;
     state->lanes = blake3_widest(lanes_max);
+    memcpy(state->key, blake3_iv, sizeof state->key);
+    state->mode = 0;
+}
+
+/* The keyed mode, of a state into which nothing came yet. */
+static inline void rc_blake3_set_key(rc_blake3 *state, const uint8_t *key) {
+    for (int i = 0; i < BLAKE3_KEY_BYTES / 4; i++)
+        state->key[i] = blake3_word(key + 4 * i);
+    state->mode = BLAKE3_KEYED;
 }
 
 static inline void rc_blake3_init(rc_blake3 *state) {
     rc_blake3_init_lanes(state, BLAKE3_LANES_MAX);
 }
 
-static void blake3_one_chunk(int lanes, const uint8_t *data, size_t size_bytes, uint64_t chunk,
+static inline void rc_blake3_init_keyed(rc_blake3 *state, const uint8_t *key) {
+    rc_blake3_init(state);
+    rc_blake3_set_key(state, key);
+}
+
+static void blake3_one_chunk(const rc_blake3 *state, const uint8_t *data, size_t size_bytes, uint64_t chunk,
                              uint32_t root, uint8_t *cv) {
-    blake3_compress *const compress = blake3_single(lanes);
+    blake3_compress *const compress = blake3_single(state->lanes);
     uint8_t last[BLAKE3_BLOCK_BYTES] = {0};
-    uint32_t words[8], flags = BLAKE3_CHUNK_START;
-    memcpy(words, blake3_iv, sizeof words);
-    for (; size_bytes > BLAKE3_BLOCK_BYTES; size_bytes -= BLAKE3_BLOCK_BYTES) {
-        compress(words, data, BLAKE3_BLOCK_BYTES, chunk, flags);
-        data += BLAKE3_BLOCK_BYTES;
-        flags = 0;
+    const size_t before = size_bytes ? (size_bytes - 1) / BLAKE3_BLOCK_BYTES : 0;
+    uint32_t words[8], flags = state->mode | BLAKE3_CHUNK_START;
+    memcpy(words, state->key, sizeof words);
+    if (before) {
+        compress(words, data, before, BLAKE3_BLOCK_BYTES, chunk, flags);
+        data += before * BLAKE3_BLOCK_BYTES;
+        size_bytes -= before * BLAKE3_BLOCK_BYTES;
+        flags = state->mode;
     }
     memcpy(last, data, size_bytes);
-    compress(words, last, (uint32_t)size_bytes, chunk, flags | BLAKE3_CHUNK_END | root);
+    compress(words, last, 1, (uint32_t)size_bytes, chunk, flags | BLAKE3_CHUNK_END | root);
     blake3_write(cv, words);
 }
 
 /* The parent's CV may be where one of the two is. */
-static void blake3_one_parent(int lanes, const uint8_t *both, uint32_t root, uint8_t *cv) {
+static void blake3_one_parent(const rc_blake3 *state, const uint8_t *both, uint32_t root, uint8_t *cv) {
     uint32_t words[8];
-    memcpy(words, blake3_iv, sizeof words);
-    blake3_single(lanes)(words, both, BLAKE3_BLOCK_BYTES, 0, BLAKE3_PARENT | root);
+    memcpy(words, state->key, sizeof words);
+    blake3_single(state->lanes)(words, both, 1, BLAKE3_BLOCK_BYTES, 0, state->mode | BLAKE3_PARENT | root);
     blake3_write(cv, words);
 }
 
 /* The CVs of `count` whole chunks, or parents where `blocks` is 1. What lies behind them in cvs up to the
    next multiple of the lanes is written over; inputs are read before. */
-static void blake3_all(int lanes, const uint8_t *const *inputs, int count, int blocks, uint64_t chunk,
-                       blake3_cv *cvs) {
+static void blake3_all(const rc_blake3 *state, const uint8_t *const *inputs, int count, int blocks,
+                       uint64_t chunk, blake3_cv *cvs) {
     while (count) {
         const uint8_t *filled[BLAKE3_LANES_MAX];
         int step;
-        blake3_kernel *const kernel = blake3_several(lanes, count, &step);
+        blake3_kernel *const kernel = blake3_several(state->lanes, count, &step);
         if (kernel) {
             if (count < step) { /* lanes to spare take the last again */
                 for (int i = 0; i < step; i++)
@@ -78,11 +96,11 @@ static void blake3_all(int lanes, const uint8_t *const *inputs, int count, int b
                 inputs = filled;
                 step = count;
             }
-            kernel(inputs, blocks, chunk, cvs);
+            kernel(inputs, blocks, chunk, cvs, state->key, state->mode);
         } else if (blocks == 1) {
-            blake3_one_parent(lanes, inputs[0], 0, cvs[0]);
+            blake3_one_parent(state, inputs[0], 0, cvs[0]);
         } else {
-            blake3_one_chunk(lanes, inputs[0], BLAKE3_CHUNK_BYTES, chunk, 0, cvs[0]);
+            blake3_one_chunk(state, inputs[0], BLAKE3_CHUNK_BYTES, chunk, 0, cvs[0]);
         }
         inputs += step, chunk += step, cvs += step, count -= step;
     }
@@ -90,7 +108,7 @@ static void blake3_all(int lanes, const uint8_t *const *inputs, int count, int b
 
 /* Parents in place of their children, level by level, until no more than `left` are left. Where one has
    no other, it goes up alone: that is the tree whose left parts are whole. */
-static void blake3_reduce(int lanes, blake3_cv *cvs, int count, int left) {
+static void blake3_reduce(const rc_blake3 *state, blake3_cv *cvs, int count, int left) {
     while (count > left) {
         const uint8_t *inputs[BLAKE3_LANES_MAX];
         blake3_cv alone;
@@ -101,7 +119,7 @@ static void blake3_reduce(int lanes, blake3_cv *cvs, int count, int left) {
                 inputs[taken] = cvs[2 * (at + taken)];
                 taken++;
             }
-            blake3_all(lanes, inputs, taken, 1, 0, cvs + at);
+            blake3_all(state, inputs, taken, 1, 0, cvs + at);
         }
         if (count % 2)
             memcpy(cvs[count / 2], alone, sizeof alone);
@@ -116,12 +134,11 @@ static void blake3_close_subtree(rc_blake3 *state) {
     blake3_cv beyond[BLAKE3_LANES_MAX];
     state->cv_count -= RC_BLAKE3_SUBTREE_CHUNKS;
     memcpy(beyond, state->cvs + RC_BLAKE3_SUBTREE_CHUNKS, sizeof beyond);
-    blake3_reduce(state->lanes, state->cvs, RC_BLAKE3_SUBTREE_CHUNKS, 1);
+    blake3_reduce(state, state->cvs, RC_BLAKE3_SUBTREE_CHUNKS, 1);
     memcpy(state->subtrees[state->depth++], state->cvs, sizeof(blake3_cv));
     for (; index & 1; index >>= 1) {
         state->depth--;
-        blake3_one_parent(state->lanes, state->subtrees[state->depth - 1], 0,
-                          state->subtrees[state->depth - 1]);
+        blake3_one_parent(state, state->subtrees[state->depth - 1], 0, state->subtrees[state->depth - 1]);
     }
     memcpy(state->cvs, beyond, sizeof beyond);
 }
@@ -151,7 +168,7 @@ static inline void rc_blake3_update(rc_blake3 *state, const uint8_t *data, size_
             data += BLAKE3_CHUNK_BYTES;
             size_bytes -= BLAKE3_CHUNK_BYTES;
         }
-        blake3_all(state->lanes, inputs, count, BLAKE3_CHUNK_BLOCKS, state->chunk_count,
+        blake3_all(state, inputs, count, BLAKE3_CHUNK_BLOCKS, state->chunk_count,
                    state->cvs + state->cv_count);
         state->cv_count += count;
         state->chunk_count += count;
@@ -163,26 +180,35 @@ static inline void rc_blake3_update(rc_blake3 *state, const uint8_t *data, size_
     }
 }
 
-static inline void rc_blake3_final(const rc_blake3 *state, uint8_t *digest) {
-    rc_blake3 end;
+static inline void rc_blake3_end(rc_blake3 *state, uint8_t *digest) {
     int left;
     if (!state->chunk_count) {
-        blake3_one_chunk(state->lanes, state->rest, state->rest_bytes, 0, BLAKE3_ROOT, digest);
+        blake3_one_chunk(state, state->rest, state->rest_bytes, 0, BLAKE3_ROOT, digest);
+        return;
+    }
+    if (state->cv_count > RC_BLAKE3_SUBTREE_CHUNKS
+        || (state->cv_count == RC_BLAKE3_SUBTREE_CHUNKS && state->rest_bytes))
+        blake3_close_subtree(state);
+    if (state->rest_bytes)
+        blake3_one_chunk(state, state->rest, state->rest_bytes, state->chunk_count, 0,
+                         state->cvs[state->cv_count++]);
+    left = state->depth ? 1 : 2; /* there is a parent left, the root */
+    blake3_reduce(state, state->cvs, state->cv_count, left);
+    memcpy(state->subtrees[state->depth], state->cvs, left * sizeof(blake3_cv));
+    for (state->depth += left; state->depth > 1; state->depth--)
+        blake3_one_parent(state, state->subtrees[state->depth - 2], state->depth == 2 ? BLAKE3_ROOT : 0,
+                          state->subtrees[state->depth - 2]);
+    memcpy(digest, state->subtrees[0], sizeof(blake3_cv));
+}
+
+static inline void rc_blake3_final(const rc_blake3 *state, uint8_t *digest) {
+    rc_blake3 end;
+    if (!state->chunk_count) {
+        blake3_one_chunk(state, state->rest, state->rest_bytes, 0, BLAKE3_ROOT, digest);
         return;
     }
     end = *state;
-    if (end.cv_count > RC_BLAKE3_SUBTREE_CHUNKS
-        || (end.cv_count == RC_BLAKE3_SUBTREE_CHUNKS && end.rest_bytes))
-        blake3_close_subtree(&end);
-    if (end.rest_bytes)
-        blake3_one_chunk(end.lanes, end.rest, end.rest_bytes, end.chunk_count, 0, end.cvs[end.cv_count++]);
-    left = end.depth ? 1 : 2; /* there is a parent left, the root */
-    blake3_reduce(end.lanes, end.cvs, end.cv_count, left);
-    memcpy(end.subtrees[end.depth], end.cvs, left * sizeof(blake3_cv));
-    for (end.depth += left; end.depth > 1; end.depth--)
-        blake3_one_parent(end.lanes, end.subtrees[end.depth - 2], end.depth == 2 ? BLAKE3_ROOT : 0,
-                          end.subtrees[end.depth - 2]);
-    memcpy(digest, end.subtrees[0], sizeof(blake3_cv));
+    rc_blake3_end(&end, digest);
 }
 
 #endif

@@ -6,6 +6,7 @@ The class is for tests and measurements: Python code takes the package.
 
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t
 
 cdef enum:
@@ -28,13 +29,18 @@ def use_lanes(lanes_max):
 
 @cython.final
 cdef class Blake3:
-    """As blake3.blake3 without arguments: one message, of 32 bytes its digest."""
+    """As blake3.blake3 without a first piece: one message, of 32 bytes its digest. ValueError: `key` does
+    not have 32 bytes."""
 
     cdef rc_blake3 state
     cdef bint busy
 
-    def __cinit__(self):
+    def __cinit__(self, *, bytes key=None):
         rc_blake3_init_lanes(&self.state, LANES)
+        if key is not None:
+            if len(key) != BLAKE3_KEY_BYTES:
+                raise ValueError(f"expected a 32-byte key, found {len(key)}")
+            rc_blake3_set_key(&self.state, <const uint8_t *>PyBytes_AS_STRING(key))
 
     def update(self, piece, /):
         """More of the message. TypeError: not a buffer; BufferError: not one of bytes that lie together;

@@ -17,22 +17,26 @@
 enum {
     BLAKE3_LANES_MAX = 16,
     BLAKE3_CV_BYTES = 32,
+    BLAKE3_KEY_BYTES = 32,
     BLAKE3_BLOCK_BYTES = 64,
     BLAKE3_CHUNK_BYTES = 1024,
     BLAKE3_CHUNK_BLOCKS = 16,
     BLAKE3_CHUNK_START = 1,
     BLAKE3_CHUNK_END = 2,
     BLAKE3_PARENT = 4,
-    BLAKE3_ROOT = 8
+    BLAKE3_ROOT = 8,
+    BLAKE3_KEYED = 16
 };
 
 typedef uint8_t blake3_cv[BLAKE3_CV_BYTES];
-/* One block into `state`, a CV in words. */
-typedef void blake3_compress(uint32_t *state, const uint8_t *block, uint32_t size_bytes, uint64_t chunk,
-                             uint32_t flags);
+/* `count` blocks, one after the other, into `state`, a CV in words. BLAKE3_CHUNK_START is for the first. */
+typedef void blake3_compress(uint32_t *state, const uint8_t *block, size_t count, uint32_t size_bytes,
+                             uint64_t chunk, uint32_t flags);
 /* The CVs of as many chunks (16 blocks each) as there are lanes, the first of them number `chunk`; or,
-   where `blocks` is 1, of parents. None of them is the root. */
-typedef void blake3_kernel(const uint8_t *const *inputs, int blocks, uint64_t chunk, blake3_cv *cvs);
+   where `blocks` is 1, of parents. None of them is the root. They begin with `key`, and have `mode` among
+   the flags of all blocks. */
+typedef void blake3_kernel(const uint8_t *const *inputs, int blocks, uint64_t chunk, blake3_cv *cvs,
+                           const uint32_t *key, uint32_t mode);
 
 static const uint32_t blake3_iv[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                                       0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
@@ -87,17 +91,19 @@ static inline void blake3_write(uint8_t *cv, const uint32_t *state) {
         cv[i] = (uint8_t)(state[i / 4] >> (8 * (i % 4)));
 }
 
-static void blake3_compress_words(uint32_t *state, const uint8_t *block, uint32_t size_bytes,
+static void blake3_compress_words(uint32_t *state, const uint8_t *block, size_t count, uint32_t size_bytes,
                                   uint64_t chunk, uint32_t flags) {
-    uint32_t m[16], v[16];
-    for (int i = 0; i < 16; i++)
-        m[i] = blake3_word(block + 4 * i);
-    memcpy(v, state, 32);
-    memcpy(v + 8, blake3_iv, 16);
-    v[12] = (uint32_t)chunk, v[13] = (uint32_t)(chunk >> 32), v[14] = size_bytes, v[15] = flags;
-    ROUNDS;
-    for (int i = 0; i < 8; i++)
-        state[i] = v[i] ^ v[i + 8];
+    for (; count; count--, block += BLAKE3_BLOCK_BYTES, flags &= ~BLAKE3_CHUNK_START) {
+        uint32_t m[16], v[16];
+        for (int i = 0; i < 16; i++)
+            m[i] = blake3_word(block + 4 * i);
+        memcpy(v, state, 32);
+        memcpy(v + 8, blake3_iv, 16);
+        v[12] = (uint32_t)chunk, v[13] = (uint32_t)(chunk >> 32), v[14] = size_bytes, v[15] = flags;
+        ROUNDS;
+        for (int i = 0; i < 8; i++)
+            state[i] = v[i] ^ v[i + 8];
+    }
 }
 
 #if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -115,39 +121,44 @@ typedef uint32_t blake3_v4 __attribute__((vector_size(16)));
 #else
 #define SHUFFLED(x, y, a, b, c, d) __builtin_shuffle(x, y, (blake3_v4){a, b, c, d})
 #endif
+#define TURNED(x, a, b, c, d) SHUFFLED(x, x, a, b, c, d)
 
-/* One block: a row of the state is a vector. The row that the next step waits for, b, stays as it is when
+/* One block: a row of the state is a vector (or a quarter of one, of four blocks in step). The row that the next step waits for, b, stays as it is when
    the diagonals become columns; the others, and the words that come last, turn one further for that. */
 #define HALF_ROUND(x, y) \
     a += x; a += b; d = ROTATED_16(d ^ a); c += d; b = ROTATED_12(b ^ c); \
     a += y; a += b; d = ROTATED_8(d ^ a); c += d; b = ROTATED_7(b ^ c)
+#define ROWS(R) \
+    R x = SHUFFLED(m0, m4, 0, 2, 4, 6), y = SHUFFLED(m0, m4, 1, 3, 5, 7); \
+    R z = SHUFFLED(m8, m12, 6, 0, 2, 4), w = SHUFFLED(m8, m12, 7, 1, 3, 5); \
+    for (int round = 0;;) { \
+        HALF_ROUND(x, y); \
+        a = TURNED(a, 3, 0, 1, 2), d = TURNED(d, 2, 3, 0, 1), c = TURNED(c, 1, 2, 3, 0); \
+        HALF_ROUND(z, w); \
+        a = TURNED(a, 1, 2, 3, 0), d = TURNED(d, 2, 3, 0, 1), c = TURNED(c, 3, 0, 1, 2); \
+        if (++round == 7) \
+            break; \
+        const R next_x = SHUFFLED(x, y, 1, 5, 7, 2), zx = SHUFFLED(x, z, 3, 6, 0, 0); \
+        const R yw = SHUFFLED(w, y, 0, 4, 0, 1), yz = SHUFFLED(z, y, 1, 0, 6, 0); \
+        x = next_x, y = SHUFFLED(zx, w, 0, 1, 2, 7); \
+        const R next_z = SHUFFLED(yw, z, 0, 1, 7, 3); \
+        w = SHUFFLED(yz, w, 0, 6, 2, 3), z = next_z; \
+    } \
+    a ^= c, b ^= d
 #define COMPRESS(NAME) \
-    static void NAME(uint32_t *state, const uint8_t *block, uint32_t size_bytes, uint64_t chunk, \
-                     uint32_t flags) { \
+    static void NAME(uint32_t *state, const uint8_t *block, size_t count, uint32_t size_bytes, \
+                     uint64_t chunk, uint32_t flags) { \
         typedef blake3_v4 R; \
-        R a, b, c, d = {(uint32_t)chunk, (uint32_t)(chunk >> 32), size_bytes, flags}; \
-        R m0, m4, m8, m12, x, y, z, w; \
-        memcpy(&a, state, 16), memcpy(&b, state + 4, 16), memcpy(&c, blake3_iv, 16); \
-        memcpy(&m0, block, 16), memcpy(&m4, block + 16, 16); \
-        memcpy(&m8, block + 32, 16), memcpy(&m12, block + 48, 16); \
-        x = SHUFFLED(m0, m4, 0, 2, 4, 6), y = SHUFFLED(m0, m4, 1, 3, 5, 7); \
-        z = SHUFFLED(m8, m12, 6, 0, 2, 4), w = SHUFFLED(m8, m12, 7, 1, 3, 5); \
-        for (int round = 0;;) { \
-            HALF_ROUND(x, y); \
-            a = SHUFFLED(a, a, 3, 0, 1, 2), d = SHUFFLED(d, d, 2, 3, 0, 1); \
-            c = SHUFFLED(c, c, 1, 2, 3, 0); \
-            HALF_ROUND(z, w); \
-            a = SHUFFLED(a, a, 1, 2, 3, 0), d = SHUFFLED(d, d, 2, 3, 0, 1); \
-            c = SHUFFLED(c, c, 3, 0, 1, 2); \
-            if (++round == 7) \
-                break; \
-            const R next_x = SHUFFLED(x, y, 1, 5, 7, 2), zx = SHUFFLED(x, z, 3, 6, 0, 0); \
-            const R yw = SHUFFLED(w, y, 0, 4, 0, 1), yz = SHUFFLED(z, y, 1, 0, 6, 0); \
-            x = next_x, y = SHUFFLED(zx, w, 0, 1, 2, 7); \
-            const R next_z = SHUFFLED(yw, z, 0, 1, 7, 3); \
-            w = SHUFFLED(yz, w, 0, 6, 2, 3), z = next_z; \
+        R a, b; \
+        memcpy(&a, state, 16), memcpy(&b, state + 4, 16); \
+        for (; count; count--, block += BLAKE3_BLOCK_BYTES, flags &= ~BLAKE3_CHUNK_START) { \
+            R c, d = {(uint32_t)chunk, (uint32_t)(chunk >> 32), size_bytes, flags}; \
+            R m0, m4, m8, m12; \
+            memcpy(&c, blake3_iv, 16); \
+            memcpy(&m0, block, 16), memcpy(&m4, block + 16, 16); \
+            memcpy(&m8, block + 32, 16), memcpy(&m12, block + 48, 16); \
+            ROWS(R); \
         } \
-        a ^= c, b ^= d; \
         memcpy(state, &a, 16), memcpy(state + 4, &b, 16); \
     }
 COMPRESS(blake3_compress_rows)
@@ -155,17 +166,18 @@ COMPRESS(blake3_compress_rows)
 /* LANES blocks: a word of the state is a vector. LOAD has the words of block `at` of all inputs in m,
    STORE writes h; both turn rows into columns. */
 #define KERNEL(NAME, LOAD, STORE) \
-    IN_ORDER static void NAME(const uint8_t *const *inputs, int blocks, uint64_t chunk, blake3_cv *cvs) { \
+    IN_ORDER static void NAME(const uint8_t *const *inputs, int blocks, uint64_t chunk, blake3_cv *cvs, \
+                              const uint32_t *key, uint32_t mode) { \
         const uint32_t low = blocks == 1 ? 0 : (uint32_t)chunk; \
         const uint32_t high = blocks == 1 ? 0 : (uint32_t)(chunk >> 32); \
         const V numbers = blocks == 1 ? (V){} : (V)COUNTS + low; \
         const V carries = (V){} + high - (V)(numbers < low); /* a comparison that holds is -1 */ \
         V h[8]; \
         UNROLLED for (int i = 0; i < 8; i++) \
-            h[i] = (V){} + blake3_iv[i]; \
+            h[i] = (V){} + key[i]; \
         for (int at = 0; at < blocks; at++) { \
-            const uint32_t flags = blocks == 1 ? BLAKE3_PARENT \
-                : at == 0 ? BLAKE3_CHUNK_START : at == blocks - 1 ? BLAKE3_CHUNK_END : 0; \
+            const uint32_t flags = mode | (blocks == 1 ? BLAKE3_PARENT \
+                : at == 0 ? BLAKE3_CHUNK_START : at == blocks - 1 ? BLAKE3_CHUNK_END : 0); \
             V m[16], v[16]; \
             LOAD; \
             UNROLLED for (int i = 0; i < 8; i++) \
@@ -252,7 +264,6 @@ typedef uint32_t V __attribute__((vector_size(4 * LANES)));
 #undef ROUND
 #define ROUND ROUND_BY_STEP
 __attribute__((target("avx512f,avx512vl"))) KERNEL(blake3_8_of_512, LOAD_8, STORE_8)
-__attribute__((target("avx512f,avx512vl"))) COMPRESS(blake3_compress_512)
 #undef ROUND
 #define ROUND ROUND_BY_G
 
@@ -306,6 +317,56 @@ typedef uint32_t V __attribute__((vector_size(4 * LANES)));
 #undef ROUND
 #define ROUND ROUND_BY_STEP
 __attribute__((target("avx512f,avx512vl"))) KERNEL(blake3_16, LOAD_16, STORE_16)
+
+/* Rows again. What is taken of y goes over x by a mask: two steps of a cycle each, and a tenth less of the
+   time than GCC's way, a permutation. */
+#undef SHUFFLED
+#undef TURNED
+#define PICKED(a, b, c, d) (((a) & 3) | ((b) & 3) << 2 | ((c) & 3) << 4 | ((d) & 3) << 6)
+#define FROM_SECOND(a, b, c, d) (0x1111 * ((a) >> 2 | (b) >> 2 << 1 | (c) >> 2 << 2 | (d) >> 2 << 3))
+#define TURNED(x, a, b, c, d) (blake3_v4)_mm_shuffle_epi32((__m128i)(x), PICKED(a, b, c, d))
+#define SHUFFLED(x, y, a, b, c, d) \
+    (blake3_v4)_mm_mask_shuffle_epi32((__m128i)TURNED(x, a, b, c, d), FROM_SECOND(a, b, c, d) & 15, \
+                                      (__m128i)(y), PICKED(a, b, c, d))
+__attribute__((target("avx512f,avx512vl"))) COMPRESS(blake3_compress_512)
+#undef SHUFFLED
+#undef TURNED
+
+/* Four blocks in step, for few inputs: they take as long as one, two thirds of what eight take by words. */
+#define TURNED(x, a, b, c, d) (V)_mm512_shuffle_epi32((__m512i)(x), PICKED(a, b, c, d))
+#define SHUFFLED(x, y, a, b, c, d) \
+    (V)_mm512_mask_shuffle_epi32((__m512i)TURNED(x, a, b, c, d), FROM_SECOND(a, b, c, d), (__m512i)(y), \
+                                 PICKED(a, b, c, d))
+#define LANE(row, i, p) _mm512_mask_broadcast_i32x4(row, 15 << (4 * i), _mm_loadu_si128((const __m128i *)(p)))
+#define EACH(p) (V)_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(p)))
+#define QUARTERS(q) \
+    (V)LANE(LANE(LANE(LANE(_mm512_setzero_si512(), 0, inputs[0] + 64 * at + 16 * q), \
+                      1, inputs[1] + 64 * at + 16 * q), 2, inputs[2] + 64 * at + 16 * q), \
+            3, inputs[3] + 64 * at + 16 * q)
+__attribute__((target("avx512f,avx512vl"))) static void blake3_4_of_512(
+    const uint8_t *const *inputs, int blocks, uint64_t chunk, blake3_cv *cvs, const uint32_t *key,
+    uint32_t mode) {
+    const V constants = EACH(blake3_iv);
+    uint32_t ends[16]; /* what each has behind its constants */
+    V a = EACH(key), b = EACH(key + 4);
+    for (int i = 0; i < 4; i++) {
+        const uint64_t number = blocks == 1 ? 0 : chunk + i;
+        ends[4 * i] = (uint32_t)number, ends[4 * i + 1] = (uint32_t)(number >> 32);
+        ends[4 * i + 2] = BLAKE3_BLOCK_BYTES, ends[4 * i + 3] = 0;
+    }
+    const V numbers = (V)_mm512_loadu_si512(ends);
+    for (int at = 0; at < blocks; at++) {
+        const uint32_t flags = mode | (blocks == 1 ? BLAKE3_PARENT
+            : at == 0 ? BLAKE3_CHUNK_START : at == blocks - 1 ? BLAKE3_CHUNK_END : 0);
+        V c = constants, d = (V)_mm512_mask_set1_epi32((__m512i)numbers, 0x8888, (int)flags);
+        const V m0 = QUARTERS(0), m4 = QUARTERS(1), m8 = QUARTERS(2), m12 = QUARTERS(3);
+        ROWS(V);
+    }
+    for (int i = 0; i < 4; i++) {
+        memcpy(cvs[i], (const uint8_t *)&a + 16 * i, 16);
+        memcpy(cvs[i] + 16, (const uint8_t *)&b + 16 * i, 16);
+    }
+}
 #undef V
 #undef LANES
 #undef COUNTS
@@ -352,6 +413,8 @@ static blake3_kernel *blake3_several(int lanes, int count, int *step) {
 #if defined(BLAKE3_VECTORS) && defined(__x86_64__)
     if (lanes == 16 && count > 8)
         return *step = 16, blake3_16;
+    if (lanes == 16 && count <= 4)
+        return *step = 4, blake3_4_of_512;
     if (lanes >= 8)
         return *step = 8, lanes == 16 ? blake3_8_of_512 : blake3_8;
 #endif
@@ -378,8 +441,15 @@ static blake3_kernel *blake3_several(int lanes, int count, int *step) {
 #undef UNROLLED
 #undef IN_ORDER
 #undef SHUFFLED
+#undef TURNED
+#undef PICKED
+#undef FROM_SECOND
+#undef LANE
+#undef EACH
+#undef QUARTERS
 #undef SHUFFLED_BYTES
 #undef HALF_ROUND
+#undef ROWS
 #undef COMPRESS
 #undef KERNEL
 #undef TURN

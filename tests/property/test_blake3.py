@@ -23,6 +23,8 @@ BODY = random.Random(3).randbytes(4 * KIB * KIB + 5 * KIB)
 UNITS = [64 * n for n in range(18)] + [KIB * n for n in range(1, 36)]
 UNITS += [16 * KIB * n for n in range(3, 20)] + [KIB << n for n in range(13)]
 SIZES = sorted({max(0, unit + off) for unit in UNITS for off in (-KIB, -1, 0, 1, KIB)})
+KEY = bytes(range(200, 232))
+KEYS: list[bytes | None] = [None, KEY]
 STEPS = [1, 63, 64, 1000, KIB, KIB + 1, 3 * KIB, 17 * KIB, 61_440, 64 * KIB, 127 * KIB, 129 * KIB]
 PIECES = st.lists(
     st.sampled_from([0, *STEPS])
@@ -52,21 +54,23 @@ def test_a_known_value(fast: Any) -> None:
     assert fast().digest().hex() == blake3().hexdigest() == empty
 
 
-def test_all_sizes_in_one_piece(fast: Any) -> None:
+@pytest.mark.parametrize("key", KEYS, ids=["plain", "keyed"])
+def test_all_sizes_in_one_piece(fast: Any, key: bytes | None) -> None:
     body = memoryview(BODY)
     wrong = [
         size
         for size in SIZES
-        if fast().update(body[:size]).digest() != blake3(body[:size]).digest()
+        if fast(key=key).update(body[:size]).digest() != blake3(body[:size], key=key).digest()
     ]
     assert wrong == []
 
 
+@pytest.mark.parametrize("key", KEYS, ids=["plain", "keyed"])
 @pytest.mark.parametrize("step", STEPS)
-def test_pieces_of_one_size(fast: Any, step: int) -> None:
+def test_pieces_of_one_size(fast: Any, step: int, key: bytes | None) -> None:
     """With a digest after each of the first: it may be asked for, and more may come."""
     body = memoryview(BODY)[: min(len(BODY), 3000 * step)]
-    ours, twin = fast(), blake3()
+    ours, twin = fast(key=key), blake3(key=key)
     for at in range(0, len(body), step):
         ours.update(body[at : at + step])
         twin.update(body[at : at + step])
@@ -75,15 +79,22 @@ def test_pieces_of_one_size(fast: Any, step: int) -> None:
     assert ours.digest() == ours.digest() == twin.digest()
 
 
-@given(PIECES, st.integers(0, 70))
-def test_any_pieces(fast: Any, sizes: list[int], start: int) -> None:
-    ours, twin, body = fast(), blake3(), memoryview(BODY)
+@given(PIECES, st.integers(0, 70), st.none() | st.binary(min_size=32, max_size=32))
+def test_any_pieces(fast: Any, sizes: list[int], start: int, key: bytes | None) -> None:
+    ours, twin, body = fast(key=key), blake3(key=key), memoryview(BODY)
     for size in sizes:
         piece = body[start : start + size]
         assert ours.update(piece) is ours
         twin.update(piece)
         assert ours.digest() == twin.digest()
         start += size
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_of_another_size__is_refused_as_by_the_package(fast: Any, size: int) -> None:
+    for what in (fast, blake3):
+        with pytest.raises(ValueError, match=f"expected a 32-byte key, found {size}"):
+            what(key=bytes(size))
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: type(bad).__name__)
