@@ -36,10 +36,5 @@ cdef object to_header(Layout *header)
 
 
 cdef class Sealer:
-    cdef dict hashers
-
-    cdef bytes mac_of(
-        self, bytes mac_key, const void *head, bytes tag, const void *body, Py_ssize_t body_bytes
-    )
     cdef bytes finish(self, Layout *header, bytes mac_key, bytes tag, bytes body)
     cdef int believe(self, Layout *header, dict mac_keys, int kind, bytes tag, Py_buffer *view) except -1

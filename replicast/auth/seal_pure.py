@@ -25,7 +25,7 @@ from replicast.wire.header_pure import (
 
 
 class Sealer:
-    """For one thread: the twin keeps hashers."""
+    """It keeps nothing; the class is what both twins share."""
 
     def seal(
         self,

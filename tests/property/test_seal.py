@@ -6,6 +6,7 @@ import importlib
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,28 @@ def test_seal__refuses_what_does_not_fit() -> None:
         assert sealed(twin, EXAMPLE, b"short", b"") == "a receiver tag has 8 bytes"
         opened = outcome(twin.Sealer().unseal, KEYS.mac_keys, 0, b"a long tag", b"")
         assert opened == "a receiver tag has 8 bytes"
+
+
+@pytest.mark.parametrize("size", [951, 952, 953, 4200, 16_312, 61_000, 65_456, 200_000])
+def test_round_trip__long_bodies(size: int) -> None:
+    """A MAC covers 72 bytes more: one chunk of BLAKE3 and a byte more or less, and trees of several."""
+    body = random.Random(size).randbytes(size)
+    datagram = sealed(seal_pure, EXAMPLE, TAG, body)
+    assert datagram == sealed(FAST, EXAMPLE, TAG, body)
+    bad = datagram[:-1] + bytes([datagram[-1] ^ 1])
+    for twin in TWINS:
+        assert twin.Sealer().unseal(KEYS.mac_keys, 0, TAG, datagram).body_bytes == size
+        assert outcome(twin.Sealer().unseal, KEYS.mac_keys, 0, TAG, bad) == "mac"
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_of_another_size__is_refused_by_both_twins(size: int) -> None:
+    datagram = sealed(seal_pure, EXAMPLE, TAG, b"body")
+    for twin in TWINS:
+        found = outcome(twin.Sealer().seal, bytes(size), TAG, *EXAMPLE[:10], b"body")
+        assert found == f"expected a 32-byte key, found {size}"
+        keys = {EXAMPLE.key_epoch: bytes(size)}
+        assert outcome(twin.Sealer().unseal, keys, 0, TAG, datagram) == found
 
 
 @given(
