@@ -8,10 +8,10 @@ classes are plain frozen dataclasses, which schema.py makes sure of).
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.ref cimport Py_INCREF
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 from replicast.wire.codec_pure import WireError
@@ -23,6 +23,12 @@ cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object value, object name, object item) except -1
     unsigned long long PyLong_AsUnsignedLongLong(object value) except? -1
     long long PyLong_AsLongLong(object value) except? -1
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) except NULL
+    int _PyBytes_Resize(PyObject **made, Py_ssize_t size) except -1
+    char *PyBytes_AS_STRING(PyObject *made)
+
+cdef enum:
+    SHORT_BYTES = 512  # usual bodies are shorter
 
 cdef enum:
     UINT, INT, FLAG, FIXED, HASH, BYTES, TEXT, STRUCT, LIST
@@ -55,6 +61,7 @@ cdef struct Buffer:
     uint8_t *data
     size_t used
     size_t room
+    PyObject *made  # bytes, in which the body grows once it is not short any more; or NULL
 
 
 cdef dict programs_by_class = {}
@@ -97,27 +104,33 @@ cdef Program program_of(object cls):
 def encode(message):
     """The canonical body of `message`. Raises WireError("range") for a value that does not fit."""
     cdef Buffer out
+    cdef uint8_t short[SHORT_BYTES]
     out.used = 0
-    out.room = 512
-    out.data = <uint8_t *>malloc(out.room)
-    if out.data == NULL:
-        raise MemoryError()
+    out.room = SHORT_BYTES
+    out.data = short
+    out.made = NULL
     try:
         encode_struct(program_of(type(message)), message, &out)
-        return PyBytes_FromStringAndSize(<char *>out.data, out.used)
+        if out.made == NULL:
+            return PyBytes_FromStringAndSize(<char *>out.data, out.used)
+        _PyBytes_Resize(&out.made, out.used)
+        return <object>out.made
     finally:
-        free(out.data)
+        Py_XDECREF(out.made)
 
 
 cdef int reserve(Buffer *out, size_t more) except -1:
-    cdef uint8_t *grown
+    """A long field is nearly all of its body: what is about as long as that is not doubled for it."""
+    cdef size_t room = 2 * out.used + more + SHORT_BYTES
     if out.used + more <= out.room:
         return 0
-    grown = <uint8_t *>realloc(out.data, 2 * (out.used + more))
-    if grown == NULL:
-        raise MemoryError()
-    out.data = grown
-    out.room = 2 * (out.used + more)
+    if out.made == NULL:
+        out.made = new_bytes(NULL, room)
+        memcpy(PyBytes_AS_STRING(out.made), out.data, out.used)
+    else:
+        _PyBytes_Resize(&out.made, room)
+    out.data = <uint8_t *>PyBytes_AS_STRING(out.made)
+    out.room = room
     return 0
 
 

@@ -161,6 +161,29 @@ def sample(kind: Any, rng: random.Random) -> Any:
             return tuple(sample(kind.item, rng) for _ in range(rng.randint(0, min(kind.size, 3))))
 
 
+def long(kind: Kind, length: int, rng: random.Random) -> Any:
+    if kind.code == "list":
+        return tuple(sample(kind.item, rng) for _ in range(min(kind.size, length, 300)))
+    raw = rng.randbytes(min(kind.size, length))
+    return raw.hex()[: len(raw)] if kind.code == "text" else raw
+
+
+@each_message
+def test_encode__long_fields(cls: type[Message]) -> None:
+    """However often the twin's room grows, and at which field."""
+    rng = random.Random(cls.TYPE)
+    kinds = [(name, kind) for name, kind in cls.PLAN if kind.code in ("bytes", "text", "list")]
+    for length in (*range(440, 513, 8), 1000, 5000, 70_000, 300_000):
+        for name, kind in kinds:
+            fields = {n: sample(k, rng) for n, k in cls.PLAN} | {name: long(kind, length, rng)}
+            message = cls(**fields)
+            assert encode(message) == codec_pure.encode(message)
+        message = cls(
+            **{n: sample(k, rng) for n, k in cls.PLAN} | {n: long(k, length, rng) for n, k in kinds}
+        )
+        assert encode(message) == codec_pure.encode(message)
+
+
 def mutated(body: bytes, rng: random.Random) -> bytes:
     """One to three small harms."""
     out = bytearray(body)
