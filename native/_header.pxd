@@ -36,5 +36,7 @@ cdef object to_header(Layout *header)
 
 
 cdef class Sealer:
-    cdef bytes finish(self, Layout *header, bytes mac_key, bytes tag, bytes body)
+    cdef bytes finish(
+        self, Layout *header, bytes mac_key, bytes tag, const char *body, Py_ssize_t body_bytes
+    )
     cdef int believe(self, Layout *header, dict mac_keys, int kind, bytes tag, Py_buffer *view) except -1

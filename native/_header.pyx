@@ -156,18 +156,19 @@ cdef class Sealer:
             &header, type, flags, key_epoch, generation, operation_id, sender, session, counter,
             fragment_index, fragment_count, len(body),
         )
-        return self.finish(&header, mac_key, tag, body)
+        return self.finish(&header, mac_key, tag, PyBytes_AS_STRING(body), len(body))
 
-    cdef bytes finish(self, Layout *header, bytes mac_key, bytes tag, bytes body):
+    cdef bytes finish(
+        self, Layout *header, bytes mac_key, bytes tag, const char *body, Py_ssize_t body_bytes
+    ):
         cdef char *at
         cdef uint8_t mac[DIGEST_BYTES]
-        cdef Py_ssize_t body_bytes = len(body)
-        mac_of(mac, mac_key, header, tag, PyBytes_AS_STRING(body), body_bytes)
+        mac_of(mac, mac_key, header, tag, body, body_bytes)
         datagram = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + body_bytes)
         at = PyBytes_AS_STRING(datagram)
         memcpy(at, header, MACED_BYTES)
         memcpy(at + MACED_BYTES, mac, MAC_BYTES)
-        memcpy(at + HEADER_BYTES, PyBytes_AS_STRING(body), body_bytes)
+        memcpy(at + HEADER_BYTES, body, body_bytes)
         return datagram
 
     def unseal(self, dict mac_keys not None, int kind, bytes tag not None, datagram):

@@ -3,7 +3,7 @@
 
 from libc.stdint cimport uint64_t
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
 from replicast.native._header cimport PAIR, Layout, Sealer, fill_header
 
@@ -60,7 +60,8 @@ cdef class Voice:
         tag = PyBytes_FromStringAndSize(<const char *>&receiver, sizeof(receiver))
         counter = self.counter = self.counter + 1
         payload = self.seal(
-            mac_key, tag, number, flags, epoch, generation, identity, counter, 0, 1, body
+            mac_key, tag, number, flags, epoch, generation, identity, counter, 0, 1,
+            PyBytes_AS_STRING(body), len(body),
         )
         self.queue(address, payload)
         self.recent.add(Sent(
@@ -68,9 +69,11 @@ cdef class Voice:
         ))
         return True
 
-    def emit(self, to, bytes tag not None, sent, index, bytes piece not None):
+    def emit(self, to, bytes tag not None, sent, Py_ssize_t index):
         cdef int epoch = self.epoch, flags = sent.flags
-        cdef bytes mac_key = self.mac_key
+        cdef bytes mac_key = self.mac_key, body = sent.body
+        cdef Py_ssize_t room_bytes = sent.room_bytes, body_bytes = len(body)
+        cdef Py_ssize_t start = min(index * room_bytes, body_bytes)
         if flags & PAIR:
             assert isinstance(sent.to, int), "a pair has no groups"
             spoken = self.spoken_keys.get(sent.to)
@@ -80,20 +83,21 @@ cdef class Voice:
             epoch, mac_key = PAIR_EPOCH, spoken[1]
         payload = self.seal(
             mac_key, tag, sent.type, flags, epoch, sent.generation, sent.operation_id,
-            sent.counter + index, index, sent.count, piece,
+            sent.counter + index, index, sent.count,
+            PyBytes_AS_STRING(body) + start, min(room_bytes, body_bytes - start),
         )
         self.queue(to, payload)
 
     cdef bytes seal(
         self, bytes mac_key, bytes tag, number, int flags, int epoch, generation, bytes operation_id,
-        counter, index, count, bytes piece,
+        counter, index, count, const char *piece, Py_ssize_t piece_bytes,
     ):
         cdef Layout header
         fill_header(
             &header, number, flags, epoch, generation, operation_id, self.node_id, self.session,
-            counter, index, count, len(piece),
+            counter, index, count, piece_bytes,
         )
-        return self.sealer.finish(&header, mac_key, tag, piece)
+        return self.sealer.finish(&header, mac_key, tag, piece, piece_bytes)
 
     cdef int queue(self, to, bytes payload) except -1:
         self.datagrams.append(tuple.__new__(Datagram, (to, payload)))  # as Datagram(...) does

@@ -44,7 +44,7 @@ from replicast.machine import (
 )
 from replicast.metrics import Counters
 from replicast.wire.codec import WireError, decode, encode
-from replicast.wire.fragment import Assembler, FragmentLimits, Gaps, split
+from replicast.wire.fragment import Assembler, FragmentLimits, Gaps, fragment_count
 from replicast.wire.header import COPY, HEADER_BYTES, KIND_MASK, PAIR, Header
 from replicast.wire.messages import MESSAGES
 from replicast.wire.schema import Message
@@ -106,7 +106,7 @@ class Endpoint:
         )
         self._narrow_rooms: Mapping[Address | Group, int] = {}
         self._sessions = Sessions(rng, limits.peers_max, limits.challenges_max)
-        self._assembler = Assembler(limits.fragments)
+        self._assembler = Assembler(limits.fragments, HEADER_BYTES)
         self._gate = Gate(node_tag(node_id), self._sessions.speaker, counters)
         self._gate.mac_keys = keys.mac_keys
         self._recent = RecentMessages(limits.recent_count_max, limits.recent_bytes_max)
@@ -216,11 +216,10 @@ class Endpoint:
             return
         sent.counter = voice.counter + 1
         sent.room_bytes = self._narrow_rooms.get(to, self._room_bytes)
-        pieces = split(sent.body, sent.room_bytes)
-        sent.count = len(pieces)
-        voice.counter += len(pieces)
-        for index, piece in enumerate(pieces):
-            voice.emit(to, tag, sent, index, piece)
+        sent.count = fragment_count(len(sent.body), sent.room_bytes)
+        voice.counter += sent.count
+        for index in range(sent.count):
+            voice.emit(to, tag, sent, index)
         self._recent.add(sent)
 
     # -- in ------------------------------------------------------------------------
@@ -251,7 +250,7 @@ class Endpoint:
         if header.fragment_count == 1:
             message = decode(header.type, datagram, HEADER_BYTES)
         else:
-            whole = self._assemble(header, datagram[HEADER_BYTES:], source, now_ns)
+            whole = self._assemble(header, datagram, source, now_ns)
             if whole is None:
                 return None
             message = decode(header.type, whole)
@@ -275,15 +274,18 @@ class Endpoint:
             message, header.sender, header.operation_id, header.generation, source, group
         )
 
-    def _assemble(self, header: Header, piece: bytes, source: Address, now_ns: int) -> bytes | None:
-        whole = header.fragment_index == header.fragment_count - 1 or len(piece) >= ROOM_BYTES_MIN
-        if header.fragment_count > self._message_bytes_max or not piece or not whole:
+    def _assemble(
+        self, header: Header, datagram: bytes, source: Address, now_ns: int
+    ) -> bytes | None:
+        size = header.body_bytes  # the gate saw that it is right
+        whole = header.fragment_index == header.fragment_count - 1 or size >= ROOM_BYTES_MIN
+        if header.fragment_count > self._message_bytes_max or not size or not whole:
             raise WireError("fragment")
         if header.counter <= header.fragment_index:
             raise WireError("fragment")  # fragment 0 would have no counter
         key = (header.sender, header.session, header.counter - header.fragment_index)
         meta = (header.type, header.operation_id, header.generation, header.fragment_count)
-        return self._assembler.add(key, header.fragment_index, meta, piece, source, now_ns)
+        return self._assembler.add(key, header.fragment_index, meta, datagram, source, now_ns)
 
     def _on_fragment_gaps(
         self, gaps: FragmentGaps, sender: NodeId, source: Address, now_ns: int
@@ -292,11 +294,10 @@ class Endpoint:
         gone = gaps.session != self.session or buggify("auth/fragment-gone")
         if sent is None or gone:
             raise WireError("fragment_gone")
-        pieces = split(sent.body, sent.room_bytes)
         to, tag = self.address_of(sender) or source, node_tag(sender)
         asked = {i: None for run in gaps.runs for i in range(run.start, min(run.end, sent.count))}
         for index in asked:
-            self._voice.emit(to, tag, sent, index, pieces[index])
+            self._voice.emit(to, tag, sent, index)
         self._counters.count("fragments_resent", by=len(asked))
 
     def _ask_for(self, gaps: Gaps, now_ns: int) -> None:
@@ -328,7 +329,7 @@ class Endpoint:
     ) -> None:
         sent = Sent(node_id, 0, number, operation_id, generation, b"", now_ns)
         sent.counter = self._voice.counter = self._voice.counter + 1
-        self._voice.emit(to, node_tag(node_id), sent, 0, b"")
+        self._voice.emit(to, node_tag(node_id), sent, 0)
 
     def _on_session_message(self, header: Header, source: Address, now_ns: int) -> None:
         if header.body_bytes or header.fragment_count != 1 or header.flags:

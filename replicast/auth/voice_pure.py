@@ -15,6 +15,7 @@ from replicast.auth.recent import RecentMessages, Sent
 from replicast.auth.seal_pure import Sealer
 from replicast.machine import Address, Group, NodeId, Outgoing
 from replicast.metrics import Counters
+from replicast.wire.fragment import piece_of
 from replicast.wire.header_pure import PAIR
 
 PAIR_EPOCH = 0  # in the header of what is MACed with the key of a pair
@@ -66,12 +67,12 @@ class Voice:
             counter=self.counter,
             room_bytes=room_bytes,
         )
-        self.emit(address, tag, sent, 0, body)
+        self.emit(address, tag, sent, 0)
         self._recent.add(sent)
         return True
 
-    def emit(self, to: Address | Group, tag: bytes, sent: Sent, index: int, piece: bytes) -> None:
-        """Queue one datagram of a message."""
+    def emit(self, to: Address | Group, tag: bytes, sent: Sent, index: int) -> None:
+        """Queue one datagram of a message, with piece `index` of its body."""
         epoch = self.keys.current
         if sent.flags & PAIR:
             assert isinstance(sent.to, int), "a pair has no groups"
@@ -95,6 +96,6 @@ class Voice:
             sent.counter + index,
             index,
             sent.count,
-            piece,
+            piece_of(sent.body, sent.room_bytes, index),
         )
         self.datagrams.append(Datagram(to, payload))

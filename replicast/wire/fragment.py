@@ -8,7 +8,7 @@ the message is lost, and initiators retry whole operations.
 
 Limits: messages under way are bounded in count (all and per sender), bytes and
 age; nothing is reserved before it arrived, so an unfinished message holds only
-bytes that were received. What does not fit is refused, never swapped for older ones.
+datagrams that were received. What does not fit is refused, never swapped for older ones.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Partial:
     ask_ns: int  # when to ask for what is missing, if nothing comes before
     asks: int = 0
     received_bytes: int = 0
-    pieces: dict[int, bytes] = field(default_factory=dict)
+    datagrams: dict[int, bytes] = field(default_factory=dict)  # by fragment index
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,14 @@ class Gaps:
     runs: tuple[tuple[int, int], ...]
 
 
-def split(body: bytes, room_bytes: int) -> list[bytes]:
-    """Pieces of at most `room_bytes`, in order; one, maybe empty, when the body fits."""
-    if len(body) <= room_bytes:
-        return [body]
-    return [body[at : at + room_bytes] for at in range(0, len(body), room_bytes)]
+def fragment_count(body_bytes: int, room_bytes: int) -> int:
+    """How many pieces of at most `room_bytes` a body is; one, maybe empty, when it fits."""
+    return max(1, -(-body_bytes // room_bytes))
+
+
+def piece_of(body: bytes, room_bytes: int, index: int) -> bytes:
+    """Piece `index` of them: all but the last are full."""
+    return body[index * room_bytes : (index + 1) * room_bytes]
 
 
 def missing_runs(present: Iterable[int], count: int, runs_max: int) -> tuple[tuple[int, int], ...]:
@@ -82,31 +85,36 @@ def missing_runs(present: Iterable[int], count: int, runs_max: int) -> tuple[tup
 class Assembler:
     """Collects fragments; add() returns the body when the last one came."""
 
-    def __init__(self, limits: FragmentLimits) -> None:
+    def __init__(self, limits: FragmentLimits, head_bytes: int = 0) -> None:
+        """`head_bytes`: what datagrams have before their piece. It is kept with it, so that each piece
+        is copied only once, and does not count."""
         self._limits = limits
+        self._head_bytes = head_bytes
         self._partials: dict[Key, Partial] = {}
         self._per_sender: dict[int, int] = {}
         self._bytes = 0
         self._due_ns = 0  # no partial needs anything before; exact or early
 
     def add(
-        self, key: Key, index: int, meta: Meta, piece: bytes, source: Address, now_ns: int
+        self, key: Key, index: int, meta: Meta, datagram: bytes, source: Address, now_ns: int
     ) -> bytes | None:
         """Raises WireError: fragment (does not fit its message) or fragment_limit."""
         partial = self._partials.get(key)
         if partial is None:
             partial = self._open(key, meta, source, now_ns)
-        if partial.meta != meta or index in partial.pieces:
+        if partial.meta != meta or index in partial.datagrams:
             raise WireError("fragment")
-        partial.received_bytes += len(piece)
-        self._bytes += len(piece)
-        partial.pieces[index] = piece
+        piece_bytes = len(datagram) - self._head_bytes
+        partial.received_bytes += piece_bytes
+        self._bytes += piece_bytes
+        partial.datagrams[index] = datagram
         partial.ask_ns = now_ns + (self._limits.gap_wait_ns << partial.asks)
         self._check_bytes(key, partial)
-        if len(partial.pieces) < meta[3]:
+        if len(partial.datagrams) < meta[3]:
             return None
         self._close(key)
-        return b"".join(partial.pieces[i] for i in range(meta[3]))
+        head_bytes, datagrams = self._head_bytes, partial.datagrams
+        return b"".join([memoryview(datagrams[i])[head_bytes:] for i in range(meta[3])])
 
     def expire(self, now_ns: int) -> int:
         """Forget messages that are too old; returns how many."""
@@ -125,7 +133,7 @@ class Assembler:
                 continue
             partial.asks += 1
             partial.ask_ns = now_ns + (limits.gap_wait_ns << partial.asks)
-            runs = missing_runs(partial.pieces, partial.meta[3], runs_max)
+            runs = missing_runs(partial.datagrams, partial.meta[3], runs_max)
             asked.append(Gaps(key, partial.meta[1], partial.source, runs))
         self._due_ns = min((self._needs_ns(p) for p in self._partials.values()), default=0)
         return asked

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from replicast.machine import Address
 from replicast.wire.codec import WireError
-from replicast.wire.fragment import Assembler, FragmentLimits, Key, Meta, missing_runs, split
+from replicast.wire.fragment import (
+    Assembler,
+    FragmentLimits,
+    Key,
+    Meta,
+    fragment_count,
+    missing_runs,
+    piece_of,
+)
 
 OPERATION = b"o" * 16
 HERE: Address = ("10.0.0.1", 1)
@@ -20,15 +28,29 @@ def meta(count: int) -> Meta:
     return (40, OPERATION, 5, count)
 
 
-@given(st.binary(max_size=300), st.integers(1, 50), st.randoms(use_true_random=False))
-def test_split_and_add__any_order(body: bytes, room_bytes: int, rng: random.Random) -> None:
-    pieces = split(body, room_bytes)
-    assert b"".join(pieces) == body and all(len(p) <= room_bytes for p in pieces)
-    assembler = Assembler(FragmentLimits())
-    order = list(enumerate(pieces))
+@given(
+    st.binary(max_size=300),
+    st.integers(1, 50),
+    st.sampled_from([b"", b"head"]),
+    st.randoms(use_true_random=False),
+)
+def test_pieces_and_add__any_order(
+    body: bytes, room_bytes: int, head: bytes, rng: random.Random
+) -> None:
+    count = fragment_count(len(body), room_bytes)
+    pieces = [piece_of(body, room_bytes, index) for index in range(count)]
+    assert b"".join(pieces) == body and all(len(p) == room_bytes for p in pieces[:-1])
+    assert pieces[-1] or not body
+    assembler = Assembler(FragmentLimits(), len(head))
+    order = [(index, head + piece) for index, piece in enumerate(pieces)]
     rng.shuffle(order)
     key, what = (1, 1, 1), meta(len(pieces))
-    outcomes = [assembler.add(key, index, what, piece, HERE, 0) for index, piece in order]
+    outcomes = []
+    for index, datagram in order:
+        held_bytes = assembler.held_bytes
+        outcomes.append(assembler.add(key, index, what, datagram, HERE, 0))
+        if outcomes[-1] is None:
+            assert assembler.held_bytes == held_bytes + len(datagram) - len(head)
     assert outcomes[-1] == body and not any(outcomes[:-1])
     assert (len(assembler), assembler.held_bytes) == (0, 0)
 

@@ -17,7 +17,7 @@ from replicast.metrics import Counters
 from replicast.native import PURE
 from replicast.wire.chunk_messages import ChunkQuery
 from replicast.wire.codec_pure import WireError
-from replicast.wire.header_pure import PAIR, parse_header
+from replicast.wire.header_pure import HEADER_BYTES, PAIR, parse_header
 from replicast.wire.messages import MESSAGES
 
 FAST: Any = voice_pure if PURE else importlib.import_module("replicast.native._voice")
@@ -46,10 +46,10 @@ class Side:
         outgoing = Outgoing(message, to, identity, generation)
         return self.outcome(self.voice.say, outgoing, to, body, 100, 5)
 
-    def emit(self, flags: int, to: int | Group, index: int, piece: bytes) -> object:
+    def emit(self, flags: int, to: int | Group, index: int, body: bytes, room_bytes: int) -> object:
         tag = group_tag(to) if isinstance(to, Group) else node_tag(to)
-        sent = Sent(to, flags, 10, OPERATION, 5, b"", 1, counter=self.voice.counter, count=3)
-        return self.outcome(self.voice.emit, ("emitted", 1), tag, sent, index, piece)
+        sent = Sent(to, flags, 10, OPERATION, 5, body, 1, 1, self.voice.counter, 3, room_bytes)
+        return self.outcome(self.voice.emit, ("emitted", 1), tag, sent, index)
 
     def outcome(self, call: Any, *arguments: object) -> object:
         try:
@@ -74,8 +74,9 @@ emits = st.tuples(
     st.just("emit"),
     st.sampled_from([0, 2, 5, PAIR]),
     st.sampled_from([IN_TABLE, LEARNED]),
-    st.integers(0, 2),
+    st.integers(0, 2) | st.sampled_from([65_535, 65_536]),
     st.binary(max_size=20),
+    st.integers(0, 25),
 )
 steps = st.one_of(says, says, emits, st.sampled_from([("rotate",), ("new_keys",), ("take",)]))
 
@@ -122,9 +123,10 @@ def test_say__what_it_does_and_what_it_leaves_to_the_endpoint() -> None:
 def test_emit__groups_fragments_and_a_pair_without_a_key() -> None:
     for side in (Side(voice_pure), Side(FAST)):
         side.voice.counter = 10
-        side.emit(2, GROUP, 1, b"piece")
-        side.emit(PAIR, LEARNED, 0, b"")
+        side.emit(2, GROUP, 1, b"all of it", 5)
+        side.emit(PAIR, LEARNED, 0, b"", 5)
         (datagram,) = side.voice.datagrams
         header = parse_header(datagram.payload)
         assert (header.counter, header.fragment_index, header.fragment_count) == (11, 1, 3)
+        assert datagram.payload[HEADER_BYTES:] == b"f it"
         assert side.counters.get("datagrams_dropped", "no_pair_key") == 1
