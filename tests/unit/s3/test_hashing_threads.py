@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
+from replicast.gateway.chunk_hashes import ChunkHashes
 from replicast.gateway.s3.algorithms import Algorithm
 from replicast.gateway.s3.digests import Digests, Sums
 from replicast.gateway.s3.hash_executor import HashExecutor
@@ -17,8 +18,11 @@ from replicast.gateway.s3.hashing_threads import (
     WAITING_BYTES_MAX,
     BodyHasher,
 )
+from replicast.hashing import HashAlgorithm, content_hash
+from replicast.native import PURE
 
 ALGORITHMS = [Algorithm.CRC32, Algorithm.SHA1]
+JOBS = 2 + PURE  # of theirs: MD5; SHA1 and SHA-256; CRC32 where it takes long
 
 
 def at_once(body: bytes) -> Sums:
@@ -101,14 +105,14 @@ def test_small_blocks_of_a_large_body__are_handed_over_together() -> None:
     views = [memoryview(body)[at : at + 8192] for at in range(0, len(body), 8192)]
 
     async def scenario() -> None:
-        whole = Digests([Algorithm.CRC32])
+        whole = Digests([Algorithm.SHA1])
         whole.update(body)
         with CountingExecutor(1) as executor:
-            hasher = BodyHasher(HashExecutor(executor), Digests([Algorithm.CRC32]))
+            hasher = BodyHasher(HashExecutor(executor), Digests([Algorithm.SHA1]))
             for at in range(0, len(views), 4):
                 await hasher.feed(*views[at : at + 4])
             assert await hasher.finish() == whole.results()
-            assert executor.count <= 2 * len(body) // HAND_OVER_BYTES  # CRC32, and MD5
+            assert executor.count <= 2 * len(body) // HAND_OVER_BYTES  # SHA1, and MD5
 
     asyncio.run(scenario())
 
@@ -120,13 +124,13 @@ def test_feed__waits_for_the_block_before() -> None:
         executor = HeldExecutor()
         hasher = BodyHasher(HashExecutor(executor), Digests(ALGORITHMS, payload_sha256=True))
         await hasher.feed(blocks[0])
-        assert len(executor.waiting) == 3  # MD5; the lanes: CRC32, SHA1 and SHA-256
+        assert len(executor.waiting) == JOBS
         second = asyncio.ensure_future(hasher.feed(blocks[1]))
         await asyncio.sleep(0)
-        assert not second.done() and len(executor.waiting) == 3
+        assert not second.done() and len(executor.waiting) == JOBS
         executor.work()
         await second
-        assert len(executor.waiting) == 3
+        assert len(executor.waiting) == JOBS
         executor.work()
         await hasher.feed(blocks[2])
         executor.work()
@@ -140,10 +144,10 @@ def test_feed__what_comes_meanwhile_is_handed_over_together() -> None:
 
     async def scenario() -> None:
         executor = HeldExecutor()
-        hasher = BodyHasher(HashExecutor(executor), Digests([Algorithm.CRC32]))
+        hasher = BodyHasher(HashExecutor(executor), Digests([Algorithm.SHA1]))
         for block in blocks:
             await hasher.feed(block)
-        assert len(executor.waiting) == 2  # MD5, CRC32
+        assert len(executor.waiting) == 2  # MD5, SHA1
         executor.work()
         for _ in range(5):
             await asyncio.sleep(0)
@@ -152,9 +156,32 @@ def test_feed__what_comes_meanwhile_is_handed_over_together() -> None:
             await asyncio.sleep(0)
         assert len(executor.waiting) == 2
         executor.work()
-        whole = Digests([Algorithm.CRC32])
+        whole = Digests([Algorithm.SHA1])
         whole.update(b"".join(blocks))
         assert await ended == whole.results()
+
+    asyncio.run(scenario())
+
+
+def test_feed__what_is_quick_is_done_at_once() -> None:
+    """In the loop, and in order with what small blocks before it brought."""
+    blocks = [random.Random(n).randbytes(size) for n, size in enumerate((1000, HAND_OVER_BYTES))]
+
+    async def scenario() -> None:
+        executor = HeldExecutor()
+        digests = Digests([Algorithm.CRC32], chunks=ChunkHashes(HashAlgorithm.BLAKE3_256, 100_000))
+        hasher = BodyHasher(HashExecutor(executor), digests)
+        for block in blocks:
+            await hasher.feed(block)
+        body = b"".join(blocks)
+        assert len(executor.waiting) == 1 + PURE, "only MD5 takes long"
+        if not PURE:
+            found = await hasher.chid(100_000, 100_000)
+            assert found == content_hash(HashAlgorithm.BLAKE3_256, body[100_000:200_000])
+        executor.work()
+        whole = Digests([Algorithm.CRC32])
+        whole.update(body)
+        assert await hasher.finish() == whole.results()
 
     asyncio.run(scenario())
 
