@@ -311,7 +311,10 @@ class GetChunk(Outbox):
 
     def _on_time(self) -> bool:
         """Is there a source that need not be helped?"""
-        return any(not s.late for s in self._sources.values())
+        for source in self._sources.values():  # noqa: SIM110  # asked often: no generator
+            if not source.late:
+                return True
+        return False
 
     def _conclude_round(self, asked: QueryRound, now_ns: int) -> None:
         """All have spoken and nobody else has it: lost if all proved it, else again later."""
