@@ -31,6 +31,7 @@ from results import size_text
 from s3_endpoints import Endpoint, cluster_endpoint
 
 import replicast
+from replicast.cli.layout import LOCAL_FILE
 from replicast.cli.up import UpRequest, bring_down, bring_up
 from replicast.units import KIB, MIB
 
@@ -158,7 +159,8 @@ def new_cluster(transport: str = "unicast") -> Iterator[Path]:
             bring_up(data, UpRequest(transport=transport), lambda _: None)
             yield data
         finally:
-            bring_down(data, lambda _: None)
+            if (data / LOCAL_FILE).exists():
+                bring_down(data, lambda _: None)
 
 
 def numbers(text: str) -> tuple[int, ...]:
