@@ -39,7 +39,8 @@ DEFAULT_ALGORITHM = HashAlgorithm.BLAKE3_256
 
 def made_on_arrival(algorithm: int) -> bool:
     """Is it what Reassembly.digest() makes?"""
-    return algorithm == HashAlgorithm.BLAKE3_256
+    known = _HASHES.get(algorithm)
+    return known is not None and known[0] is blake3
 
 
 class ContentHasher(Protocol):
