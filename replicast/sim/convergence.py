@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from replicast.flexhash.table import Table, VdevState
 from replicast.target.names.base import read_base
-from replicast.target.names.position import from_wire
 from replicast.target.names.state import META
 from replicast.target.store.errors import ReadError
 from replicast.target.store.vdev import Vdev
@@ -111,7 +110,7 @@ def _copy(row: int, replica: str, vdev: Vdev, damaged: bool) -> Copy:
             needed |= {version.index, version.restored_index} - {0}
     raw = vdev.view_get(head + META + b"A")
     mark = None if raw is None else decode(RowApplied.TYPE, raw)
-    applied_index = from_wire(mark.position).index if isinstance(mark, RowApplied) else 0
+    applied_index = mark.position.index if isinstance(mark, RowApplied) else 0
     base_index = read_base(vdev.row_base(row)).index
     log = dict(_log(row, applied_index, vdev, damaged))
     needed.update(range(base_index + 1, applied_index + 1))

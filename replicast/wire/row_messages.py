@@ -12,6 +12,7 @@ is identified by (epoch, tenure, index) of the leader that made it.
 
 from __future__ import annotations
 
+from functools import total_ordering
 from typing import Annotated
 
 from replicast.wire.name_messages import (
@@ -49,12 +50,20 @@ ENTRY_BYTES_MAX = BODY_BYTES_MAX + 320 * 1024
 
 
 @struct
+@total_ordering
 class RowPosition(Struct):
     """One entry's identity; all zero is the start of every log."""
 
     epoch: U64
     tenure: U64
     index: U64
+
+    def __init__(self, epoch: int, tenure: int, index: int) -> None:
+        self.epoch, self.tenure, self.index = epoch, tenure, index  # type: ignore[misc]
+
+    def __lt__(self, other: RowPosition) -> bool:
+        mine = self.epoch, self.tenure, self.index
+        return mine < (other.epoch, other.tenure, other.index)
 
 
 @struct

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from replicast.target.names import position as positions
 from replicast.target.names.position import ZERO, Position
 from replicast.wire.codec import decode, encode
 from replicast.wire.row_messages import RowBase, RowCut
@@ -55,14 +54,13 @@ def write_base(base: Base) -> bytes:
 
 def from_wire(base: RowBase) -> Base:
     """From a message."""
-    at = positions.from_wire(base.position)
-    return Base(at, base.time_ns, base.settled_index, base.forgotten_index)
+    return Base(base.position, base.time_ns, base.settled_index, base.forgotten_index)
 
 
 def to_wire(base: Base) -> RowBase:
     """For a message."""
     return RowBase(
-        position=positions.to_wire(base.position),
+        position=base.position,
         time_ns=base.time_ns,
         settled_index=base.settled_index,
         forgotten_index=base.forgotten_index,

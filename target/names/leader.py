@@ -28,7 +28,7 @@ from replicast.target.names.heal import Healer
 from replicast.target.names.log import LogEntry
 from replicast.target.names.members import POLL_NS, Members
 from replicast.target.names.outbox import Outbox
-from replicast.target.names.position import from_wire, tenure_number
+from replicast.target.names.position import tenure_number
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.replication import PeerWindows, Replication
 from replicast.target.names.state import summary_of
@@ -152,7 +152,7 @@ class Leadership:
             if item.known_epoch > self.epoch:
                 self._outbox.fetch_table(item.known_epoch)
             return False
-        first_word, follower.heard, follower.last = not follower.heard, True, from_wire(item.last)
+        first_word, follower.heard, follower.last = not follower.heard, True, item.last
         other_life = item.open_count != follower.open_count
         known = 0 if other_life else follower.committed_index
         follower.committed_index = max(known, item.committed_index)
@@ -210,7 +210,7 @@ class Leadership:
         if self.replica.log.broken:
             self._mend(item.entries, item.previous.index + len(item.entries), None, now_ns)
             return
-        if not item.entries or not self.replica.accept(from_wire(item.previous), item.entries):
+        if not item.entries or not self.replica.accept(item.previous, item.entries):
             self._ask_again(now_ns)
             return
         self._fetch_on(item.previous.index + len(item.entries), now_ns)

@@ -15,8 +15,7 @@ cannot be read, the whole log is `broken`: it ends before its first entry, and h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from replicast.frozen import frozen
 from replicast.target.names.base import START, Base, read_base, write_base
 from replicast.target.names.position import ZERO, Position, entry_tenure
 from replicast.target.names.store import (
@@ -30,11 +29,11 @@ from replicast.wire.codec import WireError, decode, encode
 from replicast.wire.row_messages import RowEntry, RowOperation
 
 TAIL_ENTRIES = 64  # applied entries kept in memory for replicas a little behind
-TAIL_BYTES = 1 << 20
+TAIL_COST_BYTES = 3 << 19  # of 1 MiB of data, or less in small entries
 ENTRY_COST_BYTES = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogEntry:
     """One entry; `data` is the encoded `operation`."""
 
@@ -52,7 +51,7 @@ def read_entry(epoch: int, index: int, data: bytes) -> LogEntry:
     operation = decode(RowOperation.TYPE, data)
     if not isinstance(operation, RowOperation) or index < 1:
         raise WireError("range")
-    return LogEntry(Position(epoch, entry_tenure(data), index), data, operation)
+    return LogEntry(Position(epoch, operation.tenure, index), data, operation)
 
 
 def ranges(indices: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
@@ -67,13 +66,14 @@ def ranges(indices: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
 
 
 class RowLog:
-    """`cuts` counts truncations: a store completion from before one says nothing any more."""
+    """`cuts` counts truncations: a store completion from before one says nothing any more.
+    `tail_cost_bytes`: what the entries in memory take there, about: encoded, decoded, and the objects.
+    """
 
     __slots__ = (
         "_applied",
         "_store",
         "_tail",
-        "_tail_bytes",
         "base",
         "broken_base_index",
         "broken_index",
@@ -84,6 +84,7 @@ class RowLog:
         "last",
         "records",
         "row",
+        "tail_cost_bytes",
     )
 
     def __init__(self, row: int, store: RowStore, applied: Position, cuts: int = 0) -> None:
@@ -98,7 +99,7 @@ class RowLog:
         # Known from the view, or the base, whether or not its entry can be read.
         self._applied = max(applied, self.base.position)
         self._tail: dict[int, LogEntry] = {}
-        self._tail_bytes = 0
+        self.tail_cost_bytes = 0
         self.last = ZERO
         self.hidden_index = 0  # none
         gapless, highest = store.span(row, self.base.index)
@@ -138,11 +139,12 @@ class RowLog:
     def position_at(self, index: int) -> Position | None:
         """Identity of entry `index`; None when this log does not reach or hold it, or begins
         behind it."""
+        last = self.last
+        if index == last.index and index:
+            return last  # which is never below the base, but where there is none
         if index <= self.base.index:
             return self.base.position if index == self.base.index else None
-        if index == self.last.index:
-            return self.last
-        if index == self._applied.index < self.last.index:
+        if index == self._applied.index < last.index:
             return self._applied
         entry = self._tail.get(index)
         if entry is not None:
@@ -207,6 +209,8 @@ class RowLog:
         """The store made everything up to `index` durable, as of truncation count `cuts`."""
         if cuts == self.cuts and index > self.durable_index:
             self.durable_index = index
+        if len(self._tail) > TAIL_ENTRIES or self.tail_cost_bytes > TAIL_COST_BYTES:
+            self._trim()
 
     def restore(self, entry: LogEntry) -> None:
         """An applied entry that could not be read any more: keep it, and store it anew."""
@@ -228,15 +232,19 @@ class RowLog:
         self.broken_index, self.broken_base_index = self.base.settled_index, self.base.index
         self.hidden_index = max(self.hidden_index, self.last.index)
         self.last, self.base, self.durable_index = ZERO, START, 0
-        self._tail, self._tail_bytes = {}, 0
+        self._tail, self.tail_cost_bytes = {}, 0
         self.cuts += 1
 
     def trim(self, applied: Position) -> None:
         """Everything up to there is applied: forget old entries; the store has them."""
         self._applied = applied
-        limit = min(applied.index, self.durable_index)
-        while self._tail and (len(self._tail) > TAIL_ENTRIES or self._tail_bytes > TAIL_BYTES):
-            first = next(iter(self._tail))
+        if len(self._tail) > TAIL_ENTRIES or self.tail_cost_bytes > TAIL_COST_BYTES:
+            self._trim()
+
+    def _trim(self) -> None:
+        tail, limit = self._tail, min(self._applied.index, self.durable_index)
+        while tail and (len(tail) > TAIL_ENTRIES or self.tail_cost_bytes > TAIL_COST_BYTES):
+            first = next(iter(tail))
             if first > limit:
                 return
             self._forget(first)
@@ -246,11 +254,6 @@ class RowLog:
         limit = min(self._applied.index, self.durable_index)
         for index in [index for index in self._tail if index <= limit]:
             self._forget(index)
-
-    @property
-    def tail_cost_bytes(self) -> int:
-        """What the entries in memory take there, about: encoded, decoded, and the objects."""
-        return len(self._tail) * ENTRY_COST_BYTES + self._tail_bytes * 3 // 2
 
     def kept(self, after: int, limit: int) -> list[int]:
         """Indices of entries at or below the base, in order; fewer than `limit`: these are the last."""
@@ -263,9 +266,9 @@ class RowLog:
 
     def _keep(self, entry: LogEntry) -> None:
         self._tail[entry.position.index] = entry
-        self._tail_bytes += len(entry.data)
+        self.tail_cost_bytes += ENTRY_COST_BYTES + len(entry.data) * 3 // 2
 
     def _forget(self, index: int) -> None:
         entry = self._tail.pop(index, None)
         if entry is not None:
-            self._tail_bytes -= len(entry.data)
+            self.tail_cost_bytes -= ENTRY_COST_BYTES + len(entry.data) * 3 // 2

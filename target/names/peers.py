@@ -19,6 +19,7 @@ from replicast.target.names.leader import Leadership
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.replica import RowReplica
 from replicast.wire.row_messages import (
+    ACCEPTED,
     INSTALLING,
     STALE,
     AppendItem,
@@ -55,31 +56,37 @@ class Peers:
 
     def on_item(self, item: Any, sender: NodeId, now_ns: int) -> bool:
         """One item of a message that `sender` has sent. False: nothing follows from it."""
-        if isinstance(item, (AskEntryItem, GiveEntryItem)):
+        kind = type(item)
+        if kind is AppendItem:  # these two are nearly all
+            speaker, hearer, from_leader = item.leader, item.replica, True
+        elif kind is StatusItem:
+            speaker, hearer, from_leader = item.replica, item.leader, False
+        elif kind is AskEntryItem or kind is GiveEntryItem:
             self._healer.on_item(item, sender)
             return True
+        else:
+            speaker, hearer, from_leader = self._between(item)
         table = self._context.table
         news = table is None or item.epoch > table.generation
         if news:
             self._outbox.fetch_table(item.epoch)
         if table is None or item.row >= table.policy.row_count:
             return news
-        speaker, hearer, from_leader = self._between(item)
         if hearer not in self._vdevs:
             return news
         if self._context.nodes.get(speaker) != sender:
             self._context.counters.count("row_entries_refused", "sender")
             return news
         if from_leader:
-            self._from_leader(item, self._replica(item.row, hearer), table)
+            self._from_leader(item, sender, self._replica(item.row, hearer), table)
             return True
         lead = self._leaders.get(item.row)
         if lead is None or lead.vdev_index != hearer:
             return news
-        if isinstance(item, StatusItem):
+        if kind is StatusItem:
             if not lead.on_status(item, now_ns):
                 return news or item.outcome == STALE  # then a newer table may be wanted
-        elif isinstance(item, InstallItem):
+        elif kind is InstallItem:
             lead.on_piece(item, now_ns)
         else:
             lead.on_fetched(item, now_ns)
@@ -87,36 +94,36 @@ class Peers:
         return True
 
     def _between(self, item: Any) -> tuple[int, int, bool]:
-        """(VDEV that speaks, VDEV that hears, does the leader speak?)."""
+        """(VDEV that speaks, VDEV that hears, does the leader speak?) of what comes seldom."""
         if isinstance(item, InstallItem):
             lead = self._leaders.get(item.row)
             tenure = item.taker, item.epoch, item.tenure
             asked = lead and (lead.vdev_index, lead.epoch, lead.tenure) == tenure
             return item.giver, item.taker, not asked
-        if isinstance(item, (AppendItem, QueryItem, FetchItem)):
+        if isinstance(item, (QueryItem, FetchItem)):
             return item.leader, item.replica, True
         return item.replica, item.leader, False
 
-    def _from_leader(self, item: Any, replica: RowReplica, table: Table) -> None:
+    def _from_leader(self, item: Any, sender: NodeId, replica: RowReplica, table: Table) -> None:
         floor = table.leader_since(item.row)
         answer: Answer | None
-        if isinstance(item, QueryItem):
-            answer = replica.on_query(item, floor)
-        elif isinstance(item, AppendItem):
+        if isinstance(item, AppendItem):
             answer = replica.on_append(item, floor)
+        elif isinstance(item, QueryItem):
+            answer = replica.on_query(item, floor)
         elif isinstance(item, InstallItem):
             answer = replica.on_install(item, floor)
         else:
             answer = self._fetched(item, replica)
         lead = self._leaders.get(item.row)
-        leading = lead is not None and lead.replica is replica
-        if lead is not None and leading and replica.promised > (lead.epoch, lead.tenure):
+        outdated = lead is not None and replica.promised > (lead.epoch, lead.tenure)
+        if lead is not None and outdated and lead.replica is replica:
             self._end(item.row)
-        if isinstance(answer, StatusItem) and answer.outcome not in (0, INSTALLING):
-            why = "stale" if answer.outcome == STALE else "mismatch"
-            self._context.counters.count("row_entries_refused", why)
         if answer is not None:
-            self._outbox.item(self._context.node_of(speaker_of(item)), answer)
+            if isinstance(answer, StatusItem) and answer.outcome not in (ACCEPTED, INSTALLING):
+                why = "stale" if answer.outcome == STALE else "mismatch"
+                self._context.counters.count("row_entries_refused", why)
+            self._outbox.item(sender, answer)
         self._touched(replica)
 
     def _fetched(self, item: FetchItem, replica: RowReplica) -> FetchedItem | InstallItem | None:
@@ -147,8 +154,3 @@ class Peers:
             done=piece[1],
             entries=piece[0],
         )
-
-
-def speaker_of(item: Any) -> int:
-    """The leader's VDEV of what a leader sent."""
-    return int(item.giver if isinstance(item, InstallItem) else item.leader)

@@ -3,27 +3,16 @@
 `epoch` is the generation that installed the leader that made the entry; `tenure` is a
 number that the leader uses for one stretch of leading only (its VDEV's open count and
 a counter), so a leader that crashed and lost an entry which it had already sent never gives
-the same identity to another one. Positions compare field by field.
+the same identity to another one. Positions compare field by field. They are sent as they are.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from replicast.wire.row_messages import RowPosition
 
 TENURE_BITS = 24  # leaderships of one row within one open of the VDEV
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """Identity of one log entry."""
-
-    epoch: int
-    tenure: int
-    index: int
-
-
+Position = RowPosition  # identity of one log entry
 ZERO = Position(0, 0, 0)
 
 
@@ -35,13 +24,3 @@ def tenure_number(open_count: int, serial: int) -> int:
 def entry_tenure(data: bytes) -> int:
     """RowOperation's first field."""
     return int.from_bytes(data[:8], "little")
-
-
-def from_wire(at: RowPosition) -> Position:
-    """From a message."""
-    return Position(at.epoch, at.tenure, at.index)
-
-
-def to_wire(at: Position) -> RowPosition:
-    """For a message."""
-    return RowPosition(epoch=at.epoch, tenure=at.tenure, index=at.index)

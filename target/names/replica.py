@@ -17,21 +17,15 @@ is replaced stands in install.py.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from replicast.buggify import buggified, buggify
+from replicast.frozen import frozen
 from replicast.target.names.base import Base, read_base
 from replicast.target.names.base import from_wire as from_wire_base
 from replicast.target.names.install import Installation
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.log import LogEntry, RowLog, read_entry
-from replicast.target.names.position import (
-    ZERO,
-    Position,
-    from_wire,
-    to_wire,
-)
+from replicast.target.names.position import ZERO, Position
 from replicast.target.names.state import RowState
 from replicast.target.names.store import RowStore
 from replicast.wire.codec import WireError
@@ -53,20 +47,23 @@ from replicast.wire.row_messages import (
 Tenure = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What of a replica is durable with records that are handed out now."""
+@frozen
+class Rest:
+    """What else of a replica is durable with records that are handed out now: of a cut, an install."""
 
-    last_index: int
-    cuts: int
     dropping: tuple[int, ...]
     installation: Installation | None
     staged_index: int
     finishing: bool
 
 
+# What is durable then: the last index, as of truncation count `cuts`, and seldom more.
+Mark = tuple[int, int, Rest | None]
+
+
 class RowReplica:
-    """`committed_index` is what this replica knows; effects of entries up to it are applied."""
+    """`committed_index` is what this replica knows; effects of entries up to it are applied.
+    `rebuilding`: its view is being made of what the log kept."""
 
     __slots__ = (
         "_cleared",
@@ -81,6 +78,7 @@ class RowReplica:
         "log",
         "open_count",
         "promised",
+        "rebuilding",
         "row",
         "serial",
         "state",
@@ -110,14 +108,10 @@ class RowReplica:
         base = self.log.base
         self.state.follow(base)
         self.committed_index = max(self.state.applied.index, base.index)
-        if self.state.applied.index < base.index and not self.rebuilding:
+        if self.state.applied.index < base.index and self._rebuilt_index < 0:
             self._cleared, self._rebuilt_index = False, 0
+        self.rebuilding = self._rebuilt_index >= 0
         self.apply()
-
-    @property
-    def rebuilding(self) -> bool:
-        """Is its view being made of what the log kept?"""
-        return self._rebuilt_index >= 0 and not self.log.broken_index
 
     # -- what a leader sends ---------------------------------------------------
 
@@ -130,17 +124,21 @@ class RowReplica:
 
     def on_append(self, item: AppendItem, epoch_floor: int) -> StatusItem | None:
         """Keep the entries; returns what must be said at once (refusals and repeats)."""
-        if not self._promise((item.epoch, item.tenure), item.leader, epoch_floor):
+        tenure = item.epoch, item.tenure
+        same = tenure == self.promised and item.leader == self.leader
+        promised = same and item.epoch >= epoch_floor
+        if not promised and not self._promise(tenure, item.leader, epoch_floor):
             return self._status(item, STALE, epoch_floor)
         if item.open_count != self.open_count or buggify("names/refuse-append"):
             return self._status(item, MISMATCH, epoch_floor)
-        if self.takes_no_entries:
+        log = self.log
+        if (log.broken_index or self.installation is not None) and self.takes_no_entries:
             return self._status(item, INSTALLING, epoch_floor)
-        before = self.log.last
-        if not self.accept(from_wire(item.previous), item.entries):
+        before = log.last
+        if not self._accept(item.previous, item.entries):
             return self._status(item, MISMATCH, epoch_floor)
         self.commit(min(item.committed_index, self._verified_index))
-        if self.log.last == before:
+        if log.last is before:
             return self._status(item, ACCEPTED, epoch_floor)
         return None
 
@@ -152,7 +150,7 @@ class RowReplica:
     @property
     def takes_no_entries(self) -> bool:
         """Only an install, or the end of it."""
-        return self.finishing or self.log.broken
+        return self.log.broken_index > 0 or self.finishing
 
     def on_install(self, item: InstallItem, epoch_floor: int) -> StatusItem | None:
         """A piece from the leader; returns what must be said at once."""
@@ -161,7 +159,7 @@ class RowReplica:
         if item.open_count != self.open_count:
             return self._status(item, MISMATCH, epoch_floor)
         known = min(self.committed_index, self.log.last.index)
-        if not self.log.broken and item.base.position.index <= known:
+        if not self.log.broken_index and item.base.position.index <= known:
             return self._status(item, ACCEPTED, epoch_floor)
         if self.take_piece(item):
             return None
@@ -199,19 +197,29 @@ class RowReplica:
 
     def accept(self, previous: Position, entries: EntryList) -> bool:
         """Take entries that follow `previous`; False when they do not follow what is here."""
-        if self.takes_no_entries or not self._follows(previous):
+        return not self.takes_no_entries and self._accept(previous, entries)
+
+    def _accept(self, previous: Position, entries: EntryList) -> bool:
+        """Of a log that takes entries."""
+        log = self.log
+        if previous != log.last and not self._follows(previous):
             return False
         self.installation = None
         index = previous.index
         for wire in entries:
-            if wire.index != index + 1:
+            index += 1
+            if wire.index != index:
                 return False
             try:
-                self._take(read_entry(wire.epoch, wire.index, wire.data))
+                entry = read_entry(wire.epoch, index, wire.data)
             except WireError:
                 return False
-            index = wire.index
-        self._verified_index = max(self._verified_index, index)
+            if index > log.last.index:
+                log.append(entry)
+            else:
+                self._take_again(entry)
+        if index > self._verified_index:
+            self._verified_index = index
         return True
 
     def _follows(self, previous: Position) -> bool:
@@ -221,15 +229,13 @@ class RowReplica:
             return True  # committed entries are the same everywhere
         return self.log.position_at(previous.index) == previous
 
-    def _take(self, entry: LogEntry) -> None:
+    def _take_again(self, entry: LogEntry) -> None:
+        """For a place that the log has an entry for: the same, or a conflict."""
         index = entry.position.index
-        if index <= min(self.committed_index, self.log.last.index):
+        if index <= self.committed_index or self.log.position_at(index) == entry.position:
             return
-        if index <= self.log.last.index:
-            if self.log.position_at(index) == entry.position:
-                return
-            self.log.truncate(index)
-            self._verified_index = min(self._verified_index, index - 1)
+        self.log.truncate(index)
+        self._verified_index = min(self._verified_index, index - 1)
         self.log.append(entry)
 
     def _promise(self, tenure: Tenure, leader: int, epoch_floor: int) -> bool:
@@ -257,7 +263,7 @@ class RowReplica:
             return None
         self.status_due = False
         epoch, tenure = self.promised
-        busy = self.installation is not None or self.log.broken
+        busy = self.installation is not None or self.log.broken_index
         outcome = INSTALLING if busy else ACCEPTED
         return self._make_status(self.leader, epoch, tenure, outcome, epoch)
 
@@ -271,7 +277,8 @@ class RowReplica:
     def _make_status(
         self, leader: int, epoch: int, tenure: int, outcome: int, known_epoch: int
     ) -> StatusItem:
-        durable = self.log.durable_index
+        log, durable = self.log, self.log.durable_index
+        at_end = durable == log.last.index
         acknowledged_index = min(durable, self._verified_index)
         if outcome == INSTALLING:
             acknowledged_index = self.installation.durable_index if self.installation else 0
@@ -286,7 +293,7 @@ class RowReplica:
             known_epoch=known_epoch,
             acknowledged_index=acknowledged_index,
             committed_index=self.committed_index,
-            last=to_wire(self.log.position_at(durable) or self.state.applied),
+            last=log.last if at_end else log.position_at(durable) or self.state.applied,
         )
 
     def fetched(self, item: FetchItem) -> FetchedItem | None:
@@ -298,7 +305,7 @@ class RowReplica:
         if previous is None or (item.epoch, item.tenure) != self.promised:
             return None
         bytes_max = buggified("names/fetch-short", self._limits.message_bytes_max // 2, 1)
-        found = list(self.entries_after(item.after_index, bytes_max))
+        found = self.entries_after(item.after_index, bytes_max)
         durable = tuple(e.wire() for e in found if e.position.index <= self.log.durable_index)
         return FetchedItem(
             row=self.row,
@@ -306,43 +313,53 @@ class RowReplica:
             leader=item.leader,
             epoch=item.epoch,
             tenure=item.tenure,
-            previous=to_wire(previous),
+            previous=previous,
             entries=durable,
         )
 
-    def entries_after(self, index: int, bytes_max: int) -> Iterator[LogEntry]:
+    def entries_after(self, index: int, bytes_max: int) -> list[LogEntry]:
         """Entries in order, at least one where there is one, up to about `bytes_max` and no more than
         one item of a message has room for: small ones reach that first."""
-        size = 0
-        for following in range(index + 1, index + 1 + ENTRIES_MAX):
-            entry = self.log.get(following)
+        log, found, size = self.log, list[LogEntry](), 0
+        while index < log.last.index and len(found) < ENTRIES_MAX:
+            index += 1
+            entry = log.get(index)
             if entry is None:
-                return
-            yield entry
+                break
+            found.append(entry)
             size += len(entry.data) + 64
             if size >= bytes_max:
-                return
+                break
+        return found
 
     # -- the disk, and commits ----------------------------------------------------
 
     def mark(self) -> Mark:
         """With the records that are handed out now."""
-        of, log = self.installation, self.log
-        cursor, finishing = (of.cursor, of.finishing) if of is not None else (0, False)
-        return Mark(log.last.index, log.cuts, log.dropping, of, cursor, finishing)
+        of, log, rest = self.installation, self.log, None
+        if log.dropping or of is not None:
+            cursor, finishing = (of.cursor, of.finishing) if of is not None else (0, False)
+            rest = Rest(log.dropping, of, cursor, finishing)
+        return log.last.index, log.cuts, rest
 
     def stored(self, mark: Mark) -> None:
         """The store finished what was handed out with this mark."""
-        self.log.stored(mark.last_index, mark.cuts)
-        if mark.dropping and mark.dropping is self.log.dropping:
-            self.state.dropped(mark.dropping)
-            self.log.dropping = ()
-        if mark.installation is not None and mark.installation is self.installation:
-            mark.installation.durable_index = mark.staged_index
-            if mark.finishing:
-                self._installed(mark.installation)
+        last_index, cuts, rest = mark
+        self.log.stored(last_index, cuts)
+        if rest is not None:
+            self._rest_stored(rest)
         self.status_due = True
-        self.apply()
+        if self.committed_index > self.state.applied.index:
+            self.apply()
+
+    def _rest_stored(self, rest: Rest) -> None:
+        if rest.dropping and rest.dropping is self.log.dropping:
+            self.state.dropped(rest.dropping)
+            self.log.dropping = ()
+        if rest.installation is not None and rest.installation is self.installation:
+            rest.installation.durable_index = rest.staged_index
+            if rest.finishing:
+                self._installed(rest.installation)
 
     def restore(self, entry: LogEntry) -> bool:
         """An entry that could not be read any more has come back; False when it is not needed."""
@@ -359,18 +376,20 @@ class RowReplica:
         """Learn that everything up to `index` is on all in-sync replicas."""
         if index > self.committed_index:
             self.committed_index = index
-            self.apply()
+            if self.log.durable_index > self.state.applied.index:
+                self.apply()
 
     def apply(self) -> None:
         """Apply what is committed, and durable here: the view must not run ahead of the log."""
         if self._rebuilt_index >= 0:
             return
-        target = min(self.committed_index, self.log.durable_index)
-        while self.state.applied.index < target:
-            entry = self.log.get(self.state.applied.index + 1)
+        state, log = self.state, self.log
+        target = min(self.committed_index, log.durable_index)
+        for index in range(state.applied.index + 1, target + 1):
+            entry = log.get(index)
             assert entry is not None, "a durable entry can be read"
-            self.state.apply(entry.position, entry.operation)
-        self.log.trim(self.state.applied)
+            state.apply(entry.position, entry.operation)
+        log.trim(state.applied)
 
     # -- a log that was cut ---------------------------------------------------------
 
@@ -412,13 +431,14 @@ class RowReplica:
             self._rebuilt_index = index
         if len(kept) < limit:
             self.state.begin(log.base)
-            self._rebuilt_index = -1
+            self._rebuilt_index, self.rebuilding = -1, False
             self.apply()
         return None
 
     def give_up(self) -> None:
         """Nobody has what the view needs: what has come since is needed, too."""
         self.log.give_up()
+        self.rebuilding = False  # there is nothing to make it of
         self.committed_index = self._verified_index = 0
         self.status_due = True  # its leader may think that all is well
 

@@ -18,7 +18,7 @@ from replicast.target.names.give import Giver
 from replicast.target.names.heal import Healer
 from replicast.target.names.log import LogEntry
 from replicast.target.names.outbox import Outbox
-from replicast.target.names.position import Position, to_wire
+from replicast.target.names.position import Position
 from replicast.target.names.replica import RowReplica, Tenure
 from replicast.units import KIB
 from replicast.wire.row_messages import AppendItem, EntryList, InstallItem, QueryItem
@@ -110,7 +110,7 @@ class Replication:
             **self.between(follower),
             open_count=follower.open_count,
             committed_index=self._replica.committed_index,
-            previous=to_wire(previous),
+            previous=previous,
             entries=entries,
         )
 
@@ -155,7 +155,7 @@ class Replication:
             return []
         if follower.sent_index >= self._replica.log.last.index:
             return []
-        found = list(self._replica.entries_after(follower.sent_index, room))
+        found = self._replica.entries_after(follower.sent_index, room)
         if not found:
             self._healer.want(self._replica, follower.sent_index + 1, None)
         for entry in found:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from replicast.target.names.base import START, Base
-from replicast.target.names.position import ZERO, Position, from_wire, to_wire
+from replicast.target.names.position import ZERO, Position
 from replicast.target.names.store import View
 from replicast.wire.codec import decode, encode
 from replicast.wire.name_messages import (
@@ -114,7 +114,7 @@ class RowState:
         if raw is not None:
             known = decode(RowApplied.TYPE, raw)
             assert isinstance(known, RowApplied)
-            self.applied = from_wire(known.position)
+            self.applied = known.position
             self.time_ns = known.time_ns
         self._base = base
         start = self._meta + b"E"
@@ -152,7 +152,7 @@ class RowState:
         self._mark(position, operation.time_ns)
 
     def _mark(self, position: Position, time_ns: int) -> None:
-        mark = RowApplied(time_ns=time_ns, position=to_wire(position))
+        mark = RowApplied(time_ns=time_ns, position=position)
         self._view.view_put(self._meta + b"A", encode(mark))
 
     def _add(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:

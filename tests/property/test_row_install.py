@@ -23,7 +23,7 @@ from replicast.target.names.give import Giver
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.log import LogEntry, ranges, read_entry
 from replicast.target.names.memory import MemoryRowStore
-from replicast.target.names.position import tenure_number, to_wire
+from replicast.target.names.position import tenure_number
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.state import META
 from replicast.wire.codec import decode, encode
@@ -186,7 +186,7 @@ def catch_up(giver: Row, taker: Row) -> None:
     item = AppendItem(
         row=ROW, leader=LEADER, replica=ME, epoch=9, tenure=TENURE,
         open_count=taker.replica.open_count, committed_index=giver.replica.committed_index,
-        previous=to_wire(previous), entries=entries,
+        previous=previous, entries=entries,
     )  # fmt: skip
     taker.replica.on_append(item, 5)
     taker.flush()

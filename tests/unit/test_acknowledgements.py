@@ -18,7 +18,6 @@ from replicast.target.names.limits import NameLimits
 from replicast.target.names.log import RowLog
 from replicast.target.names.memory import MemoryRowStore
 from replicast.target.names.outbox import Outbox
-from replicast.target.names.position import to_wire
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.replication import PeerWindows
 from replicast.target.names.store import SendPeer
@@ -79,7 +78,7 @@ class Desk:
         """That `vdev` has everything up to there: does a step follow from it?"""
         at = self.replica.log.position_at(index)
         assert at is not None
-        epoch, last = self.lead.epoch, to_wire(at)
+        epoch, last = self.lead.epoch, at
         status = StatusItem(
             row=0, replica=vdev, leader=1, epoch=epoch, tenure=tenure or self.lead.tenure,
             open_count=1, outcome=ACCEPTED, known_epoch=epoch, acknowledged_index=index,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from replicast.target.names import base as bases
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.memory import MemoryRowStore
-from replicast.target.names.position import ZERO, Position, from_wire, tenure_number, to_wire
+from replicast.target.names.position import ZERO, Position, tenure_number
 from replicast.target.names.replica import RowReplica
 from replicast.wire.codec import decode, encode
 from replicast.wire.name_messages import NO_VERSION
@@ -39,7 +39,7 @@ def entry(index: int, epoch: int) -> RowEntry:
 def append(replica: RowReplica, epoch: int, previous: Position, *indexes: int, committed: int = 0):
     return AppendItem(
         row=ROW, leader=LEADER, replica=ME, epoch=epoch, tenure=TENURE,
-        open_count=replica.open_count, committed_index=committed, previous=to_wire(previous),
+        open_count=replica.open_count, committed_index=committed, previous=previous,
         entries=tuple(entry(index, epoch) for index in indexes),
     )  # fmt: skip
 
@@ -93,11 +93,11 @@ def test_fetched__behind_an_applied_entry_that_cannot_be_read() -> None:
     answer = again.fetched(fetch(after_index=1))
     assert answer is not None and [entry.index for entry in answer.entries] == [2, 3]
     fresh = RowReplica(ROW, LEADER, MemoryRowStore(), NameLimits())
-    assert not fresh.accept(from_wire(answer.previous), answer.entries), "may be another history"
+    assert not fresh.accept(answer.previous, answer.entries), "may be another history"
     assert fresh.accept(ZERO, (entry(1, 5),))
-    assert not fresh.accept(from_wire(answer.previous), answer.entries), "not known as committed"
+    assert not fresh.accept(answer.previous, answer.entries), "not known as committed"
     fresh.commit(1)
-    assert fresh.accept(from_wire(answer.previous), answer.entries)
+    assert fresh.accept(answer.previous, answer.entries)
     assert again.fetched(fetch(after_index=4)) is None
 
 
