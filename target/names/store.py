@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+from replicast.frozen import frozen
 from replicast.machine import Event, NodeId
 from replicast.wire.schema import Message
 
@@ -47,7 +48,7 @@ class RowStore(View, Protocol):
     def names_full(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryRecord:
     """One log entry to append."""
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
+
 from replicast.target.names import base as bases
 from replicast.target.names.limits import NameLimits
+from replicast.target.names.log import ENTRY_COST_BYTES, TAIL_ENTRIES
 from replicast.target.names.memory import MemoryRowStore
 from replicast.target.names.position import ZERO, Position, tenure_number
 from replicast.target.names.replica import RowReplica
@@ -12,7 +17,9 @@ from replicast.wire.name_messages import NO_VERSION
 from replicast.wire.row_messages import (
     ACCEPTED,
     ENTRIES_MAX,
+    MISMATCH,
     PUT,
+    STALE,
     AppendItem,
     FetchItem,
     QueryItem,
@@ -99,6 +106,80 @@ def test_fetched__behind_an_applied_entry_that_cannot_be_read() -> None:
     fresh.commit(1)
     assert fresh.accept(answer.previous, answer.entries)
     assert again.fetched(fetch(after_index=4)) is None
+
+
+def test_append__one_that_cannot_be_decoded_is_refused_with_all_behind_it() -> None:
+    store = MemoryRowStore()
+    replica = RowReplica(ROW, ME, store, NameLimits())
+    replica.on_query(query(epoch=5), 5)
+    odd = RowEntry(epoch=5, index=2, data=entry(2, 5).data[:-1])
+    item = append(replica, 5, ZERO, 1, 2, 3, committed=3)
+    answer = replica.on_append(
+        dataclasses.replace(item, entries=(entry(1, 5), odd, entry(3, 5))), 5
+    )
+    assert answer is not None and answer.outcome == MISMATCH
+    store_all(replica, store)
+    status = replica.take_status()
+    assert status is not None and (status.last.index, status.acknowledged_index) == (1, 0)
+    assert replica.state.applied == ZERO, "what is committed counts with what it was said of"
+    assert replica.on_append(item, 5) is None
+    store_all(replica, store)
+    assert replica.state.applied == Position(5, TENURE, 3)
+
+
+def test_append__with_nothing_new_is_answered_at_once() -> None:
+    store = MemoryRowStore()
+    replica = RowReplica(ROW, ME, store, NameLimits())
+    replica.on_query(query(epoch=5), 5)
+    assert replica.on_append(append(replica, 5, ZERO, 1, 2), 5) is None
+    store_all(replica, store)
+    for item in (append(replica, 5, Position(5, TENURE, 2), committed=1),
+                 append(replica, 5, ZERO, 1, 2, committed=2),
+                 append(replica, 5, Position(5, TENURE, 1), committed=2)):  # fmt: skip
+        answer = replica.on_append(item, 5)
+        assert answer is not None and answer.outcome == ACCEPTED
+        assert (answer.acknowledged_index, answer.committed_index) == (2, item.committed_index)
+        assert replica.state.applied.index == item.committed_index and not replica.log.records
+    refused = replica.on_append(append(replica, 5, Position(5, TENURE, 3), committed=2), 5)
+    assert refused is not None and refused.outcome == MISMATCH
+
+
+@pytest.mark.parametrize("older", ["epoch", "floor", "leader", "life"])
+def test_append__of_who_is_not_followed_any_more_is_refused(older: str) -> None:
+    replica = RowReplica(ROW, ME, MemoryRowStore(), NameLimits())
+    replica.on_query(query(epoch=5), 5)
+    item, floor, outcome = append(replica, 5, ZERO, 1), 5, STALE
+    if older == "epoch":
+        replica.on_query(query(epoch=6), 5)
+    elif older == "floor":
+        floor = 6
+    elif older == "leader":
+        item = dataclasses.replace(item, leader=LEADER + 1)
+    else:
+        item, outcome = dataclasses.replace(item, open_count=item.open_count + 1), MISMATCH
+    answer = replica.on_append(item, floor)
+    assert answer is not None and answer.outcome == outcome
+    assert replica.log.last == ZERO and not replica.log.records
+
+
+def test_tail__applied_entries_make_room_for_those_that_wait() -> None:
+    store = MemoryRowStore()
+    replica = RowReplica(ROW, ME, store, NameLimits())
+    replica.on_query(query(epoch=5), 5)
+    replica.on_append(append(replica, 5, ZERO, *range(1, 101), committed=50), 5)
+    assert len(replica.log._tail) == 100
+    store_all(replica, store)
+    assert min(replica.log._tail) == 100 - TAIL_ENTRIES + 1
+    previous = replica.log.last
+    replica.on_append(append(replica, 5, previous, *range(101, 151), committed=50), 5)
+    store_all(replica, store)
+    assert min(replica.log._tail) == 51, "who waits to be applied stays"
+    replica.commit(150)
+    assert min(replica.log._tail) == 150 - TAIL_ENTRIES + 1
+    cost = sum(ENTRY_COST_BYTES + len(e.data) * 3 // 2 for e in replica.log._tail.values())
+    assert replica.log.tail_cost_bytes == cost
+    replica.log.forget_applied()
+    assert replica.log.tail_cost_bytes == 0 == len(replica.log._tail)
 
 
 def test_entries__no_more_than_an_item_of_a_message_has_room_for() -> None:
