@@ -97,7 +97,7 @@ cdef bytes inline_of(object record):
     """What lies behind the header of a usual record."""
     kind = type(record)
     if kind is RowEntry:
-        return exactly_bytes(record.body)
+        return exactly_bytes(record.data)
     if kind is Chunk or kind is Hold:
         return exactly_bytes(record.chid)
     raise _Unusual
@@ -224,7 +224,7 @@ def flush_bytes(records):
     for record in records:
         kind = type(record)
         if kind is RowEntry or kind is RowStaged:
-            size += HEADER_BYTES + padded(len(record.body))
+            size += HEADER_BYTES + padded(len(record.data))
         elif kind is Chunk:
             payload_bytes = len(record.payload)
             size += HEADER_BYTES + padded(len(record.chid)) + payload_bytes

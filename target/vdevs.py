@@ -9,7 +9,6 @@ attach() usual flushes of row records begin and end in the loop (store/vdev.py).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -18,7 +17,6 @@ from replicast.buggify import buggify
 from replicast.flexhash.table import Table
 from replicast.hashing import content_hash
 from replicast.target.names.store import AppendRecords
-from replicast.target.names.vdev_store import to_records
 from replicast.target.names.verify import EntryBad, VerifyEntry
 from replicast.target.store.core import Outcomes
 from replicast.target.store.errors import (
@@ -183,13 +181,13 @@ class Vdevs:
 
     def append_rows(self, event: AppendRecords, done: StoredDone) -> None:
         """Make row records durable; done(event.token, outcome) in the loop."""
-        records = to_records(event.records)
         if not self._attached:
-            self._submit(event.vdev_index, records, event.token, done, RecordClass.FREEING)
+            self._submit(event.vdev_index, event.records, event.token, done, RecordClass.FREEING)
             return
         vdev = self.by_index[event.vdev_index]
-        vdev.queue(records, (done, event.token), self._flushed, RecordClass.FREEING)
-        self._due.append(vdev)
+        vdev.queue(event.records, (done, event.token), self._flushed, RecordClass.FREEING)
+        if vdev not in self._due:
+            self._due.append(vdev)
 
     def flush(self) -> None:
         """What append_rows() was given goes to the disks now, those of one VDEV together."""
@@ -197,15 +195,18 @@ class Vdevs:
             self._due.pop().take_off()
 
     def _land(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             os.eventfd_read(self._written_fd)
+        except BlockingIOError:
+            return  # nothing was written since
         outcomes: Outcomes = []
         for vdev in self._attached:
             batches = vdev.land()
             if batches is not None:
                 self._due.append(vdev)
-                outcomes += batches.pop(self._flushed, [])
-                vdev.tell(batches)
+                outcomes += batches.pop(self._flushed, ())
+                if batches:
+                    vdev.tell(batches)
         try:
             if outcomes:
                 self._tell(outcomes)  # what follows from them goes with the next flush

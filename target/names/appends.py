@@ -13,7 +13,7 @@ Limits: FLIGHT_BYTES_MAX a flight, or one record.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -54,19 +54,21 @@ class Appends:
         self._flights: deque[Flight] = deque()
         self._token = 0
 
-    def stored(self, token: int, outcome: StoreOutcome, now_ns: int) -> Iterator[RowReplica]:
-        """What became of one; yields the replicas that have more durable entries now."""
-        for place, flight in enumerate(self._flights):
-            if flight.token != token:
-                continue
-            flight.done = outcome != StoreOutcome.AGAIN
-            if not flight.done:
-                self._again(place, now_ns + AGAIN_NS)
-            break
-        while self._flights and self._flights[0].done:
-            for replica, mark in self._flights.popleft().marks:
+    def stored(self, token: int, outcome: StoreOutcome, now_ns: int) -> list[RowReplica]:
+        """What became of one; the replicas that have more durable entries now."""
+        flights = self._flights
+        for place, flight in enumerate(flights):
+            if flight.token == token:
+                flight.done = outcome is not StoreOutcome.AGAIN
+                if not flight.done:
+                    self._again(place, now_ns + AGAIN_NS)
+                break
+        told: list[RowReplica] = []
+        while flights and flights[0].done:
+            for replica, mark in flights.popleft().marks:
                 replica.stored(mark)
-                yield replica
+                told.append(replica)
+        return told
 
     def _again(self, place: int, again_ns: int) -> None:
         for flight in islice(self._flights, place, None):
@@ -79,16 +81,16 @@ class Appends:
             return self._flights[0].again_ns
         return None
 
-    def take(self, replicas: Sequence[RowReplica], now_ns: int) -> Iterator[AppendRecords]:
+    def take(self, replicas: Iterable[RowReplica], now_ns: int) -> list[AppendRecords]:
         """What is due again, or else events with the new records of these replicas (of none
         while `blocked`)."""
         if self.blocked:
             first = self._flights[0]
-            if not first.token and first.again_ns <= now_ns:
-                first.token = self._next_token()
-                self.blocked = len(self._flights) > 1
-                yield AppendRecords(self._vdev_index, first.token, first.records)
-            return
+            if first.token or first.again_ns > now_ns:
+                return []
+            self.blocked = len(self._flights) > 1
+            return [self._hand_out(first)]
+        events: list[AppendRecords] = []
         records: list[RowRecord] = []
         marks: list[tuple[RowReplica, Mark]] = []
         size_bytes = 0
@@ -97,44 +99,51 @@ class Appends:
             fresh, replica.log.records = replica.log.records, []
             for record in fresh:
                 if records and size_bytes >= bytes_max:
-                    yield self._hand_out(records, marks)
+                    events.append(self._begin(records, marks))
                     records, marks, size_bytes = [], [], 0
                 records.append(record)
-                size_bytes += _size(record)
+                size_bytes += len(record.data) if type(record) is EntryRecord else _size(record)
             marks.append((replica, replica.mark()))
         if marks:
-            yield self._hand_out(records, marks)
+            events.append(self._begin(records, marks))
+        return events
 
-    def _hand_out(
+    def _begin(
         self, records: list[RowRecord], marks: list[tuple[RowReplica, Mark]]
     ) -> AppendRecords:
-        flight = Flight(self._next_token(), tuple(records), marks)
+        flight = Flight(0, tuple(records), marks)
         self._flights.append(flight)
-        return AppendRecords(self._vdev_index, flight.token, flight.records)
+        return self._hand_out(flight)
 
-    def _next_token(self) -> int:
+    def _hand_out(self, flight: Flight) -> AppendRecords:
         self._token += 1
-        return self._token
+        flight.token = self._token
+        return AppendRecords(self._vdev_index, flight.token, flight.records)
 
 
 def hand_out(
     dirty: dict[tuple[int, int], RowReplica], appends: Mapping[int, Appends], now_ns: int
-) -> Iterator[AppendRecords]:
+) -> list[AppendRecords]:
     """The new records of all these replicas (by row and VDEV), and what is due again. A replica stays
     in `dirty` while its records have to wait."""
+    events: list[AppendRecords] = []
     fresh: dict[int, list[RowReplica]] = {}
-    for (row, vdev), replica in list(dirty.items()):
-        if replica.log.records and appends[vdev].blocked:
-            continue  # in order, behind what the store did not take
-        del dirty[row, vdev]
+    waiting: dict[tuple[int, int], RowReplica] = {}
+    for at, replica in dirty.items():
         if replica.log.records:
-            fresh.setdefault(vdev, []).append(replica)
+            if appends[at[1]].blocked:
+                waiting[at] = replica  # in order, behind what the store did not take
+            else:
+                fresh.setdefault(at[1], []).append(replica)
+    dirty.clear()
+    dirty.update(waiting)
     for vdev, each in appends.items():
         if vdev in fresh or each.blocked:
-            yield from each.take(fresh.get(vdev, ()), now_ns)
+            events += each.take(fresh.get(vdev, ()), now_ns)
+    return events
 
 
 def _size(record: RowRecord) -> int:
-    if isinstance(record, (EntryRecord, StagedRecord)):
+    if isinstance(record, StagedRecord):
         return len(record.data)
     return 16 * len(record.dropped) if isinstance(record, CutRecord) else 0

@@ -16,6 +16,13 @@ from typing import Protocol
 
 from replicast.frozen import frozen
 from replicast.machine import Event, NodeId
+from replicast.target.store.record import (
+    RowCut,
+    RowEntry,
+    RowStaged,
+    RowTruncate,
+    RowUnstage,
+)
 from replicast.wire.schema import Message
 
 
@@ -48,53 +55,12 @@ class RowStore(View, Protocol):
     def names_full(self) -> bool: ...
 
 
-@frozen
-class EntryRecord:
-    """One log entry to append."""
-
-    row: int
-    epoch: int
-    index: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class TruncateRecord:
-    """Entries from `from_index` on are void."""
-
-    row: int
-    from_index: int
-
-
-@dataclass(frozen=True, slots=True)
-class StagedRecord:
-    """One entry of an install under way, kept beside the log until a CutRecord."""
-
-    row: int
-    epoch: int
-    index: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class UnstageRecord:
-    """An install begins: what was staged before is void."""
-
-    row: int
-
-
-@dataclass(frozen=True, slots=True)
-class CutRecord:
-    """Entries in the `dropped` ranges (first, last) go; with `installs`, what is staged becomes part
-    of the log, which has this base from now on. All of it or nothing."""
-
-    row: int
-    base_index: int
-    dropped: tuple[tuple[int, int], ...]
-    base: bytes
-    installs: bool = False
-
-
+# The records are the store's own, so that what a row appends goes to its log as it is.
+EntryRecord = RowEntry
+TruncateRecord = RowTruncate
+StagedRecord = RowStaged
+UnstageRecord = RowUnstage
+CutRecord = RowCut
 RowRecord = EntryRecord | TruncateRecord | StagedRecord | UnstageRecord | CutRecord
 INDEX_MAX = (1 << 64) - 1
 
@@ -107,7 +73,7 @@ class StoreOutcome(IntEnum):
     FAILED = 3  # the VDEV writes no more
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AppendRecords(Event):
     """Make these durable in this order, then call stored(vdev_index, token, outcome, now_ns).
     Leaders keep to the gate for new names themselves, so these pass as what frees space."""

@@ -1,28 +1,12 @@
-"""The RowStore of a real VDEV (target/store), and its records from ours."""
+"""The RowStore of a real VDEV (target/store), and its outcomes as ours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from replicast.target.names.store import (
-    CutRecord,
-    EntryRecord,
-    RowRecord,
-    StagedRecord,
-    StoreOutcome,
-    TruncateRecord,
-    UnstageRecord,
-)
+from replicast.target.names.store import StoreOutcome
 from replicast.target.store.errors import Outcome, ReadError, RecordClass
 from replicast.target.store.facts import VdevFacts
-from replicast.target.store.record import (
-    Record,
-    RowCut,
-    RowEntry,
-    RowStaged,
-    RowTruncate,
-    RowUnstage,
-)
 
 ENTRY_BYTES = 4096  # a usual entry
 AGAIN = (Outcome.BUSY, Outcome.NO_SPACE)
@@ -87,25 +71,6 @@ class VdevRowStore:
     def names_full(self) -> bool:
         """No new names: the VDEV is past that gate."""
         return not self._vdev.fits(RecordClass.NAME, ENTRY_BYTES)
-
-
-def to_records(records: Iterable[RowRecord]) -> list[Record]:
-    """For Vdev.submit(..., kind=RecordClass.FREEING)."""
-    return [_to_record(record) for record in records]
-
-
-def _to_record(record: RowRecord) -> Record:
-    match record:
-        case EntryRecord(row, epoch, index, data):
-            return RowEntry(row, epoch, index, data)
-        case TruncateRecord(row, from_index):
-            return RowTruncate(row, from_index)
-        case StagedRecord(row, epoch, index, data):
-            return RowStaged(row, epoch, index, data)
-        case UnstageRecord(row):
-            return RowUnstage(row)
-        case CutRecord(row, base_index, dropped, base, installs):
-            return RowCut(row, base_index, dropped, base, installs)
 
 
 def to_outcome(outcome: Outcome) -> StoreOutcome:

@@ -157,7 +157,8 @@ class StoreCore:
     _chunks: deque[Submission] = field(default_factory=deque)
     _refused: Outcomes = field(default_factory=list)
     _owed: Submission | None = None  # leads the next flush, until one is durable
-    _flying: Outcomes = field(default_factory=list)  # what to say if the flush is abandoned
+    # What take() gave last: whom to tell if the flush is abandoned.
+    _flying: tuple[list[Submission], Outcomes] = field(default_factory=lambda: ([], []))
 
     @property
     def writable(self) -> bool:
@@ -179,18 +180,19 @@ class StoreCore:
         """Submissions queued."""
         return len(self._names) + len(self._chunks)
 
-    def rows_only(self, size_bytes: int) -> bool:
-        """Is all that is queued plain, below `size_bytes`, and sure to fit the segment, and nothing else
-        to be done with it? With `kv.lock` held: so it stays until begin_flush()."""
-        room_bytes = self.segment.size_bytes - self.position.offset
-        return (
-            self.writable
-            and 0 < self.queue_bytes < size_bytes
-            and self.queue_bytes <= room_bytes
-            and not (self._chunks or self._refused)
-            and self._owed is None
-            and all(submission.plain for submission in self._names)
-        )
+    def begin_rows(self, size_bytes: int) -> FlushPlan | None:
+        """begin_flush() if all that is queued is plain, below `size_bytes`, and sure to fit the segment,
+        and nothing else is to be done with it; otherwise None, and nothing is taken."""
+        with self.kv.lock:
+            room_bytes = self.segment.size_bytes - self.position.offset
+            if not 0 < self.queue_bytes < size_bytes or self.queue_bytes > room_bytes:
+                return None
+            if self._chunks or self._refused or self._owed is not None or not self.writable:
+                return None
+            for submission in self._names:
+                if not submission.plain:
+                    return None
+            return self.plan(*self.take())
 
     def fits(self, kind: RecordClass, size_bytes: int) -> bool:
         """Would a submission of this class and size pass the gates now?"""
@@ -227,7 +229,7 @@ class StoreCore:
             self.flying_bytes = size
             if taken and self._owed is not None:
                 taken.insert(0, self._owed)
-            self._flying = refused + [(s.token, Outcome.FAULTED) for s in taken]
+            self._flying = taken, refused
         return taken, refused
 
     def _take(self) -> tuple[list[Submission], int]:
@@ -254,24 +256,13 @@ class StoreCore:
 
     def plan(self, taken: list[Submission], refused: Outcomes) -> FlushPlan:
         """Check hashes, leave out what is stored already, and lay out the flush."""
-        records: list[Record] = []
-        kept: list[Submission] = []
-        present: dict[bytes, bool] = {}
-        size = 0
-        writable = self.writable
-        for submission in taken:
-            if submission.plain and writable:
-                kept.append(submission)
-                records += submission.records
-                size += submission.size_bytes
-                continue
-            refusal = self._refusal_now(submission, present)
-            if refusal is None:
-                kept.append(submission)
-                records += self._needed(submission, present)
-                size += submission.size_bytes
-            else:
-                refused.append((submission.token, refusal))
+        records: Sequence[Record]
+        if len(taken) == 1 and taken[0].plain and self.writable:  # as most are
+            kept, records, size = taken, taken[0].records, taken[0].size_bytes
+        else:
+            kept, records, refused_now = self._select(taken)
+            refused = refused + refused_now
+            size = sum(submission.size_bytes for submission in kept)
         create = close = None
         start = self.position
         room_bytes = self.segment.size_bytes - start.offset
@@ -285,6 +276,26 @@ class StoreCore:
             start, packed.pieces, packed.size_bytes, packed.placed, kept, refused, create, close
         )
 
+    def _select(self, taken: list[Submission]) -> tuple[list[Submission], list[Record], Outcomes]:
+        """What of it is stored, the records for that, and what speaks against the others."""
+        kept: list[Submission] = []
+        records: list[Record] = []
+        refused: Outcomes = []
+        present: dict[bytes, bool] = {}
+        writable = self.writable
+        for submission in taken:
+            if submission.plain and writable:
+                kept.append(submission)
+                records += submission.records
+                continue
+            refusal = self._refusal_now(submission, present)
+            if refusal is None:
+                kept.append(submission)
+                records += self._needed(submission, present)
+            else:
+                refused.append((submission.token, refusal))
+        return kept, records, refused
+
     def end_flush(self, plan: FlushPlan, error: OSError | None, *, wrote: bool = True) -> Outcomes:
         """The flush ended; publish it, or give up writing. Outcomes of all its tokens.
 
@@ -293,20 +304,20 @@ class StoreCore:
         """
         with self.kv.lock:
             self.flying_bytes = 0
-            self._flying = []
+            self._flying = [], []
             if error is not None:
                 outcome = self._failed(error, wrote)
             else:
                 outcome = Outcome.STORED
                 self._publish(plan)
-        return _to_tell(plan.refused + [(s.token, outcome) for s in plan.submissions])
+        return _to_tell(plan.refused, plan.submissions, outcome)
 
     def abandon(self, error: OSError) -> Outcomes:
         """The flush under way failed in a way nobody expected: nothing of it counts."""
         with self.kv.lock:
             self.fail(error)
-            flying, self._flying = self._flying, []
-        return _to_tell(flying)
+            (taken, refused), self._flying = self._flying, ([], [])
+        return _to_tell(refused, taken, Outcome.FAULTED)
 
     def fail(self, error: OSError) -> None:
         """Something failed: no more writes. Any thread may say so; it never gets better."""
@@ -406,8 +417,7 @@ class StoreCore:
         if plan.create is not None:
             self.segment = Segment(plan.create.incarnation, plan.create.size_bytes)
             self.space.change(log_grown=BLOCK_BYTES)
-        for placed in plan.placed:
-            index.apply(self.kv, placed)
+        index.apply_all(self.kv, plan.placed)
         self.space.change(log_grown=plan.size_bytes)
         at = plan.position
         self.position = Position(
@@ -436,5 +446,10 @@ def _has_right_chids(submission: Submission) -> bool:
     )
 
 
-def _to_tell(outcomes: Outcomes) -> Outcomes:
-    return [(token, outcome) for token, outcome in outcomes if token is not None]
+def _to_tell(refused: Outcomes, submissions: list[Submission], outcome: Outcome) -> Outcomes:
+    """Of all but the store's own."""
+    told = [(token, why) for token, why in refused if token is not None] if refused else []
+    for submission in submissions:
+        if submission.token is not None:
+            told.append((submission.token, outcome))
+    return told

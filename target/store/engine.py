@@ -132,15 +132,13 @@ class StoreEngine:
         land() follows when writer.take() says how that ended. None, and nothing is taken, unless it
         holds nothing but row records, is small, and goes to the end of a file that is open already.
         """
-        with self.kv.lock:
-            file = None if self._writer is None else self._writer[1]
-            open_at = 0 if self._writer is None else self._writer[0]
-            if type(file) is not RealFile or open_at != self.core.position.incarnation:
-                return None
-            if not self.core.rows_only(DIRECT_ABOVE_BYTES):
-                return None
-            plan = self.core.begin_flush()
-        assert plan is not None and plan.create is None and len(plan.pieces) == 1
+        open_at, file = self._writer or (0, None)
+        if type(file) is not RealFile or open_at != self.core.position.incarnation:
+            return None
+        plan = self.core.begin_rows(DIRECT_ABOVE_BYTES)
+        if plan is None:
+            return None
+        assert plan.create is None and len(plan.pieces) == 1
         self._error, self._wrote, self._synced = None, True, False
         (piece,) = plan.pieces
         assert isinstance(piece, bytes)

@@ -8,7 +8,7 @@
     v ...               views, owned by the name rows
     m name              facts of the store itself: position, vdev
 
-apply() is the only writer, for a flush that was synced and for one found by recovery.
+apply_all() is the only writer, for a flush that was synced and for one found by recovery.
 """
 
 from __future__ import annotations
@@ -74,12 +74,20 @@ def row_end(row: int) -> bytes:
     return b"s" if row == 0xFFFFFFFF else row_key(row + 1)
 
 
-def apply(kv: Overlay, placed: Placed) -> None:
-    """What a durable record does to the index. The caller holds kv.lock."""
+def apply_all(kv: Overlay, placed: list[Placed]) -> None:
+    """What durable records do to the index, in order. The caller holds kv.lock."""
+    for each in placed:
+        (kind, _, size, sequence, row, epoch, index, _, _), incarnation, offset = each
+        if kind == Kind.ROW_ENTRY:  # most are
+            where = _ENTRY.pack(epoch, incarnation, offset, sequence, size)
+            kv.put(b"r" + _ROW_INDEX.pack(row, index), where)
+        else:
+            _apply(kv, each)
+
+
+def _apply(kv: Overlay, placed: Placed) -> None:
     header = placed.header
     match header.kind:
-        case Kind.ROW_ENTRY:  # most are
-            kv.put(row_key(header.a, header.c), _pack_entry(placed))
         case Kind.CHUNK:
             kv.put(b"c" + header.inline, _pack_chunk(placed))
             _extend_hold(kv, header.inline, header.a)

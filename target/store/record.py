@@ -70,7 +70,7 @@ class RowEntry:
     row: int
     epoch: int
     index: int
-    body: bytes
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ class RowTruncate:
 @dataclass(frozen=True, slots=True)
 class RowCut:
     """Forget the row's entries in the `dropped` ranges (first, last); then, with `installs`, what was
-    staged becomes part of the log. `base` says in a few bytes where it begins; the newest wins."""
+    staged becomes part of the log. `base` says in a few bytes where it begins; the newest wins.
+    All of it or nothing."""
 
     row: int
     base_index: int
@@ -95,12 +96,12 @@ class RowCut:
 
 @dataclass(frozen=True, slots=True)
 class RowStaged:
-    """One entry of a log that is being made anew, beside the one that is there."""
+    """One entry of a log that is being made anew, beside the one that is there until a RowCut."""
 
     row: int
     epoch: int
     index: int
-    body: bytes
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ class RowUnstage:
     row: int
 
 
-Record = Chunk | Hold | ChunkDrop | RowEntry | RowTruncate | RowCut | RowStaged | RowUnstage
+RowRecord = RowEntry | RowTruncate | RowCut | RowStaged | RowUnstage
+Record = Chunk | Hold | ChunkDrop | RowRecord
 # What goes first in a flush: names, for their latency; drops, so that a chunk put
 # in the same flush is written anew and not taken for the copy that goes.
 CHUNK_RECORDS = frozenset((Chunk, Hold, ChunkDrop))
@@ -155,7 +157,7 @@ def inline_size(record: Record) -> int:
         return padded(len(record.chid))
     if isinstance(record, RowCut):
         return padded(_CUT_HEAD.size + len(record.dropped) * _RANGE.size + len(record.base))
-    return padded(len(record.body)) if isinstance(record, (RowEntry, RowStaged)) else 0
+    return padded(len(record.data)) if isinstance(record, (RowEntry, RowStaged)) else 0
 
 
 def header_of(record: Record, sequence: int, payload_offset: int, seed: int) -> Header:

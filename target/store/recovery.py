@@ -200,7 +200,7 @@ class Recovery:
                 break
             header, end = record
             placed = Placed(header, at.incarnation, at.offset + FLUSH_HEADER_BYTES + place)
-            index.apply(self._kv, placed)
+            index.apply_all(self._kv, [placed])
             self._last.append(placed)
             place = end
         self._found.replayed_records += flush.record_count

@@ -177,7 +177,7 @@ class Vdev(VdevShell):
         kind: RecordClass | None = None,
     ) -> None:
         """submit() that leaves it to take_off(), which must follow, to see to what was queued."""
-        super().submit(records, token, done, kind)
+        self._core.append(records, (done, token), kind)
 
     def take_off(self) -> None:
         """Begin a flight with what is queued, or have the commit thread flush it."""
@@ -214,7 +214,8 @@ class Vdev(VdevShell):
         except Exception:
             log.exception(UNEXPECTED, self.path)
             batches = self._abandon()
-        self._say_status()
+        if self._core.status is not self._said:
+            self._say_status()
         if self._engine.checkpoint_due():
             self._checkpoint_wake.set()
         self._turn = Turn.NOBODYS
@@ -273,7 +274,8 @@ class Vdev(VdevShell):
                 self._flush_or_fault()
             elif self._stopping:
                 return
-            self._say_status()
+            if self._core.status is not self._said:
+                self._say_status()
             self._probe_if_idle()
             if self._engine.checkpoint_due():
                 self._checkpoint_wake.set()
@@ -342,10 +344,9 @@ class Vdev(VdevShell):
                 log.warning("%s: nobody hears of a flush: the daemon is stopping", self.path)
 
     def _say_status(self) -> None:
-        if self._core.status != self._said:
-            self._said = self.status
-            why = self._core.failure or self.damage or "opened so"
-            log.error("%s: the VDEV is %s: %s", self.path, self.status.name, why)
+        self._said = self.status
+        why = self._core.failure or self.damage or "opened so"
+        log.error("%s: the VDEV is %s: %s", self.path, self.status.name, why)
 
     def _checkpoint_loop(self) -> None:
         while not self._stopping:

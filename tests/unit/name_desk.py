@@ -17,7 +17,7 @@ from replicast.memory_disk import MemoryDisk
 from replicast.metrics import Counters
 from replicast.target.names.service import NameService
 from replicast.target.names.store import AppendRecords
-from replicast.target.names.vdev_store import VdevRowStore, to_outcome, to_records
+from replicast.target.names.vdev_store import VdevRowStore, to_outcome
 from replicast.target.store.errors import RecordClass
 from replicast.target.store.memory import MemoryVdev
 from replicast.target.store.overlay import MemoryCheckpoint
@@ -108,8 +108,7 @@ class Desk:
             for event in self.names.take_events():
                 self.events.append(event)
                 if isinstance(event, AppendRecords):
-                    records = to_records(event.records)
-                    self.vdev.submit(records, event.token, self._done, RecordClass.FREEING)
+                    self.vdev.submit(event.records, event.token, self._done, RecordClass.FREEING)
             self.now_ns = self.vdev.run_all(self.now_ns + 30 * MS)
             self.names.expire(self.now_ns)
         return out

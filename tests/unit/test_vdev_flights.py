@@ -325,7 +325,7 @@ def test_flight__that_cannot_be_published_ends_writing(
 
     held.append("lost")
     assert held.take_off()
-    monkeypatch.setattr("replicast.target.store.index.apply", unexpected)
+    monkeypatch.setattr("replicast.target.store.index.apply_all", unexpected)
     held.writer.let_go()
     held.await_flight()
     assert held.vdev.status == VdevStatus.FAULTED and held.vdev._turn is Turn.NOBODYS
