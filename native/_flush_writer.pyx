@@ -2,7 +2,8 @@
 """Fast twin of target/store/flush_writer_pure.py, which defines it: the thread never takes the
 interpreter's lock, so nobody who runs Python keeps a flush waiting.
 
-What passes between the threads does so under `mutex`, under which nothing of Python runs.
+What passes between the threads does so under `mutex`, under which nothing of Python runs, and which
+nobody holds who wakes the other: `given` is posted for each flush, and once more to end the thread.
 """
 
 from threading import Thread
@@ -20,13 +21,13 @@ from replicast.native._reassembly cimport (
     pthread_mutex_unlock,
 )
 
-cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_cond_t:
+cdef extern from "<semaphore.h>" nogil:
+    ctypedef struct sem_t:
         pass
-    int pthread_cond_init(pthread_cond_t *, void *)
-    int pthread_cond_destroy(pthread_cond_t *)
-    int pthread_cond_wait(pthread_cond_t *, pthread_mutex_t *)
-    int pthread_cond_signal(pthread_cond_t *)
+    int sem_init(sem_t *, int shared, unsigned int value)
+    int sem_destroy(sem_t *)
+    int sem_wait(sem_t *)
+    int sem_post(sem_t *)
 
 cdef extern from "<unistd.h>" nogil:
     Py_ssize_t write(int fd, const void *data, size_t size)
@@ -41,9 +42,8 @@ cdef class FlushWriter:
     """See replicast.target.store.flush_writer_pure.FlushWriter, the definition, for every method."""
 
     cdef pthread_mutex_t mutex
-    cdef pthread_cond_t given
+    cdef sem_t given
     cdef State state
-    cdef bint stopping
     cdef int notify_fd, fd, error
     cdef off_t offset
     cdef const char *bytes_at
@@ -53,7 +53,7 @@ cdef class FlushWriter:
 
     def __cinit__(self, int notify_fd):
         pthread_mutex_init(&self.mutex, NULL)
-        pthread_cond_init(&self.given, NULL)
+        sem_init(&self.given, 0, 0)
         self.state = FREE
         self.notify_fd = notify_fd
         self.thread = Thread(target=self._run, name="vdev-write", daemon=True)
@@ -63,7 +63,7 @@ cdef class FlushWriter:
 
     def __dealloc__(self):
         # The running thread keeps this object alive: it has ended, or never began.
-        pthread_cond_destroy(&self.given)
+        sem_destroy(&self.given)
         pthread_mutex_destroy(&self.mutex)
 
     def submit(self, int fd, off_t offset, bytes data not None):
@@ -74,8 +74,8 @@ cdef class FlushWriter:
         self.fd, self.offset = fd, offset
         self.bytes_at, self.size = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
         self.state = GIVEN
-        pthread_cond_signal(&self.given)
         pthread_mutex_unlock(&self.mutex)
+        sem_post(&self.given)
 
     def take(self):
         cdef bint ended
@@ -93,10 +93,7 @@ cdef class FlushWriter:
         thread, self.thread = self.thread, None
         if thread is None:
             return
-        pthread_mutex_lock(&self.mutex)
-        self.stopping = True
-        pthread_cond_signal(&self.given)
-        pthread_mutex_unlock(&self.mutex)
+        sem_post(&self.given)
         thread.join()
 
     def _run(self):
@@ -105,17 +102,17 @@ cdef class FlushWriter:
 
     cdef void serve(self) noexcept nogil:
         cdef uint64_t one = 1
-        pthread_mutex_lock(&self.mutex)
+        cdef bint given
         while True:
-            while self.state != GIVEN and not self.stopping:
-                pthread_cond_wait(&self.given, &self.mutex)
-            if self.state != GIVEN:
-                break
+            while sem_wait(&self.given) != 0:  # a signal came
+                pass
+            pthread_mutex_lock(&self.mutex)
+            given = self.state == GIVEN
             pthread_mutex_unlock(&self.mutex)
+            if not given:
+                break
             self.error = write_and_sync(self.fd, self.offset, self.bytes_at, self.size)
             pthread_mutex_lock(&self.mutex)
             self.state = ENDED
             pthread_mutex_unlock(&self.mutex)
             write(self.notify_fd, &one, sizeof(one))
-            pthread_mutex_lock(&self.mutex)
-        pthread_mutex_unlock(&self.mutex)
