@@ -128,15 +128,16 @@ def hand_out(
     in `dirty` while its records have to wait."""
     events: list[AppendRecords] = []
     fresh: dict[int, list[RowReplica]] = {}
-    waiting: dict[tuple[int, int], RowReplica] = {}
-    for at, replica in dirty.items():
-        if replica.log.records:
-            if appends[at[1]].blocked:
-                waiting[at] = replica  # in order, behind what the store did not take
-            else:
-                fresh.setdefault(at[1], []).append(replica)
-    dirty.clear()
-    dirty.update(waiting)
+    if dirty:
+        waiting: dict[tuple[int, int], RowReplica] = {}
+        for at, replica in dirty.items():
+            if replica.log.records:
+                if appends[at[1]].blocked:
+                    waiting[at] = replica  # in order, behind what the store did not take
+                else:
+                    fresh.setdefault(at[1], []).append(replica)
+        dirty.clear()
+        dirty.update(waiting)
     for vdev, each in appends.items():
         if vdev in fresh or each.blocked:
             events += each.take(fresh.get(vdev, ()), now_ns)

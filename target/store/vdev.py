@@ -185,27 +185,28 @@ class Vdev(VdevShell):
             if self._turn is not Turn.NOBODYS or not self._core.has_work:
                 return  # whoever has the turn looks for more work
             self._turn = Turn.LOOPS
+        plan = None
         try:
-            self._begin_flight()
+            if self._writer is not None and not self._write_delay_ns:
+                started_ns = self._clock_ns()
+                plan = self._engine.take_off(self._writer)
         except Exception:
             log.exception(UNEXPECTED, self.path)
             self.tell(self._abandon())
-        if self._flight is None:
-            self._turn = Turn.NOBODYS
-            if self._idle:
-                self._wakes.put(None)
-
-    def _begin_flight(self) -> None:
-        if self._writer is not None and not self._write_delay_ns:
-            started_ns = self._clock_ns()
-            plan = self._engine.take_off(self._writer)
-            self._flight = None if plan is None else (plan, started_ns)
+        if plan is not None:
+            self._flight = plan, started_ns
+            return
+        self._turn = Turn.NOBODYS
+        if self._idle:
+            self._wakes.put(None)
 
     def land(self) -> dict[Done, Outcomes] | None:
         """End the flight if it was written, and say whom to tell what (tell() does); take_off() must
         follow. None when there is none, or it is still out."""
-        error = None if self._flight is None or self._writer is None else self._writer.take()
-        if self._flight is None or error is None:
+        if self._flight is None or self._writer is None:
+            return None
+        error = self._writer.take()
+        if error is None:
             return None
         (plan, started_ns), self._flight = self._flight, None
         try:

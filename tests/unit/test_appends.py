@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicast.target.names.appends import AGAIN_NS, Appends
+from replicast.target.names.appends import AGAIN_NS, Appends, hand_out
 from replicast.target.names.limits import NameLimits
 from replicast.target.names.log import LogEntry, read_entry
 from replicast.target.names.memory import MemoryRowStore
@@ -136,3 +136,24 @@ def test_take__many_bytes_go_in_several_flights() -> None:
     assert log.durable_index == 0  # told with the last of its records
     disk.done(flights[1], StoreOutcome.STORED)
     assert log.durable_index == 40
+
+
+def test_hand_out__what_waits_stays_dirty_and_holds_up_no_other_vdev() -> None:
+    full, other = Disk(), Disk()
+    other.appends = Appends(2)
+    appends = {1: full.appends, 2: other.appends}
+    full.replica.log.append(entry(1, 1))
+    (first,) = hand_out({(ROW, 1): full.replica}, appends, 0)
+    full.done(first, StoreOutcome.AGAIN)
+    full.replica.log.append(entry(1, 2))
+    other.replica.log.append(entry(1, 1))
+    idle = Disk()
+    dirty = {(ROW, 1): full.replica, (ROW, 2): other.replica, (ROW + 1, 1): idle.replica}
+    (event,) = hand_out(dirty, appends, 0)
+    assert event.vdev_index == 2 and dirty == {(ROW, 1): full.replica}
+    (again,) = hand_out(dirty, appends, AGAIN_NS)
+    assert again.records == first.records and list(dirty) == [(ROW, 1)]
+    full.done(again, StoreOutcome.STORED)
+    (second,) = hand_out(dirty, appends, AGAIN_NS)
+    assert [record.index for record in second.records] == [2] and not dirty
+    assert hand_out(dirty, appends, AGAIN_NS) == []

@@ -48,3 +48,16 @@ def test_write_and_sync_in_one__acknowledges_nothing_when_either_fails(operation
     assert engine.run() == [("bad", Outcome.FAULTED)]
     assert bench.vdev.status == VdevStatus.FAULTED
     assert [entry.index for entry in bench.vdev.row_log(1, 0)] == [1, 2]
+
+
+def test_abandoned_flush__tells_each_once_and_nobody_that_it_is_stored() -> None:
+    bench = Bench()
+    core = bench.vdev._engine.core
+    core.append([replace(bench.chunk(), algorithm=1, chid=bytes(32))], "wrong hash", None)
+    core.append([RowEntry(1, 1, 1, b"entry")], "row", None)
+    plan = core.begin_flush()
+    assert plan is not None and plan.refused == [("wrong hash", Outcome.HASH_MISMATCH)]
+    told = core.abandon(OSError(errno.EIO, "internal error"))
+    assert sorted(told, key=str) == [("row", Outcome.FAULTED), ("wrong hash", Outcome.FAULTED)]
+    assert core.abandon(OSError(errno.EIO, "again")) == []
+    assert bench.vdev.row_log(1, 0) == []
