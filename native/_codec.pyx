@@ -28,7 +28,7 @@ cdef extern from "Python.h":
     char *PyBytes_AS_STRING(PyObject *made)
 
 cdef enum:
-    SHORT_BYTES = 512  # usual bodies are shorter
+    SHORT_BYTES = 640  # usual bodies are shorter, with what stands before them
 
 cdef enum:
     UINT, INT, FLAG, FIXED, HASH, BYTES, TEXT, STRUCT, LIST
@@ -103,20 +103,31 @@ cdef Program program_of(object cls):
 
 def encode(message):
     """The canonical body of `message`. Raises WireError("range") for a value that does not fit."""
+    cdef PyObject *made = encode_behind(message, 0)
+    try:
+        return <object>made
+    finally:
+        Py_XDECREF(made)
+
+
+cdef PyObject *encode_behind(object message, Py_ssize_t head_bytes) except NULL:
+    """The body as bytes of which the first `head_bytes`, at most a few hundred, are yet to be written.
+    The caller has their only reference: until somebody else sees them they may be changed."""
     cdef Buffer out
     cdef uint8_t short[SHORT_BYTES]
-    out.used = 0
+    out.used = head_bytes
     out.room = SHORT_BYTES
     out.data = short
     out.made = NULL
     try:
         encode_struct(program_of(type(message)), message, &out)
         if out.made == NULL:
-            return PyBytes_FromStringAndSize(<char *>out.data, out.used)
+            return new_bytes(<char *>out.data, out.used)
         _PyBytes_Resize(&out.made, out.used)
-        return <object>out.made
-    finally:
+    except:
         Py_XDECREF(out.made)
+        raise
+    return out.made
 
 
 cdef int reserve(Buffer *out, size_t more) except -1:

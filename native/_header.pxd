@@ -39,4 +39,7 @@ cdef class Sealer:
     cdef bytes finish(
         self, Layout *header, bytes mac_key, bytes tag, const char *body, Py_ssize_t body_bytes
     )
+    cdef int finish_in_place(
+        self, Layout *header, bytes mac_key, bytes tag, char *datagram, Py_ssize_t body_bytes
+    ) except -1
     cdef int believe(self, Layout *header, dict mac_keys, int kind, bytes tag, Py_buffer *view) except -1

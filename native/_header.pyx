@@ -161,15 +161,20 @@ cdef class Sealer:
     cdef bytes finish(
         self, Layout *header, bytes mac_key, bytes tag, const char *body, Py_ssize_t body_bytes
     ):
-        cdef char *at
-        cdef uint8_t mac[DIGEST_BYTES]
-        mac_of(mac, mac_key, header, tag, body, body_bytes)
         datagram = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + body_bytes)
-        at = PyBytes_AS_STRING(datagram)
-        memcpy(at, header, MACED_BYTES)
-        memcpy(at + MACED_BYTES, mac, MAC_BYTES)
-        memcpy(at + HEADER_BYTES, body, body_bytes)
+        memcpy(PyBytes_AS_STRING(datagram) + HEADER_BYTES, body, body_bytes)
+        self.finish_in_place(header, mac_key, tag, PyBytes_AS_STRING(datagram), body_bytes)
         return datagram
+
+    cdef int finish_in_place(
+        self, Layout *header, bytes mac_key, bytes tag, char *datagram, Py_ssize_t body_bytes
+    ) except -1:
+        """The body is in its place already."""
+        cdef uint8_t mac[DIGEST_BYTES]
+        mac_of(mac, mac_key, header, tag, datagram + HEADER_BYTES, body_bytes)
+        memcpy(datagram, header, MACED_BYTES)
+        memcpy(datagram + MACED_BYTES, mac, MAC_BYTES)
+        return 0
 
     def unseal(self, dict mac_keys not None, int kind, bytes tag not None, datagram):
         """The believed header; raises WireError as parse_header does, or receiver, key_epoch, mac."""

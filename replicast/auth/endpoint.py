@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from replicast.auth.gate import Gate
 from replicast.auth.gate_pure import PAIR_TYPES, UDP_TYPE_MAX, Held
@@ -36,17 +36,15 @@ from replicast.auth.voice_pure import PAIR_EPOCH, Datagram
 from replicast.buggify import buggify
 from replicast.machine import (
     Address,
-    Destination,
     Group,
     Incoming,
     NodeId,
     Outgoing,
 )
 from replicast.metrics import Counters
-from replicast.wire.codec import WireError, decode, encode
-from replicast.wire.fragment import Assembler, FragmentLimits, Gaps, fragment_count
+from replicast.wire.codec import WireError, decode
+from replicast.wire.fragment import Assembler, FragmentLimits, Gaps
 from replicast.wire.header import COPY, HEADER_BYTES, KIND_MASK, PAIR, Header
-from replicast.wire.messages import MESSAGES
 from replicast.wire.schema import Message
 from replicast.wire.session_messages import (
     GAP_RUNS_MAX,
@@ -59,9 +57,6 @@ from replicast.wire.session_messages import (
     unpack_pair,
 )
 
-SENT_COUNTS = {
-    number: ("messages_sent", (cls.NAME,)) for number, cls in MESSAGES.items()
-}  # keys of Counters.values
 COPIED_GROUP = 0xFFFF  # Group.number of a unicast copy: the group's kind is known, not its number
 DATAGRAM_BYTES_MIN = 512
 # All fragments but the last fill their datagram: so the pieces that are kept cannot be tiny.
@@ -110,7 +105,8 @@ class Endpoint:
         self._gate = Gate(node_tag(node_id), self._sessions.speaker, counters)
         self._gate.mac_keys = keys.mac_keys
         self._recent = RecentMessages(limits.recent_count_max, limits.recent_bytes_max)
-        self._voice = Voice(node_id, session, keys, self._sessions.address, self._recent, counters)
+        learned, body_bytes_max = self._sessions.address, self._message_bytes_max
+        self._voice = Voice(node_id, session, keys, learned, self._recent, counters, body_bytes_max)
 
     # -- settings ------------------------------------------------------------------
 
@@ -160,52 +156,42 @@ class Endpoint:
 
     def send(self, outgoing: Outgoing, now_ns: int) -> None:
         """Queue the datagrams of one message. Raises WireError (range, oversize) for a bad one."""
-        self._say(outgoing, outgoing.to, self._encode(outgoing), now_ns)
+        to = outgoing.to
+        if (
+            isinstance(to, int)
+            and not self._narrow_rooms
+            and self._voice.say(outgoing, to, None, self._room_bytes, now_ns)
+        ):
+            return  # nearly all
+        self._transmit(*self._encoded(outgoing, now_ns))
 
     def send_many(self, outgoing: Outgoing, nodes: Iterable[NodeId], now_ns: int) -> None:
         """The same message to each node by unicast: how a Group is reached without multicast."""
-        body = self._encode(outgoing)
+        sent, body = self._encoded(outgoing, now_ns)
+        say, narrow, room_bytes = self._voice.say, self._narrow_rooms, self._room_bytes
         for node_id in nodes:
-            self._say(outgoing, node_id, body, now_ns)
+            if narrow or not say(outgoing, node_id, body, room_bytes, now_ns):
+                self._transmit(replace(sent, to=node_id, flags=0), body)
 
     def take_datagrams(self) -> list[Datagram]:
         """All datagrams queued since the last call, in order."""
         taken, self._voice.datagrams = self._voice.datagrams, []
         return taken
 
-    def _encode(self, outgoing: Outgoing) -> bytes:
-        message = outgoing.message
+    def _encoded(self, outgoing: Outgoing, now_ns: int) -> tuple[Sent, bytes]:
+        to, message = outgoing.to, outgoing.message
         number = message.TYPE
-        if number > UDP_TYPE_MAX and (number not in PAIR_TYPES or isinstance(outgoing.to, Group)):
-            raise ValueError(f"{message.NAME} does not travel over UDP")
-        body = encode(message)
-        if len(body) > self._message_bytes_max:
-            raise WireError("oversize")
-        try:
-            self._counters.values[SENT_COUNTS[number]] += 1
-        except KeyError:  # the first one
-            self._counters.count("messages_sent", message.NAME)
-        return body
+        flags = GROUP_KINDS[to.kind] if isinstance(to, Group) else 0
+        if number > UDP_TYPE_MAX:
+            if number not in PAIR_TYPES or isinstance(to, Group):
+                raise ValueError(f"{message.NAME} does not travel over UDP")
+            flags = PAIR
+        sent = Sent(to, flags, number, outgoing.operation_id, outgoing.generation, now_ns)
+        return sent, self._voice.encode(message)
 
-    def _say(self, outgoing: Outgoing, to: Destination, body: bytes, now_ns: int) -> None:
-        if isinstance(to, Group):
-            flags = GROUP_KINDS[to.kind]
-        elif not self._narrow_rooms and self._voice.say(
-            outgoing, to, body, self._room_bytes, now_ns
-        ):
-            return  # nearly all
-        else:
-            flags = PAIR if outgoing.message.TYPE > UDP_TYPE_MAX else 0
-        self._transmit(self._sent(outgoing, to, flags, body, now_ns))
-
-    @staticmethod
-    def _sent(outgoing: Outgoing, to: Destination, flags: int, body: bytes, now_ns: int) -> Sent:
-        identity, generation = outgoing.operation_id, outgoing.generation
-        return Sent(to, flags, outgoing.message.TYPE, identity, generation, body, now_ns)
-
-    def _transmit(self, sent: Sent, source: Address | None = None) -> None:
+    def _transmit(self, sent: Sent, body: bytes, source: Address | None = None) -> None:
         """`source`: where to when the node has no known address."""
-        node, voice = sent.to, self._voice
+        node = sent.to
         to: Address | Group | None
         if isinstance(node, Group):
             to, tag = node, group_tag(node)
@@ -214,12 +200,7 @@ class Endpoint:
         if to is None:
             self._counters.count("datagrams_dropped", "no_address")
             return
-        sent.counter = voice.counter + 1
-        sent.room_bytes = self._narrow_rooms.get(to, self._room_bytes)
-        sent.count = fragment_count(len(sent.body), sent.room_bytes)
-        voice.counter += sent.count
-        for index in range(sent.count):
-            voice.emit(to, tag, sent, index)
+        self._voice.send(to, tag, sent, body, self._narrow_rooms.get(to, self._room_bytes))
         self._recent.add(sent)
 
     # -- in ------------------------------------------------------------------------
@@ -295,7 +276,8 @@ class Endpoint:
         if sent is None or gone:
             raise WireError("fragment_gone")
         to, tag = self.address_of(sender) or source, node_tag(sender)
-        asked = {i: None for run in gaps.runs for i in range(run.start, min(run.end, sent.count))}
+        count = len(sent.datagrams)
+        asked = {i: None for run in gaps.runs for i in range(run.start, min(run.end, count))}
         for index in asked:
             self._voice.emit(to, tag, sent, index)
         self._counters.count("fragments_resent", by=len(asked))
@@ -306,7 +288,7 @@ class Endpoint:
         ask = Outgoing(
             FragmentGaps(session=session, counter=counter, runs=runs), sender, gaps.operation_id, 0
         )
-        self._transmit(self._sent(ask, sender, 0, self._encode(ask), now_ns), gaps.source)
+        self._transmit(*self._encoded(ask, now_ns), gaps.source)
 
     # -- sessions ------------------------------------------------------------------
 
@@ -327,9 +309,8 @@ class Endpoint:
         to: Address,
         now_ns: int,
     ) -> None:
-        sent = Sent(node_id, 0, number, operation_id, generation, b"", now_ns)
-        sent.counter = self._voice.counter = self._voice.counter + 1
-        self._voice.emit(to, node_tag(node_id), sent, 0)
+        sent = Sent(node_id, 0, number, operation_id, generation, now_ns)
+        self._voice.send(to, node_tag(node_id), sent, b"", self._room_bytes)
 
     def _on_session_message(self, header: Header, source: Address, now_ns: int) -> None:
         if header.body_bytes or header.fragment_count != 1 or header.flags:
@@ -367,11 +348,10 @@ class Endpoint:
             type=sent.type,
             operation_id=sent.operation_id,
             generation=sent.generation,
-            body=sent.body,
             sent_ns=now_ns,
             tries=sent.tries + 1,
         )
-        self._transmit(copy, source)
+        self._transmit(copy, sent.body, source)
         self._counters.count("sessions", "resent")
 
     def _on_challenge_answer(self, header: Header, source: Address, now_ns: int) -> None:

@@ -15,6 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from replicast.machine import Destination, NodeId
+from replicast.wire.header_pure import HEADER_BYTES
 
 TRIES_MAX = 3
 COPIES_MAX = 64
@@ -24,21 +25,26 @@ AGE_MAX_NS = 2_000_000_000
 
 @dataclass(slots=True)
 class Sent:
-    """One message as it was sent; `counter` is that of its first fragment."""
+    """One message as it was sent; `counter` is that of the first of its datagrams, one for each
+    fragment. Its body is kept in them alone."""
 
     to: Destination
     flags: int
     type: int
     operation_id: bytes
     generation: int
-    body: bytes
     sent_ns: int
     tries: int = 1
     counter: int = 0
-    count: int = 1
-    room_bytes: int = 0  # body bytes of each fragment but the last
+    datagrams: tuple[bytes, ...] = ()
+    body_bytes: int = 0
     repairs: int = 0
     again: tuple[NodeId, ...] = ()
+
+    @property
+    def body(self) -> bytes:
+        """All pieces, joined."""
+        return b"".join([memoryview(datagram)[HEADER_BYTES:] for datagram in self.datagrams])
 
 
 class RecentMessages:
@@ -55,9 +61,9 @@ class RecentMessages:
         """Remember; the oldest make room."""
         ring = self._ring
         ring.append(sent)
-        self._bytes += len(sent.body)
+        self._bytes += sent.body_bytes
         while len(ring) > self._count_max or self._bytes > self._bytes_max:
-            self._bytes -= len(ring.popleft().body)
+            self._bytes -= ring.popleft().body_bytes
 
     def claim(self, counter: int, node_id: NodeId, now_ns: int) -> Sent | None:
         """The message that used `counter`, if it may go to this node again; marks it as gone."""
@@ -84,5 +90,5 @@ class RecentMessages:
     def _find(self, counter: int) -> Sent | None:
         for sent in reversed(self._ring):  # counters only grow
             if sent.counter <= counter:
-                return sent if counter < sent.counter + sent.count else None
+                return sent if counter < sent.counter + len(sent.datagrams) else None
         return None

@@ -9,7 +9,13 @@ GROUP = Group("negotiating", 1)
 
 
 def sent(counter: int, to: Destination = 2, count: int = 1, tries: int = 1) -> Sent:
-    return Sent(to, 0, 10, b"o" * 16, 5, b"body", 0, tries, counter, count)
+    return Sent(to, 0, 10, b"o" * 16, 5, 0, tries, counter, (b"datagram",) * count, 4)
+
+
+def test_body__is_what_stands_behind_the_headers() -> None:
+    whole = Sent(2, 0, 10, b"o" * 16, 5, 0, 1, 1, (bytes(80) + b"bo", bytes(80) + b"dy"), 4)
+    assert whole.body == b"body"
+    assert sent(1, count=0).body == b""
 
 
 def test_claim__by_any_fragment_and_once() -> None:
