@@ -257,6 +257,10 @@ cdef struct Cursor:
     const uint8_t *data
     Py_ssize_t at
     Py_ssize_t end
+    Py_ssize_t behind  # bytes in the pieces that come after this one
+    PyObject *pieces   # a list of bytes, each of which begins with `head_bytes` that do not count
+    Py_ssize_t next, head_bytes
+    uint8_t joined[8]  # a number that two pieces share
 
 
 def decode(int number, body, Py_ssize_t start=0):
@@ -265,29 +269,79 @@ def decode(int number, body, Py_ssize_t start=0):
     cdef Cursor cursor
     if start < 0:
         raise ValueError("a body does not begin before its buffer")
+    program = program_of_number(number)
+    PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
+    try:
+        cursor.data = <const uint8_t *>view.buf
+        cursor.at = start
+        cursor.end = view.len
+        cursor.behind = 0
+        return decode_whole(program, &cursor)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def decode_pieces(int number, list pieces not None, Py_ssize_t head_bytes):
+    """decode() of a body in pieces, each behind `head_bytes` of something else; nothing is joined."""
+    cdef Cursor cursor
+    cursor.data = NULL
+    cursor.at = cursor.end = cursor.behind = cursor.next = 0
+    cursor.pieces, cursor.head_bytes = <PyObject *>pieces, head_bytes
+    for piece in pieces:
+        if not 0 <= head_bytes <= len(<bytes?>piece):
+            raise ValueError("a piece does not begin behind its end")
+        cursor.behind += len(<bytes>piece) - head_bytes
+    return decode_whole(program_of_number(number), &cursor)
+
+
+cdef Program program_of_number(int number):
     found = programs_by_number.get(number)
     if found is None:
         cls = MESSAGES.get(number)
         if cls is None:
             raise WireError("unknown_type")
         found = programs_by_number[number] = program_of(cls)
-    PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
-    try:
-        cursor.data = <const uint8_t *>view.buf
-        cursor.at = start
-        cursor.end = view.len
-        value = decode_struct(<Program>found, &cursor)
-        if cursor.at != cursor.end:
-            raise WireError("trailing")
-        return value
-    finally:
-        PyBuffer_Release(&view)
+    return <Program>found
+
+
+cdef object decode_whole(Program program, Cursor *cursor):
+    value = decode_struct(program, cursor)
+    if left(cursor):
+        raise WireError("trailing")
+    return value
+
+
+cdef inline Py_ssize_t left(Cursor *cursor) noexcept:
+    return cursor.end - cursor.at + cursor.behind
+
+
+cdef void gather(Cursor *cursor, uint8_t *out, Py_ssize_t size) noexcept:
+    """`size` bytes, of which so many are left, out of one piece after the other."""
+    cdef Py_ssize_t part
+    while True:
+        part = min(size, cursor.end - cursor.at)
+        if part:
+            memcpy(out, cursor.data + cursor.at, part)
+        cursor.at += part
+        out += part
+        size -= part
+        if size == 0:
+            return
+        piece = <bytes>(<list>cursor.pieces)[cursor.next]
+        cursor.data = <const uint8_t *>PyBytes_AS_STRING(<PyObject *>piece) + cursor.head_bytes
+        cursor.next += 1
+        cursor.at, cursor.end = 0, len(piece) - cursor.head_bytes
+        cursor.behind -= cursor.end
 
 
 cdef const uint8_t *take(Cursor *cursor, Py_ssize_t size) except NULL:
+    """Of a number, so at most 8 bytes."""
     cdef const uint8_t *start = cursor.data + cursor.at
     if size > cursor.end - cursor.at:
-        raise WireError("truncated")
+        if size > left(cursor):
+            raise WireError("truncated")
+        gather(cursor, cursor.joined, size)
+        return cursor.joined
     cursor.at += size
     return start
 
@@ -341,9 +395,16 @@ cdef object decode_octets(Field field, Cursor *cursor):
         if size > field.size or (field.code == HASH and size == 0):
             raise WireError("range")
     if size > cursor.end - cursor.at:
-        raise WireError("truncated")
-    data = cursor.data + cursor.at
-    cursor.at += size
+        if size > left(cursor):
+            raise WireError("truncated")
+        value = PyBytes_FromStringAndSize(NULL, size)
+        data = <const uint8_t *>PyBytes_AS_STRING(<PyObject *>value)
+        gather(cursor, <uint8_t *>data, size)
+        if field.code != TEXT:
+            return value
+    else:
+        data = cursor.data + cursor.at
+        cursor.at += size
     if field.code != TEXT:
         return PyBytes_FromStringAndSize(<const char *>data, size)
     try:
@@ -357,7 +418,7 @@ cdef object decode_list(Field field, Cursor *cursor):
     cdef Py_ssize_t count = <Py_ssize_t>take_number(cursor, 2)
     if count > field.size:
         raise WireError("range")
-    if count > cursor.end - cursor.at:
+    if count > left(cursor):
         # Every item has at least one byte: the pure twin finds the same end item by item, but
         # may meet a bad item first, so the items are gone through without room being made.
         return skip_list(field, cursor, count)

@@ -42,7 +42,7 @@ from replicast.machine import (
     Outgoing,
 )
 from replicast.metrics import Counters
-from replicast.wire.codec import WireError, decode
+from replicast.wire.codec import WireError, decode, decode_pieces
 from replicast.wire.fragment import Assembler, FragmentLimits, Gaps
 from replicast.wire.header import COPY, HEADER_BYTES, KIND_MASK, PAIR, Header
 from replicast.wire.schema import Message
@@ -234,7 +234,7 @@ class Endpoint:
             whole = self._assemble(header, datagram, source, now_ns)
             if whole is None:
                 return None
-            message = decode(header.type, whole)
+            message = decode_pieces(header.type, whole, HEADER_BYTES)
         return self._deliver(header, message, source, group, now_ns)
 
     def _deliver(
@@ -257,7 +257,7 @@ class Endpoint:
 
     def _assemble(
         self, header: Header, datagram: bytes, source: Address, now_ns: int
-    ) -> bytes | None:
+    ) -> list[bytes] | None:
         size = header.body_bytes  # the gate saw that it is right
         whole = header.fragment_index == header.fragment_count - 1 or size >= ROOM_BYTES_MIN
         if header.fragment_count > self._message_bytes_max or not size or not whole:

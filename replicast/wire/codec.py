@@ -8,9 +8,9 @@ from replicast.native import PURE, compiled
 from replicast.wire.codec_pure import WireError
 
 if PURE:
-    from replicast.wire.codec_pure import decode, encode
+    from replicast.wire.codec_pure import decode, decode_pieces, encode
 else:
     with compiled():
-        from replicast.native._codec import decode, encode
+        from replicast.native._codec import decode, decode_pieces, encode
 
-__all__ = ["WireError", "decode", "encode"]
+__all__ = ["WireError", "decode", "decode_pieces", "encode"]

@@ -49,6 +49,13 @@ def decode(number: int, body: Buffer, start: int = 0) -> Message:
     return value  # type: ignore[no-any-return]
 
 
+def decode_pieces(number: int, pieces: list[bytes], head_bytes: int) -> Message:
+    """decode() of a body in pieces, each behind `head_bytes` of something else."""
+    if not all(0 <= head_bytes <= len(piece) for piece in pieces):
+        raise ValueError("a piece does not begin behind its end")
+    return decode(number, b"".join([piece[head_bytes:] for piece in pieces]))
+
+
 def _encode_struct(value: Struct, out: bytearray) -> None:
     for name, kind in value.PLAN:
         _encode_field(kind, getattr(value, name), out)

@@ -83,11 +83,11 @@ def missing_runs(present: Iterable[int], count: int, runs_max: int) -> tuple[tup
 
 
 class Assembler:
-    """Collects fragments; add() returns the body when the last one came."""
+    """Collects fragments; add() returns the datagrams, in order, when the last one came."""
 
     def __init__(self, limits: FragmentLimits, head_bytes: int = 0) -> None:
-        """`head_bytes`: what datagrams have before their piece. It is kept with it, so that each piece
-        is copied only once, and does not count."""
+        """`head_bytes`: what datagrams have before their piece. It is kept with it, so that no piece
+        is copied, and does not count."""
         self._limits = limits
         self._head_bytes = head_bytes
         self._partials: dict[Key, Partial] = {}
@@ -97,7 +97,7 @@ class Assembler:
 
     def add(
         self, key: Key, index: int, meta: Meta, datagram: bytes, source: Address, now_ns: int
-    ) -> bytes | None:
+    ) -> list[bytes] | None:
         """Raises WireError: fragment (does not fit its message) or fragment_limit."""
         partial = self._partials.get(key)
         if partial is None:
@@ -113,8 +113,7 @@ class Assembler:
         if len(partial.datagrams) < meta[3]:
             return None
         self._close(key)
-        head_bytes, datagrams = self._head_bytes, partial.datagrams
-        return b"".join([memoryview(datagrams[i])[head_bytes:] for i in range(meta[3])])
+        return [partial.datagrams[i] for i in range(meta[3])]
 
     def expire(self, now_ns: int) -> int:
         """Forget messages that are too old; returns how many."""

@@ -51,7 +51,7 @@ def test_pieces_and_add__any_order(
         outcomes.append(assembler.add(key, index, what, datagram, HERE, 0))
         if outcomes[-1] is None:
             assert assembler.held_bytes == held_bytes + len(datagram) - len(head)
-    assert outcomes[-1] == body and not any(outcomes[:-1])
+    assert outcomes[-1] == [head + piece for piece in pieces] and not any(outcomes[:-1])
     assert (len(assembler), assembler.held_bytes) == (0, 0)
 
 

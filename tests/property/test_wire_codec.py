@@ -91,6 +91,45 @@ def test_round_trip__both_twins(cls: type[Message]) -> None:
     check()
 
 
+def in_pieces(codec: Any, number: int, body: bytes, cuts: list[int], head: bytes) -> Outcome:
+    """outcome() of the same body cut there."""
+    ends = sorted(min(cut, len(body)) for cut in cuts)
+    starts = [0, *ends]
+    pieces = [head + body[start:end] for start, end in zip(starts, [*ends, None], strict=True)]
+    try:
+        return ("value", codec.decode_pieces(number, pieces, len(head)))
+    except WireError as error:
+        return ("error", error.reason)
+
+
+@each_message
+def test_decode_pieces__as_the_whole_body(cls: type[Message]) -> None:
+    @settings(max_examples=15)
+    @given(
+        of_struct(cls).map(codec_pure.encode),
+        st.lists(st.integers(0, 400), max_size=6),
+        st.sampled_from([b"", b"head"]),
+        st.randoms(use_true_random=False),
+    )
+    def check(body: bytes, cuts: list[int], head: bytes, rng: random.Random) -> None:
+        for found in (body, body + b"x", body[:-1], mutated(body, rng)):
+            whole = outcome(codec_pure, cls.TYPE, found)
+            for codec in (FAST, codec_pure):
+                assert in_pieces(codec, cls.TYPE, found, cuts, head) == whole
+                assert in_pieces(codec, cls.TYPE, found, list(range(0, 30)), head) == whole
+
+    check()
+
+
+def test_decode_pieces__what_is_none() -> None:
+    for codec in (FAST, codec_pure):
+        assert in_pieces(codec, 250, b"", [], b"") == ("error", "unknown_type")
+        with pytest.raises(ValueError, match="behind"):
+            codec.decode_pieces(CLASSES[0].TYPE, [b"abc", b"ab"], 3)
+        with pytest.raises(ValueError, match="behind"):
+            codec.decode_pieces(CLASSES[0].TYPE, [b"abc"], -1)
+
+
 class Index:
     """Something that stands for an integer and is none."""
 
