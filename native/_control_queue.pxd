@@ -11,7 +11,8 @@ ctypedef struct control_t:
     rc_address source
     int tag
     uint32_t size
-    uint8_t data[1]
+    const uint8_t *data       # `kept`, or where it was received
+    uint8_t kept[1]
 
 ctypedef struct control_queue_t:
     control_t *first
@@ -21,19 +22,23 @@ ctypedef struct control_queue_t:
 
 
 cdef inline bint push_control(control_queue_t *queue, int tag, rc_address *source,
-                              const uint8_t *data, uint32_t size) noexcept nogil:
-    """False when it does not fit."""
+                              const uint8_t *data, uint32_t size, bint stays) noexcept nogil:
+    """False when it does not fit. `stays`: `data` does until the queue was taken, and is not copied."""
     cdef control_t *entry
     if queue.count >= queue.count_max or queue.size_bytes + size > queue.bytes_max:
         return False
-    entry = <control_t *>malloc(sizeof(control_t) + size)
+    entry = <control_t *>malloc(sizeof(control_t) + (0 if stays else size))
     if entry == NULL:
         return False
     entry.next = NULL
     entry.source = source[0]
     entry.tag = tag
     entry.size = size
-    memcpy(entry.data, data, size)
+    if stays:
+        entry.data = data
+    else:
+        memcpy(entry.kept, data, size)
+        entry.data = entry.kept
     if queue.first == NULL:
         queue.first = entry
     else:

@@ -54,7 +54,8 @@ cdef int C_LENT_MS = LENT_MS
 assert sizeof(payload_header) == HEADER_BYTES
 
 ctypedef struct buffers_t:
-    slots_t slots
+    slots_t slots              # of whoever has the sockets
+    slots_t own[OWN_RECEIVES]  # the owner's, for as long as it reads: what is not used takes no memory
     unit_t units[MESSAGES]
     mmsghdr outgoing[MESSAGES]
 
@@ -77,6 +78,7 @@ cdef class NetThread:
     cdef job_list_t jobs       # the thread's own
     cdef uint64_t job_count, job_bytes, jobs_max, job_bytes_max
     cdef buffers_t *buffers
+    cdef int own_used          # of buffers.own, since take() has begun
     cdef counters_t counters, caller_counters
     cdef object thread
     cdef AddressBook book
@@ -249,11 +251,11 @@ cdef class NetThread:
             return False
         if place.blocked and events & EPOLLOUT:
             await_room(&self.sockets, place, False)
-        return self.receive(place, &count)
+        return self.receive(place, &self.buffers.slots, False, &count)
 
-    cdef bint receive(self, socket_t *place, int *taken) noexcept nogil:
-        """One receive call; whether there is news for Python. `taken`: how many it gave, -1 for none."""
-        cdef slots_t *b = &self.buffers.slots
+    cdef bint receive(self, socket_t *place, slots_t *b, bint stays, int *taken) noexcept nogil:
+        """One receive call; whether there is news for Python. `stays`: the slots are not used again before
+        Python has its news. `taken`: how many it gave, -1 for none."""
         cdef int i, count
         cdef bint news = False
         cdef uint32_t at, size, piece
@@ -270,7 +272,7 @@ cdef class NetThread:
             at = 0
             while True:
                 self.counters.received_joined += piece < size
-                if self.deliver(place.tag, &b.sources[i], b.data[i] + at, min(piece, size - at)):
+                if self.deliver(place.tag, &b.sources[i], b.data[i] + at, min(piece, size - at), stays):
                     news = True
                 at += piece
                 if at >= size:
@@ -278,26 +280,26 @@ cdef class NetThread:
         return news
 
     cdef bint deliver(self, int tag, rc_address *source, const uint8_t *data,
-                      uint32_t size) noexcept nogil:
+                      uint32_t size, bint stays) noexcept nogil:
         cdef uint32_t magic = 0
         cdef int code
         if size >= 4:
             memcpy(&magic, data, 4)
         if magic != C_MAGIC:
             self.counters.received_control += 1
-            return self.queue(tag, source, data, size)
+            return self.queue(tag, source, data, size, stays)
         self.counters.received_payload += 1
         code = self.reassembly.feed_c(data, size)
         self.payload_ms = rc_now_ms()
         if code == DELIVER:
-            return self.queue(tag, source, data, size)
+            return self.queue(tag, source, data, size, stays)
         return code == COMPLETED
 
     cdef bint queue(self, int tag, rc_address *source, const uint8_t *data,
-                    uint32_t size) noexcept nogil:
+                    uint32_t size, bint stays) noexcept nogil:
         cdef bint kept
         pthread_mutex_lock(&self.queue_mutex)
-        kept = push_control(&self.controls, tag, source, data, size)
+        kept = push_control(&self.controls, tag, source, data, size, stays)
         pthread_mutex_unlock(&self.queue_mutex)
         self.counters.dropped_queue_full += not kept
         return kept
@@ -477,6 +479,7 @@ cdef class NetThread:
         cdef int i, count
         if self.sockets.owner_epoll < 0:
             return
+        self.own_used = 0
         count = epoll_wait(self.sockets.owner_epoll, events, 64, 0)
         pthread_mutex_lock(&self.table_mutex)
         for i in range(count):
@@ -492,12 +495,21 @@ cdef class NetThread:
         cdef int i, taken = SLOTS
         for i in range(OWN_RECEIVES):
             if taken == SLOTS:
-                self.receive(place, &taken)
+                self.receive_own(place, &taken)
         if taken == SLOTS:
             self.flood_ms = rc_now_ms()
         if taken == SLOTS or (self.counters.received_payload != before
                               and self.reassembly.expects()):
             self.lend(True)
+
+    cdef void receive_own(self, socket_t *place, int *taken) noexcept nogil:
+        """What waits for Python stays where it is: the next call gets other slots, while there are some."""
+        cdef control_t *last = self.controls.last
+        if self.own_used == OWN_RECEIVES:
+            self.receive(place, &self.buffers.slots, False, taken)
+            return
+        self.receive(place, &self.buffers.own[self.own_used], True, taken)
+        self.own_used += self.controls.last != last
 
     def take(self):
         cdef control_t *entry

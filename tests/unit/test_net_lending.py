@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import select
+import socket
 
 from .net_node import MakeNode, make_node
 
@@ -17,6 +18,33 @@ def test_sockets__are_read_by_their_owner_while_no_payload_moves(make_node: Make
         sender.net.send_control([(0, b"x", receiver.address)])
         receiver.wait(lambda count=count: len(receiver.controls) == count)  # type: ignore[misc]
     assert receiver.net.stats()["wake_ups"] == 0, "the thread had nothing to do"
+
+
+def test_take__of_several_sockets_at_once_mixes_nothing_up(make_node: MakeNode) -> None:
+    sender, receiver = make_node(), make_node()
+    others = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
+    try:
+        addresses = {0: receiver.address}
+        for tag, other in enumerate(others, 1):
+            other.bind(("127.0.0.1", 0))
+            receiver.net.add_socket(other.fileno(), tag)
+            addresses[tag] = other.getsockname()
+        sizes = [1, 1000, 4000, 9000]
+        sent: dict[int, list[bytes]] = {
+            tag: [random.Random(tag * 50 + i).randbytes(sizes[i % 4]) for i in range(2 + tag * 5)]
+            for tag in addresses
+        }
+        for tag, datagrams in sent.items():
+            sender.net.send_control([(0, datagram, addresses[tag]) for datagram in datagrams])
+        count = sum(len(datagrams) for datagrams in sent.values())
+        receiver.wait(lambda: len(receiver.controls) == count)
+        assert {source for _, _, source in receiver.controls} == {sender.address}
+        for tag, datagrams in sent.items():
+            assert [d for t, d, _ in receiver.controls if t == tag] == datagrams
+    finally:
+        receiver.net.stop()
+        for other in others:
+            other.close()
 
 
 def test_sockets__are_the_threads_while_payload_moves(make_node: MakeNode) -> None:
