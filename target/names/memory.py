@@ -7,8 +7,7 @@ The view survives as of the last checkpoint(), which comes with the log, as in t
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 from replicast.target.names.store import (
     INDEX_MAX,
@@ -33,16 +32,15 @@ class MemoryView:
         """The value of a key."""
         return self.values.get(key)
 
-    def view_put(self, key: bytes, value: bytes) -> None:
-        """Set a key."""
-        if key not in self.values:
-            insort(self._keys, key)
-        self.values[key] = value
-
-    def view_delete(self, key: bytes) -> None:
-        """Remove a key, if it is there."""
-        if self.values.pop(key, None) is not None:
-            del self._keys[bisect_left(self._keys, key)]
+    def view_write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Set keys, or remove them (None) if they are there."""
+        for key, value in changes:
+            if value is not None:
+                if key not in self.values:
+                    insort(self._keys, key)
+                self.values[key] = value
+            elif self.values.pop(key, None) is not None:
+                del self._keys[bisect_left(self._keys, key)]
 
     def view_scan(self, start: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Pairs in order."""
@@ -53,11 +51,6 @@ class MemoryView:
     def view_first(self, start: bytes, end: bytes) -> bytes | None:
         """Of the first of these keys."""
         return next((value for _, value in self.view_scan(start, end, 1)), None)
-
-    @contextmanager
-    def view_batch(self) -> Iterator[None]:
-        """Nothing else runs meanwhile."""
-        yield
 
     def replace(self, values: dict[bytes, bytes]) -> None:
         """Become exactly `values`."""

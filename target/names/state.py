@@ -16,25 +16,30 @@ Bodies stay in the log. What a log that was cut lacks is not missed: see base.py
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from replicast.target.names.base import START, Base
+from replicast.target.names.effects import entry_effects, name_prefix
+from replicast.target.names.effects_pure import (
+    ADDING,
+    HEAD,
+    META,
+    U32_MAX,
+    U64_MAX,
+    Change,
+    mark,
+    result,
+    summary_of,
+    version_added,
+    version_key,
+    version_suffix,
+)
 from replicast.target.names.position import ZERO, Position
 from replicast.target.names.store import View
 from replicast.wire.codec import decode, encode
-from replicast.wire.name_messages import (
-    DELETE_MARKER,
-    NO_VERSION,
-    OBJECT,
-    NameKey,
-    VersionId,
-    VersionSummary,
-)
+from replicast.wire.name_messages import NO_VERSION, NameKey, VersionId
 from replicast.wire.row_messages import (
-    MARK_DELETED,
-    PUT,
     REMOVE_VERSION,
     RESTORED,
     RowApplied,
@@ -43,24 +48,11 @@ from replicast.wire.row_messages import (
     RowVersion,
 )
 
-META = b"\xff" * 8
 EXPIRED_PER_ENTRY = 4
-VERSION_KEY = struct.Struct(">QQI")
-HEAD = struct.Struct(">IQ")
-U32_MAX, U64_MAX = (1 << 32) - 1, (1 << 64) - 1
 NEVER_NS = U64_MAX
+Changes = list[Change]
 
-
-def name_prefix(row: int, incarnation: int, name: str) -> bytes:
-    """Start of the keys of all versions of one name."""
-    return HEAD.pack(row, incarnation) + name.encode() + b"\0"
-
-
-def version_suffix(version: VersionId) -> bytes:
-    """Sorts newest first."""
-    return VERSION_KEY.pack(
-        U64_MAX - version.time_ns, U64_MAX - version.segment_id, U32_MAX - version.sequence
-    )
+__all__ = ["HEAD", "META", "RowState", "after", "key_prefix", "name_prefix", "summary_of"]
 
 
 def key_prefix(key: NameKey) -> bytes:
@@ -71,21 +63,6 @@ def key_prefix(key: NameKey) -> bytes:
 def after(prefix: bytes) -> bytes:
     """The first key behind all keys that start with a name_prefix (which ends in 00)."""
     return prefix[:-1] + b"\x01"
-
-
-def summary_of(operation: RowOperation) -> VersionSummary:
-    """The summary of the version that an operation adds, removes or was refused for."""
-    return VersionSummary(
-        version=operation.version,
-        replaces=operation.replaces,
-        kind=DELETE_MARKER if operation.kind == MARK_DELETED else OBJECT,
-        null=operation.null,
-        logical_size=operation.logical_size,
-        etag=operation.etag,
-        operation_id=operation.operation_id,
-        body_hash=operation.body_hash,
-        short_chunks=len(operation.short_of_copies),
-    )
 
 
 class RowState:
@@ -129,83 +106,73 @@ class RowState:
 
     def apply(self, position: Position, operation: RowOperation) -> None:
         """Apply the entry after `applied`."""
-        assert position.index == self.applied.index + 1, "entries are applied in order"
-        with self._view.view_batch():
-            self._apply(position, operation)
+        index, kind, changes = position.index, operation.kind, Changes()
+        assert index == self.applied.index + 1, "entries are applied in order"
+        if kind in ADDING:
+            self._add(index, operation, changes)
+        elif kind == REMOVE_VERSION:
+            self._remove(index, operation, changes)
+        elif kind == RESTORED:
+            self._restored(index, operation, changes)
+        else:
+            self._of_no_use(index, changes)
+        if index > self._base.settled_index:
+            changes += entry_effects(self.row, position, operation)
+            self._oldest_ns = min(self._oldest_ns, operation.time_ns)
+            self._expire(operation.time_ns, changes)
+        else:
+            if kind in ADDING:
+                changes.append(version_added(self.row, index, operation))
+            self._settle(index, operation, changes)
+            changes.append(mark(self.row, position, operation.time_ns))
+        self._view.view_write(changes)
         self.applied, self.time_ns = position, operation.time_ns
 
-    def _apply(self, position: Position, operation: RowOperation) -> None:
-        summary, index = summary_of(operation), position.index
-        if operation.kind in (PUT, MARK_DELETED):
-            self._add(index, operation, summary)
-        elif operation.kind == REMOVE_VERSION:
-            self._remove(index, operation)
-        elif operation.kind == RESTORED:
-            self._restored(index, operation)
-        else:
-            self._of_no_use(index)
-        if index <= self._base.settled_index:
-            self._settle(index, operation, summary)
-        else:
-            self._remember(index, operation, summary)
-            self._expire(operation.time_ns)
-        self._mark(position, operation.time_ns)
+    # Each of these reads the view as it was before the entry, and says what changes. Where a key
+    # comes twice, the last counts.
 
-    def _mark(self, position: Position, time_ns: int) -> None:
-        mark = RowApplied(time_ns=time_ns, position=position)
-        self._view.view_put(self._meta + b"A", encode(mark))
-
-    def _add(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
-        prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
+    def _add(self, index: int, operation: RowOperation, changes: Changes) -> None:
+        """What comes with the version that is added."""
         if operation.superseded != NO_VERSION:
-            self._drop(prefix, operation.superseded)
-        key = prefix + version_suffix(operation.version)
-        value = RowVersion(index=index, restored_index=0, summary=summary)
-        self._view.view_put(key, encode(value))
-        if summary.short_chunks:
-            self._view.view_put(self._meta + b"S" + index.to_bytes(8, "big"), key)
+            self._drop(operation, operation.superseded, changes)
+        if operation.short_of_copies:
+            key = self._meta + b"S" + index.to_bytes(8, "big")
+            changes.append((key, version_key(self.row, operation)))
 
-    def _remove(self, index: int, operation: RowOperation) -> None:
-        self._of_no_use(index)
+    def _remove(self, index: int, operation: RowOperation, changes: Changes) -> None:
+        self._of_no_use(index, changes)
+        self._drop(operation, operation.version, changes)
+
+    def _drop(self, operation: RowOperation, version: VersionId, changes: Changes) -> None:
+        """Of the name that the operation is about."""
         prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
-        self._drop(prefix, operation.version)
-
-    def _drop(self, prefix: bytes, version: VersionId) -> None:
         held = self.version(prefix, version)
         if held is None:
             return
-        self._view.view_delete(prefix + version_suffix(version))
-        self._not_short(held)
-        self._of_no_use(held.index)
+        changes.append((prefix + version_suffix(version), None))
+        self._not_short(held, changes)
+        self._of_no_use(held.index, changes)
         if held.restored_index:
-            self._of_no_use(held.restored_index)
+            self._of_no_use(held.restored_index, changes)
 
-    def _restored(self, index: int, operation: RowOperation) -> None:
+    def _restored(self, index: int, operation: RowOperation, changes: Changes) -> None:
         prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
         held = self.version(prefix, operation.version)
         if held is None or not held.summary.short_chunks:
-            self._of_no_use(index)
+            self._of_no_use(index, changes)
             return
-        self._not_short(held)
+        self._not_short(held, changes)
         whole = replace(held, restored_index=index, summary=replace(held.summary, short_chunks=0))
-        self._view.view_put(prefix + version_suffix(operation.version), encode(whole))
+        changes.append((prefix + version_suffix(operation.version), encode(whole)))
 
-    def _of_no_use(self, index: int) -> None:
-        self._view.view_put(self._meta + b"D" + index.to_bytes(8, "big"), b"")
+    def _of_no_use(self, index: int, changes: Changes) -> None:
+        changes.append((self._meta + b"D" + index.to_bytes(8, "big"), b""))
 
-    def _not_short(self, held: RowVersion) -> None:
+    def _not_short(self, held: RowVersion, changes: Changes) -> None:
         if held.summary.short_chunks:
-            self._view.view_delete(self._meta + b"S" + held.index.to_bytes(8, "big"))
+            changes.append((self._meta + b"S" + held.index.to_bytes(8, "big"), None))
 
-    def _remember(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
-        outcome = RowOutcome(time_ns=operation.time_ns, reason=operation.reason, summary=summary)
-        self._view.view_put(self._meta + b"R" + operation.operation_id, encode(outcome))
-        self._oldest_ns = min(self._oldest_ns, operation.time_ns)
-        when = operation.time_ns.to_bytes(8, "big")
-        key = self._meta + b"E" + when + operation.operation_id
-        self._view.view_put(key, index.to_bytes(8, "big"))
-
-    def _expire(self, now_ns: int) -> None:
+    def _expire(self, now_ns: int, changes: Changes) -> None:
         """Forget a few results older than the retention; more than one entry adds, so it keeps up."""
         limit_ns = now_ns - self.retention_ns
         if limit_ns <= self._oldest_ns:
@@ -213,25 +180,28 @@ class RowState:
         start = self._meta + b"E"
         pairs = self._view.view_scan(start, start + limit_ns.to_bytes(8, "big"), EXPIRED_PER_ENTRY)
         for key, value in pairs:
-            self._forget(key, value)
+            self._forget(key, value, changes)
         self._oldest_ns = limit_ns if len(pairs) < EXPIRED_PER_ENTRY else _time_ns(pairs[-1][0])
 
-    def _settle(self, index: int, operation: RowOperation, summary: VersionSummary) -> None:
+    def _settle(self, index: int, operation: RowOperation, changes: Changes) -> None:
         """Replayed as the base says: what had been forgotten when the log was cut, no less, no more."""
         limit = self._base.forgotten_index
         if index > limit:
-            self._remember(index, operation, summary)
+            changes += result(self.row, index, operation)
+            self._oldest_ns = min(self._oldest_ns, operation.time_ns)
         start, end = self._meta + b"E", self._meta + b"F"
         while pairs := self._view.view_scan(start, end, EXPIRED_PER_ENTRY):
             for key, value in pairs:
                 if _index(value) > limit:
                     return
-                self._forget(key, value)
-        self.forgotten_index = index
+                self._forget(key, value, changes)
+            start = pairs[-1][0] + b"\0"
+        if index <= limit:
+            self.forgotten_index = index
 
-    def _forget(self, key: bytes, value: bytes) -> None:
-        self._view.view_delete(key)
-        self._view.view_delete(self._meta + b"R" + key[-16:])
+    def _forget(self, key: bytes, value: bytes, changes: Changes) -> None:
+        changes.append((key, None))
+        changes.append((self._meta + b"R" + key[-16:], None))
         self.forgotten_index = _index(value)
 
     # -- what a log need not keep, and a view made of what it kept ----------------------
@@ -248,9 +218,8 @@ class RowState:
 
     def dropped(self, indices: Iterable[int]) -> None:
         """They are not in the log any more."""
-        with self._view.view_batch():
-            for index in indices:
-                self._view.view_delete(self._meta + b"D" + index.to_bytes(8, "big"))
+        start = self._meta + b"D"
+        self._view.view_write([(start + index.to_bytes(8, "big"), None) for index in indices])
 
     def refers_to(self, index: int, operation: RowOperation) -> bool:
         """Is there a version that needs this entry?"""
@@ -263,25 +232,24 @@ class RowState:
         row = self._meta[:4]
         end = (self.row + 1).to_bytes(4, "big") if self.row < U32_MAX else b"\xff" * 512
         pairs = self._view.view_scan(row, end, limit)
-        with self._view.view_batch():
-            self._view.view_delete(self._meta + b"A")
-            for key, _ in pairs:
-                self._view.view_delete(key)
+        self._view.view_write([(self._meta + b"A", None), *((key, None) for key, _ in pairs)])
         self.applied, self.time_ns, self.forgotten_index = ZERO, 0, 0
         return len(pairs) < limit
 
     def keep(self, index: int, operation: RowOperation) -> None:
         """An entry at or below the base, after those before it."""
-        with self._view.view_batch():
-            if operation.kind == RESTORED:
-                self._restored(index, operation)
-            else:
-                self._add(index, operation, summary_of(operation))
+        changes = Changes()
+        if operation.kind == RESTORED:
+            self._restored(index, operation, changes)
+        else:
+            self._add(index, operation, changes)
+            changes.append(version_added(self.row, index, operation))
+        self._view.view_write(changes)
 
     def begin(self, base: Base) -> None:
         """All kept entries are there: go on behind the base."""
         self._base = base
-        self._mark(base.position, base.time_ns)
+        self._view.view_write([mark(self.row, base.position, base.time_ns)])
         self.applied, self.time_ns = base.position, base.time_ns
         self.forgotten_index = base.index
 

@@ -9,7 +9,6 @@ key `applied` (state.py) is among them, so a checkpoint is always consistent.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -28,14 +27,12 @@ from replicast.wire.schema import Message
 
 class View(Protocol):
     """An ordered map of bytes; scan is by key, start <= key < end, at most `limit` pairs; first gives
-    the value of the first of them. No checkpoint falls between the changes made within one view_batch()."""
+    the value of the first of them. No checkpoint falls between the changes (None deletes) of one write."""
 
     def view_get(self, key: bytes) -> bytes | None: ...
-    def view_put(self, key: bytes, value: bytes) -> None: ...
-    def view_delete(self, key: bytes) -> None: ...
+    def view_write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None: ...
     def view_scan(self, start: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]: ...
     def view_first(self, start: bytes, end: bytes) -> bytes | None: ...
-    def view_batch(self) -> AbstractContextManager[object]: ...
 
 
 class RowStore(View, Protocol):

@@ -18,11 +18,9 @@ class VdevRowStore:
     def __init__(self, vdev: VdevFacts) -> None:
         self._vdev = vdev
         self.view_get = vdev.view_get
-        self.view_put = vdev.view_put
-        self.view_delete = vdev.view_delete
+        self.view_write = vdev.view_write
         self.view_scan = vdev.view_scan
         self.view_first = vdev.view_first
-        self.view_batch = vdev.view_batch
 
     @property
     def open_count(self) -> int:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import bisect
 import threading
+from collections.abc import Iterable
 from typing import Protocol
 
 CHANGES_BYTES_MAX = 256 << 20  # in memory while commits fail; then the owner stops writing
@@ -27,6 +28,7 @@ ABSENT_MAX = 1024
 INSERTS_MAX = 64  # about where sorting again becomes cheaper than inserting
 
 Changes = dict[bytes, bytes | None]  # None: deleted
+Change = tuple[bytes, bytes | None]
 Pair = tuple[bytes, bytes]
 Page = list[Pair]
 
@@ -173,6 +175,13 @@ class Overlay:
         """Set a key."""
         with self.lock:
             self._active.put(key, value)
+
+    def write(self, prefix: bytes, changes: Iterable[Change]) -> None:
+        """Several changes, all together for freeze(); `prefix` comes before each key."""
+        with self.lock:
+            put = self._active.put
+            for key, value in changes:
+                put(prefix + key, value)
 
     def delete(self, key: bytes) -> None:
         """Remove a key; nothing happens when it is not there."""

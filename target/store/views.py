@@ -1,8 +1,8 @@
 """The ordered key/value space that the name rows keep their views in.
 
 Changes are in memory until a checkpoint makes them durable together with the log
-position. A checkpoint never falls between the changes of one view_batch(), so a
-view that notes in the same batch how much of its row's log it has applied is
+position. A checkpoint never falls between the changes of one view_write(), so a
+view that notes with the same how much of its row's log it has applied is
 always consistent: after a crash, apply the log from there again.
 Keys up to 2000 bytes, values up to 1 MiB.
 """
@@ -10,7 +10,6 @@ Keys up to 2000 bytes, values up to 1 MiB.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 
 from replicast.target.store.index import VIEW
 from replicast.target.store.overlay import Overlay
@@ -35,13 +34,8 @@ class Views:
         self._views.delete(VIEW + key)
 
     def view_write(self, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """Several changes (None deletes) that no checkpoint separates."""
-        with self._views.lock:
-            for key, value in changes:
-                if value is None:
-                    self.view_delete(key)
-                else:
-                    self.view_put(key, value)
+        """Several changes (None deletes) that no checkpoint separates; of one key the last counts."""
+        self._views.write(VIEW, changes)
 
     def view_scan(self, start: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Up to `limit` pairs with start <= key < end in byte order; b"" as end: to the last."""
@@ -52,7 +46,3 @@ class Views:
         """The value of the first key with start <= key < end, or None."""
         found = self._views.first(VIEW + start, VIEW + end)
         return None if found is None else found[1]
-
-    def view_batch(self) -> AbstractContextManager[object]:
-        """Changes made inside belong together. Do nothing slow inside."""
-        return self._views.lock

@@ -28,9 +28,9 @@ STEPS = st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(LATER_NS)), m
 class Scanner(RowState):
     """Looks at each entry."""
 
-    def _expire(self, now_ns: int) -> None:
+    def _expire(self, now_ns: int, changes: Any) -> None:
         self._oldest_ns = 0
-        super()._expire(now_ns)
+        super()._expire(now_ns, changes)
 
 
 class Row:

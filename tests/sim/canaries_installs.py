@@ -17,7 +17,7 @@ from replicast.target.names.state import RowState
 def install_forgets_results(patch: pytest.MonkeyPatch) -> None:
     """C4: a replica that is installed does not know what operations of the retry window answered."""
 
-    def settle(self: RowState, index: int, operation: Any, summary: Any) -> None:
+    def settle(self: RowState, index: int, operation: Any, changes: Any) -> None:
         self.forgotten_index = index
 
     patch.setattr(RowState, "_settle", settle)

@@ -16,8 +16,8 @@ def null_supersedes_nothing(patch: pytest.MonkeyPatch) -> None:
     """A put of a null version leaves the one before it where it was."""
     add = RowState._add
 
-    def beside(self: RowState, index: int, operation: Any, summary: VersionSummary) -> None:
-        add(self, index, replace(operation, superseded=NO_VERSION), summary)
+    def beside(self: RowState, index: int, operation: Any, changes: Any) -> None:
+        add(self, index, replace(operation, superseded=NO_VERSION), changes)
 
     patch.setattr(RowState, "_add", beside)
 

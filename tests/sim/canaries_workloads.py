@@ -23,12 +23,12 @@ def removal_takes_two(patch: pytest.MonkeyPatch) -> None:
     """C2: removing a version takes the next older one away, too."""
     remove = RowState._remove
 
-    def more(self: RowState, index: int, operation: Any) -> None:
+    def more(self: RowState, index: int, operation: Any, changes: Any) -> None:
         prefix = name_prefix(self.row, operation.bucket_incarnation, operation.name)
         there = [found.summary.version for found in self.versions(prefix, VERSIONS_MAX)]
         at = there.index(operation.version)
         for version in there[at : at + 2]:
-            remove(self, index, replace(operation, version=version))
+            remove(self, index, replace(operation, version=version), changes)
 
     patch.setattr(RowState, "_remove", more)
 

@@ -1,0 +1,6 @@
+from replicast.target.names.effects_pure import Change
+from replicast.target.names.position import Position
+from replicast.wire.row_messages import RowOperation
+
+def name_prefix(row: int, incarnation: int, name: str) -> bytes: ...
+def entry_effects(row: int, position: Position, operation: RowOperation) -> list[Change]: ...
