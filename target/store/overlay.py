@@ -26,6 +26,10 @@ CHANGES_BYTES_MAX = 256 << 20  # in memory while commits fail; then the owner st
 
 ABSENT_MAX = 1024
 INSERTS_MAX = 64  # about where sorting again becomes cheaper than inserting
+KEY_BYTES = 100  # what an entry costs in memory beside its key and value, about
+# What is looked at together, by first byte of a key (index.py): all of its kind; the entries of a row;
+# of a view, the versions of a row's bucket, or what else the row has there (names/state.py).
+GROUP_BYTES = {b"i": 5, b"r": 5, b"s": 5, b"v": 13}
 
 Changes = dict[bytes, bytes | None]  # None: deleted
 Change = tuple[bytes, bytes | None]
@@ -93,45 +97,91 @@ class MemoryCheckpoint:
         """Nothing to close."""
 
 
+def group_of(key: bytes) -> bytes:
+    """The first part of a key. Of two keys the lower one has the lower part, or the same."""
+    return key[: GROUP_BYTES.get(key[:1], 1)]
+
+
+class Run:
+    """The keys of one group, put in order when they are asked for."""
+
+    __slots__ = ("_keys", "fresh")
+
+    def __init__(self) -> None:
+        self._keys: list[bytes] = []
+        self.fresh: list[bytes] = []  # not yet in order
+
+    def keys(self) -> list[bytes]:
+        """All, in order."""
+        if len(self.fresh) > INSERTS_MAX:
+            self._keys += self.fresh
+            self._keys.sort()  # one long run and a short one: nearly linear
+            self.fresh = []
+        elif self.fresh:  # a name operation scans after a few puts: no walk over all keys for each
+            for key in self.fresh:
+                bisect.insort(self._keys, key)
+            self.fresh = []
+        return self._keys
+
+
 class Layer:
-    """Changes not yet committed; sorted keys are made when a scan asks for them."""
+    """Changes not yet committed. The keys of a group are put in order when a scan asks for it: nobody
+    does for most of what followers write before it is committed."""
 
     def __init__(self) -> None:
         self.changes: Changes = {}
         self.bytes = 0
-        self._sorted: list[bytes] = []
-        self._fresh: list[bytes] = []
+        self._fresh: list[bytes] = []  # in no run yet
+        self._runs: dict[bytes, Run] = {}  # by group
+        self._groups: list[bytes] = []  # in order
 
     def put(self, key: bytes, value: bytes | None) -> None:
         if key not in self.changes:
             self._fresh.append(key)
-            self.bytes += len(key) + 100  # what an entry costs in memory, about
+            self.bytes += len(key) + KEY_BYTES
         self.bytes += len(value or b"")
         self.changes[key] = value
 
     def keys_between(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
-        if not self.changes:
-            return []
-        if self._fresh:
-            self._sort()
-        first = bisect.bisect_left(self._sorted, start)
-        last = min(bisect.bisect_left(self._sorted, end, first), first + limit)
-        return self._sorted[first:last]
+        found: list[bytes] = []
+        for run in self._runs_between(start, end):
+            keys = run.keys()
+            first = bisect.bisect_left(keys, start)
+            last = min(bisect.bisect_left(keys, end, first), first + limit - len(found))
+            found += keys[first:last]
+            if len(found) == limit:
+                break
+        return found
 
     def first_key(self, start: bytes, end: bytes) -> bytes | None:
-        if self._fresh:
-            self._sort()
-        at = bisect.bisect_left(self._sorted, start)
-        found = self._sorted[at] if at < len(self._sorted) else end
-        return found if found < end else None
+        for run in self._runs_between(start, end):
+            keys = run.keys()
+            at = bisect.bisect_left(keys, start)
+            if at < len(keys):
+                return keys[at] if keys[at] < end else None
+        return None
 
-    def _sort(self) -> None:
-        if len(self._fresh) > INSERTS_MAX:
-            self._sorted += self._fresh
-            self._sorted.sort()  # one long run and a short one: nearly linear
-        else:  # a name operation scans after a few puts: no walk over all keys for each
-            for key in self._fresh:
-                bisect.insort(self._sorted, key)
+    def _runs_between(self, start: bytes, end: bytes) -> list[Run]:
+        """Those that such keys may be in."""
+        if self._fresh:
+            self._sort_out()
+        group, last = group_of(start), group_of(end)
+        if group == last:  # as for one name
+            run = self._runs.get(group)
+            return [] if run is None else [run]
+        first = bisect.bisect_left(self._groups, group)
+        groups = self._groups[first : bisect.bisect_right(self._groups, last, first)]
+        return [self._runs[group] for group in groups]
+
+    def _sort_out(self) -> None:
+        runs = self._runs
+        for key in self._fresh:
+            group = key[: GROUP_BYTES.get(key[:1], 1)]
+            run = runs.get(group)
+            if run is None:
+                run = runs[group] = Run()
+                bisect.insort(self._groups, group)
+            run.fresh.append(key)
         self._fresh = []
 
 
@@ -179,9 +229,9 @@ class Overlay:
     def write(self, prefix: bytes, changes: Iterable[Change]) -> None:
         """Several changes, all together for freeze(); `prefix` comes before each key."""
         with self.lock:
-            put = self._active.put
+            layer = self._active
             for key, value in changes:
-                put(prefix + key, value)
+                layer.put(prefix + key, value)
 
     def delete(self, key: bytes) -> None:
         """Remove a key; nothing happens when it is not there."""

@@ -21,7 +21,14 @@ LONG = st.builds(
     st.integers(-2, 3),
     st.binary(max_size=2),
 )
-KEYS = SHORT | LONG
+# On both sides of where the keys of one group end and those of the next begin.
+GROUPED = st.builds(
+    lambda kind, same, tail: kind + b"\1" * same + tail,
+    st.sampled_from([b"c", b"i", b"r", b"s", b"v", b"w"]),
+    st.sampled_from([0, 3, 4, 11, 12]),
+    st.lists(st.sampled_from([b"\0", b"\1", b"\2"]), max_size=2).map(b"".join),
+)
+KEYS = SHORT | LONG | GROUPED
 CHANGES = st.lists(
     st.tuples(KEYS, st.none() | st.binary(max_size=4))
     | st.sampled_from(["freeze", "commit", "fail"]),
