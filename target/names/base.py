@@ -13,7 +13,7 @@ that applied every entry (state.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from replicast.target.names.position import ZERO, Position
 from replicast.wire.codec import decode, encode
@@ -28,11 +28,10 @@ class Base:
     time_ns: int
     settled_index: int
     forgotten_index: int
+    index: int = field(init=False, compare=False)  # of the last entry that the log may be without
 
-    @property
-    def index(self) -> int:
-        """Of the last entry that the log may be without."""
-        return self.position.index
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", self.position.index)
 
 
 START = Base(ZERO, 0, 0, 0)  # of a log that was never cut

@@ -136,11 +136,19 @@ class Layer:
         self._groups: list[bytes] = []  # in order
 
     def put(self, key: bytes, value: bytes | None) -> None:
-        if key not in self.changes:
-            self._fresh.append(key)
-            self.bytes += len(key) + KEY_BYTES
-        self.bytes += len(value or b"")
-        self.changes[key] = value
+        self.write(b"", ((key, value),))
+
+    def write(self, prefix: bytes, changes: Iterable[Change]) -> None:
+        held, size = self.changes, 0
+        for rest, value in changes:
+            key = prefix + rest
+            if key not in held:
+                self._fresh.append(key)
+                size += len(key) + KEY_BYTES
+            if value is not None:
+                size += len(value)
+            held[key] = value
+        self.bytes += size
 
     def keys_between(self, start: bytes, end: bytes, limit: int) -> list[bytes]:
         found: list[bytes] = []
@@ -229,9 +237,7 @@ class Overlay:
     def write(self, prefix: bytes, changes: Iterable[Change]) -> None:
         """Several changes, all together for freeze(); `prefix` comes before each key."""
         with self.lock:
-            layer = self._active
-            for key, value in changes:
-                layer.put(prefix + key, value)
+            self._active.write(prefix, changes)
 
     def delete(self, key: bytes) -> None:
         """Remove a key; nothing happens when it is not there."""
@@ -302,8 +308,7 @@ class Overlay:
             if not committed:
                 merged = Layer()
                 for layer in (self._frozen, self._active):
-                    for key, value in layer.changes.items():
-                        merged.put(key, value)
+                    merged.write(b"", layer.changes.items())
                 self._active = merged
             self._frozen = Layer()
             self._absent.clear()
