@@ -24,11 +24,10 @@ class WakeTimer:
         """What it was armed for and has not called for yet."""
         return self._due_ns
 
-    def arm(self, due_ns: int | None, *others_ns: int | None) -> None:
-        """Wake at the earliest of these in place of any other time; all None: not at all."""
-        for other_ns in others_ns:
-            if other_ns is not None and (due_ns is None or other_ns < due_ns):
-                due_ns = other_ns
+    def arm(self, due_ns: int | None, other_ns: int | None = None) -> None:
+        """Wake at the earlier of these in place of any other time; both None: not at all."""
+        if other_ns is not None and (due_ns is None or other_ns < due_ns):
+            due_ns = other_ns
         if due_ns == self._due_ns:
             return  # nothing is to be done for that again
         self._due_ns = due_ns

@@ -86,10 +86,10 @@ class RowPaths:
 
     def by_udp(self, event: SendPeer, now_ns: int) -> bool:
         """Does it go over UDP, where there is a key for that?"""
-        peer = self._peer(event.node_id)
-        if isinstance(event.message, RowStatus):
+        peer, message = self._peers.get(event.node_id) or self._peer(event.node_id), event.message
+        if isinstance(message, RowStatus):
             return peer.heard_by_udp
-        if not isinstance(event.message, RowAppend):
+        if not isinstance(message, RowAppend):
             return False
         if event.again:
             if now_ns >= peer.until_ns:
@@ -99,7 +99,13 @@ class RowPaths:
             return False
         if buggify("names/other-way"):
             return False
-        return self._fits(peer, event.size_bytes, now_ns)
+        if now_ns >= peer.burst_ns + BURST_NS:
+            peer.burst_ns, peer.burst_bytes = now_ns, 0
+        peer.burst_bytes += event.size_bytes
+        if peer.burst_bytes > self._burst_bytes:
+            peer.until_ns = now_ns + BURST_REST_NS
+            return False
+        return True
 
     def heard_over_udp(self, node_id: NodeId, message: RowAppend | RowStatus) -> None:
         """The way from there is open."""
@@ -112,15 +118,6 @@ class RowPaths:
         wanted_ns = peer.rest_ns // 2 if worked else 2 * peer.rest_ns
         peer.rest_ns = min(REST_NS_MAX, max(REST_NS, wanted_ns))
         peer.until_ns = now_ns + peer.rest_ns
-
-    def _fits(self, peer: _Peer, size_bytes: int, now_ns: int) -> bool:
-        if now_ns >= peer.burst_ns + BURST_NS:
-            peer.burst_ns, peer.burst_bytes = now_ns, 0
-        peer.burst_bytes += size_bytes
-        if peer.burst_bytes > self._burst_bytes:
-            peer.until_ns = now_ns + BURST_REST_NS
-            return False
-        return True
 
     def _peer(self, node_id: NodeId) -> _Peer:
         peer = self._peers.get(node_id)

@@ -38,7 +38,7 @@ from replicast.target.row_changes import RowChanges, command_of
 from replicast.target.row_paths import RowPaths
 from replicast.target.store.errors import Outcome
 from replicast.target.vdev_state import VdevStates, is_full
-from replicast.target.vdevs import REASONS, Vdevs
+from replicast.target.vdevs import REASONS, StoredDone, Vdevs
 from replicast.target.verify import VerifyChunk
 from replicast.transfer import BufferLike, PayloadBuffers, SendPayload
 from replicast.units import SECOND
@@ -117,6 +117,7 @@ class TargetService:
         self.chunks: ChunkService | None = None
         self.table: Table | None = None
         self._rows_outcome: dict[int, Outcome] = {}  # by VDEV, the last one: changes are logged
+        self._stored_of: dict[int, StoredDone] = {}  # by VDEV, who hears what became of its rows
         self._tasks: set[asyncio.Task[None]] = set()
         self.row_changes = RowChanges(self._change_rows, self._change_refused)
         self._states = VdevStates(vdevs, counters)
@@ -210,14 +211,14 @@ class TargetService:
     def on_incoming(self, incoming: Incoming, now_ns: int) -> None:
         """An authenticated message over UDP."""
         message = incoming.message
-        if self.chunks is not None and isinstance(message, CHUNK_REQUESTS):  # most of them
-            self._tell_chunks().receive(incoming, now_ns)
+        if isinstance(message, (RowStatus, RowAppend)):  # most of them
+            self._paths.heard_over_udp(incoming.sender, message)
+            self.names.receive_peer(message, incoming.sender, now_ns)
         elif isinstance(message, NAME_REQUESTS):
             self._counters.count("name_operations", message.NAME.lower())
             self.names.receive(incoming, now_ns)
-        elif isinstance(message, (RowAppend, RowStatus)):
-            self._paths.heard_over_udp(incoming.sender, message)
-            self.names.receive_peer(message, incoming.sender, now_ns)
+        elif self.chunks is not None and isinstance(message, CHUNK_REQUESTS):
+            self._tell_chunks().receive(incoming, now_ns)
         elif isinstance(message, TargetStatusQuery):
             self._link.send(
                 Outgoing(self._status(now_ns), incoming.sender, incoming.operation_id, 0), now_ns
@@ -278,24 +279,18 @@ class TargetService:
     def _carry_out(self, now_ns: int) -> None:
         """A core that was told nothing since the last pump wants nothing new."""
         self._pumping = False
-        if self.names.told:
-            self._pump_names(now_ns)
-        elif self.names.answered:
-            self._send_replies(now_ns)
+        names = self.names
+        if names.told or names.answered:
+            for outgoing in names.take_outgoing():
+                self._link.send(outgoing, now_ns)
+        if names.told:
+            for event in names.take_events():
+                self._on_name_event(event, now_ns)
+            self._names_due_ns = names.deadline_ns()
         if self._chunks_told and self.chunks is not None:
             self._pump_chunks(self.chunks, now_ns)
         self._vdevs.flush()
         self._timer.arm(self._names_due_ns, self._chunks_due_ns)
-
-    def _send_replies(self, now_ns: int) -> None:
-        for outgoing in self.names.take_outgoing():
-            self._link.send(outgoing, now_ns)
-
-    def _pump_names(self, now_ns: int) -> None:
-        self._send_replies(now_ns)
-        for event in self.names.take_events():
-            self._on_name_event(event)
-        self._names_due_ns = self.names.deadline_ns()
 
     def _pump_chunks(self, chunks: ChunkService, now_ns: int) -> None:
         self._chunks_told = False
@@ -308,21 +303,20 @@ class TargetService:
             self._link.send(outgoing, now_ns)
         self._chunks_due_ns = chunks.deadline_ns()
 
-    def _on_name_event(self, event: Event) -> None:
-        if isinstance(event, AppendRecords):
+    def _on_name_event(self, event: Event, now_ns: int) -> None:
+        if isinstance(event, SendPeer):  # nearly all
+            self._send_peer(event, now_ns)
+        elif isinstance(event, AppendRecords):
             self._vdevs.append_rows(event, self._rows_stored(event.vdev_index))
         elif isinstance(event, VerifyEntry):
             self._vdevs.verify_entry(event, self._entry_read)
-        elif isinstance(event, SendPeer):
-            self._send_peer(event)
         elif isinstance(event, RowsChange):
             self.row_changes.ask(event)
         elif isinstance(event, FetchTable):
             self._spawn(self._fetch(event.generation))
 
-    def _send_peer(self, event: SendPeer) -> None:
+    def _send_peer(self, event: SendPeer, now_ns: int) -> None:
         """What is lost either way is asked for again by the rows."""
-        now_ns = self._now_ns()
         known = self._link.endpoint.speaks_to(event.node_id)
         if known and self._paths.by_udp(event, now_ns):
             self._counters.count("row_messages_sent", "udp")
@@ -379,7 +373,11 @@ class TargetService:
         if outcome is Outcome.HASH_MISMATCH:
             self._counters.count("hash_mismatches", "received")
 
-    def _rows_stored(self, vdev_index: int) -> Callable[[object, Outcome], None]:
+    def _rows_stored(self, vdev_index: int) -> StoredDone:
+        known = self._stored_of.get(vdev_index)
+        if known is not None:
+            return known
+
         def stored(token: object, outcome: Outcome) -> None:
             assert isinstance(token, int)
             if outcome is not self._rows_outcome.get(vdev_index, Outcome.STORED):
@@ -388,6 +386,7 @@ class TargetService:
                 self._rows_outcome[vdev_index] = outcome
             self.names.stored(vdev_index, token, to_outcome(outcome), self._now_ns())
 
+        self._stored_of[vdev_index] = stored
         return stored
 
     def _read(self, token: object, result: BufferLike | Reason) -> None:

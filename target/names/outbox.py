@@ -8,7 +8,7 @@ of this very target comes back through take_local().
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from replicast.buggify import buggified, buggify
@@ -39,9 +39,18 @@ from replicast.wire.row_messages import (
 )
 from replicast.wire.schema import Message
 
-WithEntries = AppendItem | FetchedItem | GiveEntryItem | InstallItem
-Item = WithEntries | StatusItem | QueryItem | FetchItem | AskEntryItem
-ITEM_BYTES = 96
+Item = (
+    AppendItem
+    | StatusItem
+    | QueryItem
+    | FetchItem
+    | FetchedItem
+    | AskEntryItem
+    | GiveEntryItem
+    | InstallItem
+)
+WITH_ENTRIES = frozenset((AppendItem, FetchedItem, GiveEntryItem, InstallItem))
+ITEM_BYTES, ENTRY_BYTES = 96, 24  # without data
 FETCH_AGAIN_NS = 200 * MS
 ITEMS_PER_MESSAGE_MAX = 8192
 
@@ -108,14 +117,21 @@ class Outbox:
         """Anything else."""
         self._events.append(event)
 
+    def events(self, events: Iterable[Event]) -> None:
+        """So many of that."""
+        self._events.extend(events)
+
     def take_local(self) -> list[Message]:
         """Pack what waits; returns the messages of this target to itself."""
         local: list[Message] = []
         for (node_id, kind, again), items in self.items.items():
-            for message, size_bytes in self._pack(kind, items):
+            # Mostly it is one item, and nothing to split.
+            for batch in (items,) if len(items) == 1 else self._batches(kind, items):
+                message = MESSAGE_OF[kind](items=tuple(batch))
                 if node_id == self._node_id:
                     local.append(message)
                 else:
+                    size_bytes = _size_bytes(kind, batch)
                     self._events.append(SendPeer(node_id, message, size_bytes, again))
         self.items.clear()
         return local
@@ -127,6 +143,14 @@ class Outbox:
 
     def take_events(self, now_ns: int) -> list[Event]:
         """Peer messages, records, row changes, wanted tables."""
+        if self._changes:
+            self._take_changes()
+        if self._fetch_generation:
+            self._take_fetch(now_ns)
+        events, self._events = self._events, []
+        return events
+
+    def _take_changes(self) -> None:
         for key, rows in self._changes.items():
             every = tuple(rows)
             for start in range(0, len(every), ROWS_PER_COMMAND_MAX):
@@ -134,25 +158,34 @@ class Outbox:
                 if not buggify("names/change-lost"):
                     self._events.append(RowsChange(*key, part))
         self._changes.clear()
+
+    def _take_fetch(self, now_ns: int) -> None:
         wanted, self._fetch_generation = self._fetch_generation, 0
-        if wanted > self._asked[0] or (wanted and now_ns >= self._asked[1] + FETCH_AGAIN_NS):
+        if wanted > self._asked[0] or now_ns >= self._asked[1] + FETCH_AGAIN_NS:
             self._asked = (wanted, now_ns)
             self._events.append(FetchTable(wanted))
-        events, self._events = self._events, []
-        return events
 
-    def _pack(self, kind: type[Any], items: list[Item]) -> Iterable[tuple[Message, int]]:
+    def _batches(self, kind: type[Any], items: list[Item]) -> Iterator[list[Item]]:
+        """At least one item each."""
         batch: list[Item] = []
-        size = 0
+        size_bytes = 0
         count_max = buggified("names/one-item", ITEMS_PER_MESSAGE_MAX, 1)
         for item in items:
-            item_bytes = ITEM_BYTES
-            if isinstance(item, WithEntries):
-                item_bytes += sum(len(e.data) + 24 for e in item.entries)
-            full = size + item_bytes > self._bytes_max or len(batch) >= count_max
+            item_bytes = _size_bytes(kind, (item,))
+            full = size_bytes + item_bytes > self._bytes_max or len(batch) >= count_max
             if batch and full:
-                yield MESSAGE_OF[kind](items=tuple(batch)), size
-                batch, size = [], 0
+                yield batch
+                batch, size_bytes = [], 0
             batch.append(item)
-            size += item_bytes
-        yield MESSAGE_OF[kind](items=tuple(batch)), size
+            size_bytes += item_bytes
+        yield batch
+
+
+def _size_bytes(kind: type[Any], items: Sequence[Any]) -> int:
+    """About so many in a message."""
+    size_bytes = ITEM_BYTES * len(items)
+    if kind in WITH_ENTRIES:
+        for item in items:
+            for entry in item.entries:
+                size_bytes += len(entry.data) + ENTRY_BYTES
+    return size_bytes

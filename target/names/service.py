@@ -22,7 +22,7 @@ from replicast.machine import Event, Incoming, NodeId, Outgoing, earliest
 from replicast.metrics import Counters
 from replicast.target.names.appends import Appends, hand_out
 from replicast.target.names.context import Buckets, Lease, RowContext
-from replicast.target.names.due import first_due
+from replicast.target.names.due import Due
 from replicast.target.names.heal import Healer
 from replicast.target.names.leader import Leadership
 from replicast.target.names.limits import NameLimits
@@ -51,6 +51,7 @@ from replicast.wire.schema import Message
 
 RowKey = tuple[int, int]  # (row, vdev_index)
 LOCAL_ROUNDS_MAX = 16
+PARKED = (*ROW_REQUESTS, NameList)  # when they cannot be decided yet
 
 
 class NameService:
@@ -79,7 +80,7 @@ class NameService:
         self._replicas: dict[RowKey, RowReplica] = {}
         self._leaders: dict[int, Leadership] = {}  # by row
         self._dirty: dict[RowKey, RowReplica] = {}
-        self._due: dict[int, int] = {}  # row -> when its leadership wants a step
+        self._due = Due()  # when leaderships want a step
         self._to_touch: deque[int] = deque()
         self._appends: dict[int, Appends] = {}
         self._upkeep = Upkeep(self.context, self._healer, self._leaders, self._touched)
@@ -146,7 +147,7 @@ class NameService:
             lead = self._leaders[row]
             if table.row_leader(row) == lead.vdev_index and table.leader_since(row) == lead.epoch:
                 lead.on_table(now_ns)
-                self._due[row] = now_ns
+                self._due.set(row, now_ns)
             else:
                 self._end(row)
         self._plan(table)
@@ -197,7 +198,7 @@ class NameService:
         if isinstance(incoming.message, NameGet) and self._read(incoming, now_ns):
             return
         self._wake(now_ns)
-        if isinstance(incoming.message, (*ROW_REQUESTS, NameList)):
+        if isinstance(incoming.message, PARKED):
             park_ns = buggified("names/parked-short", self.context.limits.park_ns, MS)
             self._try(incoming, now_ns + park_ns)
         elif isinstance(incoming.message, NameVerify):
@@ -213,7 +214,7 @@ class NameService:
         self._now_ns = now_ns
         for item in getattr(message, "items", ()):
             if self._peers.on_item(item, sender, now_ns):
-                self._wake(now_ns)
+                self._flushed, self.told = False, True
 
     def expire(self, now_ns: int) -> None:
         """Timers."""
@@ -221,7 +222,7 @@ class NameService:
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
-        due_ns = min(self._due.values()) if self._due else None
+        due_ns = self._due.first_ns if self._due.rows else None
         if self._to_touch:
             due_ns = earliest(due_ns, self._now_ns + RETRY_NS)
         if self._parking.rows:
@@ -239,16 +240,17 @@ class NameService:
 
     def take_outgoing(self) -> list[Outgoing]:
         """Replies to gateways."""
-        self._flush()
+        if not self._flushed:
+            self._flush()
         self.answered = False
         return self._outbox.take_outgoing()
 
     def take_events(self) -> list[Event]:
         """SendPeer, AppendRecords, RowsChange, FetchTable."""
-        self._flush()
+        if not self._flushed:
+            self._flush()
         self.told = False
-        for event in hand_out(self._dirty, self._appends, self._now_ns):
-            self._outbox.event(event)
+        self._outbox.events(hand_out(self._dirty, self._appends, self._now_ns))
         return self._outbox.take_events(self._now_ns)
 
     # -- for status pages and background work ------------------------------------------
@@ -385,7 +387,7 @@ class NameService:
             replica = self._replica(row, vdev)
             lead = Leadership(replica, *self._leading, self._now_ns)
             self._leaders[row] = lead
-            self._due[row] = self._now_ns
+            self._due.set(row, self._now_ns)
         return lead
 
     def _replica(self, row: int, vdev: int) -> RowReplica:
@@ -403,7 +405,7 @@ class NameService:
 
     def _end(self, row: int) -> None:
         """Give up a leadership; whoever waits for it asks the next leader."""
-        self._due.pop(row, None)
+        self._due.drop(row)
         for pending in self._leaders.pop(row).end():
             for incoming in pending.waiters.values():
                 self._refuse(incoming, Reason.NOT_LEADER)
@@ -413,7 +415,7 @@ class NameService:
         self._dirty[replica.row, replica.vdev_index] = replica
         lead = self._leaders.get(replica.row)
         if lead is not None and lead.replica is replica:
-            self._due[replica.row] = self._now_ns
+            self._due.set(replica.row, self._now_ns)
 
     def _plan(self, table: Table) -> None:
         """Which rows led here want attention without being asked: those that hold records,
@@ -438,9 +440,7 @@ class NameService:
         self._now_ns, self._flushed, self.told = now_ns, False, True
 
     def _flush(self) -> None:
-        """Follow up on everything that was told; once. Often: who has nothing to do is not called."""
-        if self._flushed:
-            return
+        """Follow up on everything that was told. Often: who has nothing to do is not called."""
         self._flushed = True
         if self._to_touch:
             self._touch_some()
@@ -449,7 +449,7 @@ class NameService:
         if self._removals.due_ns is not None:
             self._removals.sweep(self._now_ns)
         for _ in range(LOCAL_ROUNDS_MAX):
-            if self._due and min(self._due.values()) <= self._now_ns:
+            if self._due.first_ns <= self._now_ns:
                 self._step()
             if self._parking.rows:
                 for incoming, deadline_ns in self._parking.take(self._now_ns, self._ready):
@@ -458,11 +458,12 @@ class NameService:
                 self._healer.step(self._now_ns)
             if self._dirty:
                 self._look_and_acknowledge()
-            local = self._outbox.take_local() if self._outbox.items else None
+            local = self._outbox.take_local() if self._outbox.items else ()
             if not local:
                 break
-            for item in (each for message in local for each in getattr(message, "items", ())):
-                self._peers.on_item(item, self.context.node_id, self._now_ns)
+            for message in local:
+                for item in getattr(message, "items", ()):
+                    self._peers.on_item(item, self.context.node_id, self._now_ns)
 
     def _touch_some(self) -> None:
         room = buggified("names/touch-one", self.context.limits.touch_batch, 1)
@@ -473,12 +474,11 @@ class NameService:
 
     def _step(self) -> None:
         most = buggified("names/step-one", self.context.limits.step_batch, 1)
-        for row in first_due(self._due, self._now_ns, self._leaders, self._parking, most):
+        for row in self._due.take(self._now_ns, self._leaders, self._parking, most):
             lead = self._leaders[row]
             due_ns = lead.step(self._now_ns)
-            del self._due[row]
             if due_ns is not None:
-                self._due[row] = due_ns
+                self._due.set(row, due_ns)
             if lead.replica.log.records or lead.replica.rebuilding:
                 self._dirty[row, lead.vdev_index] = lead.replica
 
@@ -491,9 +491,8 @@ class NameService:
         return lead.readable and (lead.acting(now_ns) or not self.context.lease.valid(now_ns))
 
     def _look_and_acknowledge(self) -> None:
-        for replica in list(self._dirty.values()):
-            self._upkeep.look(replica, self._now_ns)
         for replica in self._dirty.values():
+            self._upkeep.look(replica, self._now_ns)
             if replica.status_due and replica.leader != replica.vdev_index:
                 status = replica.take_status()
                 if status is not None:

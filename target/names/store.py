@@ -80,7 +80,7 @@ class AppendRecords(Event):
     records: tuple[RowRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendPeer(Event):
     """One message to another target. May be lost; order is not needed. `size_bytes`: about so many.
     `again`: what was said before brought no answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 from replicast.sim.loop import SimLoop
 from replicast.sim.turns import Clock
@@ -64,11 +65,13 @@ def test_wake_timer__moving_to_earlier_counts_at_once() -> None:
     assert owner.woken == [5 * MS]
 
 
-def test_wake_timer__the_earliest_counts() -> None:
-    owner = Owner()
-    owner.at(0, lambda: owner.timer.arm(None, START_NS + 9 * MS, START_NS + 4 * MS, None))
-    owner.world.run_until(SECOND)
-    assert owner.woken == [4 * MS]
+def test_wake_timer__the_earlier_counts() -> None:
+    for due_ns in ((9 * MS, 4 * MS), (4 * MS, 9 * MS), (4 * MS, None), (None, 4 * MS)):
+        one_ns, other_ns = (None if ns is None else START_NS + ns for ns in due_ns)
+        owner = Owner()
+        owner.at(0, partial(owner.timer.arm, one_ns, other_ns))
+        owner.world.run_until(SECOND)
+        assert owner.woken == [4 * MS]
 
 
 def test_wake_timer__the_past_is_now() -> None:

@@ -43,14 +43,14 @@ def test_acknowledgement__the_last_one_alone_is_followed_by_a_step(sim: Any) -> 
     world.run_for(SECOND)
     assert world.table.name_replicas(0) == (1, 2, 3) and world.table.row_leader(0) == 1
     service = world.nodes[1].service
-    assert 0 not in service._due
+    assert 0 not in service._due.rows
     heard = listen(world)
     write = world.put(NAME)
     world.run_for(SECOND)
     assert write.end_ns is not None
     # Both have the entry; and then, both know that it is committed.
     assert heard == [False, True, False, True]
-    assert 0 not in service._due  # nothing is left to do
+    assert 0 not in service._due.rows  # nothing is left to do
 
 
 def idle_or_due(world: Any, node: Any) -> None:
@@ -60,7 +60,7 @@ def idle_or_due(world: Any, node: Any) -> None:
         acting = lead.acting(world.now_ns) and not lead.replica.rebuilding
         if not acting or lead.phase != Phase.LEADING or lead.replica.finishing:
             continue
-        due_ns = service._due.get(row)
+        due_ns = service._due.rows.get(row)
         if due_ns is not None and due_ns <= world.now_ns:
             continue  # more rows were due than a wake-up steps
         table = service.context.table
