@@ -110,7 +110,8 @@ class RowPaths:
     def heard_over_udp(self, node_id: NodeId, message: RowAppend | RowStatus) -> None:
         """The way from there is open."""
         if isinstance(message, RowAppend):
-            self._peer(node_id).heard_by_udp = True
+            peer = self._peers.get(node_id) or self._peer(node_id)
+            peer.heard_by_udp = True
 
     @staticmethod
     def _rest(peer: _Peer, now_ns: int) -> None:

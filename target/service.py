@@ -285,7 +285,10 @@ class TargetService:
                 self._link.send(outgoing, now_ns)
         if names.told:
             for event in names.take_events():
-                self._on_name_event(event, now_ns)
+                if isinstance(event, SendPeer):  # nearly all
+                    self._send_peer(event, now_ns)
+                else:
+                    self._on_name_event(event)
             self._names_due_ns = names.deadline_ns()
         if self._chunks_told and self.chunks is not None:
             self._pump_chunks(self.chunks, now_ns)
@@ -303,10 +306,8 @@ class TargetService:
             self._link.send(outgoing, now_ns)
         self._chunks_due_ns = chunks.deadline_ns()
 
-    def _on_name_event(self, event: Event, now_ns: int) -> None:
-        if isinstance(event, SendPeer):  # nearly all
-            self._send_peer(event, now_ns)
-        elif isinstance(event, AppendRecords):
+    def _on_name_event(self, event: Event) -> None:
+        if isinstance(event, AppendRecords):
             self._vdevs.append_rows(event, self._rows_stored(event.vdev_index))
         elif isinstance(event, VerifyEntry):
             self._vdevs.verify_entry(event, self._entry_read)

@@ -14,7 +14,7 @@ from typing import Any
 from replicast.buggify import buggified, buggify
 from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
-from replicast.target.names.store import FetchTable, RowsChange, SendPeer
+from replicast.target.names.store import AppendRecords, FetchTable, RowsChange, SendPeer
 from replicast.units import MS
 from replicast.wire.chunk_messages import Refused
 from replicast.wire.control_messages import ROWS_PER_COMMAND_MAX
@@ -117,10 +117,6 @@ class Outbox:
         """Anything else."""
         self._events.append(event)
 
-    def events(self, events: Iterable[Event]) -> None:
-        """So many of that."""
-        self._events.extend(events)
-
     def take_local(self) -> list[Message]:
         """Pack what waits; returns the messages of this target to itself."""
         local: list[Message] = []
@@ -141,8 +137,9 @@ class Outbox:
         replies, self._replies = self._replies, []
         return replies
 
-    def take_events(self, now_ns: int) -> list[Event]:
-        """Peer messages, records, row changes, wanted tables."""
+    def take_events(self, now_ns: int, records: Iterable[AppendRecords] = ()) -> list[Event]:
+        """Peer messages, these records, row changes, wanted tables."""
+        self._events.extend(records)
         if self._changes:
             self._take_changes()
         if self._fetch_generation:

@@ -250,8 +250,8 @@ class NameService:
         if not self._flushed:
             self._flush()
         self.told = False
-        self._outbox.events(hand_out(self._dirty, self._appends, self._now_ns))
-        return self._outbox.take_events(self._now_ns)
+        records = hand_out(self._dirty, self._appends, self._now_ns)
+        return self._outbox.take_events(self._now_ns, records)
 
     # -- for status pages and background work ------------------------------------------
 
