@@ -9,12 +9,13 @@ together hold `pipeline_bytes` beyond one chunk each. Names come later: gateway/
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from replicast.errors import InvalidRequest
 from replicast.gateway.chunk_hashes import ChunkHashes
 from replicast.gateway.copy_stream import HoldPipeline
-from replicast.gateway.fetch_ahead import FetchAhead, fetch_chunk, part_of
+from replicast.gateway.fetch_ahead import FetchAhead, fetch_chunk, fetch_into, part_of
 from replicast.gateway.hashed_source import HashedSource
 from replicast.gateway.initiation import Block, Initiator, Source
 from replicast.gateway.limits import check_metadata
@@ -23,6 +24,7 @@ from replicast.gateway.put_stream import PutPipeline, PutReport, cut
 from replicast.gateway.room import Room
 from replicast.gateway.sealed import SEALED_INLINE, Binder, Opener, Sealer, bound, check_readable
 from replicast.hashing import content_hash
+from replicast.transport.result import Result
 from replicast.units import MIB
 from replicast.wire.documents import MANIFEST, ManifestBody, Reference
 
@@ -232,6 +234,30 @@ class Bodies:
         start, end = _span(range, body.logical_bytes)
         check_readable(body, opener)
         ahead = FetchAhead(self._initiator, self._limits.get_read_ahead, self._room, opener)
+        async with aclosing(self._fetched(ahead, body, start, end)) as blocks:
+            async for block in blocks:
+                yield block
+
+    async def whole(self, body: ManifestBody) -> bytes:
+        """What read() gives of all of a body that is not sealed, at once: its chunks are received where
+        they belong."""
+        check_readable(body, None)
+        if not body.references:
+            return body.inline
+        result = Result(body.logical_bytes)
+        if len(body.references) == 1 and body.references[0].kind != MANIFEST:
+            await fetch_into(self._initiator, body.references[0], result)
+            return result.take()
+        limits = self._limits
+        ahead = FetchAhead(self._initiator, limits.get_read_ahead, self._room, result=result)
+        async with aclosing(self._fetched(ahead, body, 0, body.logical_bytes)) as blocks:
+            async for _ in blocks:
+                pass  # it is there
+        return result.take()
+
+    async def _fetched(
+        self, ahead: FetchAhead, body: ManifestBody, start: int, end: int
+    ) -> AsyncGenerator[Block, None]:
         try:
             async for reference in self.payload_references(body.references, start, end):
                 while not ahead.fetch(reference):

@@ -27,6 +27,7 @@ from replicast.gateway.small_put import SmallPut
 from replicast.gateway.timers import Timers
 from replicast.machine import Event, Incoming, Outbox
 from replicast.transfer import BufferLike
+from replicast.transport.result import Section
 from replicast.wire.reasons import Reason
 
 OPERATIONS_MAX = 4096
@@ -102,8 +103,10 @@ class ChunkExchange(Outbox):
         deadline_ns: int,
         now_ns: int,
         hints: tuple[int, ...] = (),
+        section: Section | None = None,
     ) -> bytes:
-        """Start a get; `hints`: VDEVs that are likely to have it, best first or not."""
+        """Start a get; `hints`: VDEVs that are likely to have it, best first or not; `section`: where
+        the bytes are wanted."""
         operation = self._new_operation()
         self._cores[operation] = GetChunk(
             self._context,
@@ -115,6 +118,7 @@ class ChunkExchange(Outbox):
             deadline_ns=deadline_ns,
             now_ns=now_ns,
             hints=hints,
+            section=section,
         )
         self._collect(operation, now_ns)
         return operation

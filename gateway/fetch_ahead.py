@@ -12,6 +12,7 @@ from replicast.gateway.manifest import ManifestError
 from replicast.gateway.put_stream import cancel_all
 from replicast.gateway.room import Room
 from replicast.gateway.sealed import Opener, check_sealed
+from replicast.transport.result import Result
 from replicast.wire.documents import Reference
 
 
@@ -20,6 +21,15 @@ async def fetch_chunk(initiator: Initiator, reference: Reference, opener: Opener
     check_sealed(reference, opener)
     data = await initiator.get_chunk(reference)
     return data if opener is None else await opener.open(reference, data)
+
+
+async def fetch_into(initiator: Initiator, reference: Reference, result: Result) -> Block:
+    """All bytes of one chunk that is not sealed, at their place in the object's. Raises ManifestError."""
+    check_sealed(reference, None)
+    if reference.stored_bytes != reference.logical_bytes:
+        raise ManifestError(f"chunk {reference.chid.hex()} has {reference.stored_bytes} bytes")
+    section = result.section(reference.offset, reference.stored_bytes)
+    return await initiator.get_chunk(reference, section)
 
 
 def part_of(reference: Reference, data: Block, start: int, end: int) -> Block:
@@ -38,13 +48,19 @@ class _Fetch:
 
 
 class FetchAhead:
-    """At most `ahead` chunks beyond the next one, none when there is no room."""
+    """At most `ahead` chunks beyond the next one, none when there is no room. `result`: which all of
+    them are received into."""
 
     def __init__(
-        self, initiator: Initiator, ahead: int, room: Room, opener: Opener | None = None
+        self,
+        initiator: Initiator,
+        ahead: int,
+        room: Room,
+        opener: Opener | None = None,
+        result: Result | None = None,
     ) -> None:
         self._initiator, self._ahead, self._room = initiator, ahead, room
-        self._opener = opener
+        self._opener, self._result = opener, result
         self._fetches: deque[_Fetch] = deque()
 
     def fetch(self, reference: Reference) -> bool:
@@ -54,7 +70,10 @@ class FetchAhead:
             if not self._room.take(reference.logical_bytes):
                 return False
             held_bytes = reference.logical_bytes
-        get = fetch_chunk(self._initiator, reference, self._opener)
+        if self._result is None:
+            get = fetch_chunk(self._initiator, reference, self._opener)
+        else:
+            get = fetch_into(self._initiator, reference, self._result)
         task = asyncio.ensure_future(get)
         self._fetches.append(_Fetch(reference, task, held_bytes))
         return True

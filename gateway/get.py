@@ -24,6 +24,7 @@ from __future__ import annotations
 from replicast.flexhash.table import Table, VdevState
 from replicast.gateway.context import OPERATION_BASE_BYTES, Backoff, ChunkContext, NeedTable
 from replicast.gateway.copies import reason_of
+from replicast.gateway.landing import Landing
 from replicast.gateway.query_round import QueryRound, listed
 from replicast.gateway.read_events import ChunkFailed, ChunkRead, Outcome, VerifyPayload
 from replicast.gateway.select import Weights, rank
@@ -33,6 +34,7 @@ from replicast.hashing import made_on_arrival
 from replicast.machine import Destination, Group, Incoming, NodeId, Outbox, Outgoing
 from replicast.transfer import LONG_JOB_DATAGRAMS, Receiver
 from replicast.transport.reassembly import Full
+from replicast.transport.result import Section
 from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import (
     HIT,
@@ -72,21 +74,21 @@ class GetChunk(Outbox):
         deadline_ns: int,
         now_ns: int,
         hints: tuple[int, ...] = (),
+        section: Section | None = None,
     ) -> None:
         super().__init__()
         self._context, self._table = context, table
         self._chid, self._hash_algorithm, self._size_bytes = chid, hash_algorithm, size_bytes
         self._base, self._number, self._asks = operation_base, 0, 0
         self._started_ns, self._end_ns = now_ns, deadline_ns
-        self._backoff = Backoff(context.rng)
+        self._backoff, self._landing = Backoff(context.rng), Landing(section)
         self._round: QueryRound | None = None  # None: a pause, or only hints so far
         self._row = table.row_of_chunk(chid)
         self._hits: dict[int, VdevAnswer | None] = {}  # not tried; None: only a hint
         self._said: dict[int, str] = {}
         self._bad: dict[int, bool] = {}  # sent wrong bytes; True: although with MACs
         self._sources: dict[bytes, Source] = {}
-        self._miss_rounds = 0
-        self._wanted_generation = 0
+        self._miss_rounds, self._wanted_generation = 0, 0
         self._first_hit_ns: int | None = None
         self._next_ns = now_ns  # resend, or the end of a pause
         self._ended = False
@@ -97,9 +99,8 @@ class GetChunk(Outbox):
         slow = stats.slow_to_read(hints, now_ns)
         for v in hints:
             entry = self._table.vdevs.get(v)
-            if entry is None or entry.state != VdevState.UP or stats.suspect(v, now_ns):
-                continue
-            if v not in slow:
+            up = entry is not None and entry.state == VdevState.UP
+            if up and v not in slow and not stats.suspect(v, now_ns):
                 self._hits[v] = None
         if not self._ask_best(now_ns):
             self._query(now_ns)
@@ -345,6 +346,7 @@ class GetChunk(Outbox):
                 datagram_bytes,
                 bool(self._bad),
                 made_on_arrival(self._hash_algorithm),
+                self._landing.section_for(transfer_id),
             )
         except Full:
             self._next_ns = now_ns + self._backoff.take_ns()
@@ -464,6 +466,7 @@ class GetChunk(Outbox):
 
     def _end_read(self, source: Source, now_ns: int) -> None:
         self._end()
+        self._landing.settle(source.request.transfer_id, source.buffer)
         counters = self._context.counters
         counters.count("chunks_read", "verified" if self._asks == 1 else "second_source")
         counters.observe_ns("get_seconds", elapsed_ns=now_ns - self._started_ns)

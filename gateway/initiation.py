@@ -12,6 +12,7 @@ from replicast.flexhash.table import Table
 from replicast.frozen import frozen
 from replicast.gateway.listing import ListDone
 from replicast.hashing import HashAlgorithm
+from replicast.transport.result import Section
 from replicast.wire.documents import Reference
 from replicast.wire.name_messages import NameList
 from replicast.wire.schema import Message
@@ -64,7 +65,9 @@ class Initiator(Protocol):
         self, data: Block, *, chid: bytes | None = None, negotiate: bool = False
     ) -> ChunkPlaced: ...
     async def hold_chunk(self, reference: Reference) -> ChunkPlaced: ...
-    async def get_chunk(self, reference: Reference) -> Block: ...
+    async def get_chunk(self, reference: Reference, section: Section | None = None) -> Block:
+        """The verified bytes. `section`: so many bytes of a result; there they are then, too."""
+
     async def named(self, request: Message, row: int, operation: bytes = b"") -> Message:
         """The row leader's answer. `operation`: OPERATION_BASE_BYTES of an operation that others
         may ask for, too; it is carried out once, and all of them hear what became of it."""

@@ -45,6 +45,7 @@ from replicast.machine import Event, Incoming, NodeId, Outgoing
 from replicast.metrics import Counters
 from replicast.native import IMPLEMENTATION
 from replicast.transfer import SendPayload
+from replicast.transport.result import Section
 from replicast.units import KIB, SECOND
 from replicast.wake_timer import WakeTimer
 from replicast.wire.codec import WireError
@@ -209,8 +210,11 @@ class UdpInitiator:
             stored_copies=event.stored_copies,
         )
 
-    async def get_chunk(self, reference: Reference) -> Block:
-        """The verified bytes of a chunk; raises Unavailable or DataLost, never short or wrong."""
+    async def get_chunk(self, reference: Reference, section: Section | None = None) -> Block:
+        """The verified bytes of a chunk; raises Unavailable or DataLost, never short or wrong.
+
+        `section`: so many bytes of a result; there they are then, too, and no earlier whole.
+        """
         self._require_open()
         now_ns = self._now_ns()
         operation = self._chunks.get(
@@ -220,6 +224,7 @@ class UdpInitiator:
             deadline_ns=now_ns + OPERATION_DEADLINE_NS,
             now_ns=now_ns,
             hints=self._remembered.get(reference.chid, ()),
+            section=section,
         )
         event = await self._chunk_outcome(operation)
         if isinstance(event, ChunkFailed):

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from io import BytesIO
 
 from replicast.errors import NotFound
 from replicast.flexhash.versioning import Versioning
@@ -222,13 +221,7 @@ class Objects:
     ) -> bytes:
         """What get() gives of the whole object, at once: small ones need no generator."""
         _, body = await self._fetch(tenant, bucket, name, version)
-        block = self.bodies.inline(body)
-        if block is None:
-            block = await self.bodies.only_chunk(body)
-        if block is not None:
-            return bytes(block)
-        async with aclosing(self.bodies.read(body)) as blocks:
-            return await _joined(blocks, body.logical_bytes)
+        return await self.bodies.whole(body)
 
     # -- the rest -------------------------------------------------------------------
 
@@ -316,18 +309,6 @@ class Objects:
         """The name as row and full names."""
         key, _ = await self.names.locate(tenant, bucket, name)
         return key
-
-
-async def _joined(blocks: AsyncIterator[Block], size_bytes: int) -> bytes:
-    """All of them. Each is copied once, and at once: the room that it takes is given back with it."""
-    whole = BytesIO()
-    async for block in blocks:
-        if not whole.tell():
-            whole.seek(size_bytes - 1)
-            whole.write(b"\0")  # all its memory now: it would grow by copies
-            whole.seek(0)
-        whole.write(block)
-    return whole.getvalue()  # of what fills its memory no copy
 
 
 def object_info(

@@ -1,5 +1,6 @@
 """What native/_net.pyx needs: feed_c() for its thread, and the header in C."""
 
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int32_t
 
 
@@ -99,6 +100,7 @@ ctypedef struct transfer_t:
     void *hash        # rc_blake3; NULL: not hashed
     uint32_t whole    # datagrams from the first on that are all there
     uint32_t hashed_bytes
+    PyObject *section  # a _result.Section that `data` lies in, held; NULL: a buffer
 
 ctypedef struct spare_t:
     uint8_t *data
@@ -131,6 +133,7 @@ cdef class Reassembly:
     cdef int place_locked(
         self, transfer_t *t, uint64_t offset, const uint8_t *data, uint64_t end
     ) noexcept nogil
-    cdef void forget(self, int32_t place) noexcept nogil
+    cdef PyObject *forget(self, int32_t place) noexcept nogil
     cdef uint8_t *acquire(self, size_t room) noexcept nogil
     cdef void give_back(self, uint8_t *data, size_t room) noexcept nogil
+    cdef void release(self, uint8_t *data, uint32_t size_bytes, bint pooled) noexcept nogil

@@ -1,3 +1,5 @@
+from replicast.native._result import Section
+
 class Reassembly:
     """Fast twin of replicast.transport.reassembly.Reassembly."""
 
@@ -12,6 +14,7 @@ class Reassembly:
         datagram_bytes: int,
         authenticated: bool = False,
         hashed: bool = False,
+        section: Section | None = None,
     ) -> None: ...
     def feed(self, datagram: bytes) -> int: ...
     def place(self, transfer_id: bytes, offset: int, data: bytes | memoryview) -> int: ...

@@ -4,15 +4,19 @@
 Driven by Python (open, place, take, ...) and, without the GIL, by the network
 thread through feed_c(). One mutex guards everything; it is held for one datagram
 at most. Buffers are page-aligned; up to 64 are kept for the next transfer of
-their size, within the budget, because fresh pages cost more than the copy.
+their size, within the budget, because fresh pages cost more than the copy. What is opened on a
+section of a result (_result.pyx) has no buffer: it is received where it is wanted.
 """
 
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
 from replicast.native._blake3 cimport *
+from replicast.native._result cimport Section
 
 from replicast.transfer_header import (
     FLAG_MAC,
@@ -26,6 +30,7 @@ from replicast.transport.reassembly import (
     TRANSFERS_MAX,
     FeedCode,
     Full,
+    check_section,
     check_shape,
     readable,
 )
@@ -74,9 +79,10 @@ cdef inline bint has(transfer_t *t, uint32_t index) noexcept nogil:
 @cython.no_gc
 @cython.final
 cdef class PayloadBuffer:
-    """A finished chunk; its pages return to the pool when the last view is gone."""
+    """A finished chunk; its pages return to the pool when the last view is gone, its section is free."""
 
     cdef Reassembly owner
+    cdef Section section
     cdef uint8_t *data
     cdef uint32_t size_bytes
 
@@ -86,8 +92,10 @@ cdef class PayloadBuffer:
     def __dealloc__(self):
         if self.data != NULL:
             pthread_mutex_lock(&self.owner.mutex)
-            self.owner.give_back(self.data, rounded(self.size_bytes))
+            self.owner.release(self.data, self.size_bytes, self.section is None)
             pthread_mutex_unlock(&self.owner.mutex)
+            if self.section is not None:
+                self.section.views -= 1
 
 
 cdef class Reassembly:
@@ -118,7 +126,10 @@ cdef class Reassembly:
         pthread_mutex_destroy(&self.mutex)
         if self.transfers != NULL:
             for i in range(self.transfers_max):
-                free(self.transfers[i].data)
+                if self.transfers[i].section != NULL:
+                    done_with(self.transfers[i].section)
+                else:
+                    free(self.transfers[i].data)
                 free(self.transfers[i].bitmap)
                 free(self.transfers[i].hash)
         for i in range(<uint32_t>self.spare_count):
@@ -158,6 +169,13 @@ cdef class Reassembly:
         self.spare_count += 1
         self.spare_bytes += room
 
+    cdef void release(self, uint8_t *data, uint32_t size_bytes, bint pooled) noexcept nogil:
+        """What is not `pooled` lies in a section; it took as much of the budget."""
+        if pooled:
+            self.give_back(data, rounded(size_bytes))
+        else:
+            self.in_use_bytes -= rounded(size_bytes)
+
     # -- the table of transfers (mutex held) ------------------------------------------
     cdef int32_t find(self, const uint8_t *transfer_id) noexcept nogil:
         cdef int32_t place = self.buckets[bucket_of(transfer_id) & self.bucket_mask]
@@ -168,9 +186,11 @@ cdef class Reassembly:
     cdef int32_t find_bytes(self, bytes transfer_id) noexcept:
         return self.find(<const uint8_t *>transfer_id) if len(transfer_id) == 16 else -1
 
-    cdef void forget(self, int32_t place) noexcept nogil:
-        """Unlink a transfer and free its bitmap; its buffer, if still there, is given back."""
+    cdef PyObject *forget(self, int32_t place) noexcept nogil:
+        """Unlink a transfer and free its bitmap; its buffer, if still there, is given back. The
+        caller has to be done_with() the section that is returned, without the mutex."""
         cdef transfer_t *t = &self.transfers[place]
+        cdef PyObject *section = t.section
         cdef int32_t *link = &self.buckets[bucket_of(t.id) & self.bucket_mask]
         cdef uint32_t i
         while link[0] != place:
@@ -183,15 +203,17 @@ cdef class Reassembly:
                 self.ready[i] = self.ready[i + 1]
                 self.transfers[self.ready[i]].ready = i
         if t.data != NULL:
-            self.give_back(t.data, rounded(t.size_bytes))
+            self.release(t.data, t.size_bytes, section == NULL)
         free(t.bitmap)
         free(t.hash)
         t.data = NULL
         t.bitmap = NULL
         t.hash = NULL
+        t.section = NULL
         t.next = self.free_head
         self.free_head = place
         self.open_count -= 1
+        return section
 
     cdef int mark(self, transfer_t *t, uint32_t index) noexcept nogil:
         """Note datagram `index` as received; PLACED, or COMPLETED once."""
@@ -282,7 +304,12 @@ cdef class Reassembly:
         if wanted.hashed:
             wanted.hash = malloc(sizeof(rc_blake3))
         if wanted.bitmap != NULL and wanted.hashed == (wanted.hash != NULL):
-            wanted.data = self.acquire(room)
+            if wanted.section == NULL:
+                wanted.data = self.acquire(room)
+            else:
+                self.in_use_bytes += room
+        else:
+            wanted.data = NULL
         if wanted.data == NULL:
             free(wanted.bitmap)
             free(wanted.hash)
@@ -299,8 +326,9 @@ cdef class Reassembly:
         return OPENED
 
     def open(self, bytes transfer_id not None, size_bytes, datagram_bytes, bint authenticated=False,
-             bint hashed=False):
+             bint hashed=False, Section section=None):
         check_shape(transfer_id, size_bytes, datagram_bytes)
+        check_section(section, size_bytes)
         cdef transfer_t wanted
         memcpy(wanted.id, <const uint8_t *>transfer_id, 16)
         wanted.size_bytes = size_bytes
@@ -310,7 +338,8 @@ cdef class Reassembly:
         wanted.authenticated = authenticated
         wanted.ready = -1
         wanted.hashed = hashed
-        wanted.data = NULL
+        wanted.data = NULL if section is None else section.data
+        wanted.section = NULL if section is None else <PyObject *>section
         wanted.hash = NULL
         wanted.whole = wanted.hashed_bytes = 0
         pthread_mutex_lock(&self.mutex)
@@ -325,6 +354,9 @@ cdef class Reassembly:
             raise Full(f"{in_use_bytes} of {self.budget_bytes} bytes are in use")
         if outcome == NO_MEMORY:
             raise MemoryError()
+        if section is not None:
+            Py_INCREF(section)
+            section.lend()
 
     def feed(self, datagram not None):
         cdef const uint8_t[::1] view
@@ -435,6 +467,7 @@ cdef class Reassembly:
     def take(self, bytes transfer_id not None):
         cdef PayloadBuffer buffer = PayloadBuffer.__new__(PayloadBuffer)
         cdef transfer_t *t
+        cdef PyObject *section = NULL
         cdef bint complete = False
         buffer.owner = self
         pthread_mutex_lock(&self.mutex)
@@ -446,20 +479,27 @@ cdef class Reassembly:
                 buffer.data = t.data
                 buffer.size_bytes = t.size_bytes
                 t.data = NULL
-                self.forget(at)
+                section = self.forget(at)
         pthread_mutex_unlock(&self.mutex)
         if at < 0:
             raise KeyError(transfer_id)
         if not complete:
             raise ValueError("transfer is not complete")
+        if section != NULL:
+            buffer.section = <Section>section
+            buffer.section.views += 1
+            done_with(section)
         return memoryview(buffer)
 
     def close(self, bytes transfer_id not None):
+        cdef PyObject *section = NULL
         pthread_mutex_lock(&self.mutex)
         cdef int32_t at = self.find_bytes(transfer_id)
         if at >= 0:
-            self.forget(at)
+            section = self.forget(at)
         pthread_mutex_unlock(&self.mutex)
+        if section != NULL:
+            done_with(section)
 
     def take_completed(self):
         cdef uint32_t i, count
@@ -481,6 +521,12 @@ cdef class Reassembly:
     def stats(self):
         counts = {code.name.lower(): self.counts[<int>code] for code in FeedCode}
         return {"in_use_bytes": self.in_use_bytes, "transfers": self.open_count} | counts
+
+
+cdef void done_with(PyObject *section) noexcept:
+    """No transfer writes to it any more."""
+    (<Section>section).give_back()
+    Py_DECREF(<Section>section)
 
 
 cdef long gaps_of(transfer_t *t, uint32_t *found, long room) noexcept nogil:

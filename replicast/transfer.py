@@ -28,6 +28,7 @@ from replicast.arrivals import Arrivals
 from replicast.credit import CreditPool
 from replicast.frozen import frozen
 from replicast.machine import Destination, Event, Group, NodeId
+from replicast.transport.result import Section
 from replicast.units import KIB, MS
 from replicast.wire.chunk_messages import RANGES_MAX, ByteRange, PayloadGaps
 
@@ -83,6 +84,7 @@ class PayloadBuffers(Protocol):
         datagram_bytes: int,
         authenticated: bool = False,
         hashed: bool = False,
+        section: Section | None = None,
     ) -> None: ...
     def place(self, transfer_id: bytes, offset: int, data: bytes) -> Any: ...
     def progress(self, transfer_id: bytes) -> tuple[int, int]: ...

@@ -5,6 +5,7 @@ at once and is fed datagrams in any order. The first copy of an index wins. When
 all are there its id appears once in take_completed(), and take() hands out the
 buffer without copying. The bytes are proved by nobody here: the chunk's hash does that, and
 digest() tells the BLAKE3 that was made of them while they came (in the twin: while they were in the cache).
+A transfer that is opened on a section of a result (result_pure.py) has its bytes there when it is taken.
 
 Invariants: nothing is allocated by feed(); an unknown transfer is dropped before
 anything else about the datagram is looked at; every drop has a code that is counted.
@@ -17,6 +18,7 @@ from __future__ import annotations
 from enum import IntEnum
 from select import POLLIN, poll
 from threading import Lock
+from typing import Any
 
 from blake3 import blake3
 
@@ -33,6 +35,7 @@ from replicast.transfer_header import (
     datagram_length,
     parse_header,
 )
+from replicast.transport.result_pure import Section
 
 PAGE_BYTES = 4096
 SIZE_BYTES_MAX = 1 << 30
@@ -77,6 +80,14 @@ def check_shape(transfer_id: bytes, size_bytes: int, datagram_bytes: int) -> Non
         )
 
 
+def check_section(section: Any, size_bytes: int) -> None:
+    """Raise ValueError or RuntimeError unless a transfer of this size may be received there."""
+    if section is not None and section.size_bytes != size_bytes:
+        raise ValueError(f"a transfer of {size_bytes} bytes for {section.size_bytes} of a result")
+    if section is not None and not section.free:
+        raise RuntimeError("the section is in use")
+
+
 def readable(fd: int) -> bool:
     """Is there something to read now? -1 never has."""
     if fd < 0:
@@ -91,9 +102,13 @@ class _Buffer(bytearray):
 
     owner: Reassembly
     room: int
+    section: Section | None
+    taken = False
 
     def __del__(self) -> None:
         self.owner._in_use_bytes -= self.room
+        if self.section is not None and self.taken:
+            self.section._views -= 1
 
 
 class _Transfer:
@@ -150,12 +165,15 @@ class Reassembly:
         datagram_bytes: int,
         authenticated: bool = False,
         hashed: bool = False,
+        section: Section | None = None,
     ) -> None:
-        """Make room for a transfer; `hashed`: digest() will be asked for.
+        """Make room for a transfer; `hashed`: digest() will be asked for; `section`: where its bytes
+        are wanted, lent to it until it is closed, or what take() gave is gone.
 
-        Raises Full, ValueError (shape), KeyError (id is open).
+        Raises Full, ValueError (shape), KeyError (id is open), RuntimeError (section in use).
         """
         check_shape(transfer_id, size_bytes, datagram_bytes)
+        check_section(section, size_bytes)
         with self._lock:
             if transfer_id in self._transfers:
                 raise KeyError(transfer_id)
@@ -166,7 +184,9 @@ class Reassembly:
                 raise Full(f"{self._in_use_bytes} of {self.budget_bytes} bytes are in use")
             self._in_use_bytes += room
             buffer = _Buffer(size_bytes)
-            buffer.owner, buffer.room = self, room
+            buffer.owner, buffer.room, buffer.section = self, room, section
+            if section is not None:
+                section._lend()
             self._transfers[transfer_id] = _Transfer(buffer, datagram_bytes, authenticated, hashed)
 
     def feed(self, datagram: bytes) -> int:
@@ -288,7 +308,12 @@ class Reassembly:
             if not transfer.complete():
                 raise ValueError("transfer is not complete")
             self._forget(transfer_id)
-            return memoryview(transfer.buffer).toreadonly()
+            buffer = transfer.buffer
+            if buffer.section is not None:
+                buffer.section.fill(buffer)
+                buffer.section._views += 1
+                buffer.taken = True
+            return memoryview(buffer).toreadonly()
 
     def close(self, transfer_id: bytes) -> None:
         """Forget a transfer; one that is not open is no error."""
@@ -296,7 +321,9 @@ class Reassembly:
             self._forget(transfer_id)
 
     def _forget(self, transfer_id: bytes) -> None:
-        self._transfers.pop(transfer_id, None)
+        transfer = self._transfers.pop(transfer_id, None)
+        if transfer is not None and transfer.buffer.section is not None:
+            transfer.buffer.section._give_back()
         self._completed.pop(transfer_id, None)
 
     def take_completed(self) -> list[bytes]:
@@ -322,4 +349,12 @@ def _fits(transfer: _Transfer, header: PayloadHeader, data_bytes: int) -> bool:
     )
 
 
-__all__ = ["FeedCode", "Full", "Reassembly", "check_shape", "page_rounded", "readable"]
+__all__ = [
+    "FeedCode",
+    "Full",
+    "Reassembly",
+    "check_section",
+    "check_shape",
+    "page_rounded",
+    "readable",
+]

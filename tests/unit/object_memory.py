@@ -112,7 +112,7 @@ class MemoryInitiator:
         size_bytes = len(self.chunks[reference.chid])
         return ChunkPlaced(reference.chid, size_bytes, self.copies, (1, 2, 3), 0, 0)
 
-    async def get_chunk(self, reference: Any) -> bytes:
+    async def get_chunk(self, reference: Any, section: Any = None) -> bytes:
         self.reads.append(reference.chid)
         self.in_flight += 1
         self.in_flight_most = max(self.in_flight_most, self.in_flight)
@@ -120,6 +120,8 @@ class MemoryInitiator:
             await self._pass()
         finally:
             self.in_flight -= 1
+        if section is not None:
+            section.fill(self.chunks[reference.chid])
         return self.chunks[reference.chid]
 
     async def _pass(self) -> None:

@@ -17,6 +17,7 @@ CHOOSERS = {
     "_window": ["replicast.auth.window"],
     "_net": ["replicast.transport.net"],
     "_reassembly": ["replicast.transport.net"],
+    "_result": ["replicast.transport.result"],
     "_flexhash": ["replicast.flexhash.build"],
     "_simworld": ["replicast.sim.turns"],
     "_simwire": ["replicast.sim.network"],

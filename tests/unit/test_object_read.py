@@ -9,6 +9,7 @@ import pytest
 
 from replicast.errors import NotFound
 from replicast.gateway.objects import ObjectLimits, Objects
+from replicast.transport.result import Section
 from replicast.wire.documents import Reference
 
 from .object_memory import CHUNK, MemoryInitiator, noise
@@ -50,7 +51,7 @@ def test_read__of_a_version_and_of_a_deleted_name() -> None:
 
 
 def test_read__does_not_keep_the_buffers_of_chunks() -> None:
-    """Their room is needed for those behind: blocks are copied as they come."""
+    """Their room is needed for those behind: what came has its place in the result."""
     memory = MemoryInitiator()
     objects = Objects(memory, LIMITS)
     buffers: list[weakref.ref[Buffer]] = []
@@ -60,9 +61,9 @@ def test_read__does_not_keep_the_buffers_of_chunks() -> None:
         await objects.put("b", "k", noise(20 * CHUNK))
         get = memory.get_chunk
 
-        async def counted(reference: Reference) -> memoryview:
+        async def counted(reference: Reference, section: Section | None = None) -> memoryview:
             alive.append(sum(each() is not None for each in buffers))
-            buffer = Buffer(await get(reference))
+            buffer = Buffer(await get(reference, section))
             buffers.append(weakref.ref(buffer))
             return memoryview(buffer)
 

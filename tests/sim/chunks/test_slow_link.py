@@ -8,7 +8,7 @@ import pytest
 
 from replicast.gateway.read_events import ChunkRead
 from replicast.transfer import SendPayload
-from replicast.transport.reassembly import Reassembly
+from replicast.transport.net import Reassembly
 from replicast.units import KIB, MIB, MS, SECOND
 
 from .link import Link

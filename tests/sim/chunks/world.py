@@ -12,7 +12,7 @@ from replicast.flexhash.build import build
 from replicast.flexhash.table import Policy, TargetEntry, VdevEntry, VdevState
 from replicast.gateway.chunks import ChunkEvent, ChunkExchange
 from replicast.gateway.context import ChunkContext, ChunkSettings, NeedTable
-from replicast.gateway.read_events import VerifyPayload
+from replicast.gateway.read_events import ChunkRead, VerifyPayload
 from replicast.hashing import HashAlgorithm, content_hash
 from replicast.machine import Group, Incoming, Outgoing
 from replicast.metrics import Counters
@@ -22,7 +22,8 @@ from replicast.target.put import JoinRendezvous, StoreChunk, StoreHold
 from replicast.target.verify import VerifyChunk
 from replicast.transfer import SendPayload
 from replicast.transfer_header import datagram_length, header_for, index_runs
-from replicast.transport.reassembly import Reassembly
+from replicast.transport.net import Reassembly
+from replicast.transport.result import Result
 from replicast.units import MIB, MS, SECOND, US
 from replicast.wire.chunk_messages import VERIFIED, VERIFY_CORRUPT, VERIFY_MISSING
 from replicast.wire.codec import decode, encode
@@ -36,6 +37,10 @@ GATEWAY = 999
 ALGORITHM = HashAlgorithm.BLAKE3_256
 ADDRESS = ("127.0.0.1", 1)
 POLICY = Policy(row_count=8, group_size=8, copies=3, min_copies=2)
+
+
+class Buffers(Reassembly):
+    """Those of the gateway; a test may put another feed() in."""
 
 
 class Cluster:
@@ -78,13 +83,16 @@ class Cluster:
         self.new_gateway()
         self.results: dict[bytes, Any] = {}
         self.watch: list[Callable[[Any], None]] = []
+        self.gets = 0
+        self.wanted: dict[bytes, Result] = {}  # by operation: where its bytes are to be
+        self.given: list[tuple[bytes, bytes]] = []  # such bytes, and what they were when they came
         self.refetches = 0
         self.payload_sent_bytes = 0
         self.multicast_bytes = 0
 
     def new_gateway(self) -> None:
         self.counters = Counters()
-        self.buffers = Reassembly(4 * MIB, 64)
+        self.buffers = Buffers(4 * MIB, 64)
         self.context = ChunkContext(
             self.settings,
             self.buffers,
@@ -251,7 +259,15 @@ class Cluster:
             assert operation not in self.results, "an operation ended twice"
             for check in self.watch:
                 check(event)
+            if isinstance(event, ChunkRead) and operation in self.wanted:
+                whole = self.wanted.pop(operation).take()
+                self.given.append((whole, bytes(event.buffer)))
+                self.check_given()
             self.results[operation] = event
+
+    def check_given(self) -> None:
+        """What was given out is not written any more."""
+        assert all(now == then for now, then in self.given)
 
     def _verified(self, transfer_id: bytes, ok: bool) -> None:
         self.gateway.verified(transfer_id, ok, self.now)
@@ -365,14 +381,20 @@ class Cluster:
         return operation
 
     def get(self, data: bytes, **more: Any) -> bytes:
+        """Every other one in a buffer."""
+        self.gets += 1
+        result = Result(len(data)) if self.gets % 2 and data else None
         operation = self.gateway.get(
             chid=content_hash(ALGORITHM, data),
             hash_algorithm=ALGORITHM,
             size_bytes=len(data),
             deadline_ns=self.now + 20 * SECOND,
             now_ns=self.now,
+            section=result and result.section(0, len(data)),
             **more,
         )
+        if result is not None:
+            self.wanted[operation] = result
         self.flush_gateway()
         return operation
 

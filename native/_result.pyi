@@ -1,0 +1,16 @@
+from typing import Any
+
+class Section:
+    """Fast twin of replicast.transport.result_pure.Section."""
+
+    size_bytes: int
+    @property
+    def free(self) -> bool: ...
+    def fill(self, data: Any) -> None: ...
+
+class Result:
+    """Fast twin of replicast.transport.result_pure.Result."""
+
+    def __init__(self, size_bytes: int) -> None: ...
+    def section(self, start: int, size_bytes: int) -> Section: ...
+    def take(self) -> bytes: ...
