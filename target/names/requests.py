@@ -165,15 +165,16 @@ class Judge:
         if outcome is not None:
             self._again(lead, incoming, outcome)
             return
-        reason = self._refusal(lead, request, now_ns, names_full)
+        version = lead.next_version(now_ns)
+        # The row's clock, not ours alone: its results are forgotten by that one.
+        reason = self._refusal(lead, request, version.time_ns, names_full)
         if reason is not None:
             self._refuse(incoming, reason)
             return
-        prefix, version = key_prefix(request.key), lead.next_version(now_ns)
         operation = make_operation(
             by_versioning(self._context, request),
             lead.undecided,
-            prefix,
+            key_prefix(request.key),
             incoming.operation_id,
             lead.tenure,
             version,
@@ -190,11 +191,9 @@ class Judge:
         )
 
     def _refusal(
-        self, lead: Leadership, request: NameWrite, now_ns: int, names_full: bool
+        self, lead: Leadership, request: NameWrite, clock_ns: int, names_full: bool
     ) -> Reason | None:
         limits = self._context.limits
-        # The row's clock, not ours alone: its results are forgotten by that one.
-        clock_ns = lead.next_version(now_ns).time_ns
         if clock_ns - request.time.first_sent_ns > limits.retry_window_ns:
             return Reason.TOO_OLD
         if clock_ns - request.time.begun_ns > limits.put_begun_max_ns:

@@ -6,7 +6,7 @@ is what the view holds plus what is undecided. Replies wait here for their commi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from replicast.machine import Incoming
@@ -20,9 +20,10 @@ WAITERS_MAX = 4
 
 @dataclass(slots=True)
 class Pending:
-    """One undecided entry and who asked for it (the last few of its retries)."""
+    """One undecided entry, and who asked for it (the last few of its retries)."""
 
     entry: LogEntry
+    prefix: bytes  # of its name
     waiters: dict[int, Incoming] = field(default_factory=dict)
 
 
@@ -42,10 +43,11 @@ class Undecided:
 
     def add(self, entry: LogEntry) -> Pending:
         """Order one more entry."""
-        index = entry.position.index
-        pending = self.entries[index] = Pending(entry)
-        self._operations[entry.operation.operation_id] = index
-        self._names.setdefault(self._key(entry.operation), []).append(index)
+        index, operation = entry.position.index, entry.operation
+        prefix = name_prefix(self._state.row, operation.bucket_incarnation, operation.name)
+        pending = self.entries[index] = Pending(entry, prefix)
+        self._operations[operation.operation_id] = index
+        self._names.setdefault(prefix, []).append(index)
         self.bytes += len(entry.data)
         return pending
 
@@ -54,13 +56,13 @@ class Undecided:
         pending = self.entries.pop(index, None)
         if pending is None:
             return None
-        operation = pending.entry.operation
-        if self._operations.get(operation.operation_id) == index:
-            del self._operations[operation.operation_id]
-        key = self._key(operation)
-        self._names[key].remove(index)
-        if not self._names[key]:
-            del self._names[key]
+        operation_id = pending.entry.operation.operation_id
+        if self._operations.get(operation_id) == index:
+            del self._operations[operation_id]
+        indices = self._names[pending.prefix]
+        indices.remove(index)
+        if not indices:
+            del self._names[pending.prefix]
         self.bytes -= len(pending.entry.data)
         return pending
 
@@ -108,10 +110,12 @@ class Undecided:
         held = self._state.null_version(prefix)
         return None if held is None or held.summary.version in removed else held.summary
 
-    def _ordered(self, prefix: bytes) -> Iterator[RowOperation]:
-        """Undecided operations on a name, the last first."""
-        for index in reversed(self._names.get(prefix, ())):
-            yield self.entries[index].entry.operation
+    def _ordered(self, prefix: bytes) -> Iterable[RowOperation]:
+        """Undecided operations on a name, the last first; nearly always none."""
+        indices = self._names.get(prefix)
+        if indices is None:
+            return ()
+        return [self.entries[index].entry.operation for index in reversed(indices)]
 
     def find(self, prefix: bytes, version: VersionId) -> VersionSummary | None:
         """One version of a name with all undecided entries applied."""
@@ -135,9 +139,6 @@ class Undecided:
         self._names.clear()
         self.bytes = 0
         return dropped
-
-    def _key(self, operation: RowOperation) -> bytes:
-        return name_prefix(self._state.row, operation.bucket_incarnation, operation.name)
 
 
 def _removed_by(operation: RowOperation) -> set[VersionId]:
