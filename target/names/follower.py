@@ -8,12 +8,14 @@ questions are sent. `acknowledged_index` counts for commits: durable there, same
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from enum import IntEnum
 
 from replicast.target.names.log import LogEntry
 from replicast.target.names.position import Position
 from replicast.units import MS
 
+ENTRY_EXTRA_BYTES = 64  # of one on its way, besides its data
 PIECE_AGAIN_NS = 50 * MS  # after one that was not taken
 AGAIN_NS, AGAIN_ACKNOWLEDGE_TIMES = 25 * MS, 3  # before entries are taken for lost, at least
 
@@ -90,18 +92,22 @@ class Follower:
         self.waiting_since_ns: int | None = now_ns
         self.wanted_index = 0
 
-    def sent(self, entry: LogEntry, now_ns: int) -> int:
-        """Note an entry on its way; returns the bytes that it occupies until acknowledged."""
-        size = len(entry.data) + 64
+    def sent(self, entries: Sequence[LogEntry], now_ns: int) -> int:
+        """Note entries on their way; returns the bytes that they occupy until acknowledged."""
         if not self.flight:
             self.flight_since_ns = now_ns
-        self.flight.append((entry.position.index, size))
-        self.flight_bytes += size
-        self.sent_index = entry.position.index
-        self.wanted_index = max(self.wanted_index, self.sent_index)
+        size_bytes = 0
+        for entry in entries:
+            size = len(entry.data) + ENTRY_EXTRA_BYTES
+            self.flight.append((entry.position.index, size))
+            size_bytes += size
+        self.flight_bytes += size_bytes
+        self.sent_index = entries[-1].position.index
+        if self.sent_index > self.wanted_index:
+            self.wanted_index = self.sent_index
         if self.waiting_since_ns is None:
             self.waiting_since_ns = now_ns
-        return size
+        return size_bytes
 
     def acknowledge(self, index: int, now_ns: int) -> int:
         """Everything up to `index` is durable there; returns the bytes that this frees."""

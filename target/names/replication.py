@@ -13,17 +13,31 @@ from typing import Any
 from replicast.buggify import buggified
 from replicast.target.names import base as bases
 from replicast.target.names.context import RowContext
-from replicast.target.names.follower import Follower
+from replicast.target.names.follower import ENTRY_EXTRA_BYTES, Follower
 from replicast.target.names.give import Giver
 from replicast.target.names.heal import Healer
 from replicast.target.names.log import LogEntry
 from replicast.target.names.outbox import Outbox
-from replicast.target.names.position import Position
 from replicast.target.names.replica import RowReplica, Tenure
 from replicast.units import KIB
-from replicast.wire.row_messages import AppendItem, EntryList, InstallItem, QueryItem
+from replicast.wire.row_messages import AppendItem, InstallItem, QueryItem, RowPosition
 
 AGAIN_BYTES_MAX = 64 * KIB
+
+
+class Batch:
+    """Entries in a row, as they are sent; `previous` is the one before them. `complete`: they were not
+    cut short by `room_bytes`, so whoever has more room gets no others."""
+
+    __slots__ = ("after_index", "complete", "entries", "found", "previous", "size_bytes")
+
+    def __init__(
+        self, after_index: int, previous: RowPosition, found: list[LogEntry], room_bytes: int
+    ) -> None:
+        self.after_index, self.previous, self.found = after_index, previous, found
+        self.entries = tuple([entry.wire() for entry in found])
+        self.size_bytes = sum([len(entry.data) + ENTRY_EXTRA_BYTES for entry in found])
+        self.complete = self.size_bytes < room_bytes
 
 
 class PeerWindows:
@@ -76,42 +90,56 @@ class Replication:
             self._windows.add(follower.node_id, -freed_bytes)
 
     def step(self, now_ns: int) -> None:
-        """Send each what is due."""
+        """Send each what is due; nearly always nothing, or to all the same."""
+        last_index, committed_index = self._replica.log.last.index, self._replica.committed_index
+        batch: Batch | None = None
         for follower in self._followers.values():
             if follower.vdev_index not in self._context.up:
                 if follower.waiting_since_ns is not None:
                     follower.waiting_since_ns = now_ns  # silence counts from its return
-            elif follower.installing:
-                self._give(follower, now_ns)
-            elif not follower.matched:
-                self.query(follower, now_ns)
-            elif follower.flight and self._stuck(follower, now_ns):
-                self.release(follower, follower.lost(now_ns, now_ns))
-                self.query(follower, now_ns)
-            else:
-                if follower.flight and follower.silent(now_ns):
+                continue
+            if not follower.matched:
+                if follower.installing:
+                    self._give(follower, now_ns)
+                else:
+                    self.query(follower, now_ns)
+                continue
+            notice = False
+            if follower.flight:
+                if self._stuck(follower, now_ns):
+                    self.release(follower, follower.lost(now_ns, now_ns))
+                    self.query(follower, now_ns)
+                    continue
+                if follower.silent(now_ns):
                     self._send_again(follower)
-                self._push(follower, now_ns)
+            else:
+                untold = follower.committed_index < committed_index
+                notice = untold and now_ns >= follower.notice_due_ns
+            if notice or follower.sent_index < last_index:
+                batch = self._push(follower, notice, batch, now_ns)
 
     def _send_again(self, follower: Follower) -> None:
         """The oldest entries on the way: who has them answers at once, who has not takes them."""
-        previous = self._replica.log.position_at(follower.acknowledged_index)
-        found = self._replica.entries_after(follower.acknowledged_index, AGAIN_BYTES_MAX)
-        entries = tuple(e.wire() for e in found if e.position.index <= follower.sent_index)
-        if previous is not None and entries:
-            self._outbox.item(
-                follower.node_id, self._append_item(follower, previous, entries), again=True
-            )
+        after_index = follower.acknowledged_index
+        previous = self._replica.log.position_at(after_index)
+        found = self._replica.entries_after(after_index, AGAIN_BYTES_MAX)
+        sent = [entry for entry in found if entry.position.index <= follower.sent_index]
+        if previous is not None and sent:
+            item = self._append_item(follower, Batch(after_index, previous, sent, 0))
+            self._outbox.item(follower.node_id, item, again=True)
 
-    def _append_item(
-        self, follower: Follower, previous: Position, entries: EntryList
-    ) -> AppendItem:
+    def _append_item(self, follower: Follower, batch: Batch) -> AppendItem:
+        epoch, tenure = self.tenure
         return AppendItem(
-            **self.between(follower),
+            row=self._replica.row,
+            leader=self._replica.vdev_index,
+            replica=follower.vdev_index,
+            epoch=epoch,
+            tenure=tenure,
             open_count=follower.open_count,
             committed_index=self._replica.committed_index,
-            previous=previous,
-            entries=entries,
+            previous=batch.previous,
+            entries=batch.entries,
         )
 
     def _stuck(self, follower: Follower, now_ns: int) -> bool:
@@ -124,43 +152,49 @@ class Replication:
         follower.query_due_ns = now_ns + self._context.limits.resend_ns
         self._outbox.item(follower.node_id, QueryItem(**self.between(follower)))
 
-    def _push(self, follower: Follower, now_ns: int) -> None:
-        committed = self._replica.committed_index
-        notice = follower.committed_index < committed and now_ns >= follower.notice_due_ns
-        if follower.sent_index >= self._replica.log.last.index and (not notice or follower.flight):
-            return  # it has everything, and need not be told so: nearly always
+    def _push(
+        self, follower: Follower, notice: bool, last: Batch | None, now_ns: int
+    ) -> Batch | None:
+        """Send the entries that it was not sent, if there are any and there is room for them; if not,
+        and with `notice`, how far the row is committed. Returns what was sent; `last` is what was
+        sent in this step before."""
         if follower.sent_index < self._replica.log.base.index:
             self.release(follower, follower.lost(now_ns, now_ns))
             follower.install(0, now_ns)
-            return
-        previous = self._replica.log.position_at(follower.sent_index)
-        if previous is None:
-            self._healer.want(self._replica, follower.sent_index, None)
-            return
-        entries = self._take_unsent(follower, now_ns)
-        if not entries and not (notice and not follower.flight):
-            return
-        again = not entries and follower.noticed_index == committed
-        if not entries:
+            return last
+        batch = self._unsent(follower, last)
+        if batch is None or not (batch.entries or notice):
+            return last
+        again = False
+        if batch.entries:
+            self._windows.add(follower.node_id, follower.sent(batch.found, now_ns))
+        else:
+            again = follower.noticed_index == self._replica.committed_index
             follower.notice_due_ns = now_ns + self._context.limits.resend_ns
-            follower.noticed_index = committed
-        item = self._append_item(follower, previous, tuple(entry.wire() for entry in entries))
-        self._outbox.item(follower.node_id, item, again=again)
+            follower.noticed_index = self._replica.committed_index
+        self._outbox.item(follower.node_id, self._append_item(follower, batch), again=again)
+        return batch
 
-    def _take_unsent(self, follower: Follower, now_ns: int) -> list[LogEntry]:
-        limits = self._context.limits
-        window_bytes = buggified("names/window-small", limits.replica_bytes_max, 1)
-        room = window_bytes - follower.flight_bytes
-        if room <= 0 or not self._windows.room(follower.node_id):
-            return []
-        if follower.sent_index >= self._replica.log.last.index:
-            return []
-        found = self._replica.entries_after(follower.sent_index, room)
-        if not found:
-            self._healer.want(self._replica, follower.sent_index + 1, None)
-        for entry in found:
-            self._windows.add(follower.node_id, follower.sent(entry, now_ns))
-        return found
+    def _unsent(self, follower: Follower, last: Batch | None) -> Batch | None:
+        """What follows what it was sent, as much as there is room for. None: it cannot be read."""
+        replica, after_index = self._replica, follower.sent_index
+        has_all = after_index >= replica.log.last.index
+        room = 0 if has_all else self._room(follower)
+        same = last is not None and last.after_index == after_index
+        if last is not None and same and (has_all or (last.complete and last.size_bytes < room)):
+            return last
+        previous = replica.log.position_at(after_index)
+        if previous is None:
+            self._healer.want(replica, after_index, None)
+            return None
+        found = replica.entries_after(after_index, room) if room > 0 else []
+        if room > 0 and not found:
+            self._healer.want(replica, after_index + 1, None)
+        return Batch(after_index, previous, found, room)
+
+    def _room(self, follower: Follower) -> int:
+        window_bytes = buggified("names/window-small", self._context.limits.replica_bytes_max, 1)
+        return window_bytes - follower.flight_bytes if self._windows.room(follower.node_id) else 0
 
     # -- installs ----------------------------------------------------------------
 
@@ -187,7 +221,9 @@ class Replication:
             follower.piece_due_ns = now_ns + self._context.limits.resend_ns
             return
         entries, done = piece
-        size_bytes = sum(len(entry.data) + 64 for entry in entries) + 64
+        size_bytes = (
+            sum(len(entry.data) + ENTRY_EXTRA_BYTES for entry in entries) + ENTRY_EXTRA_BYTES
+        )
         follower.flight.append((replica.log.base.index, size_bytes))
         follower.flight_bytes, follower.flight_since_ns = size_bytes, now_ns
         self._windows.add(follower.node_id, size_bytes)

@@ -15,7 +15,7 @@ from replicast.metrics import Counters
 from replicast.target.names.context import RowContext
 from replicast.target.names.leader import Leadership, Phase
 from replicast.target.names.limits import NameLimits
-from replicast.target.names.log import RowLog
+from replicast.target.names.log import LogEntry, RowLog
 from replicast.target.names.memory import MemoryRowStore
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.replica import RowReplica
@@ -23,7 +23,14 @@ from replicast.target.names.replication import PeerWindows
 from replicast.target.names.store import SendPeer
 from replicast.units import SECOND
 from replicast.wire.name_messages import NO_VERSION, NameKey, NameVersions
-from replicast.wire.row_messages import ACCEPTED, PUT, RowAppend, RowOperation, StatusItem
+from replicast.wire.row_messages import (
+    ACCEPTED,
+    PUT,
+    AppendItem,
+    RowAppend,
+    RowOperation,
+    StatusItem,
+)
 
 ME, OTHER = 500, 501
 NOW_NS = SECOND
@@ -54,8 +61,8 @@ def table(*replicas: int) -> Table:
 class Desk:
     """A leader that has taken over an empty row."""
 
-    def __init__(self, peer_bytes_max: int = 1 << 20) -> None:
-        limits = NameLimits()
+    def __init__(self, peer_bytes_max: int = 1 << 20, replica_bytes_max: int = 1 << 20) -> None:
+        limits = NameLimits(replica_bytes_max=replica_bytes_max)
         self.context = RowContext(ME, 9, Lease(), {}, limits, Counters())
         self.context.open_counts[1] = 1
         self.context.adopt(table(1, 2, 3))
@@ -107,11 +114,13 @@ class Desk:
 
     def sent(self, later_ns: int = 0) -> list[tuple[int, int]]:
         """What a step sends: (VDEV, entries)."""
+        return [(item.replica, len(item.entries)) for item in self.items(later_ns)]
+
+    def items(self, later_ns: int = 0) -> list[AppendItem]:
         self.lead.step(NOW_NS + later_ns)
         self.outbox.take_local()
         messages = [e.message for e in self.outbox.take_events(NOW_NS) if isinstance(e, SendPeer)]
-        appends = [m for m in messages if isinstance(m, RowAppend)]
-        return [(item.replica, len(item.entries)) for m in appends for item in m.items]
+        return [item for m in messages if isinstance(m, RowAppend) for item in m.items]
 
 
 def test_acknowledgement__the_one_that_commits_is_followed_by_a_step() -> None:
@@ -161,6 +170,45 @@ def test_acknowledgement__asks_nobody_and_adds_nobody() -> None:
     assert not desk.hear(2, 1) and 4 not in desk.lead.followers
     desk.lead.step(NOW_NS)
     assert 4 in desk.lead.followers
+
+
+def test_step__makes_what_all_lack_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    desk.order(1)
+    desk.order(2)
+    made: list[int] = []
+    wire = LogEntry.wire
+    monkeypatch.setattr(LogEntry, "wire", lambda e: made.append(e.position.index) or wire(e))
+    first, second = desk.items()
+    assert made == [1, 2]
+    assert (first.replica, second.replica) == (2, 3)
+    assert first.entries == second.entries and first.previous == second.previous
+
+
+def test_step__sends_each_what_there_is_room_for() -> None:
+    desk = Desk(replica_bytes_max=400)
+    desk.order(1)
+    size = len(desk.lead.undecided.entries[1].entry.data) + 64
+    assert size < 400 < 2 * size
+    assert desk.sent() == [(2, 1), (3, 1)]
+    desk.hear(3, 1)
+    desk.order(2)
+    desk.order(3)
+    assert desk.sent() == [(2, 1), (3, 2)]
+    desk.order(4)
+    assert desk.sent() == [], "there is no room at either"
+
+
+def test_step__sends_those_who_stand_elsewhere_something_else() -> None:
+    desk = Desk()
+    desk.order(1)
+    desk.context.up = frozenset((1, 2))
+    assert desk.sent() == [(2, 1)]
+    desk.context.up = frozenset((1, 2, 3))
+    desk.order(2)
+    (first, second) = desk.items()
+    assert [entry.index for entry in first.entries] == [2] and first.previous.index == 1
+    assert [entry.index for entry in second.entries] == [1, 2] and second.previous.index == 0
 
 
 def test_step__with_nothing_to_send_does_not_look_into_the_log(
