@@ -1,9 +1,6 @@
 """What rows know of the world around them: tables, lease, clock offset, buckets, failed VDEVs.
 
-`acting` is the one fence of everything that only a row's leader may do. It is checked with
-the `now_ns` of the call that commits or answers; the owner reads the clock after it took the
-request from the network, and nothing else changes a row's state within one call, so a
-read is ordered at that instant, inside its own interval.
+What a row's leader may do with that at some instant stands in fence.py.
 """
 
 from __future__ import annotations
@@ -63,10 +60,11 @@ class RowContext:
         self.up: frozenset[int] = frozenset()
         self.nodes: dict[int, NodeId] = {}
         self.open_counts: dict[int, int] = {}  # our VDEVs that are in use
-        self.clock_error_ns = 0  # our wall clock minus the cluster's
+        self.clock_error_ns = 0
         self._wall_offset_ns = 0
         self._wanted: dict[int, tuple[int, ...]] = {}  # of the adopted table
         self._required: dict[int, tuple[int, ...]] = {}  # of that and the prepared one
+        self.tables_seen = 0  # adopted and prepared: while it stays, required() answers the same
         self._add_wait: dict[int, tuple[int, int]] = {}
 
     def set_wall(self, now_ns: int, wall_ns: int) -> None:
@@ -78,22 +76,14 @@ class RowContext:
         return now_ns + self._wall_offset_ns
 
     @property
-    def clock_agrees(self) -> bool:
-        """Is our time of day near enough to the cluster's to lead rows?"""
-        return abs(self.clock_error_ns) <= self.limits.max_skew_ns
+    def clock_error_ns(self) -> int:
+        """Our wall clock minus the cluster's. `clock_agrees`: is that near enough to lead rows?"""
+        return self._clock_error_ns
 
-    def acting(self, row: int, vdev_index: int, now_ns: int) -> bool:
-        """May this VDEV commit and answer for the row right now?"""
-        table = self.table
-        return (
-            table is not None
-            and table.row_leader(row) == vdev_index
-            and self.lease.valid(now_ns)
-            and self.lease.floor >= table.leader_since(row)
-            and self.clock_agrees
-            # A table from before our last start: additions of the former life may be in flight.
-            and self.open_counts.get(vdev_index) == table.vdevs[vdev_index].open_count
-        )
+    @clock_error_ns.setter
+    def clock_error_ns(self, error_ns: int) -> None:
+        self._clock_error_ns = error_ns
+        self.clock_agrees = abs(error_ns) <= self.limits.max_skew_ns
 
     def refusal(self, row: int, generation: int, now_ns: int) -> Reason | None:
         """Why a request of this generation is not answered here; None: it may be."""
@@ -106,7 +96,7 @@ class RowContext:
         leader = table.row_leader(row)
         if leader is None:
             return Reason.ROW_UNAVAILABLE
-        if self.node_of(leader) != self.node_id:
+        if self.nodes.get(leader) != self.node_id:
             return Reason.NOT_LEADER
         return None if self.lease.valid(now_ns) else Reason.NO_LEASE
 
@@ -160,6 +150,7 @@ class RowContext:
         """A table that is about to be acknowledged; None: there is none any more."""
         self.prepared = table
         self._required.clear()
+        self.tables_seen += 1
 
     def wanted(self, row: int) -> tuple[int, ...]:
         """Who should be in sync: the candidates, and when too few are up, other members of

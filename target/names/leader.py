@@ -1,6 +1,6 @@
 """The leadership of one row: take over, order operations, replicate, commit, answer.
 
-    WAITING   until the fence (context.acting) opens
+    WAITING   until the fence (fence.py) opens
     ASKING    QUERY to all in-sync replicas: last entry and committed index of each
     FETCHING  when another one has a longer history: any in-sync log holds all that is
               committed, so the longest is taken (nothing prepared is lost, damage heals). One
@@ -23,6 +23,7 @@ from replicast.buggify import buggified, buggify
 from replicast.machine import Incoming, earliest
 from replicast.target.names import base as bases
 from replicast.target.names.context import RowContext
+from replicast.target.names.fence import Fence
 from replicast.target.names.follower import Follower, Role
 from replicast.target.names.heal import Healer
 from replicast.target.names.log import LogEntry
@@ -80,6 +81,9 @@ class Leadership:
         self.followers = self._members.followers
         self.replication = Replication(replica, context, outbox, windows, healer, self.followers)
         self._new_tenure()
+        self.acting = Fence(context, self.row, self.vdev_index).open  # (now_ns): is the fence open?
+        self.copies = 0  # replicas that have what is committed
+        self._enough = self._enough_up = False  # are they as many as policy asks; and those up?
         self._context, self._outbox = context, outbox
         self._phase_since_ns = now_ns
         self._fetch: Follower | None = None
@@ -89,10 +93,6 @@ class Leadership:
         self.on_table(now_ns)
 
     # -- questions -------------------------------------------------------------
-
-    def acting(self, now_ns: int) -> bool:
-        """Is the fence open?"""
-        return self._context.acting(self.row, self.vdev_index, now_ns)
 
     @property
     def readable(self) -> bool:
@@ -104,16 +104,11 @@ class Leadership:
     def writable(self) -> bool:
         """Enough replicas are up for an acknowledged write to survive, and one of them was heard:
         a log that lost its end without knowing it must not grow over what was committed."""
-        assert self._context.table is not None
-        replicas = self._context.name_replicas(self.row)
-        if len(replicas) > 1 and not self._compared:
-            return False
-        return self._context.up_count(replicas) >= self._context.table.policy.min_copies
+        return self._enough_up and (self.copies == 1 or self._compared)
 
     @property
     def _compared(self) -> bool:
-        followers = self.followers.values()
-        return any(f.compared and f.role == Role.IN_SYNC for f in followers)
+        return any(f.compared and f.role == Role.IN_SYNC for f in self.followers.values())
 
     @property
     def full(self) -> bool:
@@ -122,11 +117,6 @@ class Leadership:
         too_many = len(self.undecided.entries) >= limits.row_entries_max
         too_many = too_many or self.undecided.bytes >= limits.row_bytes_max
         return too_many or buggify("names/row-full")
-
-    @property
-    def copies(self) -> int:
-        """Replicas that have what is committed."""
-        return len(self._context.name_replicas(self.row))
 
     # -- ordering --------------------------------------------------------------
 
@@ -152,23 +142,24 @@ class Leadership:
             if item.known_epoch > self.epoch:
                 self._outbox.fetch_table(item.known_epoch)
             return False
+        same_life = item.open_count == follower.open_count
+        lost = follower.matched and (not same_life or buggify("names/lose-track"))
+        if follower.matched and not lost and item.outcome == ACCEPTED:  # nearly always
+            if item.committed_index > follower.committed_index:
+                follower.committed_index = item.committed_index
+            freed_bytes = follower.acknowledge(item.acknowledged_index, now_ns)
+            self.replication.release(follower, freed_bytes)
+            return self._decides(follower)
         first_word, follower.heard, follower.last = not follower.heard, True, item.last
-        other_life = item.open_count != follower.open_count
-        known = 0 if other_life else follower.committed_index
+        known = follower.committed_index if same_life else 0
         follower.committed_index = max(known, item.committed_index)
         follower.open_count = item.open_count
-        lost = follower.matched and (other_life or buggify("names/lose-track"))
         if item.outcome == INSTALLING and self.phase == Phase.LEADING:
             self.replication.release(follower, follower.land())
             follower.committed_index = item.committed_index
             follower.install(item.acknowledged_index, now_ns)
         elif item.outcome != ACCEPTED or lost:
             self.replication.release(follower, follower.lost(now_ns + POLL_NS, now_ns))
-        elif follower.matched:
-            self.replication.release(
-                follower, follower.acknowledge(item.acknowledged_index, now_ns)
-            )
-            return self._decides(follower)
         elif self.phase == Phase.LEADING and first_word and self._knows_more(follower):
             self._ask_again(now_ns)
         elif self.phase == Phase.LEADING:
@@ -180,21 +171,24 @@ class Leadership:
         the row is due anyway, soon. Who has room again may be another one on the same target."""
         if self.phase != Phase.LEADING or follower.role != Role.IN_SYNC:
             return True
-        committed_index, waits = self.replica.committed_index, False
+        last_index, committed_index = self.replica.log.last.index, self.replica.committed_index
+        waits = False
         for other in self.followers.values():
-            if other.sent_index < self.replica.log.last.index:
+            if other.sent_index < last_index:
                 return True
-            waits = waits or bool(other.flight) or other.committed_index < committed_index
+            if other.flight or other.committed_index < committed_index:
+                waits = True
         return not waits or self._reached() > committed_index
 
     def decides_stored(self) -> bool:
         """Does anything follow from what our own VDEV has stored? Not while an acknowledgement is
         waited for, and nothing was applied: whoever waits for that then has to be answered."""
-        entries, applied_index = self.undecided.entries, self.replica.state.applied.index
-        in_flight = any(f.flight for f in self.followers.values())
-        waits = in_flight and entries and next(iter(entries)) > applied_index
-        reached = not waits or self._reached() > self.replica.committed_index
-        return reached or self.phase != Phase.LEADING
+        if self.phase != Phase.LEADING or self._reached() > self.replica.committed_index:
+            return True
+        entries = self.undecided.entries
+        if not entries or next(iter(entries)) <= self.replica.state.applied.index:
+            return True
+        return not any(follower.flight for follower in self.followers.values())
 
     def _knows_more(self, follower: Follower) -> bool:
         """We took over without hearing it, ordered nothing yet, and its history is longer: what it
@@ -210,7 +204,7 @@ class Leadership:
         if self.replica.log.broken:
             self._mend(item.entries, item.previous.index + len(item.entries), None, now_ns)
             return
-        if not item.entries or not self.replica.accept(item.previous, item.entries):
+        if not item.entries or not self.replica.accept(from_wire(item.previous), item.entries):
             self._ask_again(now_ns)
             return
         self._fetch_on(item.previous.index + len(item.entries), now_ns)
@@ -274,6 +268,11 @@ class Leadership:
         """A table was adopted under which this VDEV still leads by the same epoch (or now does)."""
         for follower in self._members.on_table(now_ns):
             self._drop(follower)
+        assert self._context.table is not None
+        replicas, policy = self._context.name_replicas(self.row), self._context.table.policy
+        self.copies = len(replicas)
+        self._enough = self.copies >= policy.min_copies
+        self._enough_up = self._context.up_count(replicas) >= policy.min_copies
         if self.phase == Phase.LEADING and buggify("names/take-over-again"):
             self._ask_again(now_ns)
         for follower in self.followers.values():
@@ -295,7 +294,7 @@ class Leadership:
 
     def _drop(self, follower: Follower) -> None:
         self.replication.release(follower, follower.flight_bytes)
-        del self.followers[follower.vdev_index]
+        self._members.drop(follower)
 
     # -- steps -----------------------------------------------------------------
 
@@ -312,23 +311,31 @@ class Leadership:
         if self.phase == Phase.LEADING:
             self.replication.step(now_ns)
             self._commit(now_ns)
-            for follower in self._members.tend(now_ns) if now_ns >= self._members.due_ns else ():
-                self._drop(follower)
+            if now_ns >= self._members.due_ns:
+                for follower in self._members.tend(now_ns):
+                    self._drop(follower)
         return self._next(now_ns)
 
     def _next(self, now_ns: int) -> int | None:
-        poll_ns, notice_ns = now_ns + POLL_NS, None
-        busy = self.phase != Phase.LEADING or bool(self.undecided.entries) or not self.readable
-        committed_index = self.replica.committed_index
+        last_index, committed_index = self.replica.log.last.index, self.replica.committed_index
+        busy = bool(self.undecided.entries) or self.replica.state.applied.index < committed_index
+        busy, poll_ns, notice_ns = busy or self.phase != Phase.LEADING, now_ns + POLL_NS, None
         for follower in self.followers.values():
-            busy = busy or not follower.matched or bool(follower.flight)
-            busy = busy or follower.sent_index < self.replica.log.last.index  # there was no room
-            busy = busy or follower.role == Role.CATCHING_UP  # a joining one waits for a table
+            if (
+                follower.flight
+                or follower.sent_index < last_index  # there was no room
+                or not follower.matched
+                or follower.role == Role.CATCHING_UP  # a joining one waits for a table
+            ):
+                busy = True
             if follower.committed_index < committed_index:
-                late = follower.notice_due_ns <= now_ns  # it is down, or something is on its way
-                notice_ns = earliest(notice_ns, poll_ns if late else follower.notice_due_ns)
-        tend_ns = self._members.due_ns if self._members.unsettled else None
-        return earliest(notice_ns, poll_ns if busy else tend_ns)
+                due_ns = follower.notice_due_ns
+                if due_ns <= now_ns:
+                    due_ns = poll_ns  # it is down, or something is on its way
+                notice_ns = earliest(notice_ns, due_ns)
+        if busy:
+            return earliest(notice_ns, poll_ns)
+        return earliest(notice_ns, self._members.due_ns if self._members.unsettled else None)
 
     def _ask_again(self, now_ns: int) -> None:
         """(Re)start taking over; not in a tight loop when it leads nowhere."""
@@ -450,28 +457,21 @@ class Leadership:
 
     def _reached(self) -> int:
         """The last entry that all have who must have it."""
-        followers = self.followers
-        reached = min(self.replica.log.durable_index, self.replica.log.last.index)
-        for vdev in self._context.required(self.row):
-            if vdev == self.vdev_index:
-                continue
-            if vdev not in followers:
-                return 0
-            reached = min(reached, followers[vdev].acknowledged_index)
-        for follower in followers.values():
-            if follower.role == Role.JOINING:
-                reached = min(reached, follower.acknowledged_index)
+        log, others = self.replica.log, self._members.waited_for()
+        if others is None:
+            return 0
+        reached = min(log.durable_index, log.last.index)
+        for follower in others:
+            if follower.acknowledged_index < reached:
+                reached = follower.acknowledged_index
         return reached
 
     def _commit(self, now_ns: int) -> None:
-        for vdev in self._context.required(self.row):
-            if vdev != self.vdev_index and vdev not in self.followers:
-                self._members.follow(vdev, Role.CATCHING_UP, now_ns)
+        if self._members.waited_for() is None:
+            self._members.follow_required(now_ns)
         target = self._reached()
         # Damage takes VDEVs out of the set even below min_copies, with entries on their way.
-        assert self._context.table is not None
-        enough = self.copies >= self._context.table.policy.min_copies
-        if enough and target > self.replica.committed_index:
+        if self._enough and target > self.replica.committed_index:
             self.replica.commit(target)
             beat_ns = self._context.limits.commit_notice_ns
             for follower in self.followers.values():

@@ -28,6 +28,40 @@ class Members:
         self.inherited_index = 0  # of the log when its leader had taken over
         self._replica, self._context, self._outbox = replica, context, outbox
         self.due_ns = 0
+        self._waited_for: tuple[Follower, ...] | None = None
+        self._waited_for_as_of = -1  # of the context's `tables_seen`; -1: followers have changed
+
+    def waited_for(self) -> tuple[Follower, ...] | None:
+        """Those that must have an entry, besides us, before it is committed. None: not all of them are
+        followed yet, so nothing is."""
+        if self._waited_for_as_of != self._context.tables_seen:
+            self._waited_for_as_of = self._context.tables_seen
+            self._waited_for = self._make_waited_for()
+        return self._waited_for
+
+    def _make_waited_for(self) -> tuple[Follower, ...] | None:
+        found: list[Follower] = []
+        required = self._required_others()
+        for vdev in required:
+            if vdev not in self.followers:
+                return None
+            found.append(self.followers[vdev])
+        found += (
+            f
+            for f in self.followers.values()
+            if f.role == Role.JOINING and f.vdev_index not in required
+        )
+        return tuple(found)
+
+    def _required_others(self) -> list[int]:
+        required = self._context.required(self._replica.row)
+        return [vdev for vdev in required if vdev != self._replica.vdev_index]
+
+    def follow_required(self, now_ns: int) -> None:
+        """Begin to talk to those whom a table names that may become active any moment."""
+        for vdev in self._required_others():
+            if vdev not in self.followers:
+                self.follow(vdev, Role.CATCHING_UP, now_ns)
 
     def follow(self, vdev: int, role: Role, now_ns: int) -> Follower | None:
         """Begin to talk to a VDEV; None when nobody owns it."""
@@ -35,7 +69,13 @@ class Members:
         if node_id is None:
             return None
         self.followers[vdev] = Follower(vdev, node_id, role, now_ns)
+        self._waited_for_as_of = -1
         return self.followers[vdev]
+
+    def drop(self, follower: Follower) -> None:
+        """It has no part in the row any more."""
+        del self.followers[follower.vdev_index]
+        self._waited_for_as_of = -1
 
     def on_table(self, now_ns: int) -> list[Follower]:
         """Take the roles from a new table; returns the followers that have no part any more."""
@@ -43,7 +83,7 @@ class Members:
         row = self._replica.row
         replicas = self._context.name_replicas(row)
         settled = self._context.table.names_since(row)
-        self.unsettled, self.due_ns = True, now_ns
+        self.unsettled, self.due_ns, self._waited_for_as_of = True, now_ns, -1
         for vdev in replicas:
             if vdev == self._replica.vdev_index:
                 continue
@@ -71,37 +111,52 @@ class Members:
         follower.commands -= 1
         if follower.commands <= 0:
             follower.role, follower.commands = Role.CATCHING_UP, 0
+            self._waited_for_as_of = -1
 
     def tend(self, now_ns: int) -> list[Follower]:
         """Do what is due at `due_ns`; returns followers to drop."""
         if now_ns - self.due_ns > self._context.limits.resend_ns:
             self._begin_to_wait_anew(now_ns)
-        row = self._replica.row
-        wanted, replicas = self._context.wanted(row), self._context.name_replicas(row)
-        self.unsettled = self._misplaced(wanted, replicas)
-        for vdev in wanted:
-            missing = vdev not in replicas and vdev not in self.followers
-            if missing and self._context.is_up(vdev) and self._context.may_add(vdev, now_ns):
-                self.follow(vdev, Role.CATCHING_UP, now_ns)
-        candidates = any(f.role == Role.CATCHING_UP for f in self.followers.values())
+        if self.unsettled:  # once it is not, only another table can change that
+            self._look_for_missing(now_ns)
         # Whom nobody follows yet may not be added now: that ends in seconds (may_add). What is
         # submitted waits for a table, and thousands of rows may wait at once.
-        self.due_ns = now_ns + (POLL_NS if self.unsettled and candidates else 4 * POLL_NS)
+        self.due_ns = now_ns + (POLL_NS if self._hurries() else 4 * POLL_NS)
         dropped: list[Follower] = []
         for follower in self.followers.values():
             if follower.role == Role.IN_SYNC:
-                self._tend_replica(follower, replicas, now_ns)
-            elif not self._tend_candidate(follower, wanted, now_ns):
+                since_ns = follower.waiting_since_ns
+                if since_ns is not None and since_ns < now_ns:
+                    self._tend_replica(follower, since_ns, now_ns)
+            elif not self._tend_candidate(follower, now_ns):
                 dropped.append(follower)
         return dropped
 
-    def _tend_replica(self, follower: Follower, replicas: tuple[int, ...], now_ns: int) -> None:
+    def _look_for_missing(self, now_ns: int) -> None:
+        row = self._replica.row
+        replicas = self._context.name_replicas(row)
+        missing = [
+            vdev
+            for vdev in self._context.wanted(row)
+            if vdev not in replicas and self._context.is_up(vdev)
+        ]
+        self.unsettled = bool(missing)
+        for vdev in missing:
+            if vdev not in self.followers and self._context.may_add(vdev, now_ns):
+                self.follow(vdev, Role.CATCHING_UP, now_ns)
+
+    def _hurries(self) -> bool:
+        return self.unsettled and any(f.role == Role.CATCHING_UP for f in self.followers.values())
+
+    def _tend_replica(self, follower: Follower, since_ns: int, now_ns: int) -> None:
         assert self._context.table is not None
         vdev, policy = follower.vdev_index, self._context.table.policy
-        if len(replicas) <= policy.min_copies or now_ns < follower.command_due_ns:
+        copies = len(self._context.name_replicas(self._replica.row))
+        if copies <= policy.min_copies or now_ns < follower.command_due_ns:
             return
+        silence_ns = buggified("names/silence-short", self._context.limits.silence_ns, 500 * MS)
         # Those that are down are removed from all rows at once: removals.py.
-        if self._context.is_up(vdev) and self._silent(follower, now_ns):
+        if now_ns - since_ns >= silence_ns and self._context.is_up(vdev):
             self._context.note_removal(vdev, now_ns)
             self._submit(follower, False, now_ns)
 
@@ -112,23 +167,16 @@ class Members:
             if follower.waiting_since_ns is not None:
                 follower.waiting_since_ns = now_ns
 
-    def _silent(self, follower: Follower, now_ns: int) -> bool:
-        since_ns = follower.waiting_since_ns
-        silence_ns = buggified("names/silence-short", self._context.limits.silence_ns, 500 * MS)
-        return since_ns is not None and now_ns - since_ns >= silence_ns
-
-    def _misplaced(self, wanted: tuple[int, ...], replicas: tuple[int, ...]) -> bool:
-        return any(v not in replicas and self._context.is_up(v) for v in wanted)
-
-    def _tend_candidate(self, follower: Follower, wanted: tuple[int, ...], now_ns: int) -> bool:
+    def _tend_candidate(self, follower: Follower, now_ns: int) -> bool:
         """False: nobody wants it any more."""
         vdev = follower.vdev_index
         if follower.role == Role.JOINING:
             if now_ns >= follower.command_due_ns:
                 self._submit(follower, True, now_ns)
             return True
-        if vdev not in wanted or not self._context.is_up(vdev):
-            return vdev in self._context.required(self._replica.row)
+        row = self._replica.row
+        if vdev not in self._context.wanted(row) or not self._context.is_up(vdev):
+            return vdev in self._context.required(row)
         # As far as the slowest in sync. Our own undecided entries do not count: under load there
         # are always some, and from now on commits wait for them here too. Those of leaders before
         # us do: an answer may have been given for them, and whoever knew that may be gone.
@@ -140,6 +188,7 @@ class Members:
         again = again or now_ns >= follower.command_due_ns
         if caught_up and again and self._context.may_add(vdev, now_ns):
             follower.role, follower.joining_seen = Role.JOINING, self._context.table.generation
+            self._waited_for_as_of = -1
             self._submit(follower, True, now_ns)
         return True
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from replicast.target.names.context import RowContext
+from replicast.target.names.fence import Fence
 from replicast.target.names.members import POLL_NS
 from replicast.target.names.outbox import Outbox
 
@@ -58,7 +59,7 @@ class Removals:
                 self._rows.setdefault(key, []).extend(rows)
             self._asked = {}
         for (leader, vdev), rows in list(self._rows.items()):
-            acting = [row for row in rows if self._context.acting(row, leader, now_ns)]
+            acting = [row for row in rows if Fence(self._context, row, leader).open(now_ns)]
             if acting:
                 self._ask(leader, vdev, acting, now_ns)
         self.due_ns = now_ns + POLL_NS if self._rows else self._again_ns

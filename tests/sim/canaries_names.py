@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from replicast.flexhash.table import Table
 from replicast.target.names import operations
 from replicast.target.names.context import RowContext
+from replicast.target.names.fence import Fence
 from replicast.target.names.leader import Leadership, Phase
 from replicast.target.names.replica import RowReplica
 from replicast.target.names.undecided import Undecided
@@ -58,17 +60,13 @@ def catch_up_skips_an_entry(patch: pytest.MonkeyPatch) -> None:
 def no_fence_for_new_leaders(patch: pytest.MonkeyPatch) -> None:
     """A new leader does not wait until everybody who may still act has its table."""
 
-    def acting(self: RowContext, row: int, vdev_index: int, now_ns: int) -> bool:
-        table = self.table
-        return (
-            table is not None
-            and table.row_leader(row) == vdev_index
-            and self.lease.valid(now_ns)
-            and self.clock_agrees
-            and self.open_counts.get(vdev_index) == table.vdevs[vdev_index].open_count
-        )
+    look_up = Fence._look_up
 
-    patch.setattr(RowContext, "acting", acting)
+    def at_once(self: Fence, table: Table | None) -> None:
+        look_up(self, table)
+        self._since = 0
+
+    patch.setattr(Fence, "_look_up", at_once)
 
 
 def repeat_carried_out_again(patch: pytest.MonkeyPatch) -> None:

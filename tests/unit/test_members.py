@@ -199,3 +199,40 @@ def test_candidate__needs_what_leaders_before_may_have_committed(desk: Desk) -> 
     assert desk.tend() == [] and follower.role == Role.CATCHING_UP
     follower.acknowledge(3, desk.now_ns)
     assert len(desk.tend()) == 1
+
+
+def waited_for(desk: Desk) -> list[int] | None:
+    """Whose acknowledgement a commit needs; the same as if it was never asked before."""
+    found = desk.members.waited_for()
+    assert found == desk.members._make_waited_for()
+    return None if found is None else sorted(f.vdev_index for f in found)
+
+
+def test_waited_for__who_joins_is_from_then_on_until_it_is_refused(desk: Desk) -> None:
+    others = [v for v in desk.table.name_replicas(desk.row) if v != 1]
+    desk.tend()
+    assert waited_for(desk) == others, "who catches up is not"
+    desk.members.followers[desk.candidate].match(0, desk.now_ns)
+    desk.tend()
+    assert waited_for(desk) == sorted([*others, desk.candidate])
+    desk.members.refused(desk.candidate, 2)
+    assert waited_for(desk) == others
+
+
+def test_waited_for__is_asked_of_every_table_that_was_prepared_or_adopted(desk: Desk) -> None:
+    others = [v for v in desk.table.name_replicas(desk.row) if v != 1]
+    assert waited_for(desk) == others
+    since = desk.table.names_since(desk.row)
+    added = RowChange(desk.row, desk.candidate, RowChangeKind.ADD, since)
+    coming = build(desk.table, desk.targets, desk.vdevs, POLICY, [added], 3)
+    desk.context.prepare(coming)
+    assert waited_for(desk) is None, "nobody talks to it yet"
+    desk.members.follow_required(desk.now_ns)
+    assert waited_for(desk) == sorted([*others, desk.candidate])
+    desk.context.prepare(None)
+    assert waited_for(desk) == others
+    desk.context.adopt(coming)
+    desk.members.on_table(desk.now_ns)
+    assert waited_for(desk) == sorted([*others, desk.candidate])
+    desk.members.drop(desk.members.followers[desk.candidate])
+    assert waited_for(desk) is None
