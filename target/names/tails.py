@@ -16,18 +16,18 @@ class Tails:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._used: dict[RowReplica, int] = {}  # their bytes; longest ago first
+        self._used: dict[RowReplica, int] = {}  # longest ago first
 
     def used(self, replica: RowReplica) -> None:
         """Something happened to it."""
-        size = replica.log.tail_cost_bytes
-        self._bytes += size - self._used.pop(replica, 0)
-        if size:
-            self._used[replica] = size
+        used, size_bytes = self._used, replica.log.tail_cost_bytes
+        self._bytes += size_bytes - used.pop(replica, 0)
+        if size_bytes:
+            used[replica] = size_bytes
         while self._bytes > self._bytes_max:
-            oldest = next(iter(self._used))
+            oldest = next(iter(used))
             oldest.log.forget_applied()
-            self._bytes -= self._used.pop(oldest)
+            self._bytes -= used.pop(oldest)
 
     def forget(self, vdev_index: int) -> None:
         """The VDEV is not served any more."""
