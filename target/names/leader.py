@@ -108,7 +108,10 @@ class Leadership:
 
     @property
     def _compared(self) -> bool:
-        return any(f.compared and f.role == Role.IN_SYNC for f in self.followers.values())
+        for follower in self.followers.values():
+            if follower.compared and follower.role == Role.IN_SYNC:
+                return True
+        return False
 
     @property
     def full(self) -> bool:
@@ -176,19 +179,21 @@ class Leadership:
         for other in self.followers.values():
             if other.sent_index < last_index:
                 return True
-            if other.flight or other.committed_index < committed_index:
-                waits = True
-        return not waits or self._reached() > committed_index
+            waits = waits or bool(other.flight) or other.committed_index < committed_index
+        return not waits or (self._members.reached() or 0) > committed_index
 
     def decides_stored(self) -> bool:
         """Does anything follow from what our own VDEV has stored? Not while an acknowledgement is
         waited for, and nothing was applied: whoever waits for that then has to be answered."""
-        if self.phase != Phase.LEADING or self._reached() > self.replica.committed_index:
+        reached, entries = self._members.reached() or 0, self.undecided.entries
+        if self.phase != Phase.LEADING or reached > self.replica.committed_index:
             return True
-        entries = self.undecided.entries
         if not entries or next(iter(entries)) <= self.replica.state.applied.index:
             return True
-        return not any(follower.flight for follower in self.followers.values())
+        waits = False
+        for follower in self.followers.values():
+            waits = waits or bool(follower.flight)
+        return not waits
 
     def _knows_more(self, follower: Follower) -> bool:
         """We took over without hearing it, ordered nothing yet, and its history is longer: what it
@@ -455,21 +460,11 @@ class Leadership:
 
     # -- committing ------------------------------------------------------------------
 
-    def _reached(self) -> int:
-        """The last entry that all have who must have it."""
-        log, others = self.replica.log, self._members.waited_for()
-        if others is None:
-            return 0
-        reached = min(log.durable_index, log.last.index)
-        for follower in others:
-            if follower.acknowledged_index < reached:
-                reached = follower.acknowledged_index
-        return reached
-
     def _commit(self, now_ns: int) -> None:
-        if self._members.waited_for() is None:
+        target = self._members.reached()
+        if target is None:
             self._members.follow_required(now_ns)
-        target = self._reached()
+            target = 0
         # Damage takes VDEVs out of the set even below min_copies, with entries on their way.
         if self._enough and target > self.replica.committed_index:
             self.replica.commit(target)
@@ -478,7 +473,8 @@ class Leadership:
                 beat_ns = buggified("names/notice-late", beat_ns, SECOND)
                 # On a beat that all rows share: one message tells a target of many.
                 follower.notice_due_ns = (now_ns // beat_ns + 2) * beat_ns
-        self._settle()
+        if self.undecided.entries:
+            self._settle()
 
     def _settle(self) -> None:
         applied = self.replica.state.applied.index

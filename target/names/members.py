@@ -31,15 +31,24 @@ class Members:
         self._waited_for: tuple[Follower, ...] | None = None
         self._waited_for_as_of = -1  # of the context's `tables_seen`; -1: followers have changed
 
-    def waited_for(self) -> tuple[Follower, ...] | None:
-        """Those that must have an entry, besides us, before it is committed. None: not all of them are
-        followed yet, so nothing is."""
+    def reached(self) -> int | None:
+        """The last entry that all have who must have it before it is committed. None: not all of them
+        are followed yet, so nothing is."""
         if self._waited_for_as_of != self._context.tables_seen:
             self._waited_for_as_of = self._context.tables_seen
-            self._waited_for = self._make_waited_for()
-        return self._waited_for
+            self._waited_for = self._find_waited_for()
+        if self._waited_for is None:
+            return None
+        log = self._replica.log
+        reached = log.durable_index
+        if log.last.index < reached:
+            reached = log.last.index
+        for follower in self._waited_for:
+            if follower.acknowledged_index < reached:
+                reached = follower.acknowledged_index
+        return reached
 
-    def _make_waited_for(self) -> tuple[Follower, ...] | None:
+    def _find_waited_for(self) -> tuple[Follower, ...] | None:
         found: list[Follower] = []
         required = self._required_others()
         for vdev in required:

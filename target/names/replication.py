@@ -35,9 +35,12 @@ class Batch:
         self, after_index: int, previous: RowPosition, found: list[LogEntry], room_bytes: int
     ) -> None:
         self.after_index, self.previous, self.found = after_index, previous, found
-        self.entries = tuple([entry.wire() for entry in found])
-        self.size_bytes = sum([len(entry.data) + ENTRY_EXTRA_BYTES for entry in found])
-        self.complete = self.size_bytes < room_bytes
+        entries, size_bytes = [], 0
+        for entry in found:
+            entries.append(entry.wire())
+            size_bytes += len(entry.data) + ENTRY_EXTRA_BYTES
+        self.entries, self.size_bytes = tuple(entries), size_bytes
+        self.complete = size_bytes < room_bytes
 
 
 class PeerWindows:

@@ -203,8 +203,9 @@ def test_candidate__needs_what_leaders_before_may_have_committed(desk: Desk) -> 
 
 def waited_for(desk: Desk) -> list[int] | None:
     """Whose acknowledgement a commit needs; the same as if it was never asked before."""
-    found = desk.members.waited_for()
-    assert found == desk.members._make_waited_for()
+    reached, found = desk.members.reached(), desk.members._waited_for
+    assert found == desk.members._find_waited_for()
+    assert (reached is None) == (found is None)
     return None if found is None else sorted(f.vdev_index for f in found)
 
 
@@ -236,3 +237,15 @@ def test_waited_for__is_asked_of_every_table_that_was_prepared_or_adopted(desk: 
     assert waited_for(desk) == sorted([*others, desk.candidate])
     desk.members.drop(desk.members.followers[desk.candidate])
     assert waited_for(desk) is None
+
+
+def test_reached__is_where_the_slowest_stands_and_never_beyond_our_own_log(desk: Desk) -> None:
+    log = desk.members._replica.log
+    log.last, log.durable_index = Position(1, 1, 9), 8
+    for index, follower in enumerate(desk.members.followers.values()):
+        follower.match(0, desk.now_ns)
+        assert desk.members.reached() == 0
+        follower.acknowledge(9 - index, desk.now_ns)
+    assert desk.members.reached() == 8
+    log.durable_index, log.last = 9, Position(1, 1, 7)
+    assert desk.members.reached() == 7
