@@ -209,7 +209,7 @@ class Leadership:
         if self.replica.log.broken:
             self._mend(item.entries, item.previous.index + len(item.entries), None, now_ns)
             return
-        if not item.entries or not self.replica.accept(from_wire(item.previous), item.entries):
+        if not item.entries or not self.replica.accept(item.previous, item.entries):
             self._ask_again(now_ns)
             return
         self._fetch_on(item.previous.index + len(item.entries), now_ns)
