@@ -13,7 +13,7 @@ from replicast.flexhash.table import Table, VdevState
 from replicast.frozen import frozen
 from replicast.gateway.context import ChunkContext
 from replicast.gateway.copies import LASTING, Copies, reason_of
-from replicast.gateway.select import Offer, Weights, choose, rank
+from replicast.gateway.select import Offer, choose, rank
 from replicast.machine import NodeId
 from replicast.units import MS
 from replicast.wire.chunk_messages import ALREADY_STORED, OFFER, REFUSED_BID, VdevBid
@@ -39,33 +39,35 @@ class Ballot:
         self, context: ChunkContext, table: Table, row: int, excluded: Collection[int]
     ) -> None:
         self._context, self._table = context, table
-        self.asked = [
-            v
-            for v in table.members(row)
-            if v not in excluded and table.vdevs[v].state == VdevState.UP
-        ]
+        self.asked: list[int] = []
         self.nodes: dict[NodeId, tuple[int, ...]] = {}
-        for v in self.asked:
-            node = table.target_of(v).node_id
-            self.nodes[node] = (*self.nodes.get(node, ()), v)
+        for v in table.members(row):
+            vdev = table.vdevs[v]
+            if v not in excluded and vdev.state == VdevState.UP:
+                self.asked.append(v)
+                self.nodes[vdev.target] = (*self.nodes.get(vdev.target, ()), v)
         self.answered: dict[NodeId, None] = {}
         self._silent = dict.fromkeys(self.nodes)  # those of them who have not
         self.bids: dict[int, VdevBid] = {}
         self.refused: dict[int, Reason] = {}
-        self._held_hosts: set[str] | None = None  # of the bids as they are
+        self._held: dict[int, None] = {}  # those whose bid says that they have it
 
     def add(self, node: NodeId, bids: tuple[VdevBid, ...]) -> None:
         """A BID; what a target says about others' VDEVs is ignored."""
+        owned = self.nodes.get(node, ())
         for bid in bids:
-            if bid.vdev_index not in self.nodes.get(node, ()):
+            v = bid.vdev_index
+            if v not in owned:
                 continue
+            self._held.pop(v, None)
             if bid.kind == REFUSED_BID:
-                self.refuse(bid.vdev_index, reason_of(bid.reason))
+                self.refuse(v, reason_of(bid.reason))
             else:
-                self.bids[bid.vdev_index] = bid
-                self.refused.pop(bid.vdev_index, None)
+                self.bids[v] = bid
+                self.refused.pop(v, None)
+                if bid.kind == ALREADY_STORED:
+                    self._held[v] = None
         self.heard(node)
-        self._held_hosts = None
 
     def heard(self, node: NodeId) -> None:
         """An answer of this target, whatever it says."""
@@ -80,11 +82,11 @@ class Ballot:
     def forget(self, vdev_index: int) -> None:
         """Its bid counts no more."""
         self.bids.pop(vdev_index, None)
-        self._held_hosts = None
+        self._held.pop(vdev_index, None)
 
     def owner(self, vdev_index: int) -> NodeId:
         """The target that speaks for a VDEV."""
-        return self._table.target_of(vdev_index).node_id
+        return self._table.vdevs[vdev_index].target
 
     def window_ns(self, usual_ns: int) -> int:
         """How long the last bidders are worth waiting for; their answers usually take less than
@@ -97,10 +99,7 @@ class Ballot:
 
     def held_hosts(self) -> set[str]:
         """Hosts where the chunk is stored already."""
-        if self._held_hosts is None:
-            held = [v for v, bid in self.bids.items() if bid.kind == ALREADY_STORED]
-            self._held_hosts = {self._table.host_of(v) for v in held}
-        return self._held_hosts
+        return {self._table.host_of(v) for v in self._held} if self._held else set()
 
     @property
     def held_window_ns(self) -> int:
@@ -116,7 +115,7 @@ class Ballot:
 
     def bidders(self) -> list[NodeId]:
         """Targets with a bid that counts."""
-        return [n for n, vdevs in self.nodes.items() if any(v in self.bids for v in vdevs)]
+        return list(dict.fromkeys([self.owner(v) for v in self.bids]))
 
     def silent_nodes(self) -> tuple[NodeId, ...]:
         """Targets that have not answered."""
@@ -125,7 +124,11 @@ class Ballot:
     def all_in(self, now_ns: int) -> bool:
         """Has everybody answered from whom an answer can be expected?"""
         suspect = self._context.stats.suspect
-        return all(all(suspect(v, now_ns) for v in self.nodes[node]) for node in self._silent)
+        for node in self._silent:
+            for v in self.nodes[node]:
+                if not suspect(v, now_ns):
+                    return False
+        return True
 
     def reachable_hosts(self, now_ns: int, *, trust_silent: bool) -> set[str]:
         """Hosts that may still take a copy; without trust only those of silent members that
@@ -147,48 +150,42 @@ class Ballot:
         """The best way from the counted copies to `count` hosts with what is on the table.
 
         `skip`: VDEVs under way; their hosts are taken but not counted here."""
-        hosts = dict.fromkeys((*copies.hosts, *(self._table.host_of(v) for v in skip)))
+        hosts = dict.fromkeys(copies.hosts)
+        for v in skip:
+            hosts[self._table.host_of(v)] = None
         if len(hosts) >= count:
             return Plan((), (), tuple(hosts))  # nearly always, once a chunk is under way
-        free = {v: b for v, b in self.bids.items() if v not in skip and v not in copies.vdevs}
-        have = rank(chid, self._offers(free, ALREADY_STORED, now_ns), self._weights)
+        weights = self._context.settings.weights
+        taken = {*skip, *copies.vdevs}
         holders = []
-        for offer in have:
+        for offer in rank(chid, self._offers(ALREADY_STORED, taken, now_ns), weights):
             if offer.host not in hosts and len(hosts) < count:
                 hosts[offer.host] = None
                 holders.append(offer.vdev_index)
         zones = [self._table.target_of(v).zone for v in (*copies.vdevs, *skip, *holders)]
         winners = choose(
             chid,
-            self._offers(free, OFFER, now_ns),
+            self._offers(OFFER, taken, now_ns),
             max(0, count - len(hosts)),
-            self._weights,
+            weights,
             hosts_taken=hosts,
             zones_taken=zones,
         )
-        hosts.update(dict.fromkeys(o.host for o in winners))
-        return Plan(tuple(holders), tuple(o.vdev_index for o in winners), tuple(hosts))
+        for offer in winners:
+            hosts[offer.host] = None
+        return Plan(tuple(holders), tuple([o.vdev_index for o in winners]), tuple(hosts))
 
-    @property
-    def _weights(self) -> Weights:
-        return self._context.settings.weights
-
-    def _offers(self, bids: dict[int, VdevBid], kind: int, now_ns: int) -> list[Offer]:
+    def _offers(self, kind: int, taken: Collection[int], now_ns: int) -> list[Offer]:
+        """Of this kind, but of no VDEV that is `taken`."""
+        if kind == ALREADY_STORED and not self._held:
+            return []
+        vdevs, targets = self._table.vdevs, self._table.targets
         stats = self._context.stats
-        return [
-            self._offer(b, stats.vdev(v).excess_ns.get(now_ns))
-            for v, b in bids.items()
-            if b.kind == kind
-        ]
-
-    def _offer(self, bid: VdevBid, excess_ns: int) -> Offer:
-        target = self._table.target_of(bid.vdev_index)
-        return Offer(
-            bid.vdev_index,
-            target.host,
-            target.zone,
-            bid.start_ns,
-            bid.duration_ns,
-            bid.free_ppm,
-            excess_ns,
-        )
+        offers = []
+        for v, bid in self.bids.items():
+            if bid.kind == kind and v not in taken:
+                target = targets[vdevs[v].target]
+                excess_ns = stats.vdev(v).excess_ns.get(now_ns)
+                place = (v, target.host, target.zone)
+                offers.append(Offer(*place, bid.start_ns, bid.duration_ns, bid.free_ppm, excess_ns))
+        return offers

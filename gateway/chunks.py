@@ -234,7 +234,8 @@ class ChunkExchange(Outbox):
             self._forget(operation, isinstance(core, PutChunk) and core.was_busy, now_ns)
         else:
             self._timers.schedule(operation, core.deadline_ns())
-        self._grant(now_ns)
+        if isinstance(core, GetChunk):  # only they take credit, and give it back
+            self._grant(now_ns)
 
     def _forget(self, operation: bytes, busy: bool, now_ns: int) -> None:
         self._cores.pop(operation, None)

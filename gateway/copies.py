@@ -67,6 +67,8 @@ class Copies:
     def table_changed(self, table: Table, row: int) -> None:
         """Copies outside the row's members no longer count."""
         self._table = table
+        if not self._kinds:
+            return
         members = table.members(row)
         self._kinds = {v: kind for v, kind in self._kinds.items() if v in members}
         self._hosts, self._zones = {}, {}

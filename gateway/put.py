@@ -90,6 +90,7 @@ class PutChunk(Outbox):
         self._context, self._settings = context, context.settings
         self._table = self._newest = table  # of the attempt; of the next attempt
         self._job, self._number, self._started_ns = job, numbered_from, now_ns
+        self._patience_ns = now_ns + self._settings.patience_ms * MS
         self._row = table.row_of_chunk(job.chid)
         self._copies = copies or Copies(table)
         self._backoff = Backoff(context.rng)
@@ -159,16 +160,19 @@ class PutChunk(Outbox):
 
     def deadline_ns(self) -> int | None:
         """When to call expire(); None at the end."""
-        times = [self._job.deadline_ns, self._resend_ns]
-        if self._phase is Phase.ENDED:
+        phase = self._phase
+        if phase is Phase.ENDED:
             return None
-        if self._phase is Phase.TABLE:
+        if phase is Phase.TABLE:
             return self._job.deadline_ns
-        if self._phase is Phase.PROPOSING:
-            times += [t for t in (self._window_ns, self._patience_ns) if t > self._looked_ns]
-        if self._phase is Phase.TRANSFER:
-            times += self._waves.deadlines_ns(min(times))
-        return min(times)
+        due_ns = min(self._job.deadline_ns, self._resend_ns)
+        if phase is Phase.TRANSFER:
+            return self._waves.deadline_ns(due_ns)
+        if phase is Phase.PROPOSING:
+            for time_ns in (self._window_ns, self._patience_ns):
+                if self._looked_ns < time_ns < due_ns:
+                    due_ns = time_ns
+        return due_ns
 
     # -- 1. PUT_PROPOSE ---------------------------------------------------------------
 
@@ -197,10 +201,6 @@ class PutChunk(Outbox):
         proposal = self._job.proposal(self._row, self._table.policy.copies, excluded)
         for destination in to:
             self._send(proposal, destination)
-
-    @property
-    def _patience_ns(self) -> int:
-        return self._started_ns + self._settings.patience_ms * MS
 
     def _expire_proposal(self, now_ns: int) -> None:
         self._looked_ns = now_ns
@@ -239,12 +239,12 @@ class PutChunk(Outbox):
     def _decide(self, now_ns: int) -> None:
         """Accept when enough hosts offer and nobody is worth waiting for."""
         ballot, policy = self._ballot, self._table.policy
-        held = ballot.held_hosts().union(self._copies.hosts)
-        if len(held) < policy.copies and now_ns < self._window_ns and not ballot.all_in(now_ns):
-            return
+        if now_ns < self._window_ns and not ballot.all_in(now_ns):
+            held = ballot.held_hosts().union(self._copies.hosts)
+            if len(held) < policy.copies:
+                return
         plan = ballot.plan(self._job.chid, self._copies, policy.copies, now_ns)
-        goal = self._goal(now_ns)
-        if len(plan.hosts) >= goal:
+        if len(plan.hosts) >= policy.copies or len(plan.hosts) >= self._goal(now_ns):
             if plan.holders or plan.winners:
                 self._accept(plan, now_ns)
             else:
@@ -288,11 +288,11 @@ class PutChunk(Outbox):
         self._resend_ns = now_ns + self._interval_ns
         named = (*plan.holders, *plan.winners)
         context.counters.count("bids", "won", by=len(named))
-        lost = sum(v not in named for v in self._ballot.bids)
+        lost = len([v for v in self._ballot.bids if v not in named])
         if lost:
             context.counters.count("bids", "lost", by=lost)
         wave = self._new_wave(plan, self._settings.multicast, now_ns)
-        nodes = dict.fromkeys((*(w.node for w in wave.winners), *self._ballot.bidders()))
+        nodes = dict.fromkeys([*(w.node for w in wave.winners), *self._ballot.bidders()])
         for destination in self._group_or(tuple(nodes)):
             self._send(wave.accept, destination)
 
@@ -345,8 +345,8 @@ class PutChunk(Outbox):
         if len(self._copies.hosts) >= wanted:
             self._end_done(now_ns)
             return
-        live = [winner.vdev_index for _, winner in self._waves.live()]
-        for v in self._waves.late():
+        live, late = self._waves.standing()
+        for v in late:
             self._ballot.forget(v)
         plan = self._ballot.plan(self._job.chid, self._copies, wanted, now_ns, skip=live)
         if plan.holders or plan.winners:
@@ -466,6 +466,8 @@ class PutChunk(Outbox):
 
     def _abandon(self, *, whole_too: bool = True) -> None:
         """Let the targets that are not done with the payload free its buffer and credit."""
+        if not self._waves:
+            return
         for transfer_id, node in self._waves.transfers(whole_too=whole_too):
             self._send(PayloadDone(transfer_id=transfer_id), node)
         self._waves = Waves(self._waves.first_stored_ns)
@@ -477,7 +479,7 @@ class PutChunk(Outbox):
         return self._job.id_of(self._number)
 
     def _node(self, vdev_index: int) -> NodeId:
-        return self._table.target_of(vdev_index).node_id
+        return self._table.vdevs[vdev_index].target
 
     def _group_or(self, nodes: tuple[NodeId, ...]) -> tuple[Destination, ...]:
         if self._settings.multicast:

@@ -13,6 +13,7 @@ in one zone when another zone offers.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 
 from replicast.frozen import frozen
 from replicast.units import MS, PPM
@@ -72,8 +73,10 @@ def rank(chid: bytes, offers: Sequence[Offer], weights: Weights) -> list[Offer]:
     """All offers, best first."""
     if not offers:
         return []
-    mean_free_ppm = sum(o.free_ppm for o in offers) // len(offers)
-    return sorted(offers, key=lambda o: (cost(chid, o, mean_free_ppm, weights), o.vdev_index))
+    mean_free_ppm = sum([o.free_ppm for o in offers]) // len(offers)
+    ranked = [(cost(chid, o, mean_free_ppm, weights), o.vdev_index, o) for o in offers]
+    ranked.sort(key=itemgetter(0, 1))
+    return [offer for _, _, offer in ranked]
 
 
 def choose(

@@ -96,7 +96,7 @@ class Stats:
 
     def answered(self, vdev_index: int, elapsed_ns: int, now_ns: int) -> None:
         """A bid or an answer came `elapsed_ns` after its request."""
-        memory = self.vdev(vdev_index)
+        memory = self._vdevs.get(vdev_index) or self.vdev(vdev_index)
         memory.bid_ns.add(elapsed_ns, now_ns)
         memory.failed_ns = None
 
@@ -115,7 +115,8 @@ class Stats:
 
     def suspect(self, vdev_index: int, now_ns: int) -> bool:
         """Did it fail or stay silent a moment ago? Then nobody waits for it."""
-        failed_ns = self.vdev(vdev_index).failed_ns
+        memory = self._vdevs.get(vdev_index)
+        failed_ns = None if memory is None else memory.failed_ns
         failed = failed_ns is not None and now_ns < failed_ns + SUSPECT_NS
         return failed or buggify("gateway/suspect")
 
@@ -146,7 +147,8 @@ class Stats:
 
     def bid_wait_ns(self, vdevs: Collection[int], now_ns: int) -> int:
         """Four times the slowest usual answer of these; 0 when nothing is known."""
-        return 4 * max([self.vdev(v).bid_ns.get(now_ns) for v in vdevs], default=0)
+        known = [memory for v in vdevs if (memory := self._vdevs.get(v)) is not None]
+        return 4 * max([memory.bid_ns.get(now_ns) for memory in known], default=0)
 
 
 class SmallCredit:

@@ -6,7 +6,6 @@ out is replaced by a wave of its own, always by unicast, with its own transfer i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from replicast.buggify import buggified
@@ -76,7 +75,10 @@ class Wave:
 
     def winner(self, vdev_index: int) -> Winner | None:
         """The winner with this index."""
-        return next((w for w in self.winners if w.vdev_index == vdev_index), None)
+        for winner in self.winners:
+            if winner.vdev_index == vdev_index:
+                return winner
+        return None
 
     def payload_nodes(self) -> set[NodeId]:
         """Targets that get the payload."""
@@ -85,10 +87,12 @@ class Wave:
     def drop(self, winner: Winner) -> None:
         """Stored, refused or hopeless: its target gets no more of this payload from us."""
         self.winners.remove(winner)
-        if all(w.node != winner.node or w.holder for w in self.winners):
-            self.sender.remove(winner.node)
-            self._waiting.pop(winner.node, None)
-            self._start_if_complete()
+        for other in self.winners:
+            if other.node == winner.node and not other.holder:
+                return
+        self.sender.remove(winner.node)
+        self._waiting.pop(winner.node, None)
+        self._start_if_complete()
 
     def excess_ns(self, winner: Winner, now_ns: int) -> int | None:
         """It stored now: how much later than promised, beyond the first one of this wave.
@@ -105,10 +109,12 @@ class Wave:
 
     def accepted(self, node: NodeId, message: PutAccepted) -> None:
         """A target opened the transfer: send, or wait until all have joined the rendezvous."""
+        takes = False
         for winner in self.winners:
             if winner.node == node:
                 winner.heard = True
-        if not message.vdevs or node not in self.payload_nodes() or node in self.sender.nodes():
+                takes = takes or not winner.holder
+        if not message.vdevs or not takes or node in self.sender.nodes():
             return
         if self._rendezvous is None:
             self.sender.add(node, message.credit_bytes)
@@ -171,8 +177,10 @@ class Wave:
         return self._rendezvous is not None and bool(self._waiting)
 
     def _start_if_complete(self) -> None:
+        if not self.waits_for_rendezvous:
+            return
         reached = {*self._waiting, *self.sender.nodes()}
-        if self.waits_for_rendezvous and reached >= self.payload_nodes():
+        if reached >= self.payload_nodes():
             self.go_without_late()
 
 
@@ -193,17 +201,26 @@ class Waves:
         self._waves: list[Wave] = []
         self.first_stored_ns = first_stored_ns
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._waves)
+
     def add(self, wave: Wave) -> None:
         """One more PUT_ACCEPT has been sent."""
         self._waves.append(wave)
 
-    def live(self) -> Iterator[tuple[Wave, Winner]]:
+    def live(self) -> list[tuple[Wave, Winner]]:
         """Winners whose word is awaited, and their waves."""
-        return ((wave, winner) for wave in self._waves for winner in wave.live())
+        return [(wave, w) for wave in self._waves for w in wave.winners if not w.late]
 
-    def late(self) -> list[int]:
-        """VDEVs that were replaced and have not spoken since."""
-        return [w.vdev_index for wave in self._waves for w in wave.winners if w.late]
+    def standing(self) -> tuple[list[int], list[int]]:
+        """VDEVs whose word is awaited, and those that were replaced and have not spoken since."""
+        live: list[int] = []
+        late: list[int] = []
+        for wave in self._waves:
+            for winner in wave.winners:
+                (late if winner.late else live).append(winner.vdev_index)
+        return live, late
 
     def find(self, node: NodeId, vdev_index: int) -> tuple[Wave, Winner] | None:
         """The newest wave with this VDEV of this target among its winners."""
@@ -216,9 +233,10 @@ class Waves:
     def accepted(self, node: NodeId, message: PutAccepted) -> None:
         """PUT_ACCEPTED: for the newest wave that this target is in."""
         for wave in reversed(self._waves):
-            if any(w.node == node for w in wave.winners):
-                wave.accepted(node, message)
-                return
+            for winner in wave.winners:
+                if winner.node == node:
+                    wave.accepted(node, message)
+                    return
 
     def gaps(self, node: NodeId, message: PayloadGaps, now_ns: int) -> None:
         """PAYLOAD_GAPS."""
@@ -234,13 +252,16 @@ class Waves:
 
     def take_events(self) -> list[SendPayload]:
         """Payload to send now."""
-        return [event for wave in self._waves for event in wave.sender.take()]
+        events: list[SendPayload] = []
+        for wave in self._waves:
+            events += wave.sender.take()
+        return events
 
     def unanswered(self, before_ns: int) -> list[tuple[PutAccept, NodeId]]:
         """What to repeat to whom, once for each target of a wave: who has not accepted, and who
         has and was asked before `before_ns`, but whose last word is missing."""
-        silent = ((e, w) for e, w in self.live() if not w.heard or w.accepted_ns <= before_ns)
-        return list(dict.fromkeys((wave.accept, winner.node) for wave, winner in silent))
+        silent = [(e, w) for e, w in self.live() if not w.heard or w.accepted_ns <= before_ns]
+        return list(dict.fromkeys([(wave.accept, winner.node) for wave, winner in silent]))
 
     def too_long(self, context: ChunkContext) -> bool:
         """Do some of the datagrams under way not fit the path to a winner?"""
@@ -252,13 +273,15 @@ class Waves:
     def transfers(self, *, whole_too: bool) -> list[tuple[bytes, NodeId]]:
         """Transfer ids and targets that may still have them open; those to whom all bytes have
         been handed out only with `whole_too`."""
-        open_ = (
-            (wave.accept.transfer_id, node)
-            for wave in self._waves
-            for node in wave.payload_nodes()
-            if whole_too or not wave.sender.handed_out(node)
+        return sorted(
+            [
+                (wave.accept.transfer_id, node)
+                for wave in self._waves
+                if wave.winners
+                for node in wave.payload_nodes()
+                if whole_too or not wave.sender.handed_out(node)
+            ]
         )
-        return sorted(open_)
 
     def expire(self, now_ns: int) -> list[int]:
         """Start without those that have not joined; the VDEVs that are late from now on."""
@@ -273,11 +296,14 @@ class Waves:
                     late.append(winner.vdev_index)
         return late
 
-    def deadlines_ns(self, before_ns: int) -> list[int]:
-        """When expire() has something to do before then, PUT_ACCEPT's own silence apart. Asked after
-        every message, and mostly nothing is due before the next repetition."""
-        times = [w.unicast_from_ns for w in self._waves if w.waits_for_rendezvous]
+    def deadline_ns(self, before_ns: int) -> int:
+        """When expire() has something to do, PUT_ACCEPT's own silence apart; at the latest `before_ns`.
+        Asked after every message, and mostly nothing is due before the next repetition."""
+        due_ns = before_ns
         for wave in self._waves:
+            if wave.waits_for_rendezvous and wave.unicast_from_ns < due_ns:
+                due_ns = wave.unicast_from_ns
             if wave.punctual_until_ns < before_ns:
-                times += [wave.late_ns(winner, self.first_stored_ns) for winner in wave.live()]
-        return times
+                for winner in wave.live():
+                    due_ns = min(due_ns, wave.late_ns(winner, self.first_stored_ns))
+        return due_ns

@@ -134,7 +134,5 @@ def test_deadlines__are_those_of_all_winners_before_any_time(
         all_ns.append(made.unicast_from_ns)
     near = {each + off for each in all_ns for off in (-1, 0, 1)}
     for before_ns in {0, 100 * MS, made.punctual_until_ns, 100 * SECOND, *near}:
-        found = waves.deadlines_ns(before_ns)
-        assert min([before_ns, *found]) == min([before_ns, *all_ns])
+        assert waves.deadline_ns(before_ns) == min([before_ns, *all_ns])
     assert made.unicast_from_ns < made.punctual_until_ns
-    assert waves.deadlines_ns(0) in ([], [made.unicast_from_ns]), "nobody is looked at in vain"
