@@ -350,7 +350,7 @@ class Receiver:
         self._size_bytes = buffers.progress(transfer_id)[1]
         self._long = long
         self._asked_end = self._size_bytes  # where what was asked for last ends
-        self._next_ns = _tick_after(now_ns)
+        self.next_ns = _tick_after(now_ns)  # when check() is due
         self._reported_ns = now_ns
         self._wait_ns = GAP_WAIT_NS
         self._in_vain = False  # nothing has come since the last report
@@ -360,7 +360,7 @@ class Receiver:
 
     def deadline_ns(self) -> int:
         """When check() is due."""
-        return self._next_ns
+        return self.next_ns
 
     def grant(self, credit_bytes: int, now_ns: int) -> PayloadGaps:
         """New credit; the report that tells the sender."""
@@ -369,14 +369,14 @@ class Receiver:
         self._begin_wait()
         self._answered = True  # what was asked for before had to wait for the credit
         self._ask(now_ns)
-        self._next_ns = _tick_after(now_ns)
+        self.next_ns = _tick_after(now_ns)
         return self._report((), now_ns)
 
     def check(self, now_ns: int) -> PayloadGaps | None:
         """A report when one is due: bytes were lost or stopped coming, or half the credit is used."""
-        if now_ns < self._next_ns:
+        if now_ns < self.next_ns:
             return None
-        self._next_ns = _tick_after(now_ns)
+        self.next_ns = _tick_after(now_ns)
         moved = self._look(now_ns)
         if moved:
             self._begin_wait()
@@ -393,7 +393,7 @@ class Receiver:
             self._wait_ns = min(max(GAP_WAIT_MAX_NS, self._wait_ns), self._wait_ns * 2)
             if self._pool is None or not self._credit_bytes:
                 # Nothing can come; or it is a put, which a slow uplink would have to send again.
-                self._next_ns = (now_ns + self._quiet_ns(missing)) // TICK_NS * TICK_NS
+                self.next_ns = (now_ns + self._quiet_ns(missing)) // TICK_NS * TICK_NS
         if self._long and not self.received_bytes and self._wait_ns < ALL_LOST_WAITS * GAP_WAIT_NS:
             missing = ()  # they are late
         self._ask(now_ns)

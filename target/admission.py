@@ -142,7 +142,8 @@ class Admission(Outbox):
         now_ns: int,
     ) -> tuple[int, ...]:
         """Our VDEVs that may store this chunk; empty when that was answered, or silence is due."""
-        if not self._sane(row, chid, algorithm, size_bytes):
+        sane = fits_algorithm(algorithm, chid) and 0 < size_bytes <= CHUNK_BYTES_MAX
+        if not sane or row != self.table.row_of_chunk(chid):
             self.refuse_malformed(incoming, "row, hash or size out of range")
             return ()
         mine = self.mine(row)
@@ -165,11 +166,4 @@ class Admission(Outbox):
         return any(
             v not in self.vdevs and self.table.vdevs[v].target == self.node_id
             for v in self.table.members(row)
-        )
-
-    def _sane(self, row: int, chid: bytes, algorithm: int, size_bytes: int) -> bool:
-        return (
-            fits_algorithm(algorithm, chid)
-            and 0 < size_bytes <= CHUNK_BYTES_MAX
-            and row == self.table.row_of_chunk(chid)
         )

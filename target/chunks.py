@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from replicast.buggify import buggify
 from replicast.credit import CreditPool
 from replicast.flexhash.table import Table
-from replicast.machine import Event, Incoming, NodeId, Outgoing, earliest
+from replicast.machine import Event, Incoming, NodeId, earliest
 from replicast.metrics import Counters
 from replicast.target.admission import Admission, Lease, VdevView
 from replicast.target.get import SendResponder
@@ -68,6 +68,8 @@ class ChunkService:
         credit_bytes: int = CREDIT_BYTES,
     ) -> None:
         self._admission = Admission(node_id, table, lease, vdevs, counters)
+        self.take_outgoing = self._admission.take_outgoing
+        self.take_events = self._admission.take_events
         self._credit = CreditPool(credit_bytes)
         self.put = PutResponder(self._admission, buffers, self._credit)
         self.get = SendResponder(self._admission)
@@ -150,14 +152,10 @@ class ChunkService:
 
     def deadline_ns(self) -> int | None:
         """The earliest of all timers."""
-        parked_ns = self._parked[0][0] + PARKED_NS if self._parked else None
-        return earliest(self.put.deadline_ns(), self.get.deadline_ns(), parked_ns)
-
-    def take_outgoing(self) -> list[Outgoing]:
-        return self._admission.take_outgoing()
-
-    def take_events(self) -> list[Event]:
-        return self._admission.take_events()
+        due_ns, sends_ns = self.put.deadline_ns(), self.get.deadline_ns()
+        if sends_ns is None and not self._parked:
+            return due_ns
+        return earliest(due_ns, sends_ns, self._parked[0][0] + PARKED_NS if self._parked else None)
 
     # -- steps ----------------------------------------------------------------------
 

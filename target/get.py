@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from replicast.buggify import buggify
 from replicast.ewma import Ewma
 from replicast.frozen import frozen
-from replicast.machine import Event, Incoming, NodeId, earliest
+from replicast.machine import Event, Incoming, NodeId
 from replicast.target.admission import Admission
 from replicast.transfer import BufferLike, Sender
 from replicast.transport.reassembly import check_shape
@@ -283,7 +283,6 @@ class SendResponder:
 
     def deadline_ns(self) -> int | None:
         """When the first silent reader is given up."""
-        due_ns: int | None = None
-        for send in self._sends.values():
-            due_ns = earliest(due_ns, send.active_ns + self._idle_ns)
-        return due_ns
+        if not self._sends:
+            return None
+        return min(send.active_ns for send in self._sends.values()) + self._idle_ns

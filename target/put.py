@@ -28,7 +28,7 @@ from replicast.buggify import buggified, buggify
 from replicast.credit import CreditPool
 from replicast.frozen import frozen
 from replicast.hashing import made_on_arrival
-from replicast.machine import Event, Incoming, NodeId, earliest
+from replicast.machine import Event, Incoming, NodeId
 from replicast.target.admission import Admission
 from replicast.target.answers import Answers, TransferKey
 from replicast.target.reserve import Reservations, make_bid, refused_bid
@@ -107,14 +107,6 @@ class _Put:
     refused: dict[Reason, tuple[int, ...]] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
 
-    @property
-    def key(self) -> TransferKey:
-        return self.sender, self.transfer_id
-
-    @property
-    def done(self) -> bool:
-        return self.receiver is None and not self.pending
-
 
 class PutResponder:
     """All puts of one target."""
@@ -161,10 +153,9 @@ class PutResponder:
         )
         if m.excluded:
             mine = tuple(v for v in mine if v not in m.excluded)
-        if not mine:
-            return
-        bids = self._bids(incoming, mine, m, now_ns)
-        self._admission.reply(incoming, Bid(bids=tuple(bids)))
+        if mine:
+            bids = self._bids(incoming, mine, m, now_ns)
+            self._admission.reply(incoming, Bid(bids=tuple(bids)))
 
     def _bids(
         self, incoming: Incoming, mine: tuple[int, ...], m: PutPropose, now_ns: int
@@ -175,17 +166,16 @@ class PutResponder:
         self._reservations.release(key)
         if len(self._puts) >= self._puts_max or buggify("chunks/bid-busy"):
             return [refused_bid(v, views[v], Reason.BUSY) for v in mine]
-        bids = [
-            make_bid(v, views[v], m.chid, m.size_bytes, self._backlog_bytes(v), credit)
-            for v in mine
-        ]
-        offered = tuple(b.vdev_index for b in bids if b.kind == OFFER)
-        if offered and not self._reservations.reserve(key, offered, m.size_bytes, now_ns):
+        bids, offered = [], []
+        for v in mine:
+            backlog_bytes = self._reservations.bytes_of(v) + self._arriving_bytes.get(v, 0)
+            bid = make_bid(v, views[v], m.chid, m.size_bytes, backlog_bytes, credit)
+            bids.append(bid)
+            if bid.kind == OFFER:
+                offered.append(v)
+        if offered and not self._reservations.reserve(key, tuple(offered), m.size_bytes, now_ns):
             return [refused_bid(v, views[v], Reason.BUSY) for v in mine]
         return bids
-
-    def _backlog_bytes(self, vdev_index: int) -> int:
-        return self._reservations.bytes_of(vdev_index) + self._arriving_bytes.get(vdev_index, 0)
 
     def _on_put_accept(self, incoming: Incoming, m: PutAccept, now_ns: int) -> None:
         self._reservations.release((incoming.sender, incoming.operation_id))
@@ -257,7 +247,7 @@ class PutResponder:
             (),
             now_ns,
         )
-        self._puts[put.key] = put
+        self._puts[put.sender, put.transfer_id] = put
         self._sort_vdevs(put, named, mine, m.holders if isinstance(m, PutAccept) else ())
         return put
 
@@ -386,7 +376,10 @@ class PutResponder:
         put.vdevs = ()
 
     def _finish_if_done(self, put: _Put, now_ns: int) -> None:
-        if not put.done or self._puts.pop(put.key, None) is None:
+        if put.receiver is not None or put.pending:
+            return
+        key = (put.sender, put.transfer_id)
+        if self._puts.pop(key, None) is None:
             return
         for token in put.tokens:
             del self._by_token[token]
@@ -398,7 +391,7 @@ class PutResponder:
         for message in messages:
             self._admission.send(put.sender, put.operation_id, message)
         if Reason.BUSY not in put.refused:  # asked again later, it may fit
-            self._answers.remember(put.key, tuple(messages), now_ns)
+            self._answers.remember(key, tuple(messages), now_ns)
 
     def _close(self, put: _Put) -> None:
         """The transfer is over: its buffer taken or dropped, its credit free for the next."""
@@ -470,6 +463,7 @@ class PutResponder:
         """The next gap report or reservation; old answers are forgotten when time passes anyway."""
         due_ns = self._reservations.deadline_ns()
         for put in self._by_transfer.values():
-            if put.receiver is not None:
-                due_ns = earliest(due_ns, put.receiver.deadline_ns())
+            receiver = put.receiver
+            if receiver is not None and (due_ns is None or receiver.next_ns < due_ns):
+                due_ns = receiver.next_ns
         return due_ns

@@ -47,9 +47,11 @@ class Reservations:
 
     def release(self, key: Key) -> None:
         """The proposal was decided."""
-        _, vdevs, size_bytes = self._open.pop(key, (0, (), 0))
-        for v in vdevs:
-            self._bytes[v] -= size_bytes
+        reserved = self._open.pop(key, None)
+        if reserved is not None:
+            _, vdevs, size_bytes = reserved
+            for v in vdevs:
+                self._bytes[v] -= size_bytes
 
     def bytes_of(self, vdev_index: int) -> int:
         """Promised and not yet decided."""

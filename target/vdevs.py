@@ -69,9 +69,7 @@ class ChunkView:
 
     def __init__(self, vdev: Vdev) -> None:
         self.vdev = vdev
-
-    def has(self, chid: bytes) -> bool:
-        return self.vdev.has(chid)
+        self.has = vdev.has  # asked several times for each message about a chunk
 
     def size_of(self, chid: bytes) -> int:
         info = self.vdev.chunk(chid)

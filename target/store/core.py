@@ -197,7 +197,7 @@ class StoreCore:
     def fits(self, kind: RecordClass, size_bytes: int) -> bool:
         """Would a submission of this class and size pass the gates now?"""
         promised_bytes = self.queue_bytes + self.flying_bytes
-        return self.writable and self.space.fits(kind, promised_bytes + size_bytes)
+        return self.status in WRITABLE and self.space.fits(kind, promised_bytes + size_bytes)
 
     def append(
         self, records: Sequence[Record], token: object, kind: RecordClass | None = None
