@@ -118,8 +118,10 @@ class Bodies:
         hashed = source if isinstance(source, HashedSource) and sealer is None else None
         pipeline = PutPipeline(self._initiator, builder, width, self._room, report, sealer, hashed)
         try:
-            await pipeline.put(first)
-            if second is not None:
+            if second is None:
+                await pipeline.put_only(first)
+            else:
+                await pipeline.put(first)
                 await pipeline.put(second)
             del first, second  # or they would stay in memory until the end
             async for chunk in chunks:

@@ -80,6 +80,12 @@ class PutPipeline:
         self._begun_bytes += len(data)
         self._tasks.append((task, held_bytes))
 
+    async def put_only(self, data: Block) -> None:
+        """The one payload chunk of an object, nothing else is put before or behind it; durable on
+        return. It needs no task of its own."""
+        self._report.logical_bytes += len(data)
+        await self._settled(await self._store(data, 0))
+
     async def _store(self, data: Block, offset: int) -> ChunkPlaced:
         if self._sealer is not None:
             data = await self._sealer.seal(data, offset)
@@ -99,13 +105,17 @@ class PutPipeline:
 
     async def close(self) -> None:
         """Cancel what is still running (after an error or a cancelled put)."""
-        await cancel_all([task for task, _ in self._tasks])
+        if self._tasks:
+            await cancel_all([task for task, _ in self._tasks])
         while self._tasks:
             self._room.give(self._tasks.popleft()[1])
 
     async def _settle_oldest(self) -> None:
         placed = await self._tasks[0][0]
         self._room.give(self._tasks.popleft()[1])
+        await self._settled(placed)
+
+    async def _settled(self, placed: ChunkPlaced) -> None:
         self._report.add(placed, self._copies)
         self._builder.add(
             payload_reference(
