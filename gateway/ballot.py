@@ -115,7 +115,8 @@ class Ballot:
 
     def bidders(self) -> list[NodeId]:
         """Targets with a bid that counts."""
-        return list(dict.fromkeys([self.owner(v) for v in self.bids]))
+        vdevs = self._table.vdevs
+        return list(dict.fromkeys([vdevs[v].target for v in self.bids]))
 
     def silent_nodes(self) -> tuple[NodeId, ...]:
         """Targets that have not answered."""

@@ -97,7 +97,7 @@ class Copies:
 
     def done(self, chid: bytes, size_bytes: int, sent_bytes: int) -> PutDone:
         """The event for what is there now."""
-        stored = sum(kind == STORED for kind in self._kinds.values())
+        stored = list(self._kinds.values()).count(STORED)
         return PutDone(
             chid=chid,
             size_bytes=size_bytes,

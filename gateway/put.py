@@ -292,7 +292,7 @@ class PutChunk(Outbox):
         if lost:
             context.counters.count("bids", "lost", by=lost)
         wave = self._new_wave(plan, self._settings.multicast, now_ns)
-        nodes = dict.fromkeys([*(w.node for w in wave.winners), *self._ballot.bidders()])
+        nodes = dict.fromkeys([w.node for w in wave.winners] + self._ballot.bidders())
         for destination in self._group_or(tuple(nodes)):
             self._send(wave.accept, destination)
 

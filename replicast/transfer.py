@@ -71,7 +71,7 @@ class SendPayload(Event):
     def payload_bytes(self) -> int:
         """Bytes that leave this host for it, headers not counted."""
         copies = len(self.to) if isinstance(self.to, tuple) else 1
-        return copies * sum(end - start for start, end in self.ranges)
+        return copies * _length(self.ranges)
 
 
 class PayloadBuffers(Protocol):
@@ -483,7 +483,10 @@ class Receiver:
 
 
 def _length(ranges: Sequence[tuple[int, int]]) -> int:
-    return sum(end - start for start, end in ranges)
+    length_bytes = 0
+    for start, end in ranges:
+        length_bytes += end - start
+    return length_bytes
 
 
 def _tick_after(now_ns: int) -> int:

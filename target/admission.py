@@ -42,11 +42,9 @@ class VdevView(Protocol):
     def proves_misses(self) -> bool:
         """False while damage or a failed read may hide chunks."""
 
-    def queue_bytes(self) -> int:
-        """Bytes submitted and not yet durable."""
-
-    def flush_ns(self) -> int:
-        """How long a flush has taken lately, from submit to durable."""
+    def load(self) -> tuple[int, int, int]:
+        """What every bid tells: bytes submitted and not yet durable, how many ns a flush has taken
+        lately, and free_ppm()."""
 
     def free_ppm(self) -> int:
         """Free part of the capacity."""

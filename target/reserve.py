@@ -78,14 +78,16 @@ def make_bid(
     if not view.has(chid):
         reason = view.refusal(size_bytes)
         kind = OFFER if reason is None else REFUSED_BID
-    start_ns, duration_ns = expected(view, backlog_bytes)
+    queue_bytes, flush_ns, free_ppm = view.load()
+    flush_ns = max(DURATION_NS_MIN, flush_ns)
+    ahead_bytes = queue_bytes + backlog_bytes
     return VdevBid(
         vdev_index=vdev_index,
         kind=kind,
         reason=reason or 0,
-        start_ns=start_ns,
-        duration_ns=duration_ns,
-        free_ppm=view.free_ppm(),
+        start_ns=ahead_bytes * BYTE_NS + ahead_bytes // FLUSH_BYTES * flush_ns,
+        duration_ns=flush_ns,  # from the start to durable
+        free_ppm=free_ppm,
         credit_bytes=credit,
     )
 
@@ -101,11 +103,3 @@ def refused_bid(vdev_index: int, view: VdevView, reason: Reason) -> VdevBid:
         free_ppm=view.free_ppm(),
         credit_bytes=0,
     )
-
-
-def expected(view: VdevView, backlog_bytes: int) -> tuple[int, int]:
-    """(earliest start from now, time from then to durable) for one more chunk."""
-    flush_ns = max(DURATION_NS_MIN, view.flush_ns())
-    ahead_bytes = view.queue_bytes() + backlog_bytes
-    start_ns = ahead_bytes * BYTE_NS + ahead_bytes // FLUSH_BYTES * flush_ns
-    return start_ns, flush_ns

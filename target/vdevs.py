@@ -69,7 +69,7 @@ class ChunkView:
 
     def __init__(self, vdev: Vdev) -> None:
         self.vdev = vdev
-        self.has = vdev.has  # asked several times for each message about a chunk
+        self.has, self.load = vdev.has, vdev.load  # asked for each message about a chunk
 
     def size_of(self, chid: bytes) -> int:
         info = self.vdev.chunk(chid)
@@ -82,12 +82,6 @@ class ChunkView:
 
     def proves_misses(self) -> bool:
         return self.vdev.status != VdevStatus.DAMAGED and not self.vdev.damage
-
-    def queue_bytes(self) -> int:
-        return self.vdev.queue_bytes
-
-    def flush_ns(self) -> int:
-        return self.vdev.flush_ns
 
     def free_ppm(self) -> int:
         return self.vdev.free_ppm

@@ -93,12 +93,14 @@ class VdevShell(VdevFacts):
         """Make `records` durable as one; done([(token, outcome), ...]) tells, once per flush."""
         self._core.append(records, (done, token), kind)
 
-    # The three that every bid asks for, without the rest of stat().
+    # What every bid asks for, without the rest of stat().
 
-    @property
-    def queue_bytes(self) -> int:
-        """Taken, and not yet durable."""
-        return self._core.queue_bytes + self._core.flying_bytes
+    def load(self) -> tuple[int, int, int]:
+        """Bytes that were taken and are not yet durable, flush_ns and free_ppm."""
+        core, space = self._core, self._core.space
+        queue_bytes = core.queue_bytes + core.flying_bytes
+        ppm = free_ppm(space.total_bytes, space.used_bytes, queue_bytes)
+        return queue_bytes, self.flush_ns, ppm
 
     @property
     def free_ppm(self) -> int:

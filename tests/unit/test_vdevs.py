@@ -250,16 +250,13 @@ def test_read__that_is_refused_is_not_answered_while_it_is_asked(
 
 def test_chunk_view__says_what_stat_says(bench: Bench) -> None:
     view = ChunkView(cast(Vdev, bench.vdev))
-
-    def said() -> tuple[int, int, int]:
-        return view.queue_bytes(), view.flush_ns(), view.free_ppm()
-
     for queued in (False, True):
         if queued:
             bench.vdevs.store_chunk(3, content_hash(1, b"x"), 1, bytes(1 << 20), 9, 1, bench.answer)
         stat = bench.vdev.stat()
         assert (stat.queue_bytes > 0) is queued
-        assert said() == (stat.queue_bytes, stat.flush_ns, stat.free_ppm)
+        assert view.load() == (stat.queue_bytes, stat.flush_ns, stat.free_ppm)
+        assert view.free_ppm() == stat.free_ppm
 
 
 def test_vdevs__refuse_a_clone(bench: Bench) -> None:

@@ -38,11 +38,8 @@ class SimVdev:
     def proves_misses(self) -> bool:
         return not self.damaged
 
-    def queue_bytes(self) -> int:
-        return self.queued
-
-    def flush_ns(self) -> int:
-        return self.delay_ns
+    def load(self) -> tuple[int, int, int]:
+        return self.queued, self.delay_ns, self.free
 
     def free_ppm(self) -> int:
         return self.free
