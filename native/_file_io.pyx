@@ -1,4 +1,5 @@
-"""Fast twins of write_synced() and read_cached() in replicast/file_io.py, which defines them.
+# cython: boundscheck=False, wraparound=False
+"""Fast twins of what replicast/file_io.py defines under the same names.
 
 The interpreter's lock is given up once for the write and the sync together: a thread that wants it
 back waits for whoever runs then.
@@ -8,8 +9,21 @@ import os
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.errno cimport EAGAIN, EINTR, EIO, EOPNOTSUPP, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ENOENT, ENOMEM, EOPNOTSUPP, errno
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 from posix.types cimport off_t
+
+from replicast.native._udp cimport iovec
+
+from replicast.file_io import BLOCK_BYTES, COPY_BELOW_BYTES, PIECES_MAX
+
+cdef size_t C_BLOCK_BYTES = BLOCK_BYTES, C_COPY_BELOW_BYTES = COPY_BELOW_BYTES
+cdef Py_ssize_t C_PIECES_MAX = PIECES_MAX
+
+cdef extern from "stdlib.h" nogil:
+    int posix_memalign(void **memory, size_t alignment, size_t size)
 
 cdef extern from "unistd.h" nogil:
     Py_ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
@@ -25,6 +39,7 @@ cdef extern from "sys/uio.h" nogil:
     }
     """
     Py_ssize_t rc_read_cached(int fd, void *data, size_t size, off_t offset)
+    Py_ssize_t pwritev(int fd, const iovec *pieces, int count, off_t offset)
 
 
 cdef int write_and_sync(int fd, off_t offset, const char *data, Py_ssize_t size) noexcept nogil:
@@ -40,10 +55,145 @@ cdef int write_and_sync(int fd, off_t offset, const char *data, Py_ssize_t size)
             return EIO
         elif errno != EINTR:
             return errno
+    return sync(fd)
+
+
+cdef int sync(int fd) noexcept nogil:
     while fdatasync(fd) != 0:
         if errno != EINTR:
             return errno
     return 0
+
+
+cdef int write_all(int fd, off_t offset, iovec *pieces, Py_ssize_t count) noexcept nogil:
+    """All of it, past short writes; 0 or what went wrong. Uses `pieces` up."""
+    cdef Py_ssize_t written
+    while True:
+        while count > 0 and pieces.iov_len == 0:
+            pieces += 1
+            count -= 1
+        if count == 0:
+            return 0
+        written = pwritev(fd, pieces, <int>min(count, C_PIECES_MAX), offset)
+        if written == 0:
+            return EIO
+        if written < 0:
+            if errno != EINTR:
+                return errno
+            continue
+        offset += written
+        while written > 0:
+            if <size_t>written < pieces.iov_len:
+                pieces.iov_base = <char *>pieces.iov_base + written
+                pieces.iov_len -= written
+                break
+            written -= pieces.iov_len
+            pieces += 1
+            count -= 1
+
+
+cdef int align(iovec *aligned, Py_ssize_t *aligned_count, char **scratch, const iovec *pieces,
+               Py_ssize_t count) noexcept nogil:
+    """The same bytes as at most twice as many pieces that O_DIRECT takes; 0 or ENOMEM. As
+    file_io.aligned_pieces(): large ones that lie right stay where they are, others are copied."""
+    cdef size_t at = 0, ragged_bytes = 0, whole, size
+    cdef Py_ssize_t i, n = 0
+    cdef char *end
+    cdef const char *data
+    cdef bint copying = False
+    scratch[0] = NULL
+    for i in range(count):
+        ragged_bytes += pieces[i].iov_len - as_is_bytes(&pieces[i], at)
+        at += pieces[i].iov_len
+    if ragged_bytes and posix_memalign(<void **>scratch, C_BLOCK_BYTES, ragged_bytes) != 0:
+        return ENOMEM
+    end, at = scratch[0], 0
+    for i in range(count):
+        data, size = <const char *>pieces[i].iov_base, pieces[i].iov_len
+        whole = as_is_bytes(&pieces[i], at)
+        at += size
+        if whole:
+            aligned[n].iov_base, aligned[n].iov_len = <void *>data, whole
+            n += 1
+            copying = False
+        if size == whole:
+            continue
+        if not copying:
+            aligned[n].iov_base, aligned[n].iov_len = end, 0
+            n += 1
+            copying = True
+        memcpy(end, data + whole, size - whole)
+        end += size - whole
+        aligned[n - 1].iov_len += size - whole
+    aligned_count[0] = n
+    return 0
+
+
+cdef inline size_t as_is_bytes(const iovec *piece, size_t at) noexcept nogil:
+    """How much of a piece that comes `at` bytes behind the begin need not be copied."""
+    cdef size_t whole = piece.iov_len // C_BLOCK_BYTES * C_BLOCK_BYTES
+    if whole < C_COPY_BELOW_BYTES or at % C_BLOCK_BYTES or <uintptr_t>piece.iov_base % C_BLOCK_BYTES:
+        return 0
+    return whole
+
+
+cdef int write_aligned(int fd, off_t offset, const iovec *pieces, Py_ssize_t count) noexcept nogil:
+    """All of it by O_DIRECT; 0 or what went wrong."""
+    cdef char *scratch
+    cdef Py_ssize_t aligned_count
+    cdef iovec *aligned = <iovec *>calloc(2 * count + 1, sizeof(iovec))
+    if aligned == NULL:
+        return ENOMEM
+    cdef int error = align(aligned, &aligned_count, &scratch, pieces, count)
+    if error == 0:
+        error = write_all(fd, offset, aligned, aligned_count)
+        free(scratch)
+    free(aligned)
+    return error
+
+
+cdef int write_pieces_and_sync(int fd, int direct_fd, off_t offset, iovec *pieces,
+                               Py_ssize_t count) noexcept nogil:
+    """0 or what went wrong. Uses `pieces` up."""
+    cdef int error = EINVAL
+    if direct_fd >= 0:
+        error = write_aligned(direct_fd, offset, pieces, count)
+    if error == EINVAL or error == ENOENT or error == EOPNOTSUPP:
+        error = write_all(fd, offset, pieces, count)
+    return error if error else sync(fd)
+
+
+cdef class Pieces:
+    """What is to be written, held and pinned until this is dropped."""
+
+    def __cinit__(self, list pieces not None):
+        cdef Py_ssize_t i, wanted = len(pieces)
+        self.views = <Py_buffer *>calloc(wanted + 1, sizeof(Py_buffer))
+        self.vectors = <iovec *>calloc(wanted + 1, sizeof(iovec))
+        if self.views == NULL or self.vectors == NULL:
+            raise MemoryError()
+        for i in range(wanted):
+            PyObject_GetBuffer(pieces[i], &self.views[i], PyBUF_SIMPLE)
+            self.vectors[i].iov_base = self.views[i].buf
+            self.vectors[i].iov_len = self.views[i].len
+            self.count += 1
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            PyBuffer_Release(&self.views[i])
+        free(self.views)
+        free(self.vectors)
+
+
+def write_pieces_synced(int fd, int direct_fd, off_t offset, list pieces not None):
+    """Write the pieces, past the page cache where that can be, and make the file's data durable."""
+    cdef Pieces pinned = Pieces(pieces)
+    cdef int error
+    with nogil:
+        error = write_pieces_and_sync(fd, direct_fd, offset, pinned.vectors, pinned.count)
+    if error:
+        raise OSError(error, os.strerror(error))
 
 
 def write_synced(int fd, off_t offset, piece):

@@ -12,7 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 from posix.types cimport off_t
 
-from replicast.native._file_io cimport write_and_sync
+from replicast.native._file_io cimport Pieces, write_and_sync, write_pieces_and_sync
 from replicast.native._reassembly cimport (
     pthread_mutex_destroy,
     pthread_mutex_init,
@@ -20,6 +20,7 @@ from replicast.native._reassembly cimport (
     pthread_mutex_t,
     pthread_mutex_unlock,
 )
+from replicast.native._udp cimport iovec
 
 cdef extern from "<semaphore.h>" nogil:
     ctypedef struct sem_t:
@@ -44,11 +45,12 @@ cdef class FlushWriter:
     cdef pthread_mutex_t mutex
     cdef sem_t given
     cdef State state
-    cdef int notify_fd, fd, error
+    cdef int notify_fd, fd, direct_fd, error
     cdef off_t offset
     cdef const char *bytes_at
+    cdef iovec *vectors  # in place of bytes_at, if set
     cdef Py_ssize_t size
-    cdef bytes data  # kept until taken back
+    cdef object data  # kept until taken back
     cdef object thread
 
     def __cinit__(self, int notify_fd):
@@ -71,8 +73,20 @@ cdef class FlushWriter:
             raise RuntimeError("stopped, or busy")
         self.data = data
         pthread_mutex_lock(&self.mutex)
-        self.fd, self.offset = fd, offset
+        self.fd, self.offset, self.vectors = fd, offset, NULL
         self.bytes_at, self.size = PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
+        self.state = GIVEN
+        pthread_mutex_unlock(&self.mutex)
+        sem_post(&self.given)
+
+    def submit_pieces(self, int fd, int direct_fd, off_t offset, list pieces not None):
+        cdef Pieces pinned
+        if self.thread is None or self.data is not None:
+            raise RuntimeError("stopped, or busy")
+        self.data = pinned = Pieces(pieces)
+        pthread_mutex_lock(&self.mutex)
+        self.fd, self.direct_fd, self.offset = fd, direct_fd, offset
+        self.vectors, self.size = pinned.vectors, pinned.count
         self.state = GIVEN
         pthread_mutex_unlock(&self.mutex)
         sem_post(&self.given)
@@ -111,7 +125,12 @@ cdef class FlushWriter:
             pthread_mutex_unlock(&self.mutex)
             if not given:
                 break
-            self.error = write_and_sync(self.fd, self.offset, self.bytes_at, self.size)
+            if self.vectors != NULL:
+                self.error = write_pieces_and_sync(
+                    self.fd, self.direct_fd, self.offset, self.vectors, self.size
+                )
+            else:
+                self.error = write_and_sync(self.fd, self.offset, self.bytes_at, self.size)
             pthread_mutex_lock(&self.mutex)
             self.state = ENDED
             pthread_mutex_unlock(&self.mutex)

@@ -22,11 +22,17 @@ from pathlib import Path
 from typing import Protocol
 
 from replicast.disk import Disk, File
-from replicast.fast_file_io import read_cached, write_synced
-from replicast.file_io import BLOCK_BYTES, aligned_pieces, read_direct, read_fully, write_fully
+from replicast.fast_file_io import read_cached, write_pieces_synced, write_synced
+from replicast.file_io import (
+    BLOCK_BYTES,
+    NO_DIRECT,
+    aligned_pieces,
+    read_direct,
+    read_fully,
+    write_fully,
+)
 
 DIRECT_ABOVE_BYTES = 256 << 10  # smaller writes go through the page cache
-NO_DIRECT = (errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP)
 STAGED_PREFIX = ".forgetful-"
 
 
@@ -95,39 +101,51 @@ class RealFile:
             raise
 
     def _write(self, offset: int, pieces: list[bytes | memoryview]) -> None:
-        size = sum(len(piece) for piece in pieces)
-        whole = offset % BLOCK_BYTES == size % BLOCK_BYTES == 0
-        if not (self._direct and whole and size >= DIRECT_ABOVE_BYTES):
+        direct_fd = self.direct_fileno(offset, sum(map(len, pieces)))
+        if direct_fd < 0:
             write_fully(self._fd, offset, pieces)
             return
         try:
-            if self._direct_fd < 0:
-                flags = os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC
-                self._direct_fd = os.open(f"/proc/self/fd/{self._fd}", flags)
-            write_fully(self._direct_fd, offset, aligned_pieces(pieces))
+            write_fully(direct_fd, offset, aligned_pieces(pieces))
         except OSError as error:
             if error.errno not in NO_DIRECT:
                 raise
-            self._direct = False  # not on this file system, or its blocks are larger
+            self._direct = False  # its blocks are larger
             write_fully(self._fd, offset, pieces)
 
     def sync(self) -> None:
         os.fdatasync(self._fd)
 
     def write_synced(self, offset: int, pieces: list[bytes | memoryview]) -> None:
-        if len(pieces) > 1 or len(pieces[0]) >= DIRECT_ABOVE_BYTES:
-            self.write(offset, pieces)
-            self.sync()
-            return
+        size = sum(map(len, pieces))
         try:
-            write_synced(self._fd, offset, pieces[0])
+            if len(pieces) == 1 and size < DIRECT_ABOVE_BYTES:
+                write_synced(self._fd, offset, pieces[0])
+            else:
+                direct_fd = self.direct_fileno(offset, size)
+                write_pieces_synced(self._fd, direct_fd, offset, pieces)
         except OSError as error:
             _raise_as_read_only(error)
             raise
 
     def fileno(self) -> int:
-        """For who writes and syncs less than DIRECT_ABOVE_BYTES by himself; open as long as this is kept."""
+        """For who writes and syncs by himself; open as long as this is kept."""
         return self._fd
+
+    def direct_fileno(self, offset: int, size: int) -> int:
+        """Another for what goes past the page cache, as large writes of whole blocks do; -1: this does not."""
+        whole = offset % BLOCK_BYTES == size % BLOCK_BYTES == 0
+        if not (self._direct and whole and size >= DIRECT_ABOVE_BYTES):
+            return -1
+        if self._direct_fd < 0:
+            flags = os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC
+            try:
+                self._direct_fd = os.open(f"/proc/self/fd/{self._fd}", flags)
+            except OSError as error:
+                if error.errno not in NO_DIRECT:
+                    raise
+                self._direct = False  # not on this file system
+        return self._direct_fd
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size

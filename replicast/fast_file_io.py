@@ -1,11 +1,15 @@
-"""write_synced() and read_cached() as everybody imports them: Cython, or Python with REPLICAST_PURE=1."""
+"""Files as everybody writes them: Cython, or Python (replicast/file_io.py) with REPLICAST_PURE=1."""
 
 from replicast.native import PURE, compiled
 
 if PURE:
-    from replicast.file_io import read_cached, write_synced
+    from replicast.file_io import read_cached, write_pieces_synced, write_synced
 else:
     with compiled():
-        from replicast.native._file_io import read_cached, write_synced
+        from replicast.native._file_io import (
+            read_cached,
+            write_pieces_synced,
+            write_synced,
+        )
 
-__all__ = ["read_cached", "write_synced"]
+__all__ = ["read_cached", "write_pieces_synced", "write_synced"]

@@ -17,6 +17,7 @@ BLOCK_BYTES = 4096
 COPY_BELOW_BYTES = 16 << 10  # cheaper to copy than to look at
 SCRATCH_BYTES_MIN = 256 << 10
 PIECES_MAX = 1000  # the kernel takes 1024 in one call
+NO_DIRECT = (errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP)  # not here, or its blocks are larger
 
 
 def read_fully(fd: int, offset: int, size: int) -> bytes:
@@ -73,6 +74,23 @@ def write_fully(fd: int, offset: int, pieces: list[bytes | memoryview]) -> None:
                 raise OSError(errno.EIO, "wrote nothing")
             offset += written
             batch = _rest(batch, written)
+
+
+def write_pieces_synced(
+    fd: int, direct_fd: int, offset: int, pieces: list[bytes | memoryview]
+) -> None:
+    """Write the pieces and make the file's data durable; whole blocks past the page cache, by the
+    descriptor with O_DIRECT, unless that is -1 or the file system refuses."""
+    try:
+        if direct_fd < 0:
+            write_fully(fd, offset, pieces)
+        else:
+            write_fully(direct_fd, offset, aligned_pieces(pieces))
+    except OSError as error:
+        if direct_fd < 0 or error.errno not in NO_DIRECT:
+            raise
+        write_fully(fd, offset, pieces)
+    os.fdatasync(fd)
 
 
 def write_synced(fd: int, offset: int, piece: bytes | memoryview) -> None:

@@ -3,7 +3,7 @@
 `ChunkView` answers the chunk cores' questions from memory. `Vdevs` knows which
 index of the table belongs to which open VDEV, submits records, and brings outcomes
 from the commit and reader threads back to the event loop, one wake-up per flush. After
-attach() usual flushes of row records begin and end in the loop (store/vdev.py).
+attach() usual flushes begin and end in the loop (store/vdev.py).
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ class Vdevs:
         return tuple(v.vdev_id for v in self.by_id.values() if v.vouch(now_ns))
 
     def attach(self) -> None:
-        """From here on flush() must follow append_rows(), once for as many as there are, until detach().
+        """From here on flush() must follow append_rows() and store_chunk(), once for as many as there
+        are, until detach().
 
         VDEVs that are driven in another way than by threads stay as they are.
         """
@@ -163,7 +164,13 @@ class Vdevs:
     ) -> None:
         """Check the hash, unless it is proved, and make durable; done(token, outcome) in the loop."""
         record = Chunk(chid, algorithm, buffer, hold_until_ns, not proved)
-        self._submit(index, [record], token, done, RecordClass.PAYLOAD)
+        if not (proved and self._attached):
+            self._submit(index, [record], token, done, RecordClass.PAYLOAD)
+            return
+        vdev = self.by_index[index]
+        vdev.queue([record], (done, token), self._flushed, RecordClass.PAYLOAD)
+        if vdev not in self._due:
+            self._due.append(vdev)
 
     def store_hold(
         self, index: int, chid: bytes, hold_until_ns: int, token: object, done: StoredDone
@@ -182,7 +189,7 @@ class Vdevs:
             self._due.append(vdev)
 
     def flush(self) -> None:
-        """What append_rows() was given goes to the disks now, those of one VDEV together."""
+        """What append_rows() and store_chunk() were given goes to the disks now, those of one VDEV together."""
         while self._due:
             self._due.pop().take_off()
 

@@ -194,6 +194,31 @@ class StoreCore:
                     return None
             return self.plan(*self.take())
 
+    def begin_chunks(self, size_bytes: int) -> FlushPlan | None:
+        """begin_rows() where there may be chunks that are proved, too, none of them stored or twice here."""
+        with self.kv.lock:
+            room_bytes = self.segment.size_bytes - self.position.offset
+            if not 0 < self.queue_bytes < size_bytes or self.queue_bytes > room_bytes:
+                return None
+            if not self._chunks or self._refused or self._owed is not None or not self.writable:
+                return None
+            if not all(submission.plain for submission in self._names):
+                return None
+            chids: set[bytes] = set()
+            for submission in self._chunks:
+                for record in submission.records:
+                    if not isinstance(record, Chunk) or record.verify or record.chid in chids:
+                        return None
+                    if index.has_chunk(self.kv, record.chid):
+                        return None
+                    chids.add(record.chid)
+            taken, refused = self.take()
+            records = [record for submission in taken for record in submission.records]
+            packed = pack_flush(records, self.position, self.identity)
+            return FlushPlan(
+                self.position, packed.pieces, packed.size_bytes, packed.placed, taken, refused
+            )
+
     def fits(self, kind: RecordClass, size_bytes: int) -> bool:
         """Would a submission of this class and size pass the gates now?"""
         promised_bytes = self.queue_bytes + self.flying_bytes

@@ -54,6 +54,7 @@ CHECKPOINT_BYTES = 16 << 20
 # The free space is asked for again with a new segment and when so much was written, or such a share of
 # what was free: far below what the gates keep.
 MEASURE_BYTES, MEASURE_SHARE = 1 << 20, 64
+FLIGHT_BYTES = 4 << 20  # what of chunks the loop lays out itself: their checksums take 70 us a MiB
 
 
 class StoreEngine:
@@ -130,19 +131,33 @@ class StoreEngine:
         """Begin the next flush and leave writing and syncing to `writer`: nothing here waits for the disk.
 
         land() follows when writer.take() says how that ended. None, and nothing is taken, unless it
-        holds nothing but row records, is small, and goes to the end of a file that is open already.
+        holds nothing but row records and proved chunks, is no larger than the loop may lay out, and
+        goes to the end of a file that is open already.
         """
         open_at, file = self._writer or (0, None)
         if type(file) is not RealFile or open_at != self.core.position.incarnation:
             return None
         plan = self.core.begin_rows(DIRECT_ABOVE_BYTES)
         if plan is None:
-            return None
+            return self._take_off_chunks(writer, file)
         assert plan.create is None and len(plan.pieces) == 1
         self._error, self._wrote, self._synced = None, True, False
         (piece,) = plan.pieces
         assert isinstance(piece, bytes)
         writer.submit(file.fileno(), plan.position.offset, piece)
+        return plan
+
+    def _take_off_chunks(self, writer: FlushWriter, file: RealFile) -> FlushPlan | None:
+        plan = self.core.begin_chunks(FLIGHT_BYTES)
+        if plan is None:
+            return None
+        self._error, self._wrote, self._synced = None, True, False
+        offset = plan.position.offset
+        try:
+            direct_fd = file.direct_fileno(offset, plan.size_bytes)
+        except OSError:
+            direct_fd = -1  # whatever is wrong, the write will say
+        writer.submit_pieces(file.fileno(), direct_fd, offset, plan.pieces)
         return plan
 
     def land(self, plan: FlushPlan, error: int) -> Outcomes:

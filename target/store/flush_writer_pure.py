@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import queue
+from collections.abc import Callable
+from functools import partial
 from threading import Thread
 
-from replicast.file_io import write_synced
+from replicast.file_io import write_pieces_synced, write_synced
 
-Job = tuple[int, int, bytes]  # descriptor, offset, data
+Job = Callable[[], None]  # writes and syncs
 
 
 class FlushWriter:
@@ -36,10 +38,19 @@ class FlushWriter:
         """
         if type(data) is not bytes:
             raise TypeError("bytes are written")
+        self._submit(partial(write_synced, fd, offset, data))
+
+    def submit_pieces(
+        self, fd: int, direct_fd: int, offset: int, pieces: list[bytes | memoryview]
+    ) -> None:
+        """submit() by write_pieces_synced(); whose memory the pieces are changes none until take()."""
+        self._submit(partial(write_pieces_synced, fd, direct_fd, offset, list(pieces)))
+
+    def _submit(self, job: Job) -> None:
         if self._thread is None or self._busy:
             raise RuntimeError("stopped, or busy")
         self._busy = True
-        self._jobs.put((fd, offset, data))
+        self._jobs.put(job)
 
     def take(self) -> int | None:
         """How what was submitted ended, once: 0 or the errno. None when it did not, or there is none."""
@@ -61,8 +72,9 @@ class FlushWriter:
         while (job := self._jobs.get()) is not None:
             error = 0
             try:
-                write_synced(*job)
+                job()
             except OSError as failed:
                 error = failed.errno or errno.EIO
+            del job  # and what it holds: it may be long until the next
             self._ended.put(error)
             os.eventfd_write(self._notify_fd, 1)

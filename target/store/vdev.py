@@ -5,7 +5,7 @@ While a flush is being synced, submissions queue; the next flush takes them all.
 and a daemon makes one call_soon_threadsafe of it.
 
 The commit thread needs the interpreter's lock, and the loop that waits for it has it. So a
-VDEV that is attached to a loop does without it for small flushes of row records: the
+VDEV that is attached to a loop does without it for flushes of row records and proved chunks: the
 loop begins one (a flight), a FlushWriter writes and syncs it and wakes the loop, which ends it.
 One of the two has its turn, never both: whoever ends a flush looks for more work, and the
 loop leaves to the thread what cannot take off. Invariants: the turn is changed from nobody's

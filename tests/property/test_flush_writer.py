@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import mmap
 import os
 import random
 import select
@@ -138,6 +139,73 @@ def test_submit__one_at_a_time_and_only_bytes(bench: Bench, tmp_path: Path) -> N
     assert bench.wait() == 0
     assert bench.write(fd, 0, b"three") == 0
     assert (tmp_path / "file").read_bytes() == b"three"
+
+
+pieces_lists = st.lists(
+    st.tuples(st.sampled_from([0, 1, 96, 4000, 4096, 8192, 20_480, 70_000]), st.booleans()),
+    max_size=8,
+)
+
+
+@given(pieces_lists, st.sampled_from([0, 4096, 4104]), st.booleans())
+def test_pieces__are_written_alike(
+    tmp_path_factory: pytest.TempPathFactory,
+    wanted: list[tuple[int, bool]],
+    offset: int,
+    direct: bool,
+) -> None:
+    """With O_DIRECT too where it must be refused: what is not whole blocks, or not at one."""
+    path = tmp_path_factory.mktemp("pieces") / "file"
+    pieces: list[bytes | memoryview] = []
+    for number, (size, is_aligned) in enumerate(wanted):
+        data = random.Random(number).randbytes(size)
+        memory = memoryview(mmap.mmap(-1, max(1, size)))[:size]
+        memory[:] = data
+        pieces.append(memory if is_aligned else data)
+    for twin in TWINS:
+        path.write_bytes(b"")
+        fd = os.open(path, os.O_RDWR)
+        direct_fd = os.open(path, os.O_WRONLY | os.O_DIRECT) if direct else -1
+        with a_bench(twin) as bench:
+            bench.writer.submit_pieces(fd, direct_fd, offset, pieces)
+            assert bench.wait() == 0
+        written = b"".join(pieces)
+        assert path.read_bytes() == (bytes(offset) + written if written else b"")
+        os.close(fd)
+        if direct:
+            os.close(direct_fd)
+
+
+@pytest.mark.parametrize("count", [999, 1000, 1001, 2500])
+def test_pieces__more_than_one_call_takes(bench: Bench, tmp_path: Path, count: int) -> None:
+    fd = opened("good", tmp_path / "file")
+    direct_fd = os.open(tmp_path / "file", os.O_WRONLY | os.O_DIRECT)
+    for descriptor in (-1, direct_fd):
+        pieces: list[bytes | memoryview] = [bytes([i % 251]) * 8 for i in range(count)]
+        pieces.append(bytes(-8 * count % 4096))
+        bench.writer.submit_pieces(fd, descriptor, 0, pieces)
+        assert bench.wait() == 0
+        assert (tmp_path / "file").read_bytes() == b"".join(pieces)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("closed", errno.EBADF), ("full", errno.ENOSPC)])
+def test_pieces__that_cannot_be_written(
+    bench: Bench, tmp_path: Path, kind: str, expected: int
+) -> None:
+    fd = opened(kind, tmp_path / "file")
+    for direct_fd in (fd, -1):
+        bench.writer.submit_pieces(fd, direct_fd, 0, [bytes(4096)])
+        assert bench.wait() == expected
+
+
+def test_pieces__are_pinned_until_they_were_taken(bench: Bench, tmp_path: Path) -> None:
+    piece = bytearray(b"data")
+    bench.writer.submit_pieces(opened("good", tmp_path / "file"), -1, 0, [memoryview(piece)])
+    with pytest.raises(BufferError):
+        piece.clear()
+    with pytest.raises(RuntimeError):
+        bench.writer.submit_pieces(0, -1, 0, [])
+    assert bench.wait() == 0
 
 
 def test_stop__waits_for_what_was_submitted(bench: Bench, tmp_path: Path) -> None:

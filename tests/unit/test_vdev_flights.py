@@ -13,6 +13,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 from replicast.disks import DIRECT_ABOVE_BYTES, ForgetfulDisk, LockableDisk, RealDisk
 from replicast.hashing import content_hash
 from replicast.target.store.core import Outcomes, Segment
+from replicast.target.store.engine import FLIGHT_BYTES
 from replicast.target.store.errors import Outcome, RecordClass, VdevStatus
 from replicast.target.store.flush_writer import FlushWriter
 from replicast.target.store.format import format_vdev
@@ -39,17 +41,23 @@ class HeldWriter(FlushWriter):
 
     def __init__(self, notify_fd: int) -> None:
         super().__init__(notify_fd)
-        self.held: tuple[int, int, bytes] | None = None
+        self.held: Callable[[], None] | None = None
         self.error = 0
 
     def submit(self, fd: int, offset: int, data: bytes) -> None:
         assert self.held is None
-        self.held = (fd, offset, data)
+        self.held = partial(super().submit, fd, offset, data)
+
+    def submit_pieces(
+        self, fd: int, direct_fd: int, offset: int, pieces: list[bytes | memoryview]
+    ) -> None:
+        assert self.held is None
+        self.held = partial(super().submit_pieces, fd, direct_fd, offset, pieces)
 
     def let_go(self) -> None:
         if self.held is not None:
             held, self.held = self.held, None
-            super().submit(*held)
+            held()
 
     def take(self) -> int | None:
         found = super().take()
@@ -142,6 +150,14 @@ class Bench:
             self.turns.get()
         self.vdev._wakes.put(None)
         return self.turns.get(timeout=WAIT_SECONDS)
+
+    def reopened_rows_and_chunks(self) -> tuple[list[int], dict[bytes, bytes]]:
+        self.vdev.close()
+        vdev = Vdev.open(RealDisk(), self.path, CLUSTER)
+        rows = [entry.index for entry in vdev.row_log(7, 0)]
+        chunks = {info.chid: vdev.read_chunk(info.chid) for info in vdev.iterate_chunks()}
+        vdev.close()
+        return rows, chunks
 
     def reopened_rows(self) -> list[int]:
         vdev = Vdev.open(RealDisk(), self.path, CLUSTER)
@@ -247,6 +263,74 @@ def test_drop__by_another_thread_during_a_flight_is_not_left_lying(held: Bench) 
     held.take_off()
     held.hear()
     assert held.told == {1: Outcome.STORED, "drop": Outcome.STORED}
+
+
+def proved(size: int, seed: int) -> Chunk:
+    payload = random.Random(seed).randbytes(size)
+    return Chunk(content_hash(1, payload), 1, payload, verify=False)
+
+
+@pytest.mark.parametrize("sizes", [[1], [40_000, 5000], [1 << 20, 300_000, 7]])
+def test_proved_chunks__fly_with_rows(held: Bench, sizes: list[int]) -> None:
+    chunks = [proved(size, seed) for seed, size in enumerate(sizes)]
+    for chunk in chunks:
+        held.append(chunk.chid, chunk)
+    held.append("row")
+    assert held.take_off() and not any(held.vdev.has(chunk.chid) for chunk in chunks)
+    held.writer.let_go()
+    held.await_flight()
+    assert set(held.told.values()) == {Outcome.STORED} and held.rows() == [1, 2]
+    for chunk in chunks:
+        assert held.vdev.read_chunk(chunk.chid, direct=True) == chunk.payload
+    held.append("row")  # and the next flush lies right behind
+    assert held.take_off()
+    held.writer.let_go()
+    held.await_flight()
+    assert held.reopened_rows_and_chunks() == ([1, 2, 3], {c.chid: c.payload for c in chunks})
+
+
+SMALL = proved(100, 7)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [CHUNK],
+        [SMALL, SMALL],
+        [SMALL, Hold(SMALL.chid, 9)],
+        [proved(FLIGHT_BYTES, 8)],
+        [ChunkDrop(SMALL.chid), SMALL],
+    ],
+    ids=["not proved", "twice", "a hold", "large", "a drop"],
+)
+def test_unusual_chunks__are_left_to_the_commit_thread(held: Bench, records: list[Record]) -> None:
+    for number, record in enumerate(records):
+        held.append(number, record)
+    assert not held.take_off()
+    while len(held.told) < len(records):
+        held.hear()
+    assert set(held.told.values()) == {Outcome.STORED}
+
+
+def test_chunk__that_is_stored_is_not_written_again(held: Bench) -> None:
+    for token in (1, 2):
+        held.append(token, SMALL)
+        if held.take_off():
+            assert token == 1
+            held.writer.let_go()
+            held.await_flight()
+    held.hear()
+    assert held.told == {1: Outcome.STORED, 2: Outcome.STORED}
+    assert held.vdev.stat().flush_count == 2
+
+
+def test_chunk__whose_flight_failed_is_not_there(held: Bench) -> None:
+    held.append("lost", SMALL)
+    assert held.take_off()
+    held.writer.error = errno.EIO
+    held.writer.let_go()
+    held.await_flight()
+    assert held.told == {"lost": Outcome.FAULTED} and not held.vdev.has(SMALL.chid)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,25 @@ def test_rows__appended_by_who_was_told_follow(paths: list[Path]) -> None:
     asyncio.run(story())
 
 
+def test_proved_chunks__do_without_the_commit_thread(paths: list[Path]) -> None:
+    async def story() -> None:
+        bench = await warm_bench(paths)
+        for token, size in ((2, 5), (3, 50_000), (4, 1 << 20)):
+            payload = random.Random(token).randbytes(size)
+            chid = content_hash(1, payload)
+            bench.vdevs.store_chunk(0, chid, 1, payload, 9, token, bench.done(0), proved=True)
+        bench.append(0, 5)
+        bench.vdevs.flush()
+        await bench.wait(6)
+        assert set(bench.outcomes.values()) == {Outcome.STORED}
+        assert bench.told_by == {threading.get_ident()}
+        assert bench.opened[0].stat().flush_count == 2
+        assert bench.opened[0].read_chunk(chid, direct=True) == payload
+        await bench.close()
+
+    asyncio.run(story())
+
+
 def test_chunks_and_rows__side_by_side(paths: list[Path]) -> None:
     async def story() -> None:
         bench = Bench(paths)
