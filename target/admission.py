@@ -42,9 +42,9 @@ class VdevView(Protocol):
     def proves_misses(self) -> bool:
         """False while damage or a failed read may hide chunks."""
 
-    def load(self) -> tuple[int, int, int]:
-        """What every bid tells: bytes submitted and not yet durable, how many ns a flush has taken
-        lately, and free_ppm()."""
+    def appraise(self, chid: bytes, size_bytes: int) -> tuple[bool, bool, int, int, int]:
+        """What every bid tells, at once: has(chid); would a chunk of this size be taken; bytes submitted
+        and not yet durable; how many ns a flush has taken lately; free_ppm()."""
 
     def free_ppm(self) -> int:
         """Free part of the capacity."""

@@ -73,12 +73,9 @@ def make_bid(
     vdev_index: int, view: VdevView, chid: bytes, size_bytes: int, backlog_bytes: int, credit: int
 ) -> VdevBid:
     """One VDEV's answer. `backlog_bytes`: promised or arriving, not yet in its queue."""
-    reason = None
-    kind = ALREADY_STORED
-    if not view.has(chid):
-        reason = view.refusal(size_bytes)
-        kind = OFFER if reason is None else REFUSED_BID
-    queue_bytes, flush_ns, free_ppm = view.load()
+    has, fits, queue_bytes, flush_ns, free_ppm = view.appraise(chid, size_bytes)
+    reason = None if has or fits else view.refusal(size_bytes)
+    kind = ALREADY_STORED if has else OFFER if reason is None else REFUSED_BID
     flush_ns = max(DURATION_NS_MIN, flush_ns)
     ahead_bytes = queue_bytes + backlog_bytes
     return VdevBid(

@@ -69,7 +69,7 @@ class ChunkView:
 
     def __init__(self, vdev: Vdev) -> None:
         self.vdev = vdev
-        self.has, self.load = vdev.has, vdev.load  # asked for each message about a chunk
+        self.has, self.appraise = vdev.has, vdev.appraise  # asked for each message about a chunk
 
     def size_of(self, chid: bytes) -> int:
         info = self.vdev.chunk(chid)

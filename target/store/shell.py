@@ -16,6 +16,7 @@ from replicast.target.store.engine import StoreEngine
 from replicast.target.store.errors import ReadError, RecordClass, VdevBusy, VdevError
 from replicast.target.store.facts import VdevFacts, VdevStat, free_ppm
 from replicast.target.store.format import count_open
+from replicast.target.store.index import has_chunk
 from replicast.target.store.overlay import Checkpoint
 from replicast.target.store.record import Record
 
@@ -95,12 +96,13 @@ class VdevShell(VdevFacts):
 
     # What every bid asks for, without the rest of stat().
 
-    def load(self) -> tuple[int, int, int]:
-        """Bytes that were taken and are not yet durable, flush_ns and free_ppm."""
+    def appraise(self, chid: bytes, size_bytes: int) -> tuple[bool, bool, int, int, int]:
+        """has(chid), fits() as payload, bytes that were taken and are not yet durable, flush_ns, free_ppm."""
         core, space = self._core, self._core.space
         queue_bytes = core.queue_bytes + core.flying_bytes
         ppm = free_ppm(space.total_bytes, space.used_bytes, queue_bytes)
-        return queue_bytes, self.flush_ns, ppm
+        fits = core.fits(RecordClass.PAYLOAD, size_bytes)
+        return has_chunk(core.kv, chid), fits, queue_bytes, self.flush_ns, ppm
 
     @property
     def free_ppm(self) -> int:

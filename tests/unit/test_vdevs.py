@@ -255,7 +255,9 @@ def test_chunk_view__says_what_stat_says(bench: Bench) -> None:
             bench.vdevs.store_chunk(3, content_hash(1, b"x"), 1, bytes(1 << 20), 9, 1, bench.answer)
         stat = bench.vdev.stat()
         assert (stat.queue_bytes > 0) is queued
-        assert view.load() == (stat.queue_bytes, stat.flush_ns, stat.free_ppm)
+        load = (stat.queue_bytes, stat.flush_ns, stat.free_ppm)
+        assert view.appraise(CHID, 9) == (view.has(CHID), True, *load)
+        assert view.appraise(bytes(32), 1 << 60) == (False, False, *load)
         assert view.free_ppm() == stat.free_ppm
 
 

@@ -38,8 +38,8 @@ class SimVdev:
     def proves_misses(self) -> bool:
         return not self.damaged
 
-    def load(self) -> tuple[int, int, int]:
-        return self.queued, self.delay_ns, self.free
+    def appraise(self, chid: bytes, size_bytes: int) -> tuple[bool, bool, int, int, int]:
+        return self.has(chid), self.reason is None, self.queued, self.delay_ns, self.free
 
     def free_ppm(self) -> int:
         return self.free
