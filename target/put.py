@@ -434,7 +434,9 @@ class PutResponder:
         """Gap reports, idle transfers, old reservations."""
         self._reservations.expire(now_ns)
         for put in list(self._by_transfer.values()):
-            self._check(put, now_ns)
+            receiver = put.receiver
+            if receiver is not None and now_ns >= receiver.next_ns:
+                self._check(put, receiver, now_ns)
         self._answers.expire(now_ns)
 
     def abandon(self, sender: NodeId, transfer_id: bytes, now_ns: int) -> None:
@@ -445,10 +447,7 @@ class PutResponder:
             self._close(put)
             self._finish_if_done(put, now_ns)  # nothing to say: the sender has gone
 
-    def _check(self, put: _Put, now_ns: int) -> None:
-        receiver = put.receiver
-        if receiver is None:
-            return
+    def _check(self, put: _Put, receiver: Receiver, now_ns: int) -> None:
         report = receiver.check(now_ns)
         self._credit.left(put.transfer_id, put.size_bytes - receiver.received_bytes)
         if now_ns >= receiver.moved_ns + buggified("chunks/idle-early", self._idle_ns, 50 * MS):
