@@ -14,6 +14,7 @@ from typing import Any
 
 from replicast.gateway.hashed_source import HashedSource
 from replicast.gateway.initiation import Block, ChunkPlaced, Initiator, Source
+from replicast.gateway.kept_bytes import KeptBytes
 from replicast.gateway.manifest import ManifestBuilder, payload_reference
 from replicast.gateway.room import Room
 from replicast.gateway.sealed import Sealer
@@ -171,7 +172,7 @@ class _Pieces:
         """More of it. What its owner may use again while the chunk is in flight is copied, and what is so
         small that many would take more room than their bytes."""
         self.size_bytes += len(piece)
-        if len(piece) >= KEPT_BYTES_MIN and isinstance(piece.obj, bytes):
+        if len(piece) >= KEPT_BYTES_MIN and isinstance(piece.obj, bytes | KeptBytes):
             self._pieces.append(piece)
         elif self._pieces and isinstance(last := self._pieces[-1], bytearray):
             last += piece

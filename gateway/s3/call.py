@@ -21,7 +21,7 @@ class Call:
     request: Request
     user: User
     body: Body
-    stream: AsyncIterator[bytes]
+    stream: AsyncIterator[Block]
     url: str  # of the object or bucket, as the client wrote it
     peer: str  # address of the other end of the connection
 

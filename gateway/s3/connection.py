@@ -17,9 +17,11 @@ from typing import Any
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from replicast.gateway.s3 import answers
+from replicast.gateway.s3.body_reader import PROGRESS_BYTES, BodyReader
 from replicast.gateway.s3.errors import S3Error
 from replicast.metrics import Counters
 from replicast.units import KIB, MIB
@@ -30,14 +32,21 @@ HEAD_BYTES_MAX = 32 * KIB  # request line and headers; S3 itself takes 8 KiB
 HEADERS_MAX = 256
 AHEAD_BYTES_MAX = 64 * KIB
 READ_BUFFER_BYTES = 256 * KIB  # of a body; up to twice as much, and one read, is held
-READ_BYTES = 256 * KIB  # at a time
+READ_BYTES = 96 * KIB  # at a time: a head and a small body
 # Of a body that has its room: what is done for a piece on its way through the gateway is the same for any size.
 LARGE_READ_BYTES = 512 * KIB
-PROGRESS_BYTES = 16 * KIB  # less in a whole time-out is no progress, but for the end
+PIECE_BYTES = 1 * MIB  # of one whose bytes are stored as they come: the chunks of what is put
+PAST_PARSER_BYTES_MIN = 64 * KIB  # less is left to it
 # What is read of a client that sends on after it was refused, for it to see what it was told.
 DISCARD_SECONDS, DISCARD_BYTES_MAX = 2.0, 1 * MIB
 UNROUTED = "unknown"  # the operation, as counted, of what is no request
 _HEAD_END = b"\r\n\r\n"
+_PARSING: dict[str, Any] = {
+    "max_line_size": HEAD_BYTES_MAX,
+    "max_field_size": HEAD_BYTES_MAX,
+    "max_headers": HEADERS_MAX,
+    "auto_decompress": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,9 @@ class S3Connection(RequestHandler):
         self._connections, self._patience = server, server.patience
         self.excess = False
         self._body: StreamReader | None = None  # of the request that is being answered
+        self._body_bytes: int | None = None  # its length, where that is all that frames it
+        self._body_framed = False  # within that length
+        self._reader: BodyReader | None = None  # of what of it comes past the parser
         self._head_bytes, self._head_tail = 0, b""
         self._ahead_bytes = 0
         self._nothing_more = asyncio.Event()  # comes of this client, or nothing that is waited for
@@ -72,6 +84,7 @@ class S3Connection(RequestHandler):
         """Told by the transport."""
         super().connection_made(transport)
         self._watched = self.transport
+        self._read_at_most(READ_BYTES)
         self.excess = self._connections.open_count > self._connections.most
         if self._connections.too_many():
             self.abort()
@@ -81,6 +94,8 @@ class S3Connection(RequestHandler):
         for timer in (self._head_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
+        if self._reader is not None:
+            self._reader.fail(exc or ConnectionResetError())
         self._watched = None
         self._nothing_more.set()
         super().connection_lost(exc)
@@ -93,7 +108,10 @@ class S3Connection(RequestHandler):
         if body is None or self._watched is None or self._watched.get_extra_info("sslcontext"):
             return None  # closed; TLS has no half-closed connections
         if not body.is_eof():
-            body.set_exception(web.RequestPayloadError("the client ended its body"))
+            ended = web.RequestPayloadError("the client ended its body")
+            body.set_exception(ended)
+            if self._reader is not None:
+                self._reader.fail(ended)
         self.close()
         return True
 
@@ -104,9 +122,12 @@ class S3Connection(RequestHandler):
 
     # -- a request ------------------------------------------------------------------
 
-    def began(self, body: StreamReader) -> None:
+    def began(self, head: RawRequestMessage, body: StreamReader) -> None:
         """A whole head has come."""
         self._body, self._head_bytes, self._head_tail = body, 0, b""
+        length = head.headers.get("content-length")
+        self._body_bytes = None if length is None or head.chunked or head.upgrade else int(length)
+        self._body_framed = "x-amz-decoded-content-length" in head.headers
         self._cancel_head_timer()
         if not self.writing_paused:
             self._cancel_write_timer()
@@ -125,18 +146,50 @@ class S3Connection(RequestHandler):
             async with asyncio.timeout(DISCARD_SECONDS):
                 await self._nothing_more.wait()
 
-    def has_room(self) -> None:
-        """For a large body: it may be read in larger pieces than what comes before there is room."""
+    def has_room(self) -> BodyReader | None:
+        """For a large body: it may be read in larger pieces than what comes before there is room. Where
+        its length is known it comes by what is returned, else as before."""
         self._read_at_most(LARGE_READ_BYTES)
+        transport, body, length_bytes = self._watched, self._body, self._body_bytes
+        if transport is None or body is None or length_bytes is None or not _is_socket(transport):
+            return None
+        if self._reading_paused or self._buffer_paused:
+            return None  # the parser keeps some of what has come
+        left_bytes = length_bytes - body.total_bytes
+        if left_bytes < PAST_PARSER_BYTES_MIN or body.exception() is not None:
+            return None
+        begun = body.read_nowait()
+        self._reader = BodyReader(
+            self,
+            transport,
+            begun,
+            length_bytes,
+            # What is cut out of a piece keeps the whole of it.
+            LARGE_READ_BYTES if self._body_framed else PIECE_BYTES,
+            self._patience.body_seconds,
+        )
+        transport.set_protocol(self._reader)
+        return self._reader
+
+    def body_came(self) -> None:
+        """Told by the reader of the body: all of it is there, and what follows is for a parser."""
+        transport, body, self._reader = self._watched, self._body, None
+        if transport is None or body is None:
+            return
+        self._parser = self._connections.parser(self)  # the one before waits for the body
+        transport.set_protocol(self)
+        body.feed_eof()
 
     def _read_at_most(self, size_bytes: int) -> None:
         transport = self._watched
-        # A socket's, of asyncio; TLS has buffers of its own.
-        if transport is not None and hasattr(transport, "max_size"):
-            transport.max_size = size_bytes
+        if transport is not None and _is_socket(transport):
+            transport.max_size = size_bytes  # type: ignore[attr-defined]
 
     def ended(self) -> None:
         """Its answer is written, as far as this side goes."""
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader = None
         self._body, self._ahead_bytes = None, 0
         self._read_at_most(READ_BYTES)
         if self._watched is not None and self._watched.get_write_buffer_size():
@@ -279,6 +332,11 @@ class S3Connection(RequestHandler):
         return response
 
 
+def _is_socket(transport: asyncio.Transport) -> bool:
+    """One of asyncio, which reads as much as it is told to? TLS has buffers of its own."""
+    return hasattr(transport, "max_size")
+
+
 class S3Connections(web.Server):
     """Makes them. `most`: that are served at a time; twice as many get an answer."""
 
@@ -295,12 +353,20 @@ class S3Connections(web.Server):
             loop=asyncio.get_running_loop(),
             access_log=None,
             keepalive_timeout=self.patience.idle_seconds,
-            max_line_size=HEAD_BYTES_MAX,
-            max_field_size=HEAD_BYTES_MAX,
-            max_headers=HEADERS_MAX,
-            auto_decompress=False,
+            **_PARSING,
             read_bufsize=READ_BUFFER_BYTES,
             lingering_time=0,  # server.py does it
+        )
+
+    def parser(self, connection: S3Connection) -> HttpRequestParser:
+        """Another one, as aiohttp makes them."""
+        return HttpRequestParser(
+            connection,
+            connection._loop,
+            READ_BUFFER_BYTES,
+            payload_exception=web.RequestPayloadError,
+            max_msg_queue_size=connection._max_msg_queue_size,
+            **_PARSING,
         )
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
@@ -343,5 +409,5 @@ class S3Connections(web.Server):
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
         assert isinstance(protocol, S3Connection)
-        protocol.began(payload)
+        protocol.began(message, payload)
         return web.BaseRequest(message, payload, protocol, writer, task, self._loop)

@@ -12,8 +12,9 @@ from collections.abc import AsyncGenerator, Callable
 
 from aiohttp import web
 
+from replicast.gateway.initiation import Block
 from replicast.gateway.s3.admission import SMALL_BODY_BYTES, Share
-from replicast.gateway.s3.connection import PROGRESS_BYTES
+from replicast.gateway.s3.body_reader import PROGRESS_BYTES, BodyReader
 from replicast.gateway.s3.errors import S3Error
 from replicast.units import KIB, MIB
 
@@ -26,17 +27,21 @@ LINGER_BYTES_MAX, LINGER_SECONDS, LINGER_PAUSE_SECONDS = 16 * MIB, 30.0, 2.0
 
 class Incoming:
     """Of one request. `stall_seconds`: within each such time some of it has to come. `has_room`: called
-    when there is room for a large one."""
+    when there is room for a large one; it comes by what that returns, if it does."""
 
     def __init__(
-        self, request: web.BaseRequest, stall_seconds: float, has_room: Callable[[], None]
+        self,
+        request: web.BaseRequest,
+        stall_seconds: float,
+        has_room: Callable[[], BodyReader | None],
     ) -> None:
         self._request, self._stall_seconds, self._has_room = request, stall_seconds, has_room
+        self._reader: BodyReader | None = None
         self._late, self._taken_bytes, self._small_pieces = False, 0, False
         expected = request.headers.get("expect", "").lower() == "100-continue"
         self._waits = expected and request.version >= (1, 1)  # for us to say that it may go on
 
-    async def blocks(self, share: Share) -> AsyncGenerator[bytes, None]:
+    async def blocks(self, share: Share) -> AsyncGenerator[Block, None]:
         """The body; raises SlowDown, RequestTimeout, IncompleteBody, ConnectionError."""
         request, body = self._request, self._request.content
         if body.is_eof() and not body.total_bytes:
@@ -46,8 +51,12 @@ class Incoming:
         length_bytes = LENGTH_UNKNOWN_BYTES if length_bytes is None else length_bytes
         await share.incoming(length_bytes)
         if length_bytes > SMALL_BODY_BYTES:
-            self._has_room()
+            self._reader = self._has_room()
         self._go_on()
+        if self._reader is not None:
+            while piece := await self._piece(self._reader):
+                yield piece
+            return
         loop = asyncio.get_running_loop()
         until, came_bytes = loop.time() + self._stall_seconds, 0
         while data := await self._next_until(until):
@@ -57,6 +66,15 @@ class Incoming:
             waited_from = loop.time()
             yield data
             until += loop.time() - waited_from  # that was us
+
+    async def _piece(self, reader: BodyReader) -> memoryview | None:
+        try:
+            return await reader.piece()
+        except TimeoutError:
+            self._late = True
+            raise S3Error("RequestTimeout") from None
+        except web.RequestPayloadError:
+            raise S3Error("IncompleteBody") from None
 
     async def _next_until(self, until: float) -> bytes:
         if self._is_here:
@@ -87,10 +105,13 @@ class Incoming:
         ):
             while came_bytes < LINGER_BYTES_MAX:
                 async with asyncio.timeout_at(min(end, loop.time() + LINGER_PAUSE_SECONDS)):
-                    data = await self._next_raw()
-                if not data:
+                    came = await self._forgotten()
+                if not came:
                     return
-                came_bytes += len(data)
+                came_bytes += came
+
+    async def _forgotten(self) -> int:
+        return len(await self._next_raw()) if self._reader is None else await self._reader.drop()
 
     @property
     def whole(self) -> bool:

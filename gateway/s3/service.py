@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from replicast.gateway.buckets import Buckets
-from replicast.gateway.initiation import Initiator
+from replicast.gateway.initiation import Block, Initiator
 from replicast.gateway.objects import Objects
 from replicast.gateway.s3 import answers, sigv2
 from replicast.gateway.s3.access import Access
@@ -105,7 +105,7 @@ class S3Service:
         return route(head, self._base_domains)
 
     async def serve(
-        self, head: Head, request: Request, stream: AsyncIterator[bytes], url: str, peer: str
+        self, head: Head, request: Request, stream: AsyncIterator[Block], url: str, peer: str
     ) -> Answer:
         """Raises S3Error and what the object layer raises. `stream` is not touched before the head
         was found good, so that a client that waits to be told to go on is told so by then."""

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from replicast.gateway.chunk_hashes import ChunkHashes
 from replicast.gateway.hashed_source import HashedSource
+from replicast.gateway.initiation import Block
 from replicast.gateway.s3.algorithms import DEFAULT_ALGORITHM, Algorithm
 from replicast.gateway.s3.body import Body
 from replicast.gateway.s3.claims import Claims
@@ -29,7 +30,7 @@ class UploadSource(HashedSource):
 
     def __init__(
         self,
-        stream: AsyncIterator[bytes],
+        stream: AsyncIterator[Block],
         body: Body,
         claims: Claims,
         threads: HashExecutor,
