@@ -142,7 +142,12 @@ class Sender:
 
     def add(self, node: NodeId, credit_bytes: int) -> None:
         """A receiver that is reached by unicast; twice is once."""
-        self.add_all((node,), credit_bytes)
+        if node not in self._peers:
+            peer = self._admit(node, credit_bytes)
+            start, end = peer.cursor, self._whole_datagrams(peer.limit)
+            if start < end:
+                self._move_cursor(peer, end)
+                self._send(((start, end),), (node,), resend=False)
 
     def add_all(self, nodes: Sequence[NodeId], credit_bytes: int) -> None:
         """Several receivers with the same credit: one job for all of them."""
@@ -198,10 +203,11 @@ class Sender:
 
     # -- inside ---------------------------------------------------------------------
 
-    def _admit(self, node: NodeId, credit_bytes: int) -> None:
+    def _admit(self, node: NodeId, credit_bytes: int) -> _Peer:
         peer = self._peers[node] = _Peer()
         peer.cursor = self._skip_bytes
         peer.limit = min(self.size_bytes, self._skip_bytes + credit_bytes)
+        return peer
 
     def _premature(self, peer: _Peer, missing: Ranges) -> bool:
         """Does it miss all of the last job? Then it was probably written before the bytes came;
@@ -350,11 +356,10 @@ class Receiver:
         self._size_bytes = buffers.progress(transfer_id)[1]
         self._long = long
         self._asked_end = self._size_bytes  # where what was asked for last ends
-        self.next_ns = _tick_after(now_ns)  # when check() is due
+        self.next_ns = (now_ns // TICK_NS + 1) * TICK_NS  # when check() is due: _tick_after()
         self._reported_ns = now_ns
-        self._wait_ns = GAP_WAIT_NS
+        self._wait_ns = max(GAP_WAIT_NS, 2 * self.round_trip_ns)
         self._in_vain = False  # nothing has come since the last report
-        self._begin_wait()
         self._answered = True
         self._ask(now_ns)
 
@@ -411,11 +416,12 @@ class Receiver:
         self._asked_ns = self._quiet_since_ns = now_ns  # quiet since: bytes came, or were asked for
         if self._answered:
             self._first_asked_ns, self._answered = now_ns, False
-        self._waits_for_others = self._pool is not None
-        if self._pool is not None:
-            self._pool.arrivals.add(0, now_ns)
-            self._before_bytes = self._pool.before(self.transfer_id)
-            self._due_at_bytes = self._pool.arrivals.arrived_bytes + self._before_bytes
+        pool = self._pool
+        self._waits_for_others = pool is not None
+        if pool is not None:
+            pool.arrivals.add(0, now_ns)
+            self._before_bytes = pool.before(self.transfer_id)
+            self._due_at_bytes = pool.arrivals.arrived_bytes + self._before_bytes
 
     def _begin_wait(self) -> None:
         self._wait_ns = max(GAP_WAIT_NS, 2 * self.round_trip_ns)

@@ -42,8 +42,8 @@ RETRY_AFTER_NS = 50 * MS
 CREDIT_BYTES = 4 * MIB  # where no socket says better
 
 PUT_MESSAGES = (PutPropose, PutAccept, ChunkPut)
-GET_MESSAGES = (ChunkQuery, ChunkSend, PayloadGaps, PayloadDone)
-CHUNK_REQUESTS = (*PUT_MESSAGES, *GET_MESSAGES, ChunkVerify)
+GET_MESSAGES = (ChunkQuery, ChunkSend, PayloadGaps)
+CHUNK_REQUESTS = (*PUT_MESSAGES, *GET_MESSAGES, PayloadDone, ChunkVerify)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,12 @@ class ChunkService:
                 return
         if isinstance(message, PUT_MESSAGES):
             self.put.receive(incoming, now_ns)
-        elif isinstance(message, GET_MESSAGES):
-            self.get.receive(incoming, now_ns)
-            if isinstance(message, PayloadDone):
+        elif isinstance(message, PayloadDone):
+            if not self.get.done(incoming.sender, message.transfer_id):
                 self.put.abandon(incoming.sender, message.transfer_id, now_ns)
                 self._grant(now_ns)
+        elif isinstance(message, GET_MESSAGES):
+            self.get.receive(incoming, now_ns)
         elif isinstance(message, ChunkVerify):
             self.verify.receive(incoming, now_ns)
 

@@ -94,6 +94,7 @@ class SendResponder:
         self._reading_bytes: dict[int, int] = {}
         self._read_ns: dict[int, Ewma] = {}
         self._token = 0
+        self._look_ns = 0  # until then none of them can have been silent for too long
 
     def __len__(self) -> int:
         """Sends that have not ended."""
@@ -111,7 +112,11 @@ class SendResponder:
         elif isinstance(message, PayloadGaps):
             self._on_payload_gaps(incoming, message, now_ns)
         elif isinstance(message, PayloadDone):
-            self._forget((incoming.sender, message.transfer_id))
+            self.done(incoming.sender, message.transfer_id)
+
+    def done(self, node: NodeId, transfer_id: bytes) -> bool:
+        """PAYLOAD_DONE: this reader wants no more of it. False: it is no transfer from here."""
+        return self._forget((node, transfer_id))
 
     def _on_chunk_query(self, incoming: Incoming, m: ChunkQuery, now_ns: int) -> None:
         table, views = self._admission.table, self._admission.vdevs
@@ -201,6 +206,8 @@ class SendResponder:
             now_ns,
             now_ns,
         )
+        if not self._sends:
+            self._look_ns = now_ns + self._idle_ns
         self._sends[(send.node, send.transfer_id)] = send
         self._open_bytes += size_bytes
         self._reading_bytes[send.vdev_index] = (
@@ -260,29 +267,30 @@ class SendResponder:
             send.sender.sent(token)
 
     def _pump(self, send: _Send) -> None:
-        if send.sender is not None:
-            events = send.sender.take()
-            resent_bytes = sum(e.payload_bytes for e in events if e.resend)
-            if resent_bytes:
-                self._admission.counters.count("payload_resent_bytes", by=resent_bytes)
-            for event in events:
-                self._admission.want(event)
+        for event in send.sender.take() if send.sender is not None else ():
+            if event.resend:
+                self._admission.counters.count("payload_resent_bytes", by=event.payload_bytes)
+            self._admission.want(event)
 
-    def _forget(self, key: tuple[NodeId, bytes]) -> None:
+    def _forget(self, key: tuple[NodeId, bytes]) -> bool:
         send = self._sends.pop(key, None)
         if send is not None:
             self._open_bytes -= send.size_bytes
+        return send is not None
 
     # -- time and outputs ---------------------------------------------------------------
 
     def expire(self, now_ns: int) -> None:
         """Drop sends whose reader has gone."""
+        if now_ns < self._look_ns:
+            return
         for key, send in list(self._sends.items()):
             if now_ns >= send.active_ns + self._idle_ns:
                 self._forget(key)
+        active_ns = [send.active_ns for send in self._sends.values()]
+        self._look_ns = min(active_ns, default=now_ns) + self._idle_ns
 
     def deadline_ns(self) -> int | None:
-        """When the first silent reader is given up."""
-        if not self._sends:
-            return None
-        return min(send.active_ns for send in self._sends.values()) + self._idle_ns
+        """When to look for silent readers: not before the first of them is given up, and no time that
+        moves with every message."""
+        return self._look_ns if self._sends else None

@@ -252,8 +252,9 @@ class TargetService:
 
     def on_sent(self, event: SendPayload, now_ns: int) -> None:
         """A payload job has left."""
-        assert isinstance(event.to, tuple)
-        self._tell_chunks().payload_sent(event.to[0], event.transfer_id, event.token, now_ns)
+        assert isinstance(event.to, tuple) and self.chunks is not None
+        # Nothing is wanted after that: no pump need ask.
+        self.chunks.payload_sent(event.to[0], event.transfer_id, event.token, now_ns)
 
     def on_delivered(self, now_ns: int) -> None:
         """That was all of one wake-up of the network, which flushes by itself."""
@@ -299,11 +300,11 @@ class TargetService:
         self._chunks_told = False
         for outgoing in chunks.take_outgoing():
             self._link.send(outgoing, now_ns)
-        events = chunks.take_events()
-        for event in events:
-            self._on_chunk_event(event)
-        for outgoing in chunks.take_outgoing() if events else ():
-            self._link.send(outgoing, now_ns)
+        while events := chunks.take_events():  # what the page cache has is read, then sent
+            for event in events:
+                self._on_chunk_event(event, chunks)
+            for outgoing in chunks.take_outgoing():
+                self._link.send(outgoing, now_ns)
         self._chunks_due_ns = chunks.deadline_ns()
 
     def _on_name_event(self, event: Event) -> None:
@@ -326,7 +327,7 @@ class TargetService:
             self._counters.count("row_messages_sent", "again" if event.again else "curve")
             self._peers.send(event.node_id, event.message)
 
-    def _on_chunk_event(self, event: Event) -> None:
+    def _on_chunk_event(self, event: Event, chunks: ChunkService) -> None:
         if isinstance(event, SendPayload):
             self._link.send_payload(event)
         elif isinstance(event, StoreChunk):
@@ -334,7 +335,9 @@ class TargetService:
         elif isinstance(event, StoreHold):
             self._store_hold(event)
         elif isinstance(event, ReadChunk):
-            self._vdevs.read_chunk(event.vdev_index, event.chid, event.token, self._read)
+            cached = self._vdevs.read_chunk(event.vdev_index, event.chid, event.token, self._read)
+            if cached is not None:
+                chunks.read_done(event.token, cached, self._now_ns())
         elif isinstance(event, VerifyChunk):
             self._vdevs.verify_chunk(
                 event.vdev_index, event.chid, event.hash_algorithm, event.token, self._verified

@@ -239,13 +239,15 @@ class Vdevs:
 
     # -- reading ----------------------------------------------------------------------
 
-    def read_chunk(self, index: int, chid: bytes, token: object, done: ReadChunkDone) -> None:
-        """done(token, bytes or a reason) in the loop, but not from within this call."""
+    def read_chunk(
+        self, index: int, chid: bytes, token: object, done: ReadChunkDone
+    ) -> BufferLike | None:
+        """The bytes, when that needs no waiting; else done(token, bytes or a reason) in the loop, but not
+        from within this call."""
         vdev = self.by_index[index]
         cached = vdev.read_cached(chid, CACHED_BYTES_MAX)
         if cached is not None:
-            self._loop.call_soon(done, token, cached)
-            return
+            return cached
 
         def read(results: ReadResults) -> None:
             for each, result in results:
@@ -258,6 +260,7 @@ class Vdevs:
         if buggify("store/reads-full") or not vdev.submit_read(chid, token, read):
             # Who asks is carrying out what a core wanted, and would be told in between.
             self._loop.call_soon(done, token, Reason.BUSY)
+        return None
 
     def verify_chunk(
         self, index: int, chid: bytes, algorithm: int, token: object, done: VerifyDone

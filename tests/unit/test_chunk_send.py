@@ -10,7 +10,8 @@ import pytest
 from replicast.machine import Incoming
 from replicast.metrics import Counters
 from replicast.target.admission import Admission
-from replicast.target.get import ReadChunk, SendResponder
+from replicast.target.get import IDLE_NS, ReadChunk, SendResponder
+from replicast.transfer import SendPayload
 from replicast.wire.chunk_messages import ChunkSend, Refused
 from replicast.wire.reasons import Reason
 
@@ -50,3 +51,27 @@ def test_chunk_send__reads_the_chunk() -> None:
     core, admission = responder()
     core.receive(ask(1000), 0)
     assert isinstance(admission.take_events()[0], ReadChunk) and admission.take_outgoing() == []
+
+
+def test_silent_reader__is_dropped_and_no_message_moves_the_time_to_look() -> None:
+    core, admission = responder()
+    core.receive(ask(1000), 0)
+    (read,) = admission.take_events()
+    assert isinstance(read, ReadChunk) and core.deadline_ns() == IDLE_NS
+    core.read_done(read.token, bytes(SIZE), 5)
+    (job,) = admission.take_events()
+    assert isinstance(job, SendPayload) and core.deadline_ns() == IDLE_NS
+    core.payload_sent(7, b"t" * 16, job.token, 10)
+    core.expire(IDLE_NS)
+    assert len(core) == 1 and core.deadline_ns() == IDLE_NS + 10
+    core.expire(IDLE_NS + 10)
+    assert len(core) == 0 and core.deadline_ns() is None
+
+
+def test_done__ends_a_transfer_from_here_and_no_other() -> None:
+    core, _ = responder()
+    core.receive(ask(1000), 0)
+    assert not core.done(8, b"t" * 16) and not core.done(7, b"u" * 16) and len(core) == 1
+    assert core.done(7, b"t" * 16) and len(core) == 0
+    core.receive(ask(1000), 99)
+    assert core.deadline_ns() == 99 + IDLE_NS

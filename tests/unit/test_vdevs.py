@@ -87,16 +87,15 @@ def bench() -> Bench:
     return bench
 
 
-def test_read__from_memory_without_a_thread_but_not_at_once(
+def test_read__from_memory_at_once_and_without_a_thread(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.vdev.read_chunk(CHID)  # opens the segment
     monkeypatch.setattr(memory_disk, "buggify", lambda name: name == "store/cached")
     monkeypatch.setattr(bench.vdev, "submit_read", None)
     wakeups = bench.loop.wakeups
-    bench.vdevs.read_chunk(3, CHID, "read", bench.answer)
-    assert bench.answers == []
-    assert bench.settle() == [("read", PAYLOAD)]
+    assert bench.vdevs.read_chunk(3, CHID, "read", bench.answer) == PAYLOAD
+    assert bench.settle() == [], "who was given the bytes is not told of them again"
     assert bench.loop.wakeups == wakeups
 
 
