@@ -16,7 +16,9 @@ BUCKETS_MAX, ROWS_MAX = 1024, 16384
 
 def nhid(tenant: str, bucket: str, name: str) -> bytes:
     """The 32-byte name hash: SHA3-256 over the length-prefixed UTF-8 parts."""
-    return _hash_parts(tenant.encode(), bucket.encode(), name.encode())
+    last = name.encode()
+    framed = _framed(tenant.encode(), bucket.encode()) + len(last).to_bytes(4, "little") + last
+    return hashlib.sha3_256(framed).digest()
 
 
 @lru_cache(BUCKETS_MAX)
@@ -46,5 +48,9 @@ def _row(seed: bytes, stretch: int, spread: int, row_count: int) -> int:
 
 
 def _hash_parts(*parts: bytes) -> bytes:
-    framed = [piece for part in parts for piece in (len(part).to_bytes(4, "little"), part)]
-    return hashlib.sha3_256(b"".join(framed)).digest()
+    return hashlib.sha3_256(_framed(*parts)).digest()
+
+
+@lru_cache(BUCKETS_MAX)
+def _framed(*parts: bytes) -> bytes:
+    return b"".join([piece for part in parts for piece in (len(part).to_bytes(4, "little"), part)])

@@ -51,6 +51,7 @@ class ChunkExchange(Outbox):
         self._context, self._table = context, table
         self._cores: dict[bytes, PutChunk | SmallPut | HoldChunk | GetChunk] = {}
         self._timers = Timers()
+        self.deadline_ns = self._timers.deadline_ns  # the earliest timer of all
         self._turns = context.turns
         self._waiting: dict[bytes, tuple[PutJob, int]] = {}  # for their turn, and since when
         self._beginning = False
@@ -142,6 +143,8 @@ class ChunkExchange(Outbox):
         if core is not None:
             core.receive(incoming, now_ns)
             self._collect(incoming.operation_id[:OPERATION_BASE_BYTES], now_ns)
+            if isinstance(core, GetChunk):  # only they take credit, and give it back
+                self._grant(now_ns)
 
     def table_changed(self, table: Table, now_ns: int) -> None:
         """A newer table, for all that run and all that come."""
@@ -160,6 +163,7 @@ class ChunkExchange(Outbox):
         if isinstance(core, GetChunk):
             core.transfer_completed(transfer_id, now_ns)
             self._collect(operation, now_ns)
+            self._grant(now_ns)
 
     def verified(self, transfer_id: bytes, ok: bool, now_ns: int) -> None:
         """Answer to VerifyPayload."""
@@ -168,6 +172,7 @@ class ChunkExchange(Outbox):
         if isinstance(core, GetChunk):
             core.verified(transfer_id, ok, now_ns)
             self._collect(operation, now_ns)
+            self._grant(now_ns)
 
     def payload_sent(self, transfer_id: bytes, token: int, now_ns: int) -> None:
         """Answer to SendPayload."""
@@ -182,14 +187,11 @@ class ChunkExchange(Outbox):
             if operation in self._waiting:
                 self._wait_in_vain(operation, now_ns)
             else:
-                self._cores[operation].expire(now_ns)
+                core = self._cores[operation]
+                core.expire(now_ns)
                 self._collect(operation, now_ns)
-
-    # -- outputs ----------------------------------------------------------------------
-
-    def deadline_ns(self) -> int | None:
-        """The earliest timer of all."""
-        return self._timers.deadline_ns()
+                if isinstance(core, GetChunk):
+                    self._grant(now_ns)
 
     # -- inside -----------------------------------------------------------------------
 
@@ -230,12 +232,13 @@ class ChunkExchange(Outbox):
         for event in core.take_events():
             self._events.append(ChunkEvent(operation, event))
             ended = ended or isinstance(event, FINAL)
-        if ended:
-            self._forget(operation, isinstance(core, PutChunk) and core.was_busy, now_ns)
-        else:
+        if not ended:
             self._timers.schedule(operation, core.deadline_ns())
-        if isinstance(core, GetChunk):  # only they take credit, and give it back
-            self._grant(now_ns)
+        elif isinstance(core, PutChunk):
+            self._forget(operation, core.was_busy, now_ns)
+        else:  # it had no turn
+            del self._cores[operation]
+            self._timers.forget(operation)
 
     def _forget(self, operation: bytes, busy: bool, now_ns: int) -> None:
         self._cores.pop(operation, None)

@@ -27,8 +27,7 @@ from replicast.gateway.copies import reason_of
 from replicast.gateway.landing import Landing
 from replicast.gateway.query_round import QueryRound, listed
 from replicast.gateway.read_events import ChunkFailed, ChunkRead, Outcome, VerifyPayload
-from replicast.gateway.select import Weights, rank
-from replicast.gateway.source import Source, offer_of, patience_ns
+from replicast.gateway.source import Source, best_of, patience_ns
 from replicast.gateway.stats import resend_ns
 from replicast.hashing import made_on_arrival
 from replicast.machine import Destination, Group, Incoming, NodeId, Outbox, Outgoing
@@ -56,7 +55,6 @@ PATIENCE_NS = 1 * SECOND
 HIT_WINDOW_NS = 5 * MS
 SOURCES_MAX = 2
 MISS_ROUNDS = 2
-READ_WEIGHTS = Weights(equal_ns=2 * MS)
 
 
 class GetChunk(Outbox):
@@ -95,14 +93,12 @@ class GetChunk(Outbox):
         self._start(hints, now_ns)
 
     def _start(self, hints: tuple[int, ...], now_ns: int) -> None:
-        stats = self._context.stats
-        slow = stats.slow_to_read(hints, now_ns)
-        for v in hints:
-            entry = self._table.vdevs.get(v)
-            up = entry is not None and entry.state == VdevState.UP
-            if up and v not in slow and not stats.suspect(v, now_ns):
+        vdevs = self._table.vdevs
+        for v in self._context.stats.sound(hints, now_ns) if hints else ():
+            entry = vdevs.get(v)
+            if entry is not None and entry.state == VdevState.UP:
                 self._hits[v] = None
-        if not self._ask_best(now_ns):
+        if not self._hits or not self._ask_best(now_ns):
             self._query(now_ns)
 
     # -- inputs ---------------------------------------------------------------------
@@ -138,7 +134,8 @@ class GetChunk(Outbox):
             return False
         source.complete = True
         source.receiver.complete(now_ns)
-        self._leave_behind(transfer_id, self._size_bytes)
+        if len(self._sources) > 1:
+            self._leave_behind(transfer_id, self._size_bytes)
         self._context.stats.read(source.vdev_index, now_ns - source.asked_ns, now_ns)
         proved = self._context.buffers.digest(transfer_id) == self._chid
         source.buffer = self._context.buffers.take(transfer_id)
@@ -191,9 +188,10 @@ class GetChunk(Outbox):
         for transfer_id, source in list(self._sources.items()):
             if not source.complete and transfer_id in self._sources:
                 self._check(transfer_id, source, now_ns)
-        if now_ns >= self._next_ns and not self._on_time():
-            self._resend_or_query(now_ns)
-        self._choose(now_ns)
+        if not self._on_time():
+            if now_ns >= self._next_ns:
+                self._resend_or_query(now_ns)
+            self._choose(now_ns)
 
     def cancel(self) -> None:
         """Nobody waits for it any more: close its transfers."""
@@ -205,16 +203,17 @@ class GetChunk(Outbox):
         """When to call expire(); None at the end."""
         if self._ended:
             return None
-        times = [self._end_ns]
-        if not self._on_time():
-            times.append(self._next_ns)
+        due_ns, on_time = self._end_ns, False
+        for source in self._sources.values():
+            on_time = on_time or not source.late
+            if not source.complete:
+                due_ns = min(due_ns, source.receiver.next_ns, source.late_ns)
+        if not on_time:
+            due_ns = min(due_ns, self._next_ns)
             room = len(self._sources) < SOURCES_MAX
             if self._first_hit_ns is not None and self._hits and room:
-                times.append(self._first_hit_ns + HIT_WINDOW_NS)
-        for source in self._sources.values():
-            if not source.complete:
-                times += [source.receiver.deadline_ns(), source.late_ns]
-        return min(times)
+                due_ns = min(due_ns, self._first_hit_ns + HIT_WINDOW_NS)
+        return due_ns
 
     # -- 1. CHUNK_QUERY ---------------------------------------------------------------
 
@@ -335,8 +334,7 @@ class GetChunk(Outbox):
         """Open a transfer from the best holder that is not tried. False: there is none."""
         if len(self._sources) >= SOURCES_MAX or not self._hits:
             return False
-        offers = [offer_of(v, answer) for v, answer in self._hits.items()]
-        best = rank(self._chid, offers, READ_WEIGHTS)[0].vdev_index
+        best = best_of(self._chid, self._hits)
         transfer_id = self._new_id()
         datagram_bytes = self._context.datagram_bytes((self._node(best),))
         try:
@@ -490,7 +488,7 @@ class GetChunk(Outbox):
     # -- small things -----------------------------------------------------------------------------
 
     def _node(self, vdev_index: int) -> NodeId:
-        return self._table.target_of(vdev_index).node_id
+        return self._table.vdevs[vdev_index].target
 
     def _new_id(self) -> bytes:
         self._number += 1

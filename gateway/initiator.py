@@ -35,7 +35,7 @@ from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.initiation import Block, BucketView, ChunkPlaced
 from replicast.gateway.listing import ListDone, ListOperation
 from replicast.gateway.names import NameDone, NamedOperation, NameFailed
-from replicast.gateway.outcome_errors import get_error, name_error, put_error
+from replicast.gateway.outcome_errors import closed_error, get_error, name_error, put_error
 from replicast.gateway.read_events import ChunkFailed, ChunkRead, VerifyPayload
 from replicast.gateway.requests import Request, RequestEvent, RequestExchange
 from replicast.gateway.status import status_report
@@ -129,7 +129,7 @@ class UdpInitiator:
             task.cancel()
         for future in self._futures.values():
             if not future.done():
-                future.set_exception(_closed(uncertain=True))
+                future.set_exception(closed_error(uncertain=True))
         # What is queued there ends soon; cancelled, it would look as if its caller had given up.
         self._hashers.shutdown(wait=False)
 
@@ -354,7 +354,7 @@ class UdpInitiator:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise _closed()
+            raise closed_error()
 
     def _fence(self) -> None:
         self._require_open()
@@ -372,34 +372,38 @@ class UdpInitiator:
         return await loop.run_in_executor(self._hashers, content_hash, self._algorithm, data)
 
     async def _chunk_outcome(self, operation: bytes) -> Event:
+        future = self._future(operation)
         try:
-            return await self._outcome(operation)
+            self._pump()
+            return await future
         except asyncio.CancelledError:
             self._chunks.cancel(operation, self._now_ns())
             self._pump()
             raise
+        finally:
+            del self._futures[operation]
 
     async def _request_outcome(self, base: bytes, core: Request, request: Message | None) -> Event:
         self._requests.start(base, core)
+        future = self._future(base)
         try:
-            event = await self._outcome(base)
+            self._pump()
+            event = await future
         except BaseException:
             # Also when it could not even be sent: it must not be sent again and again.
             self._requests.cancel(base)
             self._arm()
             raise
+        finally:
+            del self._futures[base]
         if isinstance(event, NameFailed):
             raise name_error(event, request)
         return event
 
-    async def _outcome(self, operation: bytes) -> Event:
-        future: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        self._futures[operation] = future
-        try:
-            self._pump()
-            return await future
-        finally:
-            del self._futures[operation]
+    def _future(self, operation: bytes) -> asyncio.Future[Event]:
+        made: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._futures[operation] = made
+        return made
 
     def _settle(self, operation: bytes, event: Event) -> None:
         future = self._futures.get(operation)
@@ -493,8 +497,3 @@ class UdpInitiator:
         self._chunks.expire(now_ns)
         self._requests.expire(now_ns)
         self._pump()
-
-
-def _closed(*, uncertain: bool = False) -> Unavailable:
-    text = "the connection to the cluster is closed"
-    return Unavailable(text, reason="CLOSED", uncertain=uncertain)

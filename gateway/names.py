@@ -110,7 +110,7 @@ class NamedOperation(Outbox):
         """A newer table: ask its leader at once."""
         if table.generation <= self._table.generation:
             return
-        moved = self._leader() != self._leader_of(table)
+        moved = self._leader_of(self._table) != self._leader_of(table)
         self._table = table
         if self._next_ns is not None and (moved or self._asked_generation):
             self._asked_generation = 0
@@ -132,15 +132,12 @@ class NamedOperation(Outbox):
 
     # -- steps ----------------------------------------------------------------------
 
-    def _leader(self) -> int | None:
-        return self._leader_of(self._table)
-
     def _leader_of(self, table: Table) -> int | None:
         leader = table.row_leader(self._row)
         return None if leader is None else table.target_of(leader).node_id
 
     def _send(self, now_ns: int) -> None:
-        target = self._leader()
+        target = self._leader_of(self._table)
         wait_ns = self._resend.take_ns()
         self._uncertain = self._uncertain or self._silent
         if target is None:

@@ -155,7 +155,7 @@ class Objects:
     ) -> tuple[NameResult, ManifestBody]:
         reply, body = await self.names.fetch(tenant, bucket, name, version)
         if body is None:
-            raise NotFound(f"{bucket_name(bucket)}/{name} is deleted", reason="NO_SUCH_NAME")
+            raise _deleted(bucket, name)
         return reply, body
 
     async def summary(
@@ -169,7 +169,7 @@ class Objects:
         """As head(), but without manifest and metadata: a small answer, whatever is inline."""
         reply, _ = await self.names.fetch(tenant, bucket, name, version, want_body=False)
         if reply.summary.kind == DELETE_MARKER:
-            raise NotFound(f"{bucket_name(bucket)}/{name} is deleted", reason="NO_SUCH_NAME")
+            raise _deleted(bucket, name)
         return object_info(bucket_name(bucket), name, reply.summary, copies=reply.copies)
 
     async def look(
@@ -220,7 +220,9 @@ class Objects:
         version: VersionId = NO_VERSION,
     ) -> bytes:
         """What get() gives of the whole object, at once: small ones need no generator."""
-        _, body = await self._fetch(tenant, bucket, name, version)
+        _, body = await self.names.fetch(tenant, bucket, name, version)
+        if body is None:
+            raise _deleted(bucket, name)
         return await self.bodies.whole(body)
 
     # -- the rest -------------------------------------------------------------------
@@ -309,6 +311,10 @@ class Objects:
         """The name as row and full names."""
         key, _ = await self.names.locate(tenant, bucket, name)
         return key
+
+
+def _deleted(bucket: BucketRef, name: str) -> NotFound:
+    return NotFound(f"{bucket_name(bucket)}/{name} is deleted", reason="NO_SUCH_NAME")
 
 
 def object_info(

@@ -61,3 +61,9 @@ def name_error(event: NameFailed, request: Message | None) -> ReplicastError:
     if event.uncertain and event.reason is Reason.NO_SUCH_BUCKET:
         return other  # an earlier attempt may have been ordered before the bucket went
     return texts.get(event.reason, other)
+
+
+def closed_error(*, uncertain: bool = False) -> Unavailable:
+    """What everybody is told once the initiator is closed."""
+    text = "the connection to the cluster is closed"
+    return Unavailable(text, reason="CLOSED", uncertain=uncertain)

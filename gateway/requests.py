@@ -40,6 +40,7 @@ class RequestExchange(Outbox):
         self._rng = rng
         self._cores: dict[bytes, Request] = {}
         self._timers = Timers()
+        self.deadline_ns = self._timers.deadline_ns  # the earliest timer of all
 
     def new_base(self, given: bytes = b"") -> bytes:
         """12 bytes for the operation ids of the next request, unless they are given; raises
@@ -81,10 +82,6 @@ class RequestExchange(Outbox):
             core = self._cores[base]
             core.expire(now_ns)
             self._collect(base, core)
-
-    def deadline_ns(self) -> int | None:
-        """The earliest timer of all."""
-        return self._timers.deadline_ns()
 
     def _collect(self, base: bytes, core: Request) -> None:
         self._outgoing += core.take_outgoing()

@@ -81,7 +81,7 @@ def unbound(body: ManifestBody) -> tuple[bytes, str]:
 
 def check_readable(body: ManifestBody, opener: object) -> None:
     """Raises InvalidRequest (SEALED) when the body is sealed and there is no `opener` (or binder)."""
-    if opener is None and SEALED in metadata_of(body):
+    if opener is None and body.metadata and SEALED in metadata_of(body):
         raise no_key()
 
 

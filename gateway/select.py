@@ -56,6 +56,16 @@ def order_small(chid: bytes, members: Iterable[int]) -> list[int]:
     return sorted(members, key=lambda v: (spread(chid, v), v))
 
 
+def best_equal(chid: bytes, members: Iterable[int]) -> int:
+    """The one that rank() puts first among VDEVs of which nothing is known. At least one is needed."""
+    best, least = -1, 0
+    for v in members:
+        share = spread(chid, v) * 2 * PPM >> 64
+        if best < 0 or (share, v) < (least, best):
+            best, least = v, share
+    return best
+
+
 def cost(chid: bytes, offer: Offer, mean_free_ppm: int, weights: Weights) -> int:
     """Lower is better; the unit means nothing."""
     completion_ns = offer.start_ns + offer.duration_ns

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from replicast.buggify import buggified
 from replicast.gateway.context import ChunkSettings
-from replicast.gateway.select import Offer
+from replicast.gateway.select import Offer, Weights, best_equal, rank
 from replicast.machine import NodeId
 from replicast.transfer import BufferLike, Receiver
 from replicast.units import MS, SECOND
@@ -14,6 +15,7 @@ from replicast.wire.chunk_messages import ChunkSend, VdevAnswer
 
 PROMISE_UNKNOWN_NS = 20 * MS
 PROMISE_NS_MAX = 2 * SECOND
+READ_WEIGHTS = Weights(equal_ns=2 * MS)
 
 
 @dataclass(slots=True)
@@ -43,8 +45,16 @@ def patience_ns(settings: ChunkSettings, answer: VdevAnswer | None) -> int:
     return wait_ns + 2 * min(promised_ns, PROMISE_NS_MAX)
 
 
-def offer_of(vdev_index: int, answer: VdevAnswer | None) -> Offer:
-    """For rank(); a VDEV that was only named in a hint has made no promise."""
+def best_of(chid: bytes, holders: Mapping[int, VdevAnswer | None]) -> int:
+    """Whom to ask for a chunk; None: only named in a hint. At least one is needed."""
+    if not any(holders.values()):
+        return best_equal(chid, holders)
+    offers = [_offer_of(v, answer) for v, answer in holders.items()]
+    return rank(chid, offers, READ_WEIGHTS)[0].vdev_index
+
+
+def _offer_of(vdev_index: int, answer: VdevAnswer | None) -> Offer:
+    """A VDEV that was only named in a hint has made no promise."""
     if answer is None:
         return Offer(vdev_index, "", "", 0, PROMISE_UNKNOWN_NS, 0)
     return Offer(vdev_index, "", "", answer.start_ns, answer.duration_ns, 0)

@@ -135,10 +135,26 @@ class Stats:
         """It sent a chunk within `elapsed_ns`, or was late by then."""
         self.vdev(vdev_index).read_ns.add(elapsed_ns, now_ns)
 
-    def slow_to_read(self, group: Collection[int], now_ns: int) -> set[int]:
-        """Those that are far slower than others of their group at sending what they hold."""
-        times_ns = {v: self.vdev(v).read_ns.get(now_ns) for v in group}
-        return {v for v, ns in times_ns.items() if _far_above(ns, times_ns.values(), SLOW_READ_NS)}
+    def sound(self, group: Collection[int], now_ns: int) -> list[int]:
+        """Those of whom a chunk can be asked without knowing more: not suspect, and not far slower than
+        others of the group at sending what they hold."""
+        sound, times_ns, slowest_ns = [], {}, 0
+        for v in group:
+            memory = self._vdevs.get(v)
+            if memory is None:
+                sound.append(v)
+                continue
+            times_ns[v] = read_ns = memory.read_ns.get(now_ns)
+            if read_ns > slowest_ns:
+                slowest_ns = read_ns
+            if memory.failed_ns is None or now_ns >= memory.failed_ns + SUSPECT_NS:
+                sound.append(v)
+        if slowest_ns >= SLOW_READ_NS:  # seldom
+            known_ns = times_ns.values()
+            sound = [v for v in sound if not _far_above(times_ns.get(v, 0), known_ns, SLOW_READ_NS)]
+        if sound and buggify("gateway/suspect"):
+            sound.pop()
+        return sound
 
     def round_trip_ns(self, vdev_index: int, now_ns: int) -> int | None:
         """What the way to its target and back took lately; None: it is not known."""

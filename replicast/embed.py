@@ -210,15 +210,14 @@ class Cluster:
 
     # -- deadlines ----------------------------------------------------------------------
 
-    async def _read(self, work: Awaitable[T]) -> T:
-        return await self._within(work, uncertain=False)
+    def _read(self, work: Awaitable[T]) -> Awaitable[T]:
+        return self._within(work, uncertain=False) if self._deadline_seconds is not None else work
 
-    async def _write(self, work: Awaitable[T]) -> T:
-        return await self._within(work, uncertain=True)
+    def _write(self, work: Awaitable[T]) -> Awaitable[T]:
+        return self._within(work, uncertain=True) if self._deadline_seconds is not None else work
 
     async def _within(self, work: Awaitable[T], *, uncertain: bool) -> T:
-        if self._deadline_seconds is None:
-            return await work
+        assert self._deadline_seconds is not None
         try:
             async with asyncio.timeout(self._deadline_seconds) as limit:
                 return await work

@@ -356,7 +356,7 @@ class Receiver:
         self._size_bytes = buffers.progress(transfer_id)[1]
         self._long = long
         self._asked_end = self._size_bytes  # where what was asked for last ends
-        self.next_ns = (now_ns // TICK_NS + 1) * TICK_NS  # when check() is due: _tick_after()
+        self.next_ns = _tick_after(now_ns)  # when check() is due
         self._reported_ns = now_ns
         self._wait_ns = max(GAP_WAIT_NS, 2 * self.round_trip_ns)
         self._in_vain = False  # nothing has come since the last report

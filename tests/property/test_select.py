@@ -6,7 +6,16 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicast.gateway.select import Offer, Weights, choose, order_small, rank, spread
+from replicast.gateway.select import (
+    Offer,
+    Weights,
+    best_equal,
+    choose,
+    order_small,
+    rank,
+    spread,
+)
+from replicast.gateway.source import READ_WEIGHTS, best_of
 from replicast.units import MS
 
 CHIDS = st.binary(min_size=32, max_size=64)
@@ -111,3 +120,12 @@ def test_order_small__is_fixed_by_the_chunk(chid: bytes, members: set[int]) -> N
 
 def test_spread__golden() -> None:
     assert spread(bytes(range(32)), 3) == 16482818005032673732
+
+
+@given(CHIDS, st.lists(st.integers(0, 65_534), min_size=1, max_size=8, unique=True))
+def test_best_equal__is_the_first_of_rank_when_nothing_is_known(
+    chid: bytes, vdevs: list[int]
+) -> None:
+    offers = [Offer(v, "", "", 0, 20 * MS, 0) for v in vdevs]
+    best = rank(chid, offers, READ_WEIGHTS)[0].vdev_index
+    assert best == best_equal(chid, vdevs) == best_of(chid, dict.fromkeys(vdevs))

@@ -114,13 +114,13 @@ def test_ewma__from_zero_one_bad_moment_counts_an_eighth() -> None:
 def test_read__who_is_far_slower_than_the_others_is_passed_over_for_a_while() -> None:
     stats = Stats()
     group = (1, 2, 3)
-    assert not stats.slow_to_read(group, 0)  # nothing is known
+    assert stats.sound(group, 0) == [1, 2, 3]  # nothing is known
     stats.read(1, 100 * MS, 0)
-    assert not stats.slow_to_read(group, 0)  # nor of the others
+    assert stats.sound(group, 0) == [1, 2, 3]  # nor of the others
     stats.read(2, 4 * MS, 0)
     stats.read(3, 5 * MS, 0)
-    assert stats.slow_to_read(group, 0) == {1}
-    assert not stats.slow_to_read(group, 3 * HALF_LIFE_NS)  # 12.5 ms is not slow anyway
+    assert stats.sound(group, 0) == [2, 3]
+    assert stats.sound(group, 3 * HALF_LIFE_NS) == [1, 2, 3]  # 12.5 ms is not slow anyway
 
 
 def test_read__small_times_are_noise() -> None:
@@ -128,7 +128,14 @@ def test_read__small_times_are_noise() -> None:
     stats.read(1, 19 * MS, 0)
     for v in (2, 3):
         stats.read(v, MS, 0)
-    assert not stats.slow_to_read((1, 2, 3), 0)
+    assert stats.sound((1, 2, 3), 0) == [1, 2, 3]
+
+
+def test_read__who_was_silent_is_passed_over_for_a_while() -> None:
+    stats = Stats()
+    stats.silent(2, 0)
+    assert stats.sound((1, 2, 3), SUSPECT_NS - 1) == [1, 3]
+    assert stats.sound((1, 2, 3), SUSPECT_NS) == [1, 2, 3]
 
 
 def test_round_trip__what_it_was_last_for_a_second() -> None:
