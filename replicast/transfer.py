@@ -390,7 +390,10 @@ class Receiver:
                 return self._report((), now_ns)
         missing = tuple(self._buffers.gaps(self.transfer_id, RANGES_MAX))
         lost = moved and self._has_end(missing)
-        if not lost and now_ns < self._quiet_since_ns + self._quiet_ns(missing):
+        until_ns = self._quiet_since_ns + self._quiet_ns(missing)
+        if not lost and now_ns < until_ns:
+            if not self._credit_bytes:  # nothing can come before grant(): a tick would see nothing
+                self.next_ns = _tick_after(until_ns - 1)
             return self._report((), now_ns) if now_ns >= self._reported_ns + SPOKEN_NS else None
         if self._buffers.unread() and now_ns < self.moved_ns + UNREAD_NS_MAX:
             return None  # what seems to be missing may lie in the socket of a busy host

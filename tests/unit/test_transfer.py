@@ -286,6 +286,18 @@ def test_receiver__grant_speaks_at_once() -> None:
     assert message.credit_bytes == SIZE and message.received_bytes == 0
 
 
+def test_receiver__without_credit_is_looked_at_when_it_has_to_ask_again_and_at_once_with_some() -> (
+    None
+):
+    receiver = Receiver(opened(), ID, 1, 0, 0, pool=CreditPool(MIB))
+    assert receiver.check(TICK_NS) is None and receiver.next_ns == GAP_WAIT_NS
+    assert receiver.check(GAP_WAIT_NS) is not None
+    receiver.grant(SIZE, GAP_WAIT_NS + 1)
+    assert receiver.next_ns == GAP_WAIT_NS + TICK_NS
+    assert receiver.check(receiver.next_ns) is None
+    assert receiver.next_ns == GAP_WAIT_NS + 2 * TICK_NS
+
+
 def test_credit_pool__the_socket_has_the_last_word() -> None:
     pool = CreditPool(4 * MIB)
     pool.limit(8 * MIB)
