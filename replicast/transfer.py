@@ -492,10 +492,7 @@ class Receiver:
 
 
 def _length(ranges: Sequence[tuple[int, int]]) -> int:
-    length_bytes = 0
-    for start, end in ranges:
-        length_bytes += end - start
-    return length_bytes
+    return sum([end - start for start, end in ranges])
 
 
 def _tick_after(now_ns: int) -> int:
