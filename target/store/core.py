@@ -187,7 +187,9 @@ class StoreCore:
             room_bytes = self.segment.size_bytes - self.position.offset
             if not 0 < self.queue_bytes < size_bytes or self.queue_bytes > room_bytes:
                 return None
-            if self._chunks or self._refused or self._owed is not None or not self.writable:
+            if self._chunks or self._refused or self._owed is not None:
+                return None
+            if self.status not in WRITABLE:
                 return None
             for submission in self._names:
                 if not submission.plain:
@@ -282,7 +284,7 @@ class StoreCore:
     def plan(self, taken: list[Submission], refused: Outcomes) -> FlushPlan:
         """Check hashes, leave out what is stored already, and lay out the flush."""
         records: Sequence[Record]
-        if len(taken) == 1 and taken[0].plain and self.writable:  # as most are
+        if len(taken) == 1 and taken[0].plain and self.status in WRITABLE:  # as most are
             kept, records, size = taken, taken[0].records, taken[0].size_bytes
         else:
             kept, records, refused_now = self._select(taken)
@@ -353,7 +355,7 @@ class StoreCore:
                 self.failure = str(error)
 
     def _refusal(self, submission: Submission, kind: RecordClass) -> Outcome | None:
-        if not self.writable:
+        if self.status not in WRITABLE:
             return self._why_not()
         size = submission.size_bytes
         if size > SUBMISSION_BYTES_MAX or not (submission.plain or _has_right_chids(submission)):

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterator
 
 from replicast.frozen import frozen
-from replicast.target.store.overlay import Overlay
+from replicast.target.store.overlay import Change, Overlay
 from replicast.target.store.record import Header, Kind, unpack_cut
 from replicast.target.store.segment import Placed
 
@@ -76,13 +76,19 @@ def row_end(row: int) -> bytes:
 
 def apply_all(kv: Overlay, placed: list[Placed]) -> None:
     """What durable records do to the index, in order. The caller holds kv.lock."""
+    entries: list[Change] = []  # that follow each other: they are written together
     for each in placed:
         (kind, _, size, sequence, row, epoch, index, _, _), incarnation, offset = each
         if kind == Kind.ROW_ENTRY:  # most are
             where = _ENTRY.pack(epoch, incarnation, offset, sequence, size)
-            kv.put(b"r" + _ROW_INDEX.pack(row, index), where)
-        else:
-            _apply(kv, each)
+            entries.append((_ROW_INDEX.pack(row, index), where))
+            continue
+        if entries:
+            kv.write(b"r", entries)
+            entries = []
+        _apply(kv, each)
+    if entries:
+        kv.write(b"r", entries)
 
 
 def _apply(kv: Overlay, placed: Placed) -> None:

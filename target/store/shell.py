@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from replicast.disks import Lock, LockableDisk
-from replicast.target.store.core import ContentHash, FlushPlan, Outcomes
+from replicast.target.store.core import WRITABLE, ContentHash, FlushPlan, Outcomes
 from replicast.target.store.engine import StoreEngine
 from replicast.target.store.errors import ReadError, RecordClass, VdevBusy, VdevError
 from replicast.target.store.facts import VdevFacts, VdevStat, free_ppm
@@ -130,7 +130,7 @@ class VdevShell(VdevFacts):
             return False
         taken_ns = now_ns - started_ns
         self.flush_ns += (taken_ns - self.flush_ns) // 8 if self.flush_ns else taken_ns
-        if not self._core.writable:
+        if self._core.status not in WRITABLE:
             return False
         self._durable(taken_ns, now_ns)
         self._flush_count += 1
