@@ -83,6 +83,7 @@ class NameService:
         self._due = Due()  # when leaderships want a step
         self._to_touch: deque[int] = deque()
         self._appends: dict[int, Appends] = {}
+        self._blocked = False  # some of them are
         self._upkeep = Upkeep(self.context, self._healer, self._leaders, self._touched)
         self._peers = Peers(
             self.context,
@@ -181,6 +182,7 @@ class NameService:
                 self._wake(now_ns)
                 self._touched(replica)
         if appends.blocked:
+            self._blocked = True
             self._wake(now_ns)
 
     def stop(self, now_ns: int) -> None:
@@ -233,9 +235,8 @@ class NameService:
             due_ns = earliest(due_ns, self._removals.due_ns)
         if self._healer.wanted:
             due_ns = earliest(due_ns, self._healer.deadline_ns())
-        for appends in self._appends.values():
-            if appends.blocked:
-                due_ns = earliest(due_ns, appends.deadline_ns())
+        if self._blocked:
+            due_ns = earliest(due_ns, *(each.deadline_ns() for each in self._appends.values()))
         return due_ns
 
     def take_outgoing(self) -> list[Outgoing]:
@@ -250,7 +251,9 @@ class NameService:
         if not self._flushed:
             self._flush()
         self.told = False
-        records = hand_out(self._dirty, self._appends, self._now_ns)
+        some = self._dirty or self._blocked
+        records = hand_out(self._dirty, self._appends, self._now_ns) if some else ()
+        self._blocked = self._blocked and any(each.blocked for each in self._appends.values())
         return self._outbox.take_events(self._now_ns, records)
 
     # -- for status pages and background work ------------------------------------------
@@ -315,8 +318,7 @@ class NameService:
                 return
             wait = wait_or_none
         if last or not self._parking.park(row, deadline_ns, incoming):
-            reason = wait if last else Reason.BUSY
-            self._refuse(incoming, reason)
+            self._refuse(incoming, wait if last else Reason.BUSY)
 
     def _row_request(self, incoming: Incoming, key: NameKey, table: Table) -> Reason | None:
         request: Any = incoming.message
@@ -367,8 +369,7 @@ class NameService:
         if not ready:
             self._refuse(incoming, reason or Reason.NOT_READY)
             return None
-        page = list_page(request, ready, self.context.limits.page_bytes_max)
-        self._outbox.reply(incoming, page)
+        self._outbox.reply(incoming, list_page(request, ready, self.context.limits.page_bytes_max))
         return None
 
     def _refuse(self, incoming: Incoming, reason: Reason) -> None:
@@ -491,8 +492,8 @@ class NameService:
         return lead.readable and (lead.acting(now_ns) or not self.context.lease.valid(now_ns))
 
     def _look_and_acknowledge(self) -> None:
+        self._upkeep.look(self._dirty.values(), self._now_ns)
         for replica in self._dirty.values():
-            self._upkeep.look(replica, self._now_ns)
             if replica.status_due and replica.leader != replica.vdev_index:
                 status = replica.take_status()
                 if status is not None:

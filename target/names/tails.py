@@ -1,6 +1,6 @@
 """The recent entries that the logs of a target's rows keep in memory, bounded together.
 
-Each log bounds its own (log.py), but a target has thousands of them: those that were used longest
+Each log bounds its own (log.py), but a target has thousands of them: those that changed longest
 ago give up what their store has as well.
 """
 
@@ -17,9 +17,10 @@ class Tails:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._used: dict[RowReplica, int] = {}  # longest ago first
+        self.counted = self._used.get  # what is counted of one, if anything
 
     def used(self, replica: RowReplica) -> None:
-        """Something happened to it."""
+        """It keeps another amount than before."""
         used, size_bytes = self._used, replica.log.tail_cost_bytes
         self._bytes += size_bytes - used.pop(replica, 0)
         if size_bytes:

@@ -5,12 +5,12 @@ far as results of operations are forgotten, which all in sync have long applied.
 waits while somebody catches up. A view is made a batch at a time, one row in each wake-up.
 What logs keep in memory is bounded over all rows (tails.py).
 
-NameService drives it: look() at each replica that something happened to, step() in each wake-up.
+NameService drives it: look() at the replicas that something happened to, step() in each wake-up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from replicast.buggify import buggified
 from replicast.target.names.context import RowContext
@@ -40,26 +40,30 @@ class Upkeep:
         self.rebuilding: dict[tuple[int, int], RowReplica] = {}
         self._stuck: dict[tuple[int, int], tuple[int, int]] = {}  # at which entry, since when
         self.given_up: dict[tuple[int, int], tuple[RowReplica, int]] = {}  # until when
-        self._looked: dict[tuple[int, int], int] = {}  # at the log when so much was forgotten
+        self._looked: dict[RowReplica, int] = {}  # at the log when so much was forgotten
 
     def opened(self, replica: RowReplica) -> None:
         """One that was not in memory before."""
         self._tails.used(replica)
 
-    def look(self, replica: RowReplica, now_ns: int) -> None:
-        """Something happened to a replica."""
-        key = replica.row, replica.vdev_index
-        self._tails.used(replica)
-        if replica.installed:
-            replica.installed = False
-            self._context.counters.count("row_installs")
-        if replica.rebuilding:
-            self.rebuilding[key] = replica
-            return
+    def look(self, replicas: Iterable[RowReplica], now_ns: int) -> None:
+        """Something happened to these."""
+        tails = self._tails
+        for replica in replicas:
+            if tails.counted(replica, 0) != replica.log.tail_cost_bytes:
+                tails.used(replica)
+            if replica.installed:
+                replica.installed = False
+                self._context.counters.count("row_installs")
+            if replica.rebuilding:
+                self.rebuilding[replica.row, replica.vdev_index] = replica
+            elif replica.state.forgotten_index > self._looked.get(replica, 0):  # seldom
+                self._look_at_log(replica, now_ns)
+
+    def _look_at_log(self, replica: RowReplica, now_ns: int) -> None:
+        """More of it is of no use any more: cut it, if it is enough by now."""
         limits = self._context.limits
-        forgotten_index, looked_index = replica.state.forgotten_index, self._looked.get(key, 0)
-        if forgotten_index <= looked_index:
-            return  # nearly always
+        forgotten_index, looked_index = replica.state.forgotten_index, self._looked.get(replica, 0)
         least = buggified("names/log-short", limits.cut_entries_min, 4)
         if forgotten_index < looked_index + least:
             return
@@ -67,16 +71,18 @@ class Upkeep:
         leads = lead is not None and lead.replica is replica
         if lead is not None and leads and lead.replication.holds(forgotten_index, now_ns):
             return
-        self._looked[key] = forgotten_index
+        self._looked[replica] = forgotten_index
         if replica.cut(least, limits.cut_entries_max):
             self._context.counters.count("row_cuts")
 
     def forget(self, vdev_index: int) -> None:
         """The VDEV is gone."""
         self._tails.forget(vdev_index)
-        for held in (self.rebuilding, self._stuck, self.given_up, self._looked):
+        for held in (self.rebuilding, self._stuck, self.given_up):
             for key in [key for key in held if key[1] == vdev_index]:
                 del held[key]
+        for replica in [each for each in self._looked if each.vdev_index == vdev_index]:
+            del self._looked[replica]
 
     def deadline_ns(self, now_ns: int) -> int | None:
         """When to step again."""
@@ -91,7 +97,7 @@ class Upkeep:
             if now_ns >= due_ns:
                 del self.given_up[key]
                 replica.read_again()
-                self.look(replica, now_ns)
+                self.look((replica,), now_ns)
         if not self.rebuilding:
             return
         key, replica = next(iter(self.rebuilding.items()))
