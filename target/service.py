@@ -286,14 +286,19 @@ class TargetService:
                 self._link.send(outgoing, now_ns)
         if names.told:
             for event in names.take_events():
-                if isinstance(event, SendPeer):  # nearly all
+                if type(event) is SendPeer:  # nearly all are these two
                     self._send_peer(event, now_ns)
+                elif type(event) is AppendRecords:
+                    vdev_index = event.vdev_index
+                    stored = self._stored_of.get(vdev_index) or self._rows_stored(vdev_index)
+                    self._vdevs.append_rows(event, stored)
                 else:
                     self._on_name_event(event)
             self._names_due_ns = names.deadline_ns()
         if self._chunks_told and self.chunks is not None:
             self._pump_chunks(self.chunks, now_ns)
-        self._vdevs.flush()
+        if self._vdevs.due:
+            self._vdevs.flush()
         self._timer.arm(self._names_due_ns, self._chunks_due_ns)
 
     def _pump_chunks(self, chunks: ChunkService, now_ns: int) -> None:
@@ -308,9 +313,7 @@ class TargetService:
         self._chunks_due_ns = chunks.deadline_ns()
 
     def _on_name_event(self, event: Event) -> None:
-        if isinstance(event, AppendRecords):
-            self._vdevs.append_rows(event, self._rows_stored(event.vdev_index))
-        elif isinstance(event, VerifyEntry):
+        if isinstance(event, VerifyEntry):
             self._vdevs.verify_entry(event, self._entry_read)
         elif isinstance(event, RowsChange):
             self.row_changes.ask(event)

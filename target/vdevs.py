@@ -101,7 +101,7 @@ class Vdevs:
         self._loop = loop
         self.after: Callable[[], None] = lambda: None  # called when a flush was told
         self._attached: list[Vdev] = []
-        self._due: list[Vdev] = []  # take_off() must be called
+        self.due: list[Vdev] = []  # flush() must be called for these
         self._written_fd = -1  # an eventfd: something that took off was written
 
     def map_indexes(self, table: Table) -> list[int]:
@@ -169,8 +169,8 @@ class Vdevs:
             return
         vdev = self.by_index[index]
         vdev.queue([record], (done, token), self._flushed, RecordClass.PAYLOAD)
-        if vdev not in self._due:
-            self._due.append(vdev)
+        if vdev not in self.due:
+            self.due.append(vdev)
 
     def store_hold(
         self, index: int, chid: bytes, hold_until_ns: int, token: object, done: StoredDone
@@ -185,13 +185,13 @@ class Vdevs:
             return
         vdev = self.by_index[event.vdev_index]
         vdev.queue(event.records, (done, event.token), self._flushed, RecordClass.FREEING)
-        if vdev not in self._due:
-            self._due.append(vdev)
+        if vdev not in self.due:
+            self.due.append(vdev)
 
     def flush(self) -> None:
         """What append_rows() and store_chunk() were given goes to the disks now, those of one VDEV together."""
-        while self._due:
-            self._due.pop().take_off()
+        while self.due:
+            self.due.pop().take_off()
 
     def _land(self) -> None:
         try:
@@ -202,7 +202,7 @@ class Vdevs:
         for vdev in self._attached:
             batches = vdev.land()
             if batches is not None:
-                self._due.append(vdev)
+                self.due.append(vdev)
                 outcomes += batches.pop(self._flushed, ())
                 if batches:
                     vdev.tell(batches)

@@ -52,6 +52,7 @@ class Bench:
         self.steps: list[str] = []  # of the VDEVs and the link
         self.vdevs = SimpleNamespace(
             after=None,
+            due=["one"],
             append_rows=lambda *_: self.steps.append("rows"),
             flush=lambda: self.steps.append("flush"),
         )

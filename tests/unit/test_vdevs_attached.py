@@ -199,6 +199,6 @@ def test_close__with_a_flight_out_and_rows_that_were_not_flushed(paths: list[Pat
         await bench.close()
         await bench.wait(3)
         assert set(bench.outcomes.values()) == {Outcome.STORED}
-        assert bench.vdevs._attached == [] and bench.vdevs._due == []
+        assert bench.vdevs._attached == [] and bench.vdevs.due == []
 
     asyncio.run(story())
