@@ -280,6 +280,8 @@ class TargetService:
     def _carry_out(self, now_ns: int) -> None:
         """A core that was told nothing since the last pump wants nothing new."""
         self._pumping = False
+        if self._vdevs.flying:
+            self._vdevs.land()
         names = self.names
         if names.told or names.answered:
             for outgoing in names.take_outgoing():

@@ -102,6 +102,7 @@ class Vdevs:
         self.after: Callable[[], None] = lambda: None  # called when a flush was told
         self._attached: list[Vdev] = []
         self.due: list[Vdev] = []  # flush() must be called for these
+        self.flying = False  # something that took off may not have landed
         self._written_fd = -1  # an eventfd: something that took off was written
 
     def map_indexes(self, table: Table) -> list[int]:
@@ -192,23 +193,34 @@ class Vdevs:
         """What append_rows() and store_chunk() were given goes to the disks now, those of one VDEV together."""
         while self.due:
             self.due.pop().take_off()
+            self.flying = True
+
+    def land(self) -> bool:
+        """Tell what took off and was written by now, and whether there was any; flush() must follow, when
+        what follows from it was seen to. Whoever does that anyway may call this at any time while
+        something is `flying`: it saves a wake-up of its own, and waits for nothing."""
+        outcomes: Outcomes = []
+        out = len(self._attached)
+        for vdev in self._attached:
+            batches = vdev.land()
+            if batches is not None:
+                out -= 1
+                self.due.append(vdev)
+                outcomes += batches.pop(self._flushed, ())
+                if batches:
+                    vdev.tell(batches)
+        self.flying = out > 0
+        self._tell_each(outcomes)
+        return bool(outcomes)
 
     def _land(self) -> None:
         try:
             os.eventfd_read(self._written_fd)
         except BlockingIOError:
             return  # nothing was written since
-        outcomes: Outcomes = []
-        for vdev in self._attached:
-            batches = vdev.land()
-            if batches is not None:
-                self.due.append(vdev)
-                outcomes += batches.pop(self._flushed, ())
-                if batches:
-                    vdev.tell(batches)
         try:
-            if outcomes:
-                self._tell(outcomes)  # what follows from them goes with the next flush
+            if self.land():
+                self.after()  # what follows from them goes with the next flush
         finally:
             self.flush()
 
@@ -228,6 +240,10 @@ class Vdevs:
         self._loop.call_soon_threadsafe(self._tell, outcomes)
 
     def _tell(self, outcomes: Outcomes) -> None:
+        self._tell_each(outcomes)
+        self.after()
+
+    def _tell_each(self, outcomes: Outcomes) -> None:
         for wrapped, outcome in outcomes:
             assert isinstance(wrapped, tuple)  # _submit() made it
             done, token = wrapped
@@ -235,7 +251,6 @@ class Vdevs:
                 done(token, outcome)
             except Exception:  # the last resort of a shell: the others of the flush must hear
                 log.exception("the outcome of a flush could not be taken")
-        self.after()
 
     # -- reading ----------------------------------------------------------------------
 

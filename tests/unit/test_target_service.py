@@ -53,6 +53,8 @@ class Bench:
         self.vdevs = SimpleNamespace(
             after=None,
             due=["one"],
+            flying=False,
+            land=lambda: False,
             append_rows=lambda *_: self.steps.append("rows"),
             flush=lambda: self.steps.append("flush"),
         )
@@ -119,6 +121,24 @@ def test_rows__of_one_pump_go_to_the_disk_together_and_before_the_network_is_ser
         bench.names.events = [AppendRecords(3, token, ()) for token in (1, 2)]
         bench.service._pump()
         assert bench.steps == ["rows", "rows", "flush", "sent"]
+        bench.service._timer.cancel()
+
+    asyncio.run(story())
+
+
+def test_rows__that_were_written_meanwhile_are_told_before_the_names_are_asked() -> None:
+    async def story() -> None:
+        bench = Bench()
+        bench.names.told, bench.names.events = False, [AppendRecords(3, 1, ())]
+
+        def land() -> bool:
+            bench.steps.append("landed")
+            bench.names.told = True
+            return True
+
+        bench.vdevs.flying, bench.vdevs.land = True, land
+        bench.service.on_delivered(0)
+        assert bench.steps == ["landed", "rows", "flush"]
         bench.service._timer.cancel()
 
     asyncio.run(story())

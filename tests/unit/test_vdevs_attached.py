@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import select
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -139,6 +140,31 @@ def test_proved_chunks__do_without_the_commit_thread(paths: list[Path]) -> None:
         assert bench.told_by == {threading.get_ident()}
         assert bench.opened[0].stat().flush_count == 2
         assert bench.opened[0].read_chunk(chid, direct=True) == payload
+        await bench.close()
+
+    asyncio.run(story())
+
+
+def test_land__of_who_pumps_anyway_leaves_nothing_for_the_wake_up(paths: list[Path]) -> None:
+    async def story() -> None:
+        bench = await warm_bench(paths)
+        vdevs, followed = bench.vdevs, bench.followed
+        bench.append(0, 2)
+        bench.append(1, 2)
+        vdevs.flush()
+        told = 0
+        while told < 2:  # the two need not be written at once
+            assert vdevs.flying
+            select.select([vdevs._written_fd], [], [])
+            vdevs.land()
+            told = len(bench.outcomes) - 2
+            vdevs.flush()
+        assert not vdevs.land() and bench.followed == followed
+        await asyncio.sleep(0)  # the loop sees that something was written
+        bench.append(0, 3)
+        vdevs.flush()
+        await bench.wait(5)
+        assert set(bench.outcomes.values()) == {Outcome.STORED}
         await bench.close()
 
     asyncio.run(story())
