@@ -102,7 +102,7 @@ class Vdevs:
         self.after: Callable[[], None] = lambda: None  # called when a flush was told
         self._attached: list[Vdev] = []
         self.due: list[Vdev] = []  # flush() must be called for these
-        self.flying = False  # something that took off may not have landed
+        self.flying: list[Vdev] = []  # these have taken off and not landed
         self._written_fd = -1  # an eventfd: something that took off was written
 
     def map_indexes(self, table: Table) -> list[int]:
@@ -139,7 +139,7 @@ class Vdevs:
         if self._attached:
             self._loop.remove_reader(self._written_fd)
             self.flush()
-            self._attached = []
+            self._attached, self.flying = [], []
 
     def close(self) -> None:
         """Flush, checkpoint and close all; after detach()."""
@@ -186,30 +186,32 @@ class Vdevs:
             return
         vdev = self.by_index[event.vdev_index]
         vdev.queue(event.records, (done, event.token), self._flushed, RecordClass.FREEING)
-        if vdev not in self.due:
+        if vdev not in self.due and vdev not in self.flying:  # its landing makes it due
             self.due.append(vdev)
 
     def flush(self) -> None:
         """What append_rows() and store_chunk() were given goes to the disks now, those of one VDEV together."""
         while self.due:
-            self.due.pop().take_off()
-            self.flying = True
+            vdev = self.due.pop()
+            vdev.take_off()
+            if vdev.flight is not None and vdev not in self.flying:
+                self.flying.append(vdev)
 
     def land(self) -> bool:
         """Tell what took off and was written by now, and whether there was any; flush() must follow, when
         what follows from it was seen to. Whoever does that anyway may call this at any time while
         something is `flying`: it saves a wake-up of its own, and waits for nothing."""
         outcomes: Outcomes = []
-        out = len(self._attached)
-        for vdev in self._attached:
+        flying, self.flying = self.flying, []
+        for vdev in flying:
             batches = vdev.land()
-            if batches is not None:
-                out -= 1
-                self.due.append(vdev)
-                outcomes += batches.pop(self._flushed, ())
-                if batches:
-                    vdev.tell(batches)
-        self.flying = out > 0
+            if batches is None:
+                self.flying.append(vdev)
+                continue
+            self.due.append(vdev)
+            outcomes += batches.pop(self._flushed, ())
+            if batches:
+                vdev.tell(batches)
         self._tell_each(outcomes)
         return bool(outcomes)
 

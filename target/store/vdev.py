@@ -100,7 +100,7 @@ class Vdev(VdevShell):
         self._idle = self._stopping = False
         self._turn = Turn.NOBODYS
         self._writer: FlushWriter | None = None
-        self._flight: tuple[FlushPlan, int] | None = None  # and when it began
+        self.flight: tuple[FlushPlan, int] | None = None  # and when it began
         self._checkpoint_wake = threading.Event()
         self._reads: queue.Queue[tuple[Callable[[], bytes], object, ReadDone] | None]
         self._reads = queue.Queue(READS_MAX)
@@ -194,7 +194,7 @@ class Vdev(VdevShell):
             log.exception(UNEXPECTED, self.path)
             self.tell(self._abandon())
         if plan is not None:
-            self._flight = plan, started_ns
+            self.flight = plan, started_ns
             return
         self._turn = Turn.NOBODYS
         if self._idle:
@@ -203,12 +203,12 @@ class Vdev(VdevShell):
     def land(self) -> dict[Done, Outcomes] | None:
         """End the flight if it was written, and say whom to tell what (tell() does); take_off() must
         follow. None when there is none, or it is still out."""
-        if self._flight is None or self._writer is None:
+        if self.flight is None or self._writer is None:
             return None
         error = self._writer.take()
         if error is None:
             return None
-        (plan, started_ns), self._flight = self._flight, None
+        (plan, started_ns), self.flight = self.flight, None
         try:
             batches = self._batches(self._engine.land(plan, error))
             self._count(plan, started_ns)

@@ -53,7 +53,7 @@ class Bench:
         self.vdevs = SimpleNamespace(
             after=None,
             due=["one"],
-            flying=False,
+            flying=[],
             land=lambda: False,
             append_rows=lambda *_: self.steps.append("rows"),
             flush=lambda: self.steps.append("flush"),
@@ -136,7 +136,7 @@ def test_rows__that_were_written_meanwhile_are_told_before_the_names_are_asked()
             bench.names.told = True
             return True
 
-        bench.vdevs.flying, bench.vdevs.land = True, land
+        bench.vdevs.flying, bench.vdevs.land = ["one"], land
         bench.service.on_delivered(0)
         assert bench.steps == ["landed", "rows", "flush"]
         bench.service._timer.cancel()
