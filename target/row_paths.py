@@ -7,9 +7,11 @@
       | -- ROW_STATUS, UDP ---------------> |  the way that the last ROW_APPEND came
 
 Who hears one of the two over CURVE tells its sender a key; that mends whatever either side has
-forgotten by a restart. An answer goes the way that the leader spoke last. A ROW_APPEND that is sent again because nothing came back goes over CURVE
-and rests the UDP way of that peer, longer when the last rest is not long ago: so a path on which many
-datagrams are lost, or all, costs about as much as if it were not there. All that is large, rare or
+forgotten by a restart. An answer goes the way that the leader spoke last. A ROW_APPEND that brings no answer
+is sent once more the same way: a datagram was lost, or the peer has much to do, and CURVE would be
+more to do. The next time it goes over CURVE and rests the UDP way of that peer, longer when the last rest
+is not long ago: so a path on which very many datagrams are lost, or all, costs about as much as if it
+were not there. All that is large, rare or
 more than the peer's socket may hold goes over CURVE, which waits where UDP would lose.
 
 A core: no socket, clock or random source (the keys are made by `new_key`).

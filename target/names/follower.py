@@ -56,6 +56,7 @@ class Follower:
         "piece_due_ns",
         "progress_ns",
         "query_due_ns",
+        "repeats",
         "role",
         "sent_index",
         "vdev_index",
@@ -78,6 +79,7 @@ class Follower:
         self.flight_since_ns = now_ns  # its oldest part was sent, or something acknowledged
         self._acknowledge_ns = 0  # what that took lately
         self._again_after_ns = AGAIN_NS
+        self.repeats = 0  # how often in a row the oldest entries on the way were said again
         self.query_due_ns: int | None = now_ns
         self.installing = False
         self.install_index = 0
@@ -117,6 +119,7 @@ class Follower:
                 took_ns = now_ns - self.flight_since_ns
                 self._acknowledge_ns = (7 * self._acknowledge_ns + took_ns) // 8
             self._again_after_ns = max(AGAIN_NS, AGAIN_ACKNOWLEDGE_TIMES * self._acknowledge_ns)
+            self.repeats = 0
             self.waiting_since_ns = self.flight_since_ns = self.progress_ns = now_ns
         freed = 0
         while self.flight and self.flight[0][0] <= index:
@@ -132,6 +135,7 @@ class Follower:
         if now_ns - self.flight_since_ns < self._again_after_ns:
             return False
         self._again_after_ns *= 2
+        self.repeats += 1
         return True
 
     def lost(self, query_at_ns: int, now_ns: int) -> int:

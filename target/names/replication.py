@@ -122,14 +122,16 @@ class Replication:
                 batch = self._push(follower, notice, batch, now_ns)
 
     def _send_again(self, follower: Follower) -> None:
-        """The oldest entries on the way: who has them answers at once, who has not takes them."""
+        """The oldest entries on the way: who has them answers at once, who has not takes them. Once the
+        way that they went, which may just be slow, as where too much is to be done: another one
+        costs more."""
         after_index = follower.acknowledged_index
         previous = self._replica.log.position_at(after_index)
         found = self._replica.entries_after(after_index, AGAIN_BYTES_MAX)
         sent = [entry for entry in found if entry.position.index <= follower.sent_index]
         if previous is not None and sent:
             item = self._append_item(follower, Batch(after_index, previous, sent, 0))
-            self._outbox.item(follower.node_id, item, again=True)
+            self._outbox.item(follower.node_id, item, again=follower.repeats > 1)
 
     def _append_item(self, follower: Follower, batch: Batch) -> AppendItem:
         epoch, tenure = self.tenure

@@ -83,7 +83,7 @@ class AppendRecords(Event):
 @frozen
 class SendPeer(Event):
     """One message to another target. May be lost; order is not needed. `size_bytes`: about so many.
-    `again`: what was said before brought no answer."""
+    `again`: what was said before, and once more the same way, brought no answer."""
 
     node_id: NodeId
     message: Message
