@@ -29,13 +29,13 @@ cdef dict COUNTS = {n: ("messages_received", (cls.NAME,)) for n, cls in MESSAGES
 cdef class Gate:
     cdef public dict mac_keys, heard_keys
     cdef bytes tag
-    cdef object peer, counters
+    cdef object hears, counters
     cdef Sealer sealer
 
-    def __init__(self, bytes tag not None, peer, counters):
+    def __init__(self, bytes tag not None, hears, counters):
         check_tag(tag)
         self.mac_keys, self.heard_keys = {}, {}
-        self.tag, self.peer, self.counters = tag, peer, counters
+        self.tag, self.hears, self.counters = tag, hears, counters
         self.sealer = Sealer()
 
     def open(self, bytes datagram not None, source, group):
@@ -43,12 +43,11 @@ cdef class Gate:
         self.believe(&header, datagram, group)
         if header.type in sessions:
             return Held(to_header(&header), False)
-        peer = self.peer(header.sender)
-        if peer is None or peer.session != header.session:
+        new = self.hears(header.sender, header.session, group, header.counter, source)
+        if new is None:
             return Held(to_header(&header), False)
-        if not peer.accept(group, header.counter):
+        if not new:
             raise WireError("replay")
-        peer.address = source
         if header.flags & PAIR:
             if header.type not in PAIR_TYPES:
                 raise WireError("unknown_type")

@@ -102,7 +102,7 @@ class Endpoint:
         self._narrow_rooms: Mapping[Address | Group, int] = {}
         self._sessions = Sessions(rng, limits.peers_max, limits.challenges_max)
         self._assembler = Assembler(limits.fragments, HEADER_BYTES)
-        self._gate = Gate(node_tag(node_id), self._sessions.speaker, counters)
+        self._gate = Gate(node_tag(node_id), self._sessions.hears, counters)
         self._gate.mac_keys = keys.mac_keys
         self._recent = RecentMessages(limits.recent_count_max, limits.recent_bytes_max)
         learned, body_bytes_max = self._sessions.address, self._message_bytes_max

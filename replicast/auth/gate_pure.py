@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from replicast.auth.keyring import GROUP_KINDS, group_tag
 from replicast.auth.seal_pure import Sealer
-from replicast.auth.session import Peer
 from replicast.machine import Address, Group, Incoming, NodeId
 from replicast.metrics import Counters
 from replicast.wire.codec_pure import WireError, decode
@@ -41,12 +40,15 @@ class Gate:
     """One endpoint's; `mac_keys` of epochs, `heard_keys` of nodes that speak as pairs."""
 
     def __init__(
-        self, tag: bytes, peer: Callable[[NodeId], Peer | None], counters: Counters
+        self,
+        tag: bytes,
+        hears: Callable[[NodeId, int, Group | None, int, Address], bool | None],
+        counters: Counters,
     ) -> None:
-        """`tag` of this node; `peer`: Sessions.speaker()."""
+        """`tag` of this node; `hears`: Sessions.hears()."""
         self.mac_keys: dict[int, bytes] = {}
         self.heard_keys: dict[NodeId, dict[int, bytes]] = {}
-        self._tag, self._peer, self._counters = tag, peer, counters
+        self._tag, self._hears, self._counters = tag, hears, counters
         self._sealer = Sealer()
 
     def open(self, datagram: bytes, source: Address, group: Group | None) -> Incoming | Held:
@@ -63,12 +65,11 @@ class Gate:
         number = header.type
         if number in SESSION_TYPES:
             return Held(header, False)
-        peer = self._peer(header.sender)
-        if peer is None or peer.session != header.session:
+        new = self._hears(header.sender, header.session, group, header.counter, source)
+        if new is None:
             return Held(header, False)
-        if not peer.accept(group, header.counter):
+        if not new:
             raise WireError("replay")
-        peer.address = source
         if header.flags & PAIR:
             if number not in PAIR_TYPES:
                 raise WireError("unknown_type")

@@ -43,10 +43,14 @@ class Peer:
 
     def accept(self, group: Group | None, counter: int) -> bool:
         """Is this counter new for datagrams sent there?"""
-        window = self.windows.get(group)
-        if window is None:
-            window = self.windows[group] = ReplayWindow(self.floor)
-        return window.accept(counter)
+        return self.window(group).accept(counter)
+
+    def window(self, group: Group | None) -> ReplayWindow:
+        """Of datagrams sent there."""
+        found = self.windows.get(group)
+        if found is None:
+            found = self.windows[group] = ReplayWindow(self.floor)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +78,22 @@ class Sessions:
             self._peers.move_to_end(node_id)
         return found
 
-    def speaker(self, node_id: NodeId) -> Peer | None:
-        """The peer whose datagram came; None: whoever it is has to prove itself."""
-        found = self._peers.get(node_id)
-        if found is None:
+    def hears(
+        self, node_id: NodeId, session: int, group: Group | None, counter: int, source: Address
+    ) -> bool | None:
+        """A datagram of this session came from `source`: is it new? None: whoever it is has to prove
+        itself. One call, which every datagram takes."""
+        peer = self._peers.get(node_id)
+        if peer is None:
             return None
         self._peers.move_to_end(node_id)
-        return None if buggify("auth/challenge-again") else found
+        if buggify("auth/challenge-again") or peer.session != session:
+            return None
+        window = peer.windows.get(group) or peer.window(group)
+        if not window.accept(counter):
+            return False
+        peer.address = source
+        return True
 
     def address(self, node_id: NodeId) -> Address | None:
         """Where the peer's last authenticated datagram came from."""

@@ -62,7 +62,7 @@ class Side:
             nonce = self.sessions.ask(node_id, SESSION, 0)
             assert self.sessions.confirm(node_id, SESSION, nonce, 10, ("h", 9))
         self.counters = Counters()
-        self.gate = twin.Gate(node_tag(HERE), self.sessions.speaker, self.counters)
+        self.gate = twin.Gate(node_tag(HERE), self.sessions.hears, self.counters)
         self.gate.mac_keys, self.gate.heard_keys = KEYS.mac_keys, dict(HEARD)
 
     def open(self, datagram: bytes, source: Address, group: Group | None) -> object:
