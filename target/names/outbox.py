@@ -121,14 +121,17 @@ class Outbox:
         """Pack what waits; returns the messages of this target to itself."""
         local: list[Message] = []
         for (node_id, kind, again), items in self.items.items():
-            # Mostly it is one item, and nothing to split.
-            for batch in (items,) if len(items) == 1 else self._batches(kind, items):
+            size_bytes = _size_bytes(kind, items)
+            if len(items) == 1 or self._fits(len(items), size_bytes):  # nearly always
+                batches: Iterable[tuple[list[Item], int]] = ((items, size_bytes),)
+            else:
+                batches = self._batches(kind, items)
+            for batch, batch_bytes in batches:
                 message = MESSAGE_OF[kind](items=tuple(batch))
                 if node_id == self._node_id:
                     local.append(message)
                 else:
-                    size_bytes = _size_bytes(kind, batch)
-                    self._events.append(SendPeer(node_id, message, size_bytes, again))
+                    self._events.append(SendPeer(node_id, message, batch_bytes, again))
         self.items.clear()
         return local
 
@@ -162,20 +165,22 @@ class Outbox:
             self._asked = (wanted, now_ns)
             self._events.append(FetchTable(wanted))
 
-    def _batches(self, kind: type[Any], items: list[Item]) -> Iterator[list[Item]]:
-        """At least one item each."""
+    def _fits(self, count: int, size_bytes: int) -> bool:
+        count_max = buggified("names/one-item", ITEMS_PER_MESSAGE_MAX, 1)
+        return size_bytes <= self._bytes_max and count <= count_max
+
+    def _batches(self, kind: type[Any], items: list[Item]) -> Iterator[tuple[list[Item], int]]:
+        """At least one item each, and how many bytes that makes."""
         batch: list[Item] = []
         size_bytes = 0
-        count_max = buggified("names/one-item", ITEMS_PER_MESSAGE_MAX, 1)
         for item in items:
             item_bytes = _size_bytes(kind, (item,))
-            full = size_bytes + item_bytes > self._bytes_max or len(batch) >= count_max
-            if batch and full:
-                yield batch
+            if batch and not self._fits(len(batch) + 1, size_bytes + item_bytes):
+                yield batch, size_bytes
                 batch, size_bytes = [], 0
             batch.append(item)
             size_bytes += item_bytes
-        yield batch
+        yield batch, size_bytes
 
 
 def _size_bytes(kind: type[Any], items: Sequence[Any]) -> int:
