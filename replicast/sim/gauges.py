@@ -128,7 +128,7 @@ def _names(names: NameService) -> Iterator[Gauge]:
     )
     most = limits.replica_bytes_max + ENTRY_BYTES_MAX
     yield Gauge("bytes on the way to a replica", flight, most, True)
-    windows = names._leading[2]._bytes.values()
+    windows = names._leading[2].bytes.values()
     most = limits.peer_bytes_max + limits.replica_bytes_max + ENTRY_BYTES_MAX
     yield Gauge("bytes on the way to a peer", max(windows, default=0), most, True)
     flights = max((len(a._flights) for a in names._appends.values()), default=0)

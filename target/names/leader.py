@@ -26,7 +26,6 @@ from replicast.target.names.context import RowContext
 from replicast.target.names.fence import Fence
 from replicast.target.names.follower import Follower, Role
 from replicast.target.names.heal import Healer
-from replicast.target.names.log import LogEntry
 from replicast.target.names.members import POLL_NS, Members
 from replicast.target.names.outbox import Outbox
 from replicast.target.names.position import tenure_number
@@ -151,7 +150,8 @@ class Leadership:
             if item.committed_index > follower.committed_index:
                 follower.committed_index = item.committed_index
             freed_bytes = follower.acknowledge(item.acknowledged_index, now_ns)
-            self.replication.release(follower, freed_bytes)
+            if freed_bytes:
+                self.replication.release(follower, freed_bytes)
             return self._decides(follower)
         first_word, follower.heard, follower.last = not follower.heard, True, item.last
         known = follower.committed_index if same_life else 0
@@ -305,7 +305,10 @@ class Leadership:
 
     def step(self, now_ns: int) -> int | None:
         """Do what is due; returns when to come again (None: only when something arrives)."""
-        if not self.acting(now_ns) or self.replica.rebuilding or self.replica.finishing:
+        replica = self.replica
+        if not self.acting(now_ns) or replica.rebuilding:
+            return now_ns + POLL_NS
+        if replica.installation is not None and replica.finishing:
             return now_ns + POLL_NS
         if self.phase == Phase.WAITING:
             self._ask_again(now_ns)
@@ -316,6 +319,8 @@ class Leadership:
         if self.phase == Phase.LEADING:
             self.replication.step(now_ns)
             self._commit(now_ns)
+            if self.undecided.entries:
+                self._settle()
             if now_ns >= self._members.due_ns:
                 for follower in self._members.tend(now_ns):
                     self._drop(follower)
@@ -323,8 +328,9 @@ class Leadership:
 
     def _next(self, now_ns: int) -> int | None:
         last_index, committed_index = self.replica.log.last.index, self.replica.committed_index
-        busy = bool(self.undecided.entries) or self.replica.state.applied.index < committed_index
-        busy, poll_ns, notice_ns = busy or self.phase != Phase.LEADING, now_ns + POLL_NS, None
+        poll_ns, due_ns = now_ns + POLL_NS, None
+        busy = self.phase != Phase.LEADING or bool(self.undecided.entries)
+        busy = busy or self.replica.state.applied.index < committed_index
         for follower in self.followers.values():
             if (
                 follower.flight
@@ -334,13 +340,14 @@ class Leadership:
             ):
                 busy = True
             if follower.committed_index < committed_index:
-                due_ns = follower.notice_due_ns
-                if due_ns <= now_ns:
-                    due_ns = poll_ns  # it is down, or something is on its way
-                notice_ns = earliest(notice_ns, due_ns)
+                notice_ns = follower.notice_due_ns
+                if notice_ns <= now_ns:
+                    notice_ns = poll_ns  # it is down, or something is on its way
+                if due_ns is None or notice_ns < due_ns:
+                    due_ns = notice_ns
         if busy:
-            return earliest(notice_ns, poll_ns)
-        return earliest(notice_ns, self._members.due_ns if self._members.unsettled else None)
+            return earliest(due_ns, poll_ns)
+        return earliest(due_ns, self._members.due_ns) if self._members.unsettled else due_ns
 
     def _ask_again(self, now_ns: int) -> None:
         """(Re)start taking over; not in a tight loop when it leads nowhere."""
@@ -473,24 +480,19 @@ class Leadership:
                 beat_ns = buggified("names/notice-late", beat_ns, SECOND)
                 # On a beat that all rows share: one message tells a target of many.
                 follower.notice_due_ns = (now_ns // beat_ns + 2) * beat_ns
-        if self.undecided.entries:
-            self._settle()
 
     def _settle(self) -> None:
-        applied = self.replica.state.applied.index
-        while self.undecided.entries:
-            index = next(iter(self.undecided.entries))
-            if index > applied:
-                return
-            pending = self.undecided.decided(index)
-            assert pending is not None
+        """Answer for what is applied."""
+        applied, outbox = self.replica.state.applied.index, self._outbox
+        for pending in self.undecided.decided(applied):
+            if not pending.waiters:
+                continue
+            operation = pending.entry.operation
+            if operation.reason:
+                for incoming in pending.waiters.values():
+                    outbox.refuse(incoming, Reason(operation.reason))
+                continue
+            summary = summary_of(operation)
+            answer = NameResult(summary=summary, copies=self.copies, body=b"")
             for incoming in pending.waiters.values():
-                self._answer(pending.entry, incoming)
-
-    def _answer(self, entry: LogEntry, incoming: Incoming) -> None:
-        reason = entry.operation.reason
-        if reason:
-            self._outbox.refuse(incoming, Reason(reason))
-            return
-        summary = summary_of(entry.operation)
-        self._outbox.reply(incoming, NameResult(summary=summary, copies=self.copies, body=b""))
+                outbox.reply(incoming, answer)

@@ -137,7 +137,8 @@ class RowReplica:
         before = log.last
         if not self._accept(item.previous, item.entries):
             return self._status(item, MISMATCH, epoch_floor)
-        self.commit(min(item.committed_index, self._verified_index))
+        if item.committed_index > self.committed_index:
+            self.commit(min(item.committed_index, self._verified_index))
         if log.last is before:
             return self._status(item, ACCEPTED, epoch_floor)
         return None

@@ -7,6 +7,7 @@ Limits: bytes on the way per replica and per peer; one piece of an install per r
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,16 +48,8 @@ class PeerWindows:
     """Bytes sent to each peer process and not acknowledged, all rows together."""
 
     def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._bytes: dict[int, int] = {}
-
-    def room(self, node_id: int) -> bool:
-        """May more be sent?"""
-        return self._bytes.get(node_id, 0) < self._bytes_max
-
-    def add(self, node_id: int, size: int) -> None:
-        """Sent (positive) or acknowledged (negative)."""
-        self._bytes[node_id] = self._bytes.get(node_id, 0) + size
+        self.bytes_max = bytes_max
+        self.bytes: defaultdict[int, int] = defaultdict(int)  # by peer
 
 
 class Replication:
@@ -89,8 +82,7 @@ class Replication:
 
     def release(self, follower: Follower, freed_bytes: int) -> None:
         """So much of what it was sent is not on its way any more."""
-        if freed_bytes:
-            self._windows.add(follower.node_id, -freed_bytes)
+        self._windows.bytes[follower.node_id] -= freed_bytes
 
     def step(self, now_ns: int) -> None:
         """Send each what is due; nearly always nothing, or to all the same."""
@@ -107,14 +99,14 @@ class Replication:
                 else:
                     self.query(follower, now_ns)
                 continue
-            notice = False
             if follower.flight:
-                if self._stuck(follower, now_ns):
+                if now_ns - follower.flight_since_ns >= self._context.limits.resend_ns:  # stuck
                     self.release(follower, follower.lost(now_ns, now_ns))
                     self.query(follower, now_ns)
                     continue
                 if follower.silent(now_ns):
                     self._send_again(follower)
+                notice = False
             else:
                 untold = follower.committed_index < committed_index
                 notice = untold and now_ns >= follower.notice_due_ns
@@ -147,9 +139,6 @@ class Replication:
             entries=batch.entries,
         )
 
-    def _stuck(self, follower: Follower, now_ns: int) -> bool:
-        return now_ns - follower.flight_since_ns >= self._context.limits.resend_ns
-
     def query(self, follower: Follower, now_ns: int) -> None:
         """Ask where it stands, when that is due."""
         if follower.query_due_ns is None or now_ns < follower.query_due_ns:
@@ -163,43 +152,47 @@ class Replication:
         """Send the entries that it was not sent, if there are any and there is room for them; if not,
         and with `notice`, how far the row is committed. Returns what was sent; `last` is what was
         sent in this step before."""
-        if follower.sent_index < self._replica.log.base.index:
+        replica, windows, node_id = self._replica, self._windows, follower.node_id
+        after_index, log, room = follower.sent_index, replica.log, 0
+        if after_index < log.base.index:
             self.release(follower, follower.lost(now_ns, now_ns))
             follower.install(0, now_ns)
             return last
-        batch = self._unsent(follower, last)
+        has_all = after_index >= log.last.index
+        if not has_all and windows.bytes[node_id] < windows.bytes_max:
+            window_bytes = self._context.limits.replica_bytes_max
+            window_bytes = buggified("names/window-small", window_bytes, 1)
+            room = window_bytes - follower.flight_bytes
+        batch = last
+        if (
+            batch is None
+            or batch.after_index != after_index
+            or not (has_all or (batch.complete and batch.size_bytes < room))
+        ):
+            batch = self._behind(after_index, room)
         if batch is None or not (batch.entries or notice):
             return last
         again = False
         if batch.entries:
-            self._windows.add(follower.node_id, follower.sent(batch.found, now_ns))
+            windows.bytes[node_id] += follower.sent(batch.found, now_ns)
         else:
-            again = follower.noticed_index == self._replica.committed_index
+            again = follower.noticed_index == replica.committed_index
             follower.notice_due_ns = now_ns + self._context.limits.resend_ns
-            follower.noticed_index = self._replica.committed_index
-        self._outbox.item(follower.node_id, self._append_item(follower, batch), again=again)
+            follower.noticed_index = replica.committed_index
+        self._outbox.item(node_id, self._append_item(follower, batch), again=again)
         return batch
 
-    def _unsent(self, follower: Follower, last: Batch | None) -> Batch | None:
-        """What follows what it was sent, as much as there is room for. None: it cannot be read."""
-        replica, after_index = self._replica, follower.sent_index
-        has_all = after_index >= replica.log.last.index
-        room = 0 if has_all else self._room(follower)
-        same = last is not None and last.after_index == after_index
-        if last is not None and same and (has_all or (last.complete and last.size_bytes < room)):
-            return last
+    def _behind(self, after_index: int, room_bytes: int) -> Batch | None:
+        """What the log has there, as much as there is room for. None: it cannot be read."""
+        replica = self._replica
         previous = replica.log.position_at(after_index)
         if previous is None:
             self._healer.want(replica, after_index, None)
             return None
-        found = replica.entries_after(after_index, room) if room > 0 else []
-        if room > 0 and not found:
+        found = replica.entries_after(after_index, room_bytes) if room_bytes > 0 else []
+        if room_bytes > 0 and not found:
             self._healer.want(replica, after_index + 1, None)
-        return Batch(after_index, previous, found, room)
-
-    def _room(self, follower: Follower) -> int:
-        window_bytes = buggified("names/window-small", self._context.limits.replica_bytes_max, 1)
-        return window_bytes - follower.flight_bytes if self._windows.room(follower.node_id) else 0
+        return Batch(after_index, previous, found, room_bytes)
 
     # -- installs ----------------------------------------------------------------
 
@@ -218,7 +211,9 @@ class Replication:
             if now_ns - follower.flight_since_ns >= self._context.limits.silence_ns:
                 self.release(follower, follower.lost(now_ns, now_ns))
             return
-        if now_ns < follower.piece_due_ns or not self._windows.room(follower.node_id):
+        windows = self._windows
+        full = windows.bytes[follower.node_id] >= windows.bytes_max
+        if full or now_ns < follower.piece_due_ns:
             return
         replica, (epoch, tenure) = self._replica, self.tenure
         piece = self._giver.piece(replica, follower.install_index)
@@ -231,7 +226,7 @@ class Replication:
         )
         follower.flight.append((replica.log.base.index, size_bytes))
         follower.flight_bytes, follower.flight_since_ns = size_bytes, now_ns
-        self._windows.add(follower.node_id, size_bytes)
+        windows.bytes[follower.node_id] += size_bytes
         item = InstallItem(
             row=replica.row,
             giver=replica.vdev_index,

@@ -51,20 +51,24 @@ class Undecided:
         self.bytes += len(entry.data)
         return pending
 
-    def decided(self, index: int) -> Pending | None:
-        """Take out an entry that is committed and applied."""
-        pending = self.entries.pop(index, None)
-        if pending is None:
-            return None
-        operation_id = pending.entry.operation.operation_id
-        if self._operations.get(operation_id) == index:
-            del self._operations[operation_id]
-        indices = self._names[pending.prefix]
-        indices.remove(index)
-        if not indices:
-            del self._names[pending.prefix]
-        self.bytes -= len(pending.entry.data)
-        return pending
+    def decided(self, applied_index: int) -> list[Pending]:
+        """Take out what is committed and applied, in order."""
+        done: list[Pending] = []
+        for index, pending in self.entries.items():
+            if index > applied_index:
+                break
+            done.append(pending)
+            operation_id = pending.entry.operation.operation_id
+            if self._operations.get(operation_id) == index:
+                del self._operations[operation_id]
+            indices = self._names[pending.prefix]
+            indices.remove(index)
+            if not indices:
+                del self._names[pending.prefix]
+            self.bytes -= len(pending.entry.data)
+        for pending in done:
+            del self.entries[pending.entry.position.index]
+        return done
 
     def of_operation(self, operation_id: bytes) -> Pending | None:
         """The undecided entry of an operation."""
@@ -87,12 +91,13 @@ class Undecided:
     def newest(self, prefix: bytes) -> VersionSummary | None:
         """The newest version of a name with all undecided entries applied."""
         removed: set[VersionId] = set()
-        for operation in self._ordered(prefix):
-            if operation.kind in (PUT, MARK_DELETED) and operation.version not in removed:
-                return summary_of(operation)
-            removed |= _removed_by(operation)
+        if prefix in self._names:
+            for operation in self._ordered(prefix):
+                if operation.kind in (PUT, MARK_DELETED) and operation.version not in removed:
+                    return summary_of(operation)
+                removed |= _removed_by(operation)
         if not removed:
-            held = self._state.version(prefix, NO_VERSION)
+            held = self._state.newest(prefix)
             return None if held is None else held.summary
         for version in self._state.versions(prefix, len(removed) + 1):
             if version.summary.version not in removed:
