@@ -42,9 +42,9 @@ CONDITIONS = (ALWAYS, IF_ABSENT, IF_PRESENT, IF_VERSION, IF_ETAG, IF_NOT_ETAG)
 
 def holds(condition: Condition, newest: VersionSummary | None) -> bool:
     """Whether a condition holds for the newest version of a name."""
-    present = newest is not None and newest.kind == OBJECT
     if condition.kind == ALWAYS:
         return True
+    present = newest is not None and newest.kind == OBJECT
     if condition.kind == IF_ABSENT:
         return not present
     if condition.kind == IF_PRESENT:
@@ -68,17 +68,23 @@ def make_operation(
 ) -> RowOperation:
     """The entry for a request, judged against everything ordered before it."""
     newest = undecided.newest(prefix)
-    named = _named(request, undecided, prefix)
-    reason = _reason(request, named, newest)
-    kind = REFUSE if reason else _kind(request)
-    if kind in (REMOVE_VERSION, RESTORED):
-        assert named is not None
-        own = named.version
+    put: NamePut | None = None
+    own = version
+    if isinstance(request, NamePut):
+        reason = 0 if holds(request.condition, newest) else int(Reason.CONDITION_FAILED)
+        kind, null = PUT, request.null
+        put = None if reason else request
     else:
-        own = NO_VERSION if reason else version
-    put = request if isinstance(request, NamePut) and not reason else None
-    null = kind in (PUT, MARK_DELETED) and isinstance(request, NULLABLE) and request.null
-    superseded = undecided.null(prefix) if null else None
+        named = _named(request, undecided, prefix)
+        reason, kind = _reason(request, named, newest), _kind(request)
+        null = kind == MARK_DELETED and isinstance(request, NameDelete) and request.null
+        if kind != MARK_DELETED and named is not None:
+            own = named.version
+    if reason:
+        kind, own, null = REFUSE, NO_VERSION, False
+    superseded: VersionSummary | None = None
+    if null and newest is not None:  # else the name has no version at all
+        superseded = newest if newest.null else undecided.null(prefix)
     return RowOperation(
         tenure=tenure,
         kind=kind,
@@ -101,33 +107,33 @@ def make_operation(
     )
 
 
-def _kind(request: NameWrite) -> int:
-    if isinstance(request, NamePut):
-        return PUT
+def _kind(request: NameDelete | NameRestored) -> int:
     if isinstance(request, NameRestored):
         return RESTORED
     return MARK_DELETED if request.version == NO_VERSION else REMOVE_VERSION
 
 
-def _named(request: NameWrite, undecided: Undecided, prefix: bytes) -> VersionSummary | None:
+def _named(
+    request: NameDelete | NameRestored, undecided: Undecided, prefix: bytes
+) -> VersionSummary | None:
     """The version that the request names, if it names one that there is."""
-    if isinstance(request, NamePut) or request.version == NO_VERSION:
+    if request.version == NO_VERSION:
         return None
     if request.version == NULL_VERSION:
         return undecided.null(prefix)
     return undecided.find(prefix, request.version)
 
 
-def _reason(request: NameWrite, named: VersionSummary | None, newest: VersionSummary | None) -> int:
+def _reason(
+    request: NameDelete | NameRestored, named: VersionSummary | None, newest: VersionSummary | None
+) -> int:
     """0, or the final refusal."""
     if isinstance(request, NameRestored):
         return 0 if named else Reason.NO_SUCH_NAME
     if not holds(request.condition, newest):
         return Reason.CONDITION_FAILED
-    if isinstance(request, NameDelete):
-        if request.version != NO_VERSION:
-            gone = named is None
-        else:
-            gone = not request.absent_too and (newest is None or newest.kind != OBJECT)
-        return Reason.NO_SUCH_NAME if gone else 0
-    return 0
+    if request.version != NO_VERSION:
+        gone = named is None
+    else:
+        gone = not request.absent_too and (newest is None or newest.kind != OBJECT)
+    return Reason.NO_SUCH_NAME if gone else 0

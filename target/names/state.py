@@ -109,7 +109,8 @@ class RowState:
         index, kind, changes = position.index, operation.kind, Changes()
         assert index == self.applied.index + 1, "entries are applied in order"
         if kind in ADDING:
-            self._add(index, operation, changes)
+            if operation.superseded != NO_VERSION or operation.short_of_copies:
+                self._add(index, operation, changes)
         elif kind == REMOVE_VERSION:
             self._remove(index, operation, changes)
         elif kind == RESTORED:
@@ -119,7 +120,8 @@ class RowState:
         if index > self._base.settled_index:
             changes += entry_effects(self.row, position, operation)
             self._oldest_ns = min(self._oldest_ns, operation.time_ns)
-            self._expire(operation.time_ns, changes)
+            if operation.time_ns - self.retention_ns > self._oldest_ns:
+                self._expire(operation.time_ns, changes)
         else:
             if kind in ADDING:
                 changes.append(version_added(self.row, index, operation))
@@ -175,8 +177,6 @@ class RowState:
     def _expire(self, now_ns: int, changes: Changes) -> None:
         """Forget a few results older than the retention; more than one entry adds, so it keeps up."""
         limit_ns = now_ns - self.retention_ns
-        if limit_ns <= self._oldest_ns:
-            return
         start = self._meta + b"E"
         pairs = self._view.view_scan(start, start + limit_ns.to_bytes(8, "big"), EXPIRED_PER_ENTRY)
         for key, value in pairs:
@@ -265,9 +265,13 @@ class RowState:
     def version(self, prefix: bytes, version: VersionId) -> RowVersion | None:
         """One version of a name, or its newest for NO_VERSION."""
         if version == NO_VERSION:
-            raw = self._view.view_first(prefix, after(prefix))
-        else:
-            raw = self._view.view_get(prefix + version_suffix(version))
+            return self.newest(prefix)
+        raw = self._view.view_get(prefix + version_suffix(version))
+        return None if raw is None else _row_version(raw)
+
+    def newest(self, prefix: bytes) -> RowVersion | None:
+        """The newest version of a name."""
+        raw = self._view.view_first(prefix, after(prefix))
         return None if raw is None else _row_version(raw)
 
     def null_version(self, prefix: bytes) -> RowVersion | None:
