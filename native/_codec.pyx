@@ -1,14 +1,15 @@
 # cython: boundscheck=False, wraparound=False
 """Twin of replicast/wire/codec_pure.py: same results, same errors.
 
-Each class's PLAN is compiled once into a Program: C arrays of operations with
-the field names beside them. Decoded messages are made without __init__ (the
-classes are plain frozen dataclasses, which schema.py makes sure of).
+Each class's PLAN is compiled once into a Program: its fields, and where they stand in its
+objects. Decoded messages are made without __init__ (the classes are plain dataclasses with
+slots, which schema.py makes sure of), and their slots are read and written in place.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.object cimport PyObject
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -20,12 +21,21 @@ from replicast.wire.schema import MESSAGES, Kind
 cdef extern from "Python.h":
     object PyUnicode_DecodeUTF8(const char *data, Py_ssize_t size, const char *errors)
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
-    int PyObject_GenericSetAttr(object value, object name, object item) except -1
     unsigned long long PyLong_AsUnsignedLongLong(object value) except? -1
     long long PyLong_AsLongLong(object value) except? -1
     PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) except NULL
     int _PyBytes_Resize(PyObject **made, Py_ssize_t size) except -1
     char *PyBytes_AS_STRING(PyObject *made)
+    PyTypeObject *Py_TYPE(object value)
+
+cdef extern from "structmember.h":
+    int T_OBJECT_EX
+    ctypedef struct PyMemberDef:
+        int type
+        Py_ssize_t offset
+    ctypedef struct PyMemberDescrObject:
+        PyMemberDef *d_member
+    PyTypeObject PyMemberDescr_Type
 
 cdef enum:
     SHORT_BYTES = 640  # usual bodies are shorter, with what stands before them
@@ -49,12 +59,16 @@ cdef class Field:
 
 
 cdef class Program:
-    """One compiled class: its fields in order and their names."""
+    """One compiled class: its fields in order, their names, and the offsets of their slots."""
 
     cdef object cls
     cdef list names
     cdef list fields
+    cdef Py_ssize_t *offsets
     cdef Py_ssize_t count
+
+    def __dealloc__(self):
+        PyMem_Free(self.offsets)
 
 
 cdef struct Buffer:
@@ -64,6 +78,7 @@ cdef struct Buffer:
     PyObject *made  # bytes, in which the body grows once it is not short any more; or NULL
 
 
+cdef tuple NOTHING = ()
 cdef dict programs_by_class = {}
 cdef dict programs_by_number = {}
 
@@ -85,15 +100,36 @@ cdef Field compile_field(object kind):
     return made
 
 
+cdef Py_ssize_t slot_offset(object cls, object name) except -1:
+    """Where objects of a class with slots have this field."""
+    cdef PyMemberDef *member
+    found = getattr(cls, name, None)
+    if Py_TYPE(found) != &PyMemberDescr_Type:
+        raise TypeError(f"{cls.__name__}.{name} has no slot")
+    member = (<PyMemberDescrObject *>found).d_member
+    assert member.type == T_OBJECT_EX
+    return member.offset
+
+
+cdef inline PyObject **slot(object value, Py_ssize_t offset) noexcept:
+    return <PyObject **>(<char *><PyObject *>value + offset)
+
+
 cdef Program program_of(object cls):
     found = programs_by_class.get(cls)
     if found is not None:
         return <Program>found
     cdef Program made = Program.__new__(Program)
+    cdef Py_ssize_t index
     made.cls = cls
     made.names = [name for name, _ in cls.PLAN]
     made.fields = [compile_field(kind) for _, kind in cls.PLAN]
     made.count = len(made.names)
+    made.offsets = <Py_ssize_t *>PyMem_Malloc(max(1, made.count) * sizeof(Py_ssize_t))
+    if made.offsets == NULL:
+        raise MemoryError
+    for index in range(made.count):
+        made.offsets[index] = slot_offset(cls, made.names[index])
     programs_by_class[cls] = made
     return made
 
@@ -146,12 +182,10 @@ cdef int reserve(Buffer *out, size_t more) except -1:
 
 
 cdef int put_number(Buffer *out, uint64_t number, Py_ssize_t size) except -1:
-    cdef Py_ssize_t index
+    """Little-endian, as machines are."""
     reserve(out, size)
-    for index in range(size):
-        out.data[out.used] = <uint8_t>(number & 0xFF)
-        out.used += 1
-        number >>= 8
+    memcpy(out.data + out.used, &number, size)
+    out.used += size
     return 0
 
 
@@ -163,11 +197,14 @@ cdef int put_octets(Buffer *out, const void *data, Py_ssize_t size) except -1:
 
 
 cdef int encode_struct(Program program, object value, Buffer *out) except -1:
+    """`value` is of the class itself."""
     cdef Py_ssize_t index
+    cdef PyObject *item
     for index in range(program.count):
-        encode_field(
-            <Field>program.fields[index], getattr(value, program.names[index]), out
-        )
+        item = slot(value, program.offsets[index])[0]
+        if item == NULL:
+            raise AttributeError(program.names[index])
+        encode_field(<Field>program.fields[index], <object>item, out)
     return 0
 
 
@@ -347,22 +384,19 @@ cdef const uint8_t *take(Cursor *cursor, Py_ssize_t size) except NULL:
 
 
 cdef uint64_t take_number(Cursor *cursor, Py_ssize_t size) except? 0xFFFFFFFFFFFFFFFF:
-    cdef const uint8_t *data = take(cursor, size)
     cdef uint64_t number = 0
-    cdef Py_ssize_t index
-    for index in range(size):
-        number |= <uint64_t>data[index] << (8 * index)
+    memcpy(&number, take(cursor, size), size)
     return number
 
 
 cdef object decode_struct(Program program, Cursor *cursor):
     cdef Py_ssize_t index
     cls = program.cls
-    value = cls.__new__(cls)
+    value = (<PyTypeObject *>cls).tp_new(cls, <PyObject *>NOTHING, NULL)
     for index in range(program.count):
-        PyObject_GenericSetAttr(
-            value, program.names[index], decode_field(<Field>program.fields[index], cursor)
-        )
+        item = decode_field(<Field>program.fields[index], cursor)
+        Py_INCREF(item)
+        slot(value, program.offsets[index])[0] = <PyObject *>item
     return value
 
 
