@@ -40,6 +40,7 @@ from replicast.machine import (
     Incoming,
     NodeId,
     Outgoing,
+    earliest,
 )
 from replicast.metrics import Counters
 from replicast.wire.codec import WireError, decode, decode_pieces
@@ -379,7 +380,5 @@ class Endpoint:
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
-        due_ns, asked_ns = self._assembler.deadline_ns(), self._sessions.deadline_ns()
-        if due_ns is None or (asked_ns is not None and asked_ns < due_ns):
-            return asked_ns
-        return due_ns
+        due_ns = self._assembler.deadline_ns()
+        return earliest(due_ns, self._sessions.deadline_ns()) if self._sessions.asked else due_ns

@@ -62,14 +62,14 @@ class Asked:
 
 
 class Sessions:
-    """All peers of one endpoint."""
+    """All peers of one endpoint. `asked`: challenges without an answer yet."""
 
     def __init__(self, rng: random.Random, peers_max: int, challenges_max: int) -> None:
         self._rng = rng
         self._peers_max = peers_max
         self._challenges_max = challenges_max
         self._peers: OrderedDict[NodeId, Peer] = OrderedDict()
-        self._asked: OrderedDict[tuple[NodeId, int], Asked] = OrderedDict()
+        self.asked: OrderedDict[tuple[NodeId, int], Asked] = OrderedDict()
 
     def peer(self, node_id: NodeId) -> Peer | None:
         """The confirmed peer, marked as used."""
@@ -108,22 +108,22 @@ class Sessions:
     def ask(self, node_id: NodeId, session: int, now_ns: int) -> int:
         """The nonce that this session has to answer; the same one while it is asked."""
         key = (node_id, session)
-        asked = self._asked.get(key)
+        asked = self.asked.get(key)
         if asked is None or now_ns - asked.since_ns >= CHALLENGE_AGE_NS:
-            asked = self._asked[key] = Asked(self._rng.getrandbits(64) | 1, now_ns)
-            self._asked.move_to_end(key)
-            if len(self._asked) > self._challenges_max:
-                self._asked.popitem(last=False)
+            asked = self.asked[key] = Asked(self._rng.getrandbits(64) | 1, now_ns)
+            self.asked.move_to_end(key)
+            if len(self.asked) > self._challenges_max:
+                self.asked.popitem(last=False)
         return asked.nonce
 
     def confirm(
         self, node_id: NodeId, session: int, nonce: int, counter: int, source: Address
     ) -> bool:
         """The answer came: if it is right, the session counts and an older one is retired."""
-        asked = self._asked.get((node_id, session))
+        asked = self.asked.get((node_id, session))
         if asked is None or asked.nonce != nonce or self.retired(node_id, session):
             return False
-        del self._asked[(node_id, session)]
+        del self.asked[(node_id, session)]
         self._peers[node_id] = Peer(session, counter, source)
         self._peers.move_to_end(node_id)
         if len(self._peers) > self._peers_max:
@@ -132,11 +132,11 @@ class Sessions:
 
     def expire(self, now_ns: int) -> None:
         """Forget challenges that nobody answered."""
-        while self._asked and now_ns >= (self.deadline_ns() or 0):
-            self._asked.popitem(last=False)
+        while self.asked and now_ns >= (self.deadline_ns() or 0):
+            self.asked.popitem(last=False)
 
     def deadline_ns(self) -> int | None:
         """When the oldest unanswered challenge is forgotten."""
-        if not self._asked:
+        if not self.asked:
             return None
-        return next(iter(self._asked.values())).since_ns + CHALLENGE_AGE_NS
+        return next(iter(self.asked.values())).since_ns + CHALLENGE_AGE_NS

@@ -176,7 +176,7 @@ def _endpoint(endpoint: Endpoint) -> Iterator[Gauge]:
     yield Gauge("recent messages", len(endpoint._recent._ring), limits.recent_count_max)
     yield Gauge("recent bytes", endpoint._recent._bytes, limits.recent_bytes_max)
     yield Gauge("peers", len(endpoint._sessions._peers), limits.peers_max)
-    yield Gauge("challenges", len(endpoint._sessions._asked), limits.challenges_max)
+    yield Gauge("challenges", len(endpoint._sessions.asked), limits.challenges_max)
     yield Gauge(
         "partial messages", len(endpoint._assembler._partials), limits.fragments.messages_max
     )

@@ -130,7 +130,7 @@ class Members:
             self._look_for_missing(now_ns)
         # Whom nobody follows yet may not be added now: that ends in seconds (may_add). What is
         # submitted waits for a table, and thousands of rows may wait at once.
-        self.due_ns = now_ns + (POLL_NS if self._hurries() else 4 * POLL_NS)
+        self.due_ns = now_ns + (POLL_NS if self.unsettled and self._hurries() else 4 * POLL_NS)
         dropped: list[Follower] = []
         for follower in self.followers.values():
             if follower.role == Role.IN_SYNC:
@@ -155,7 +155,7 @@ class Members:
                 self.follow(vdev, Role.CATCHING_UP, now_ns)
 
     def _hurries(self) -> bool:
-        return self.unsettled and any(f.role == Role.CATCHING_UP for f in self.followers.values())
+        return any(f.role == Role.CATCHING_UP for f in self.followers.values())
 
     def _tend_replica(self, follower: Follower, since_ns: int, now_ns: int) -> None:
         assert self._context.table is not None

@@ -140,7 +140,7 @@ class RowReplica:
         if item.committed_index > self.committed_index:
             self.commit(min(item.committed_index, self._verified_index))
         if log.last is before:
-            return self._status(item, ACCEPTED, epoch_floor)
+            return self._make_status(item.leader, *tenure, ACCEPTED, item.epoch)
         return None
 
     @property
