@@ -82,9 +82,8 @@ def make_operation(
             own = named.version
     if reason:
         kind, own, null = REFUSE, NO_VERSION, False
-    superseded: VersionSummary | None = None
-    if null and newest is not None:  # else the name has no version at all
-        superseded = newest if newest.null else undecided.null(prefix)
+    some = null and newest is not None  # else the name has no version at all
+    superseded = undecided.null(prefix) if some else None
     return RowOperation(
         tenure=tenure,
         kind=kind,
