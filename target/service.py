@@ -383,10 +383,6 @@ class TargetService:
             self._counters.count("hash_mismatches", "received")
 
     def _rows_stored(self, vdev_index: int) -> StoredDone:
-        known = self._stored_of.get(vdev_index)
-        if known is not None:
-            return known
-
         def stored(token: object, outcome: Outcome) -> None:
             assert isinstance(token, int)
             if outcome is not self._rows_outcome.get(vdev_index, Outcome.STORED):
