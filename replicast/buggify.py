@@ -198,6 +198,7 @@ POINTS = (
     Point("gateway/negotiate-small", "a small chunk is negotiated", "gateway/chunks.py"),
     Point("gateway/no-credit", "small puts to one target wait for each other", "gateway/stats.py"),
     Point("gateway/suspect", "a VDEV is not waited for", "gateway/stats.py"),
+    Point("gateway/unsound", "a hint where a chunk is, is not followed", "gateway/stats.py"),
     Point("gateway/page-short", "a page of LIST has two names", "gateway/name_access.py"),
     Point(
         "gateway/commit-again",
