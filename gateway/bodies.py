@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from replicast.errors import InvalidRequest
 from replicast.gateway.chunk_hashes import ChunkHashes
 from replicast.gateway.copy_stream import HoldPipeline
-from replicast.gateway.fetch_ahead import FetchAhead, fetch_chunk, fetch_into, part_of
+from replicast.gateway.fetch_ahead import FetchAhead, fetch_chunk, part_of
 from replicast.gateway.hashed_source import HashedSource
 from replicast.gateway.initiation import Block, Initiator, Source
 from replicast.gateway.limits import check_metadata
@@ -241,16 +241,17 @@ class Bodies:
                 yield block
 
     async def whole(self, body: ManifestBody) -> bytes:
-        """What read() gives of all of a body that is not sealed, at once: its chunks are received where
-        they belong."""
+        """What read() gives of all of a body that is not sealed, at once: several chunks are received
+        where they belong."""
         check_readable(body, None)
         if not body.references:
             return body.inline
-        result = Result(body.logical_bytes)
-        if len(body.references) == 1 and body.references[0].kind != MANIFEST:
-            await fetch_into(self._initiator, body.references[0], result)
-            return result.take()
-        limits = self._limits
+        only = await self.only_chunk(body)
+        if only is not None:
+            # Its buffer was used just now, and so was what this copy is made into: both are in the cache,
+            # where results of several reads that wait for their bytes would not be.
+            return bytes(only)
+        result, limits = Result(body.logical_bytes), self._limits
         ahead = FetchAhead(self._initiator, limits.get_read_ahead, self._room, result=result)
         async with aclosing(self._fetched(ahead, body, 0, body.logical_bytes)) as blocks:
             async for _ in blocks:
