@@ -6,6 +6,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
+from replicast.native._count cimport count_one
 from replicast.native._header cimport COPY, HEADER_BYTES, PAIR, Layout, Sealer, check_tag, to_header
 
 from replicast.auth import gate_pure
@@ -80,11 +81,4 @@ cdef class Gate:
             PyBuffer_Release(&view)
 
     cdef int count(self, uint8_t number) except -1:
-        cdef dict values = self.counters.values
-        key = COUNTS[number]
-        before = values.get(key)
-        if before is None:
-            self.counters.count(key[0], *key[1])  # which looks whether there is such a metric
-        else:
-            values[key] = before + 1
-        return 0
+        return count_one(self.counters, COUNTS[number])

@@ -9,6 +9,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_XDECREF
 
 from replicast.native._codec cimport encode_behind
+from replicast.native._count cimport count_one
 from replicast.native._header cimport HEADER_BYTES, PAIR, Layout, Sealer, fill_header
 
 from replicast.auth import gate_pure, voice_pure
@@ -116,16 +117,9 @@ cdef class Voice:
         self.queue(to, payload)
 
     cdef int count(self, message, Py_ssize_t body_bytes) except -1:
-        cdef dict values = self.counters.values
         if body_bytes > self.body_bytes_max:
             raise WireError("oversize")
-        key = COUNTS[message.TYPE]
-        before = values.get(key)
-        if before is None:
-            self.counters.count(key[0], *key[1])  # which looks whether there is such a metric
-        else:
-            values[key] = before + 1
-        return 0
+        return count_one(self.counters, COUNTS[message.TYPE])
 
     cdef tuple sealing(self, sent, count):
         if not sent.flags & PAIR:
