@@ -79,7 +79,7 @@ class Follower:
         self.flight_since_ns = now_ns  # its oldest part was sent, or something acknowledged
         self._acknowledge_ns = 0  # what that took lately
         self._again_after_ns = AGAIN_NS
-        self.repeats = 0  # how often in a row the oldest entries on the way were said again
+        self.repeats = 0  # how often in a row what is on the way was said again, or taken for lost
         self.query_due_ns: int | None = now_ns
         self.installing = False
         self.install_index = 0

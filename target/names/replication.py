@@ -101,6 +101,7 @@ class Replication:
                 continue
             if follower.flight:
                 if now_ns - follower.flight_since_ns >= self._context.limits.resend_ns:  # stuck
+                    follower.repeats += 1
                     self.release(follower, follower.lost(now_ns, now_ns))
                     self.query(follower, now_ns)
                     continue
@@ -172,7 +173,7 @@ class Replication:
             batch = self._behind(after_index, room)
         if batch is None or not (batch.entries or notice):
             return last
-        again = False
+        again = follower.repeats > 1  # the usual way may be of no use
         if batch.entries:
             windows.bytes[node_id] += follower.sent(batch.found, now_ns)
         else:

@@ -83,6 +83,23 @@ def test_lost_entries__that_are_lost_again_go_another_way(world: Any) -> None:
     assert [event.node_id for event in sent if event.again] == [102, 103] * 2, "as the first"
 
 
+def test_lost_entries__of_which_none_came_for_long_go_another_way(sim: Any) -> None:
+    """The usual way may be of no use for good, as where the other one has started anew and knows
+    no key; asking where it stands goes another way and says nothing of that one."""
+    world = sim.World(11, count=3)
+    world.done(world.put(NAME))
+    world.run_for(SECOND)
+    cut = [True]
+    watch(world, lambda _, event: with_entries(event) and (bool(cut) or not event.again))
+    write = world.put(NAME)
+    world.run_for(5 * LIMITS.resend_ns)
+    assert write.end_ns is None
+    cut.clear()
+    began_ns = world.now_ns
+    world.done(write)
+    assert world.now_ns - began_ns < 2 * LIMITS.resend_ns
+
+
 def test_lost_acknowledgement__is_repeated_when_the_entries_come_again(world: Any) -> None:
     lost: list[SendPeer] = []
 
