@@ -6,8 +6,8 @@
       | <--------------- ROW_APPEND, UDP -- |  no thread between, no encryption; but it may be lost
       | -- ROW_STATUS, UDP ---------------> |  the way that the last ROW_APPEND came
 
-Who hears one of the two over CURVE tells its sender a key; that mends whatever either side has
-forgotten by a restart. An answer goes the way that the leader spoke last. A ROW_APPEND that brings no answer
+Who hears one of the two over CURVE, or is asked there where it stands, tells the sender a key; that
+mends whatever either side has forgotten by a restart. An answer goes the way that the leader spoke last. A ROW_APPEND that brings no answer
 is sent once more the same way: a datagram was lost, or the peer has much to do, and CURVE would be
 more to do. The next time it goes over CURVE and rests the UDP way of that peer, longer when the last rest
 is not long ago: so a path on which very many datagrams are lost, or all, costs about as much as if it
@@ -27,11 +27,13 @@ from replicast.buggify import buggify
 from replicast.machine import NodeId
 from replicast.target.names.store import SendPeer
 from replicast.units import KIB, MS, SECOND
-from replicast.wire.row_messages import RowAppend, RowStatus
+from replicast.wire.row_messages import RowAppend, RowQuery, RowStatus
 from replicast.wire.schema import Message
 
 MESSAGE_BYTES_MAX = 256 * KIB
 TELL_AGAIN_NS = 1 * SECOND
+# An answer to a query brings entries, by a key of our last life if we have told no other.
+KEY_FOR = RowAppend, RowStatus, RowQuery
 REST_NS, REST_NS_MAX = 100 * MS, 10 * SECOND
 WORKED_TIMES = (
     4  # what a way has worked between two rests, in lengths of the first, for a shorter one
@@ -70,12 +72,12 @@ class RowPaths:
     # -- keys -------------------------------------------------------------------------
 
     def heard_over_curve(self, node_id: NodeId, message: Message, now_ns: int) -> bytes | None:
-        """The key to be told to a node that has said what could have gone over UDP, unless it was told
-        that just now."""
+        """The key to be told to a node that has said what could have gone over UDP, or will go there
+        next, unless it was told that just now."""
         peer = self._peer(node_id)
         if not isinstance(message, RowStatus):
             peer.heard_by_udp = False
-        if not isinstance(message, (RowAppend, RowStatus)):
+        if not isinstance(message, KEY_FOR):
             return None
         if peer.told_ns is not None and now_ns < peer.told_ns + TELL_AGAIN_NS:
             return None

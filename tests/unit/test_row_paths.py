@@ -15,7 +15,7 @@ from replicast.target.row_paths import (
     RowPaths,
 )
 from replicast.units import SECOND
-from replicast.wire.row_messages import RowAppend, RowQuery, RowStatus
+from replicast.wire.row_messages import RowAppend, RowFetch, RowQuery, RowStatus
 from replicast.wire.schema import Message
 
 A, B = 1, 2
@@ -70,7 +70,8 @@ def test_keys__one_for_each_peer_and_start_and_told_now_and_then() -> None:
     assert of.heard_over_curve(A, APPEND, NOW_NS + TELL_AGAIN_NS - 1) is None
     assert of.heard_over_curve(A, APPEND, NOW_NS + TELL_AGAIN_NS) == first
     assert of.heard_over_curve(B, STATUS, NOW_NS) != first
-    assert of.heard_over_curve(3, QUERY, NOW_NS) is None
+    assert of.heard_over_curve(3, RowFetch(items=()), NOW_NS) is None
+    assert of.heard_over_curve(3, QUERY, NOW_NS) is not None, "entries come next"
     of.keep({B})
     assert of.heard_over_curve(A, APPEND, NOW_NS) not in (None, first), (
         "a member again, with a new key"
