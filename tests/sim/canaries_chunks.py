@@ -49,5 +49,5 @@ def reservations_never_released(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_backoff(patch: pytest.MonkeyPatch) -> None:
-    """Whoever is refused or not heard tries again at once."""
-    patch.setattr(Backoff, "take_ns", lambda self: US)
+    """Whoever is refused or not heard tries again at once, or as soon as a simulator has time for."""
+    patch.setattr(Backoff, "take_ns", lambda self: 20 * US)

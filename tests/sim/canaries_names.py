@@ -76,7 +76,7 @@ def repeat_carried_out_again(patch: pytest.MonkeyPatch) -> None:
 
 def conditions_ignored(patch: pytest.MonkeyPatch) -> None:
     """C3: a write is carried out whether its condition holds or not."""
-    patch.setattr(operations, "_reason", lambda *_: 0)
+    patch.setattr(operations, "holds", lambda *_: True)
 
 
 def reads_before_taken_over(patch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def stored_of_another_put(patch: pytest.MonkeyPatch) -> None:
 
 def hit_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
     """C1: a chunk that another put is bringing counts as held, before it has come and is durable."""
-    has, bids = ChunkView.has, PutResponder._bids
+    look, bids = ChunkView.__init__, PutResponder._bids
     sort, hold = PutResponder._sort_vdevs, PutResponder._hold
     coming: list[object] = []  # VDEVs to which the chunk in question is on its way
 
@@ -158,12 +158,16 @@ def hit_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
     def hold_at_once(self: PutResponder, put: Any, vdev_index: int) -> None:
         view = self._admission.vdevs[vdev_index]
         assert isinstance(view, ChunkView)
-        if has(view, put.chid):
+        if view.vdev.has(put.chid):
             hold(self, put, vdev_index)
         else:
             self._count_stored(put, vdev_index, HELD, put.started_ns)
 
-    patch.setattr(ChunkView, "has", lambda self, chid: has(self, chid) or self in coming)
+    def look_ahead(self: ChunkView, vdev: Any) -> None:
+        look(self, vdev)
+        self.has = lambda chid: vdev.has(chid) or self in coming
+
+    patch.setattr(ChunkView, "__init__", look_ahead)
     patch.setattr(PutResponder, "_bids", bid)
     patch.setattr(PutResponder, "_sort_vdevs", sort_early)
     patch.setattr(PutResponder, "_hold", hold_at_once)
