@@ -55,7 +55,6 @@ from replicast.wire.chunk_messages import (
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
-ACCEPT_AGAIN_NS = 25 * MS
 RESEND_MAX_NS = 400 * MS
 ACCEPT_AGAIN_NS_MAX = 100 * MS  # small beside the payload; a lost CHUNK_STORED costs as much
 MISMATCHES_MAX = 3
@@ -332,6 +331,7 @@ class PutChunk(Outbox):
             if self._waves.first_stored_ns is None:
                 self._waves.first_stored_ns = now_ns
             stats = self._context.stats
+            stats.took_to_store(now_ns - winner.accepted_ns, now_ns)
             excess_ns = wave.excess_ns(winner, now_ns)
             if excess_ns is not None:
                 stats.stored(stored.vdev_index, excess_ns, now_ns)
@@ -371,7 +371,8 @@ class PutChunk(Outbox):
         if now_ns >= self._resend_ns:
             self._interval_ns = min(ACCEPT_AGAIN_NS_MAX, self._interval_ns * 2)
             self._resend_ns = now_ns + self._interval_ns
-            for accept, node in self._waves.unanswered(now_ns - ACCEPT_AGAIN_NS):
+            before_ns = now_ns - self._context.stats.stored_again_ns(now_ns)
+            for accept, node in self._waves.unanswered(before_ns):
                 self._send(accept, node)  # mends a lost PUT_ACCEPT and a lost reply
         self._advance(now_ns)
 

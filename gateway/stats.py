@@ -28,6 +28,8 @@ SLOW_READ_NS = 20 * MS
 CREDIT_START_BYTES = 1 * MIB
 CREDIT_MIN_BYTES = 128 * KIB
 CREDIT_MAX_BYTES = 4 * MIB
+STORED_AGAIN_NS, STORED_AGAIN_NS_MAX = 25 * MS, 100 * MS
+STORED_TIMES = 3
 
 
 class VdevMemory:
@@ -62,6 +64,7 @@ class Stats:
     def __init__(self) -> None:
         self._vdevs: dict[int, VdevMemory] = {}
         self._credit: dict[NodeId, SmallCredit] = {}
+        self._stored_ns = Ewma()  # PUT_ACCEPT to CHUNK_STORED, of all together
 
     def vdev(self, vdev_index: int) -> VdevMemory:
         """Its memory, made on first use."""
@@ -112,6 +115,16 @@ class Stats:
         shows in the bids, which are measured where the chunk is stored.
         """
         self.vdev(vdev_index).excess_ns.add(min(excess_ns, EXCESS_NS_MAX), now_ns)
+
+    def took_to_store(self, elapsed_ns: int, now_ns: int) -> None:
+        """A CHUNK_STORED came that long after the first PUT_ACCEPT that asked for it."""
+        self._stored_ns.add(min(elapsed_ns, STORED_AGAIN_NS_MAX), now_ns)
+
+    def stored_again_ns(self, now_ns: int) -> int:
+        """How long to wait for a CHUNK_STORED before its PUT_ACCEPT is sent again: longer than it usually
+        takes here, or everybody would be asked again while targets have much to do, which is more."""
+        usual_ns = self._stored_ns.get(now_ns)
+        return min(STORED_AGAIN_NS_MAX, max(STORED_AGAIN_NS, STORED_TIMES * usual_ns))
 
     def suspect(self, vdev_index: int, now_ns: int) -> bool:
         """Did it fail or stay silent a moment ago? Then nobody waits for it."""

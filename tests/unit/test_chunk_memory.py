@@ -7,6 +7,8 @@ from replicast.gateway.stats import (
     CREDIT_MIN_BYTES,
     CREDIT_START_BYTES,
     FULL_NS,
+    STORED_AGAIN_NS,
+    STORED_AGAIN_NS_MAX,
     SUSPECT_NS,
     SmallCredit,
     Stats,
@@ -145,3 +147,17 @@ def test_round_trip__what_it_was_last_for_a_second() -> None:
     stats.heard(1, 40 * MS, MS)
     assert stats.round_trip_ns(1, 2 * MS) == 40 * MS
     assert stats.round_trip_ns(1, 2 * SECOND) is None
+
+
+def test_stats__a_stored_chunk_is_waited_for_as_long_as_that_takes_here() -> None:
+    stats = Stats()
+    assert stats.stored_again_ns(0) == STORED_AGAIN_NS, "nothing is known"
+    stats.took_to_store(2 * MS, 0)
+    assert stats.stored_again_ns(0) == STORED_AGAIN_NS
+    for _ in range(50):
+        stats.took_to_store(20 * MS, 0)
+    assert 55 * MS < stats.stored_again_ns(0) <= 60 * MS
+    for _ in range(50):
+        stats.took_to_store(SECOND, 0)
+    assert stats.stored_again_ns(0) == STORED_AGAIN_NS_MAX
+    assert stats.stored_again_ns(100 * SECOND) == STORED_AGAIN_NS, "it fades"
