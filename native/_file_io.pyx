@@ -5,9 +5,11 @@ The interpreter's lock is given up once for the write and the sync together: a t
 back waits for whoever runs then.
 """
 
+import mmap
 import os
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ENOENT, ENOMEM, EOPNOTSUPP, errno
 from libc.stdint cimport uintptr_t
@@ -17,10 +19,11 @@ from posix.types cimport off_t
 
 from replicast.native._udp cimport iovec
 
-from replicast.file_io import BLOCK_BYTES, COPY_BELOW_BYTES, PIECES_MAX
+from replicast.file_io import BLOCK_BYTES, COPY_BELOW_BYTES, MAP_FROM_BYTES, PIECES_MAX
 
 cdef size_t C_BLOCK_BYTES = BLOCK_BYTES, C_COPY_BELOW_BYTES = COPY_BELOW_BYTES
-cdef Py_ssize_t C_PIECES_MAX = PIECES_MAX
+cdef Py_ssize_t C_PIECES_MAX = PIECES_MAX, C_MAP_FROM_BYTES = MAP_FROM_BYTES
+cdef size_t C_PAGE_BYTES = mmap.PAGESIZE
 
 cdef extern from "stdlib.h" nogil:
     int posix_memalign(void **memory, size_t alignment, size_t size)
@@ -28,6 +31,42 @@ cdef extern from "stdlib.h" nogil:
 cdef extern from "unistd.h" nogil:
     Py_ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
     int fdatasync(int fd)
+
+cdef extern from "sys/mman.h" nogil:
+    """
+    #include <stdlib.h>
+    #include <sys/mman.h>
+    #include <sys/stat.h>
+    #ifndef MADV_POPULATE_READ
+    #define MADV_POPULATE_READ 22
+    #endif
+    /* These bytes of the file, of which the first lies in the first page; NULL unless the page cache has
+       them all. Their pages are looked up at once: what is looked up somewhere is kept longest. */
+    static char *rc_map_cached(int fd, size_t size, off_t offset, size_t page) {
+        struct stat file;
+        unsigned char *there;
+        size_t pages = (size + page - 1) / page, i = 0;
+        char *memory;
+        if (fstat(fd, &file) != 0 || file.st_size < offset + (off_t)size)
+            return NULL;
+        memory = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, offset);
+        if (memory == MAP_FAILED)
+            return NULL;
+        there = malloc(pages);
+        if (there != NULL && mincore(memory, size, there) == 0)
+            while (i < pages && there[i] & 1)
+                i++;
+        free(there);
+        if (i < pages) {
+            munmap(memory, size);
+            return NULL;
+        }
+        madvise(memory, size, MADV_POPULATE_READ); /* before Linux 5.14: each when it is wanted */
+        return memory;
+    }
+    """
+    char *rc_map_cached(int fd, size_t size, off_t offset, size_t page)
+    int munmap(void *memory, size_t size)
 
 cdef extern from "sys/uio.h" nogil:
     """
@@ -222,3 +261,34 @@ def read_cached(int fd, off_t offset, Py_ssize_t size):
     if got >= 0 or error == EAGAIN or error == EOPNOTSUPP:
         return None
     raise OSError(error, os.strerror(error))
+
+
+@cython.no_gc
+@cython.final
+cdef class Mapped:
+    """Bytes of a file where the page cache has them; the mapping ends with the last view."""
+
+    cdef char *memory
+    cdef size_t mapped_bytes, skipped_bytes
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.memory + self.skipped_bytes,
+                          self.mapped_bytes - self.skipped_bytes, 1, flags)
+
+    def __dealloc__(self):
+        if self.memory != NULL:
+            munmap(self.memory, self.mapped_bytes)
+
+
+def map_cached(int fd, off_t offset, Py_ssize_t size):
+    """As read_cached(), by a mapping of what is not small: for the kernel only."""
+    cdef Mapped found
+    if size < C_MAP_FROM_BYTES or offset < 0:
+        return read_cached(fd, offset, size)
+    found = Mapped.__new__(Mapped)
+    found.skipped_bytes = offset % C_PAGE_BYTES
+    found.mapped_bytes = found.skipped_bytes + size
+    with nogil:
+        found.memory = rc_map_cached(fd, found.mapped_bytes, offset - found.skipped_bytes,
+                                     C_PAGE_BYTES)
+    return read_cached(fd, offset, size) if found.memory == NULL else found

@@ -10,7 +10,7 @@ operating system does.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class File(Protocol):
@@ -24,6 +24,10 @@ class File(Protocol):
 
     def read_cached(self, offset: int, size: int) -> bytes | None:
         """Exactly these bytes if they are in memory, so that nothing waits for the device; else None."""
+
+    def map_cached(self, offset: int, size: int) -> Any | None:
+        """As read_cached(), for who only hands the bytes to the kernel: perhaps they are not copied, and
+        go with the last reference (file_io.map_cached)."""
 
     def read_device(self, offset: int, size: int) -> bytes: ...
     def write(self, offset: int, pieces: list[bytes | memoryview]) -> None: ...

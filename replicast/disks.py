@@ -19,10 +19,10 @@ import hashlib
 import os
 import threading
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from replicast.disk import Disk, File
-from replicast.fast_file_io import read_cached, write_pieces_synced, write_synced
+from replicast.fast_file_io import map_cached, read_cached, write_pieces_synced, write_synced
 from replicast.file_io import (
     BLOCK_BYTES,
     NO_DIRECT,
@@ -79,6 +79,9 @@ class RealFile:
 
     def read_cached(self, offset: int, size: int) -> bytes | None:
         return read_cached(self._fd, offset, size)
+
+    def map_cached(self, offset: int, size: int) -> Any | None:
+        return map_cached(self._fd, offset, size)
 
     def read_device(self, offset: int, size: int) -> bytes:
         start = offset // BLOCK_BYTES * BLOCK_BYTES
@@ -293,6 +296,8 @@ class ForgetfulFile:
 
     def read_cached(self, offset: int, size: int) -> bytes | None:
         return None
+
+    map_cached = read_cached
 
     def read_device(self, offset: int, size: int) -> bytes:
         return self.read(offset, size)

@@ -10,12 +10,14 @@ import errno
 import mmap
 import os
 import threading
+from typing import Any
 
 import numpy as np
 
 BLOCK_BYTES = 4096
 COPY_BELOW_BYTES = 16 << 10  # cheaper to copy than to look at
 SCRATCH_BYTES_MIN = 256 << 10
+MAP_FROM_BYTES = 256 << 10  # less is copied faster than mapped
 PIECES_MAX = 1000  # the kernel takes 1024 in one call
 NO_DIRECT = (errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP)  # not here, or its blocks are larger
 
@@ -47,6 +49,16 @@ def read_cached(fd: int, offset: int, size: int) -> bytes | None:
             return None
         raise
     return bytes(data) if got == size else None
+
+
+def map_cached(fd: int, offset: int, size: int) -> Any | None:
+    """As read_cached(), for who only hands the bytes to the kernel. The native twin need not copy them:
+    it may give the pages of the page cache, where what happens to the file is seen.
+
+    Should the system want their memory meanwhile they are read again when they are used: a system call
+    waits for that, and gets EFAULT where the device fails (whoever reads them by himself: SIGBUS).
+    """
+    return read_cached(fd, offset, size)
 
 
 def read_direct(fd: int, offset: int, size: int) -> bytes:

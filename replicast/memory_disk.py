@@ -210,6 +210,8 @@ class MemoryFile:
         data = self.read(offset, size)
         return data if len(data) == size else None
 
+    map_cached = read_cached
+
     def read_device(self, offset: int, size: int) -> bytes:
         self._check("read")
         return self._disk.spoil(self._inode.read_device(offset, size))

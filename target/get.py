@@ -56,6 +56,7 @@ class ReadChunk(Event):
     token: int
     vdev_index: int
     chid: bytes
+    to_kernel: bool  # nobody here looks at the bytes, as who makes MACs of them would
 
 
 @dataclass(slots=True)
@@ -215,7 +216,7 @@ class SendResponder:
         )
         self._token += 1
         self._by_token[self._token] = send
-        self._admission.want(ReadChunk(self._token, m.vdev_index, m.chid))
+        self._admission.want(ReadChunk(self._token, m.vdev_index, m.chid, not m.authenticated))
 
     def _on_payload_gaps(self, incoming: Incoming, m: PayloadGaps, now_ns: int) -> None:
         send = self._sends.get((incoming.sender, m.transfer_id))

@@ -340,7 +340,9 @@ class TargetService:
         elif isinstance(event, StoreHold):
             self._store_hold(event)
         elif isinstance(event, ReadChunk):
-            cached = self._vdevs.read_chunk(event.vdev_index, event.chid, event.token, self._read)
+            cached = self._vdevs.read_chunk(
+                event.vdev_index, event.chid, event.token, self._read, event.to_kernel
+            )
             if cached is not None:
                 chunks.read_done(event.token, cached, self._now_ns())
         elif isinstance(event, VerifyChunk):

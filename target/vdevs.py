@@ -257,12 +257,12 @@ class Vdevs:
     # -- reading ----------------------------------------------------------------------
 
     def read_chunk(
-        self, index: int, chid: bytes, token: object, done: ReadChunkDone
+        self, index: int, chid: bytes, token: object, done: ReadChunkDone, to_kernel: bool
     ) -> BufferLike | None:
-        """The bytes, when that needs no waiting; else done(token, bytes or a reason) in the loop, but not
-        from within this call."""
+        """The bytes, when that needs no waiting, and they go only `to_kernel`; else done(token, bytes or a
+        reason) in the loop, but not from within this call."""
         vdev = self.by_index[index]
-        cached = vdev.read_cached(chid, CACHED_BYTES_MAX)
+        cached = vdev.read_cached(chid, CACHED_BYTES_MAX) if to_kernel else None
         if cached is not None:
             return cached
 

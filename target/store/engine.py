@@ -14,6 +14,7 @@ import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
@@ -283,8 +284,9 @@ class StoreEngine:
             raise ChunkDamaged(f"{self.path}: {info.chid.hex()}: cut short", info.sequence)
         return payload
 
-    def find_cached(self, chid: bytes, size_max: int) -> bytes | None:
-        """The stored bytes, unverified, if that is at most so many and needs no waiting for the device.
+    def find_cached(self, chid: bytes, size_max: int) -> Any | None:
+        """The stored bytes, unverified, if that is at most so many and needs no waiting for the device;
+        for the kernel only (File.map_cached).
 
         None says nothing else: what is wrong with them, find_and_read() finds out.
         """
@@ -297,7 +299,7 @@ class StoreEngine:
             found = None if head is None else unpack_header(head, 0, self._identity.seed)
             if found is None or not index.header_matches(info, found[0]):
                 return None
-            return file.read_cached(info.payload_offset, info.size)
+            return file.map_cached(info.payload_offset, info.size)
         except OSError:
             return None
 

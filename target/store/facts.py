@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from replicast.frozen import frozen
 from replicast.target.store import index
@@ -122,8 +123,9 @@ class VdevFacts(Views):
         """Exactly the stored bytes, unverified; blocks. Raises ReadError kinds."""
         return self._engine.find_and_read(chid, direct=direct)
 
-    def read_cached(self, chid: bytes, size_max: int) -> bytes | None:
-        """read_chunk() of a chunk that is not larger, if nothing blocks; None: ask for it as for any other."""
+    def read_cached(self, chid: bytes, size_max: int) -> Any | None:
+        """read_chunk() of a chunk that is not larger, if nothing blocks, to be handed to the kernel only
+        (File.map_cached); None: ask for it as for any other."""
         return self._engine.find_cached(chid, size_max)
 
     def row_log(self, row: int, from_index: int = 0, limit: int = 1 << 30) -> list[EntryLocation]:

@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from replicast.disks import Lock, LockableDisk, RealDisk
 from replicast.hashing import content_hash as cluster_hash
@@ -239,7 +240,7 @@ class Vdev(VdevShell):
 
     # -- reading --------------------------------------------------------------------
 
-    def read_cached(self, chid: bytes, size_max: int) -> bytes | None:
+    def read_cached(self, chid: bytes, size_max: int) -> Any | None:
         return None if self._read_delay_ns else super().read_cached(chid, size_max)
 
     def submit_read(

@@ -26,14 +26,14 @@ def responder() -> tuple[SendResponder, Admission]:
     return SendResponder(admission), admission
 
 
-def ask(datagram_bytes: int) -> Incoming:
+def ask(datagram_bytes: int, *, authenticated: bool = False) -> Incoming:
     message = ChunkSend(
         chid=b"h" * 32,
         vdev_index=4,
         transfer_id=b"t" * 16,
         datagram_bytes=datagram_bytes,
         credit_bytes=SIZE,
-        authenticated=False,
+        authenticated=authenticated,
     )
     return Incoming(message, 7, b"o" * 16, 1, ("127.0.0.1", 9), None)
 
@@ -50,7 +50,17 @@ def test_chunk_send__of_datagrams_that_cannot_be_sent_is_refused(datagram_bytes:
 def test_chunk_send__reads_the_chunk() -> None:
     core, admission = responder()
     core.receive(ask(1000), 0)
-    assert isinstance(admission.take_events()[0], ReadChunk) and admission.take_outgoing() == []
+    (read,) = admission.take_events()
+    assert isinstance(read, ReadChunk) and read.to_kernel and admission.take_outgoing() == []
+
+
+def test_chunk_send__with_macs_reads_bytes_of_its_own() -> None:
+    core, admission = responder()
+    core.receive(ask(1000, authenticated=True), 0)
+    (read,) = admission.take_events()
+    assert isinstance(read, ReadChunk) and not read.to_kernel, (
+        "what is mapped may go while MACs are made"
+    )
 
 
 def test_silent_reader__is_dropped_and_no_message_moves_the_time_to_look() -> None:

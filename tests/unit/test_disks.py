@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,11 @@ from replicast.disks import (
     RealDisk,
     disk_named,
 )
-from replicast.fast_file_io import read_cached, write_synced
-from replicast.file_io import BLOCK_BYTES, write_fully
+from replicast.fast_file_io import map_cached, read_cached, write_synced
+from replicast.file_io import BLOCK_BYTES, MAP_FROM_BYTES, write_fully
 
 ReadCached = Callable[[int, int, int], bytes | None]
+MapCached = Callable[[int, int, int], Any]
 WriteSynced = Callable[[int, int, bytes], None]
 
 BOTH = pytest.mark.parametrize("disk", [RealDisk(), ForgetfulDisk()], ids=["real", "forgetful"])
@@ -205,6 +207,39 @@ def test_read_cached__all_or_nothing(twin: ReadCached, tmp_path: Path) -> None:
     with pytest.raises(OSError) as caught:
         twin(fd, 0, 10)
     assert caught.value.errno == errno.EBADF
+
+
+@pytest.mark.parametrize("twin", [file_io.map_cached, map_cached], ids=["pure", "chosen"])
+def test_map_cached__all_or_nothing(twin: MapCached, tmp_path: Path) -> None:
+    path, data = tmp_path / "a", random.Random(9).randbytes(MAP_FROM_BYTES + 3 * BLOCK_BYTES + 700)
+    path.write_bytes(data)  # and thereby in the page cache, if the file system can tell at all
+    fd = os.open(path, os.O_RDWR)
+    size = len(data)
+    places = ((0, size), (5, size - 5), (4096, MAP_FROM_BYTES), (9, MAP_FROM_BYTES - 1), (0, 0))
+    for offset, length in places:
+        found = twin(fd, offset, length)
+        assert found is None or memoryview(found).readonly
+        assert found is None or bytes(found) == data[offset : offset + length]
+    assert twin(fd, 1, size) is None
+    assert twin(fd, size + 1, MAP_FROM_BYTES) is None
+    kept = twin(fd, 700, MAP_FROM_BYTES)
+    os.close(fd)
+    path.unlink()
+    assert kept is None or bytes(kept) == data[700 : 700 + MAP_FROM_BYTES], "it needs no file"
+    with pytest.raises(OSError) as caught:
+        twin(fd, 0, MAP_FROM_BYTES)
+    assert caught.value.errno == errno.EBADF
+
+
+def test_map_cached__what_is_not_in_memory_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(2 * MAP_FROM_BYTES))
+    fd = os.open(path, os.O_RDWR)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    gone = read_cached(fd, 100, MAP_FROM_BYTES) is None  # not on every file system
+    assert (map_cached(fd, 100, MAP_FROM_BYTES) is None) == gone
+    os.close(fd)
 
 
 def test_disk_named__unknown() -> None:

@@ -94,9 +94,18 @@ def test_read__from_memory_at_once_and_without_a_thread(
     monkeypatch.setattr(memory_disk, "buggify", lambda name: name == "store/cached")
     monkeypatch.setattr(bench.vdev, "submit_read", None)
     wakeups = bench.loop.wakeups
-    assert bench.vdevs.read_chunk(3, CHID, "read", bench.answer) == PAYLOAD
+    assert bench.vdevs.read_chunk(3, CHID, "read", bench.answer, True) == PAYLOAD
     assert bench.settle() == [], "who was given the bytes is not told of them again"
     assert bench.loop.wakeups == wakeups
+
+
+def test_read__of_bytes_that_are_looked_at_here_by_a_thread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.vdev.read_chunk(CHID)  # opens the segment
+    monkeypatch.setattr(memory_disk, "buggify", lambda name: name == "store/cached")
+    assert bench.vdevs.read_chunk(3, CHID, "read", bench.answer, False) is None
+    assert bench.settle() == [("read", PAYLOAD)]
 
 
 def test_verify__good_missing_and_asked_under_another_algorithm(bench: Bench) -> None:
@@ -155,14 +164,14 @@ def test_verify__and_read_spare_a_copy_that_is_right_when_read_again(
     bench.vdevs.verify_chunk(3, CHID, 1, "spoiled once", bench.answer)
     assert bench.settle() == [("spoiled once", VERIFIED, "")]
     bench.disk.spoil = spoil
-    bench.vdevs.read_chunk(3, CHID, "read", bench.answer)
+    bench.vdevs.read_chunk(3, CHID, "read", bench.answer, True)
     ((_, found),) = bench.settle()
     assert len(found) == len(PAYLOAD) and bench.vdev.has(CHID)  # its hash is the reader's business
 
 
 def test_read__says_missing_when_the_bad_copy_is_durably_set_aside(bench: Bench) -> None:
     bench.rot(header=True)
-    bench.vdevs.read_chunk(3, CHID, "bad", bench.answer)
+    bench.vdevs.read_chunk(3, CHID, "bad", bench.answer, True)
     bench.loop.run()
     assert bench.answers == []
     assert bench.settle() == [("bad", Reason.NOT_FOUND_HERE)]
@@ -242,7 +251,7 @@ def test_read__that_is_refused_is_not_answered_while_it_is_asked(
 ) -> None:
     """Who asks is about to ask for more, and would be told in the midst of it."""
     monkeypatch.setattr(bench.vdev, "submit_read", lambda *_: False)
-    bench.vdevs.read_chunk(3, CHID, "read", bench.answer)
+    bench.vdevs.read_chunk(3, CHID, "read", bench.answer, True)
     assert bench.answers == []
     assert bench.settle() == [("read", Reason.BUSY)]
 
