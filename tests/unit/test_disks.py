@@ -231,17 +231,6 @@ def test_map_cached__all_or_nothing(twin: MapCached, tmp_path: Path) -> None:
     assert caught.value.errno == errno.EBADF
 
 
-def test_map_cached__what_is_not_in_memory_is_not_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(bytes(2 * MAP_FROM_BYTES))
-    fd = os.open(path, os.O_RDWR)
-    os.fsync(fd)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    gone = read_cached(fd, 100, MAP_FROM_BYTES) is None  # not on every file system
-    assert (map_cached(fd, 100, MAP_FROM_BYTES) is None) == gone
-    os.close(fd)
-
-
 def test_disk_named__unknown() -> None:
     assert isinstance(disk_named("forgetful"), ForgetfulDisk)
     with pytest.raises(ValueError):
