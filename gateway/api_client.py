@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from replicast.gateway.api_frames import (
 
 if TYPE_CHECKING:
     from replicast.gateway.initiation import Block
+
+CONNECT_SECONDS, CONNECT_AGAIN_SECONDS = 5.0, 0.02
 
 Answer = dict[str, Any] | bytes
 
@@ -125,7 +128,9 @@ class ApiConnection:
 async def connect_api(path: Path) -> AsyncIterator[ApiConnection]:
     """Open a connection to the socket at `path`; raises Unavailable with what to do."""
     try:
-        reader, writer = await asyncio.open_unix_connection(str(path), limit=READ_BUFFER_BYTES)
+        reader, writer = await asyncio.open_unix_connection(
+            sock=await _connect(path), limit=READ_BUFFER_BYTES
+        )
     except OSError as error:
         raise Unavailable(
             f"no gateway answers at {path} ({error.strerror}): is the cluster up? "
@@ -136,6 +141,32 @@ async def connect_api(path: Path) -> AsyncIterator[ApiConnection]:
         yield connection
     finally:
         await connection.close()
+
+
+async def _connect(path: Path) -> socket.socket:
+    """Raises Unavailable when too many wait there already, and OSError.
+
+    A UNIX socket whose queue is full answers EAGAIN and goes on with nothing; asyncio waits until such a
+    socket is writable, which it is, and takes it for connected.
+    """
+    connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connecting.setblocking(False)
+    end = asyncio.get_running_loop().time() + CONNECT_SECONDS
+    try:
+        while True:
+            try:
+                connecting.connect(str(path))
+            except BlockingIOError:
+                if asyncio.get_running_loop().time() >= end:
+                    raise Unavailable(
+                        f"too many wait for the gateway at {path}: try again", reason="BUSY"
+                    ) from None
+                await asyncio.sleep(CONNECT_AGAIN_SECONDS)
+            else:
+                return connecting
+    except BaseException:
+        connecting.close()
+        raise
 
 
 def _error(value: dict[str, Any]) -> ReplicastError:

@@ -37,6 +37,7 @@ from replicast.metrics import Counters
 log = logging.getLogger("replicast.gateway.api")
 
 CONNECTIONS_MAX = 256
+BACKLOG = 1024  # that wait to be accepted, or to be told that there are too many
 
 
 class Reply:
@@ -77,7 +78,7 @@ class ApiServer:
             self._path.unlink()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._server = await asyncio.start_unix_server(
-            self._connected, path=str(self._path), limit=READ_BUFFER_BYTES
+            self._connected, path=str(self._path), limit=READ_BUFFER_BYTES, backlog=BACKLOG
         )
         self._path.chmod(0o600)
 

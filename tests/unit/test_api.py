@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from replicast.errors import (
     ReplicastError,
     Unavailable,
 )
+from replicast.gateway import api_client
 from replicast.gateway.api_arguments import Arguments
 from replicast.gateway.api_client import connect_api
 from replicast.gateway.api_frames import (
@@ -255,6 +257,62 @@ def test_connect__nobody_there_says_what_to_do(tmp_path):
                 pass
 
     asyncio.run(run())
+
+
+def full(path: Path) -> tuple[socket.socket, list[socket.socket]]:
+    """Somebody who listens, and those who wait already: there is no room for another one."""
+    listening, waiting = socket.socket(socket.AF_UNIX), list[socket.socket]()
+    listening.bind(str(path))
+    listening.listen(0)
+    listening.setblocking(False)
+    while True:
+        another = socket.socket(socket.AF_UNIX)
+        another.setblocking(False)
+        try:
+            another.connect(str(path))
+        except BlockingIOError:
+            another.close()
+            return listening, waiting
+        waiting.append(another)
+
+
+def test_connect__waits_where_the_queue_is_full(tmp_path):
+    async def work() -> None:
+        loop, (listening, waiting) = asyncio.get_running_loop(), full(tmp_path / "s")
+        with listening:
+
+            async def ask() -> None:
+                async with connect_api(tmp_path / "s") as api:
+                    await api.one("anything")
+
+            asking = asyncio.create_task(ask())
+            await asyncio.sleep(0)  # it has tried, and found no room
+            for other in waiting:
+                accepted, _ = await loop.sock_accept(listening)
+                accepted.close()
+                other.close()
+            accepted, _ = await loop.sock_accept(listening)
+            assert b"anything" in await loop.sock_recv(accepted, MIB)
+            accepted.close()
+            with pytest.raises(Unavailable):
+                await asking
+
+    asyncio.run(work())
+
+
+def test_connect__where_the_queue_stays_full_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(api_client, "CONNECT_SECONDS", 0.0)
+
+    async def ask() -> None:
+        async with connect_api(tmp_path / "s"):
+            pass
+
+    listening, waiting = full(tmp_path / "s")
+    with listening, pytest.raises(Unavailable) as caught:
+        asyncio.run(ask())
+    assert caught.value.reason == "BUSY" and waiting
+    for other in waiting:
+        other.close()
 
 
 def test_connections__as_many_as_are_taken_and_one_more(tmp_path):
