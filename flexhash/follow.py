@@ -397,7 +397,7 @@ class Follower:
     def _on_lease_grant(
         self, voter: int, m: cm.LeaseGrant, _id: bytes, _sent: int | None, now_ns: int
     ) -> None:
-        if self.holder is not None and self.holder.granted(m):
+        if self.holder is not None and self.holder.granted(m, now_ns):
             self._leader = voter
             if m.active > max(self._active, self._adopting):
                 self.hurry(now_ns)

@@ -15,6 +15,11 @@ older table than the active one, except who holds one from this very leader and 
 for less than LAG_NS. So holders keep the highest floor that they were told, and a
 new leader, which knows nobody's adoption, says 0 until everybody was heard or out.
 
+A target to which grants come only when they are over (a link with seconds of bytes waiting in
+front of it) never acts, yet its renewals tell the leader that it lives: nobody would take its rows
+from it. So after LATE_NS of such grants it gives up: it vouches for no VDEV, which has them
+declared down, and does not act until a grant comes with LATE_NS left of it.
+
 Cores: flexhash/steward.py drives the granter, flexhash/follow.py the holder.
 """
 
@@ -29,8 +34,9 @@ from replicast.wire import control_messages as cm
 LEASE_NS = 6 * SECOND
 LAG_NS = SECOND
 DRIFT_PERCENT = 2
+LATE_NS = LEASE_NS // 2
 MAX_SKEW_NS = 5 * SECOND
-IN_FLIGHT_MAX = 16
+IN_FLIGHT_MAX = 64  # as many as are asked for in one lease when there is none
 
 
 class LeaseReason(IntEnum):
@@ -213,16 +219,18 @@ class LeaseHolder:
         self.settings_floor = 0
         self.fenced = False
         self.stopped = False
+        self.gave_up = False  # grants come too late: see the head of this module
         self.may_lead = True  # set by the owner, told with each renewal
         self.cluster_wall_offset_ns: int | None = None  # see ClusterClock
         self._sequence = 0
         self._expires_ns = 0
         self._proof_ns: int | None = None
         self._sent_ns: dict[int, int] = {}
+        self._late_ns: int | None = None  # since when all grants were over when they came
 
     def valid(self, now_ns: int) -> bool:
         """True while this target may act."""
-        return now_ns < self._expires_ns and not self.fenced and not self.stopped
+        return now_ns < self._expires_ns and not (self.fenced or self.stopped or self.gave_up)
 
     def age_ns(self, now_ns: int) -> int | None:
         """Age of the leader's proof behind the newest grant; None before the first."""
@@ -242,6 +250,10 @@ class LeaseHolder:
         self, now_ns: int, settings_version: int, vouched: tuple[bytes, ...]
     ) -> cm.LeaseRenew:
         """The next renewal; reports `generation`, whose lost leaderships are given up."""
+        if self._late_ns is not None and now_ns - self._late_ns >= LATE_NS:
+            self.gave_up = True
+        if self.gave_up:
+            vouched = ()
         self._sequence += 1
         self._sent_ns[self._sequence] = now_ns
         if len(self._sent_ns) > IN_FLIGHT_MAX:
@@ -266,11 +278,18 @@ class LeaseHolder:
             vouched=vouched,
         )
 
-    def granted(self, m: cm.LeaseGrant) -> bool:
+    def granted(self, m: cm.LeaseGrant, now_ns: int) -> bool:
         """Take a grant; False when it answers nothing that is in flight."""
         sent_ns = self._sent_ns.pop(m.sequence, None)
         if sent_ns is None or self.stopped:
             return False
+        left_ns = sent_ns + m.duration_ns - now_ns
+        if left_ns > 0:
+            self._late_ns = None
+        elif self._late_ns is None:
+            self._late_ns = now_ns
+        if left_ns >= LATE_NS:
+            self.gave_up = False
         self._expires_ns = max(self._expires_ns, sent_ns + m.duration_ns)
         self._proof_ns = max(self._proof_ns or 0, sent_ns - m.age_ns)
         self.raise_floor(m.floor, m.settings_floor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from replicast.flexhash.lease import (
     LAG_NS,
+    LATE_NS,
     LEASE_NS,
     MAX_SKEW_NS,
     LeaseGranter,
@@ -11,7 +12,7 @@ from replicast.flexhash.lease import (
     LeaseReason,
     stretched,
 )
-from replicast.units import SECOND
+from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
 
 T0 = 100 * SECOND
@@ -157,31 +158,72 @@ def test_holder__counts_from_its_send() -> None:
     holder = LeaseHolder(1)
     assert not holder.valid(0)
     asked = holder.request(10 * SECOND, 0, ())
-    assert holder.granted(grant(asked.sequence))
+    assert holder.granted(grant(asked.sequence), 10 * SECOND)
     assert holder.valid(16 * SECOND - 1) and not holder.valid(16 * SECOND)
     assert holder.age_ns(10 * SECOND) == SECOND
-    assert not holder.granted(grant(asked.sequence))  # a repeated answer
+    assert not holder.granted(grant(asked.sequence), 10 * SECOND)  # a repeated answer
 
 
 def test_holder__keeps_the_highest_floor_and_the_longest_lease() -> None:
     holder = LeaseHolder(1)
     first, second = (holder.request(n * SECOND, 0, ()) for n in (0, 1))
-    holder.granted(grant(second.sequence, floor=5))
-    holder.granted(grant(first.sequence, floor=4))
+    holder.granted(grant(second.sequence, floor=5), SECOND)
+    holder.granted(grant(first.sequence, floor=4), SECOND)
     assert holder.floor == 5 and holder.remaining_ns(SECOND) == LEASE_NS
 
 
 def test_holder__given_back_or_fenced_is_not_valid() -> None:
     holder = LeaseHolder(1)
     asked = holder.request(0, 0, ())
-    holder.granted(grant(asked.sequence))
+    holder.granted(grant(asked.sequence), 0)
     late = holder.request(1, 0, ())
     assert holder.give_back().stopping
-    assert not holder.valid(1) and not holder.granted(grant(late.sequence))
+    assert not holder.valid(1) and not holder.granted(grant(late.sequence), 1)
     fenced = LeaseHolder(1)
-    fenced.granted(grant(fenced.request(0, 0, ()).sequence))
+    fenced.granted(grant(fenced.request(0, 0, ()).sequence), 0)
     fenced.fenced = True
     assert not fenced.valid(1)
+
+
+def test_holder__takes_grants_that_are_seconds_under_way() -> None:
+    """Asked for each 100 ms, as when there is none: the answer to each is still known."""
+    holder = LeaseHolder(1)
+    asked = [holder.request(n * 100 * MS, 0, ()) for n in range(50)]
+    assert holder.granted(grant(asked[0].sequence), 5 * SECOND)
+    assert holder.valid(5 * SECOND)
+
+
+def late_ones(holder: LeaseHolder, first_ns: int, left_ns: int, seconds: int) -> int:
+    """A renewal a second, each answered when only `left_ns` of its lease is left; the time then."""
+    for second in range(seconds + 1):
+        sent_ns = first_ns + second * SECOND
+        asked = holder.request(sent_ns, 0, (b"v",))
+        holder.granted(grant(asked.sequence), sent_ns + LEASE_NS - left_ns)
+    return sent_ns + LEASE_NS - left_ns
+
+
+def test_holder__gives_up_when_all_grants_are_over_when_they_come() -> None:
+    holder = LeaseHolder(1)
+    now_ns = late_ones(holder, 0, -1, 2)
+    assert holder.request(now_ns, 0, (b"v",)).vouched == (b"v",), "not for long yet"
+    now_ns = late_ones(holder, now_ns, -1, 2)
+    assert holder.request(now_ns, 0, (b"v",)).vouched == ()
+    now_ns = late_ones(holder, now_ns, LATE_NS - 1, 5)
+    assert not holder.valid(now_ns), "it is not sure of the next one"
+    now_ns = late_ones(holder, now_ns, LATE_NS, 0)
+    assert holder.valid(now_ns)
+    assert holder.request(now_ns, 0, (b"v",)).vouched == (b"v",)
+
+
+def test_holder__does_not_give_up_for_one_late_grant_or_for_silence() -> None:
+    holder = LeaseHolder(1)
+    now_ns = late_ones(holder, 0, -1, 0)
+    now_ns = late_ones(holder, now_ns, 1, 0)
+    now_ns = late_ones(holder, now_ns, -1, 1)
+    assert holder.request(now_ns, 0, (b"v",)).vouched == (b"v",)
+    silent = LeaseHolder(1)
+    for second in range(20):
+        assert silent.request(second * SECOND, 0, (b"v",)).vouched == (b"v",)
 
 
 def test_holder__knows_how_far_its_clock_is_off() -> None:
