@@ -11,7 +11,9 @@ then; the operation id makes that take effect once.
 
 Invariants: exactly one NameDone or NameFailed; nothing is sent after it; a
 refetch is asked at most once for each generation that replies named.
-Limits: ends by `deadline_ns` at the latest.
+Limits: ends by `deadline_ns` at the latest; a body is sent again ever more rarely, down to
+PATIENT_BYTES a second: were it as often as the rest, a slow link would carry nothing but
+repetitions of what it has yet to deliver.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from replicast.gateway.answer_times import RESEND_FIRST_NS
 from replicast.gateway.context import Backoff, NeedTable
 from replicast.machine import Event, Incoming, Outbox, Outgoing
 from replicast.metrics import Counters
-from replicast.units import MS
+from replicast.units import KIB, MS
 from replicast.wire.chunk_messages import Refused
 from replicast.wire.name_messages import NameDelete, NamePut, NameResult, NameVersionList
 from replicast.wire.reasons import Reason
@@ -34,6 +36,7 @@ RESEND_MAX_NS = 1000 * MS
 LOST_AT_ONCE = 2  # requests without an answer that may just have been lost
 WAIT_FIRST_NS = 20 * MS
 WAIT_MAX_NS = 500 * MS
+PATIENT_BYTES = 16 * KIB
 
 REFETCH = frozenset({Reason.STALE_GENERATION, Reason.NOT_LEADER, Reason.NOT_MEMBER})
 WAIT = frozenset(
@@ -83,8 +86,10 @@ class NamedOperation(Outbox):
         super().__init__()
         self._request, self._row, self._operation_id = request, row, operation_id
         self._table, self._end_ns, self._counters = table, deadline_ns, counters
-        self._resend = Backoff(rng, resend_ns, RESEND_MAX_NS)
-        self._wait = Backoff(rng, WAIT_FIRST_NS, WAIT_MAX_NS)
+        body_bytes = len(request.body) if isinstance(request, NamePut) else 0
+        patience = 1 + body_bytes // PATIENT_BYTES
+        self._resend = Backoff(rng, resend_ns, RESEND_MAX_NS * patience)
+        self._wait = Backoff(rng, WAIT_FIRST_NS, WAIT_MAX_NS * patience)
         self._asked_generation = 0
         self._last_heard = "no answer"
         self._last_reason = Reason.ROW_UNAVAILABLE

@@ -8,12 +8,12 @@ import pytest
 from replicast.errors import NotFound, Unavailable
 from replicast.gateway.context import NeedTable
 from replicast.gateway.listing import ListDone, ListOperation
-from replicast.gateway.names import NameDone, NamedOperation, NameFailed
+from replicast.gateway.names import PATIENT_BYTES, NameDone, NamedOperation, NameFailed
 from replicast.gateway.outcome_errors import name_error
 from replicast.gateway.survey import DOUBTED_NS, Survey, SurveyDone
 from replicast.machine import Incoming
 from replicast.metrics import Counters
-from replicast.units import MS, SECOND
+from replicast.units import KIB, MS, SECOND
 from replicast.wire.chunk_messages import ChunkQuery, Refused
 from replicast.wire.name_messages import (
     NO_VERSION,
@@ -24,6 +24,7 @@ from replicast.wire.name_messages import (
     NameGet,
     NameKey,
     NameList,
+    NamePut,
     NameResult,
     OperationTime,
     VersionSummary,
@@ -54,6 +55,20 @@ class FakeTable:
 
     def target_of(self, vdev_index):
         return SimpleNamespace(node_id=vdev_index * 100)
+
+
+def put(body_bytes):
+    return NamePut(
+        key=KEY,
+        time=OperationTime(first_sent_ns=1, begun_ns=1),
+        condition=Condition(kind=0, version=NO_VERSION, etag=""),
+        null=False,
+        logical_size=body_bytes,
+        etag="e",
+        body_hash=bytes(32),
+        body=bytes(body_bytes),
+        short_of_copies=(),
+    )
 
 
 def operation(table, deadline_ns=30 * SECOND, request=REQUEST):
@@ -197,6 +212,23 @@ def test_operation__silence_is_asked_again_until_the_deadline():
     assert 4 <= sent <= 20
     assert isinstance(events[-1], NameFailed) and "deadline" in events[-1].detail
     assert NeedTable(2) in events
+
+
+@pytest.mark.parametrize("heard", [None, Reason.NO_LEASE])
+def test_operation__a_body_is_sent_again_ever_more_rarely(heard):
+    sent = {}
+    for body_bytes in (1, 64 * KIB):
+        core = operation(FakeTable(1, {5: 7}), 60 * SECOND, put(body_bytes))
+        sent[body_bytes] = len(core.take_outgoing())
+        while core.deadline_ns() is not None:
+            now_ns = core.deadline_ns()
+            core.expire(now_ns)
+            outgoing = core.take_outgoing()
+            sent[body_bytes] += len(outgoing)
+            if heard is not None and outgoing:
+                answer(core, refused(heard), now_ns=now_ns)
+    assert sent[1] > 60, "a small one costs nothing"
+    assert sent[64 * KIB] * 64 * KIB < 60 * 2 * PATIENT_BYTES + 12 * 64 * KIB
 
 
 def test_operation__unknown_reason_and_other_ids_change_nothing():
