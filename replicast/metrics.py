@@ -235,6 +235,7 @@ declare(
 )
 declare("raft_dropped", "counter", ("reason",), "Raft messages dropped at their receiver.")
 declare("raft_commands", "counter", ("outcome",), "Commands submitted here, when answered.")
+declare("raft_pre_votes", "counter", (), "Times this voter missed a leader and asked its peers.")
 declare("voter_epoch", "gauge", (), "Of the newest list of voters on disk here.")
 declare("voters_lost", "counter", (), "Voters that must not vote: their Raft files are lost.")
 declare("raft_term", "gauge", (), "Current Raft term.")

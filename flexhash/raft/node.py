@@ -35,8 +35,9 @@ from replicast.buggify import buggify
 from replicast.disk import Disk
 from replicast.flexhash.raft import clock
 from replicast.flexhash.raft.journal import JOURNAL, VOTE, Journal, NotAVoter, Voter
+from replicast.flexhash.raft.pre_vote import PreVote
 from replicast.flexhash.raft.sealed import Damaged
-from replicast.flexhash.raft.seams import APPEND_TIME, ELECTION_DEADLINE, VoterNode
+from replicast.flexhash.raft.seams import APPEND_TIME, ELECTION_DEADLINE, LEADER, VoterNode
 from replicast.flexhash.raft.snapshot import Snapshots
 from replicast.flexhash.raft.transport import Links
 from replicast.metrics import Counters
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 COMMANDS_MAX = 1000
 COMMAND_BYTES_MAX = 256 << 10
 TIMEOUT_NS = 5_000_000_000
+HANDED_OVER = 0  # pysyncobj's election deadline when the leader told it to take over
+DUE_S = 0.001  # pysyncobj looks at the time some us after us: what is nearly due is due
 IDLE_NS = 500_000_000  # between ticks at most: an owner looks around then
 APPLY_FAILED = b"\xff"  # the result of a command whose application raised
 STATES = ("follower", "candidate", "leader")
@@ -137,7 +140,8 @@ class RaftNode:
         self._snapshots = Snapshots(disk, settings.directory, self._journal, snapshot, restore)
         self._snapshots.open()
         peers = [VoterNode(name) for name in settings.voters if name != settings.name]
-        self._links = Links(voter, peers, self._journal, self.counters)
+        self._pre_vote = PreVote(self._journal, len(peers), settings.election_min_ns, now_ns)
+        self._links = Links(voter, peers, self._journal, self._pre_vote, self.counters)
         self._here = clock.Surroundings(rng, self._journal, self._snapshots, now_ns)
         clock.enter(self._here, now_ns)
         conf = _conf(settings, self._state_changed)
@@ -300,7 +304,24 @@ class RaftNode:
         large = self._journal.size_bytes > self.settings.compact_bytes
         if large or buggify("raft/compact-early"):
             self._raft.forceLogCompaction()
+        self._ask_before_election()
         self._raft.doTick(0.0)
+
+    def _ask_before_election(self) -> None:
+        """An election that is due has to be agreed to first; see pre_vote.py."""
+        settings, rng = self.settings, self._here.rng
+        now_s = clock.monotonic_seconds()
+        deadline_s = getattr(self._raft, ELECTION_DEADLINE)
+        if self.is_leader or deadline_s == HANDED_OVER or len(settings.voters) == 1:
+            return
+        if self._pre_vote.agreed():
+            setattr(self._raft, ELECTION_DEADLINE, min(deadline_s, now_s))
+        elif deadline_s < now_s + DUE_S and not self._links.alone():
+            wait_ns = rng.randint(settings.election_min_ns, settings.election_max_ns)
+            setattr(self._raft, ELECTION_DEADLINE, now_s + wait_ns / 1e9)
+            setattr(self._raft, LEADER, None)  # as an election does: nothing is sent there now
+            self.counters.count("raft_pre_votes")
+            self._links.ask_pre_votes(rng.getrandbits(61))
 
     def _seen(self) -> tuple[object, ...]:
         """What an owner acts on after a tick, however it came about."""
@@ -348,6 +369,7 @@ class RaftNode:
 
     def _state_changed(self, _old: int, new: int) -> None:
         self._state = new
+        self._pre_vote.leads = STATES[new] == "leader"
 
     def _show(self) -> None:
         state = self._state_name()

@@ -10,7 +10,8 @@ pysyncobj trusts its links. This module makes them deserve it:
 - append_entries: entries that the journal has already are left out, a suffix that nothing
   contradicts is kept (pysyncobj would truncate acknowledged entries), and the commit index is
   cut to what this very message proves to match;
-- entries that contradict applied ones: dropped and counted, and shown in the node's status.
+- entries that contradict applied ones: dropped and counted, and shown in the node's status;
+- pre-votes (pre_vote.py) are asked and answered here, but for the higher term that they tell of.
 Every drop is counted in `raft_dropped` by reason.
 """
 
@@ -23,8 +24,9 @@ from typing import Any
 from pysyncobj.transport import Transport
 
 from replicast.buggify import buggify
-from replicast.flexhash.raft import codec
+from replicast.flexhash.raft import codec, pre_vote
 from replicast.flexhash.raft.journal import COMMAND_BYTES_MAX, Journal, Voter
+from replicast.flexhash.raft.pre_vote import PreVote
 from replicast.flexhash.raft.seams import VoterNode
 from replicast.flexhash.raft.snapshot import is_entry
 from replicast.metrics import Counters
@@ -46,6 +48,8 @@ FIELDS: dict[str, dict[str, type[int | bytes]]] = {
     "apply_command": {"command": bytes},
     "apply_command_response": {"request_id": int},
     "timeout_now": {"term": int},
+    pre_vote.REQUEST: {"term": int, "round": int, "last_log_index": int, "last_log_term": int},
+    pre_vote.RESPONSE: {"term": int, "round": int},
 }
 # What these change, pysyncobj changes as they come; a commit that follows shows in its indexes.
 CARRIED_ON_AT_ONCE = ("append_entries", "next_node_idx")
@@ -77,11 +81,17 @@ class Links(Transport):  # type: ignore[misc]
     """pysyncobj's transport for one node."""
 
     def __init__(
-        self, voter: Voter, peers: Sequence[VoterNode], journal: Journal, counters: Counters
+        self,
+        voter: Voter,
+        peers: Sequence[VoterNode],
+        journal: Journal,
+        pre_vote: PreVote,
+        counters: Counters,
     ) -> None:
         super().__init__(None, None, peers)
         self._voter = voter
         self._journal = journal
+        self._pre_vote = pre_vote
         self._counters = counters
         self._links = {node.id: _Link(node) for node in peers}
         self._outgoing: list[tuple[str, bytes]] = []
@@ -94,6 +104,12 @@ class Links(Transport):  # type: ignore[misc]
     def send(self, node: VoterNode, message: dict[str, Any]) -> bool:
         """pysyncobj's way out; the frame leaves with take_outgoing(), after the sync."""
         return self._emit(self._links[node.id], codec.dumps(message))
+
+    def ask_pre_votes(self, number: int) -> None:
+        """Ask every peer whether it misses a leader, too."""
+        request = self._pre_vote.ask(number)
+        for link in self._links.values():
+            self.send(link.node, request)
 
     def _emit(self, link: _Link, payload: bytes) -> bool:
         if len(self._outgoing) >= OUTGOING_MAX or buggify("raft/frame-lost"):
@@ -199,6 +215,12 @@ class Links(Transport):  # type: ignore[misc]
         message = parse(envelope.payload)
         kind = message["type"]
         term = self._journal.getCurrentTerm()
+        if kind == pre_vote.REQUEST:
+            self._answer_pre_vote(link, message)
+            return
+        if kind == pre_vote.RESPONSE:
+            self._count_pre_vote(link, message)
+            return
         if kind not in CARRIED_ON_AT_ONCE:
             self.pressing = True
         if kind == "next_node_idx" and envelope.term != term:
@@ -211,8 +233,26 @@ class Links(Transport):  # type: ignore[misc]
             link.voted_term = message["term"]
         if kind == "append_entries" and message["term"] >= term:
             self._deliver_entries(link, message)
+            self._pre_vote.heard_leader(self._now_ns)
         else:
             self._onMessageReceived(link.node, message)
+
+    def _answer_pre_vote(self, link: _Link, request: dict[str, Any]) -> None:
+        term = request["term"] - 1  # the asker's own
+        if term > self._journal.getCurrentTerm():
+            # pysyncobj goes to the term of any request for a vote; this log is behind every other,
+            # so it gives none.
+            old = {"type": "request_vote", "term": term, "last_log_index": 0, "last_log_term": 0}
+            self._onMessageReceived(link.node, old)
+            self.pressing = True
+        response = self._pre_vote.answer(request, self._now_ns)
+        if response is not None:
+            self.send(link.node, response)
+
+    def _count_pre_vote(self, link: _Link, response: dict[str, Any]) -> None:
+        if not self._pre_vote.count(link.node.id, response):
+            raise _Dropped("other_round")
+        self.pressing = self.pressing or self._pre_vote.agreed()
 
     def _deliver_entries(self, link: _Link, message: dict[str, Any]) -> None:
         if "serialized" in message:

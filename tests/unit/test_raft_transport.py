@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from replicast.disks import RealDisk
-from replicast.flexhash.raft import codec
+from replicast.flexhash.raft import codec, pre_vote
 from replicast.flexhash.raft.node import RaftNode, RaftSettings
-from replicast.wire.frame import pack_frame
+from replicast.wire.frame import pack_frame, unpack_frame
 from replicast.wire.raft_messages import RaftEnvelope
 
 MS = 1_000_000
@@ -26,9 +26,10 @@ class Voter:
     """One real voter among peers that the test plays."""
 
     def __init__(self, path: Path, count: int = 3) -> None:
+        self.peers = [f"v{n}" for n in range(1, count)]
         settings = RaftSettings(
             name="v0",
-            voters=[f"v{n}" for n in range(count)],
+            voters=["v0", *self.peers],
             voter_epoch=1,
             cluster_id=CLUSTER,
             directory=path,
@@ -68,8 +69,28 @@ class Voter:
             self.node.tick(self.now_ns)
         raise AssertionError("not within 5 s")
 
+    def sent(self, kind: str) -> list[dict[str, Any]]:
+        """Messages of this kind to v1 since the last look."""
+        envelopes = [unpack_frame(f)[0] for peer, f in self.node.take_outgoing() if peer == "v1"]
+        payloads = [e.payload for e in envelopes if isinstance(e, RaftEnvelope) and e.payload]
+        return [m for m in map(codec.loads, payloads) if m["type"] == kind]
+
+    def ask(self) -> dict[str, Any]:
+        """Its next request for pre-votes."""
+        requests: list[dict[str, Any]] = []
+
+        def asked() -> bool:
+            requests.extend(self.sent(pre_vote.REQUEST))
+            return bool(requests)
+
+        self.until(asked)
+        return requests[0]
+
     def campaign(self) -> None:
         self.hear("v1", 0, None)  # somebody is there
+        request = self.ask()
+        for peer in self.peers:
+            self.hear(peer, 0, agreed(request))
         self.until(lambda: self.node.status()["state"] == "candidate")
 
     def entries(self) -> int:
@@ -101,6 +122,10 @@ def no_ops(first: int, last: int, term: int = 5) -> list[Entry]:
 
 def vote(term: int) -> dict[str, Any]:
     return {"type": "response_vote", "term": term}
+
+
+def agreed(request: dict[str, Any]) -> dict[str, Any]:
+    return {"type": pre_vote.RESPONSE, "term": request["term"], "round": request["round"]}
 
 
 def ack(next_index: int) -> dict[str, Any]:
@@ -231,6 +256,8 @@ def test_mutated_messages__never_raise_out_of_a_node(voter: Voter) -> None:
         {"type": "apply_command", "command": command, "request_id": 3},
         {"type": "apply_command_response", "request_id": 1, "log_idx": 2, "log_term": 5},
         {"type": "timeout_now", "term": 5},
+        {"type": pre_vote.REQUEST, "term": 7, "round": 3, "last_log_index": 9, "last_log_term": 5},
+        {"type": pre_vote.RESPONSE, "term": 7, "round": 3},
         vote(1),
         ack(2),
     ]
