@@ -140,6 +140,8 @@ class ControlService:
     def _turn(self, now_ns: int, seen: tuple[int, int, bool, str | None]) -> None:
         self._dirty, self._seen, self._turned_ns = False, seen, now_ns
         self.core.tick(now_ns, self._wall_ns(), self._standing(now_ns))
+        if self.core.steward.take_hand_over():
+            self._hand_over(now_ns)
         if self.book.mismatch and self._holder is not None and not self._holder.fenced:
             log.error("this voter builds another table than the cluster: fenced")
             self._holder.fenced = True
@@ -148,6 +150,12 @@ class ControlService:
         if self.state.epoch > self._told_epoch:
             self._told_epoch = self.state.epoch
             self._on_ended()
+
+    def _hand_over(self, now_ns: int) -> None:
+        if self._node is not None and len(self._voter_ids) > 1:
+            log.warning("commits take seconds: another voter is asked to lead")
+            self._node.step_aside(now_ns)
+            self._wake()
 
     def _standing(self, now_ns: int) -> Standing:
         node = self._node

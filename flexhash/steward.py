@@ -12,6 +12,9 @@ A voter's shell calls tick() every 50 or 100 ms and after each event, hands the 
 to Raft and their outcomes back. Outcomes may stay unknown: every command is
 compare-and-set against the state, so a repetition is harmless.
 
+A leader whose proofs take long (a slow link or disk of its own) grants leases that hardly reach
+anybody: after SLOW_PROOFS in a row it wants another voter to lead, take_hand_over().
+
 Invariants: nothing is proposed and no lease granted unless this node leads the term
 and a no-op of it has committed; in a new term nobody is ruled out before one lease has
 passed. Everything known of targets (leases, acknowledgements) dies with the term.
@@ -37,6 +40,7 @@ JUDGE_NS = 100 * MS
 RETRY_NS = SECOND
 ABORTED_NS = 5 * SECOND
 CHANGES_MAX = 1000
+SLOW_PROOF_NS, SLOW_PROOFS = LEASE_NS // 4, 2
 
 
 class Steward:
@@ -67,6 +71,7 @@ class Steward:
         self._commands: list[tuple[int, bytes]] = []
         self._noops: dict[int, int] = {}  # token -> proposed at
         self._noop_ns: int | None = None
+        self._slow_proofs = 0  # in a row
         self._tried_ns: dict[str, int] = {}  # what is under way, since when
         self._tokens: dict[int, str] = {}
         self._pending_ns: int | None = None
@@ -131,6 +136,15 @@ class Steward:
             beyond_ns = self._state.lease_bound_wall_ns + MAX_SKEW_NS - wall_ns
             self.granter.begin(sorted(self._state.targets), now_ns, max(0, beyond_ns))
         self.granter.prove(proposed_ns)
+        slow = now_ns - proposed_ns >= SLOW_PROOF_NS
+        self._slow_proofs = self._slow_proofs + 1 if slow else 0
+
+    def take_hand_over(self) -> bool:
+        """Should another voter lead? True once, then again after as many slow proofs."""
+        if self._slow_proofs < SLOW_PROOFS:
+            return False
+        self._slow_proofs = 0
+        return True
 
     # -- what others tell ---------------------------------------------------------------------
 

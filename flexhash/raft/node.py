@@ -37,7 +37,7 @@ from replicast.flexhash.raft import clock
 from replicast.flexhash.raft.journal import JOURNAL, VOTE, Journal, NotAVoter, Voter
 from replicast.flexhash.raft.pre_vote import PreVote
 from replicast.flexhash.raft.sealed import Damaged
-from replicast.flexhash.raft.seams import APPEND_TIME, ELECTION_DEADLINE, LEADER, VoterNode
+from replicast.flexhash.raft.seams import APPEND_TIME, ELECTION_DEADLINE, LEADER, MATCHED, VoterNode
 from replicast.flexhash.raft.snapshot import Snapshots
 from replicast.flexhash.raft.transport import Links
 from replicast.metrics import Counters
@@ -233,6 +233,12 @@ class RaftNode:
         """Ask the most caught-up follower to take over; for a planned stop of the leader."""
         self._run(now_ns, self._raft.transferLeadership)
 
+    def step_aside(self, now_ns: int) -> None:
+        """Have the follower whose log is longest stand for election at once, though it lacks what is
+        on its way to it: for a leader whose commits take long. transfer_leadership() would wait
+        until nothing is on its way. Whatever is committed, the next leader has."""
+        self._run(now_ns, self._step_aside)
+
     def close(self) -> None:
         """Stop; outstanding commands are UNKNOWN."""
         self._fail(OSError("closed"))
@@ -322,6 +328,12 @@ class RaftNode:
             setattr(self._raft, LEADER, None)  # as an election does: nothing is sent there now
             self.counters.count("raft_pre_votes")
             self._links.ask_pre_votes(rng.getrandbits(61))
+
+    def _step_aside(self) -> None:
+        matched = getattr(self._raft, MATCHED)
+        near = [(matched[node], node.id, node) for node in self._links.heard()]
+        if self.is_leader and near:
+            self._links.send(max(near)[2], {"type": "timeout_now", "term": self.term})
 
     def _seen(self) -> tuple[object, ...]:
         """What an owner acts on after a tick, however it came about."""

@@ -39,7 +39,8 @@ REACHED = ("_SyncObj__loadDumpFile", "_isLeader", "_getLeader", "_applyCommand")
 ELECTION_DEADLINE = "_SyncObj__raftElectionDeadline"
 APPEND_TIME = "_SyncObj__newAppendEntriesTime"
 LEADER = "_SyncObj__raftLeader"
-READ = (ELECTION_DEADLINE, APPEND_TIME, LEADER)  # attributes, set by the constructor
+MATCHED = "_SyncObj__raftMatchIndex"
+READ = (ELECTION_DEADLINE, APPEND_TIME, LEADER, MATCHED)  # attributes, set by the constructor
 STOOD_IN_FOR = ((pysyncobj.journal.Journal, Journal), (pysyncobj.serializer.Serializer, Snapshots))
 
 

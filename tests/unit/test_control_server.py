@@ -6,6 +6,7 @@ from replicast.flexhash.commands import Code, EditKind, Role, encode_command
 from replicast.flexhash.lease import LEASE_NS, LeaseReason, stretched
 from replicast.flexhash.server import COMMAND_NS, READS_MAX, ControlServer, Sender, Standing
 from replicast.flexhash.state import DOWN, STOPPING, UP, ControlState
+from replicast.flexhash.steward import SLOW_PROOF_NS
 from replicast.flexhash.tables import TableBook
 from replicast.metrics import Counters
 from replicast.sim.control import info, vdev_id, vdev_join
@@ -220,6 +221,27 @@ def test_outcome_of_another_term__is_no_proof() -> None:
     voter.core.standing = Standing(leading_term=2, leader=1, term=2)
     voter.core.command_done(token, voter.state.apply(entry), voter.now_ns, 0)
     assert not voter.core.steward.started
+
+
+def slow_proof(voter: Voter, took_ns: int) -> None:
+    """One no-op that is committed so late."""
+    voter.now_ns += SECOND
+    voter.core.tick(voter.now_ns, voter.now_ns, voter.standing)
+    commands = voter.core.take_commands()
+    voter.now_ns += took_ns
+    for token, entry in commands:
+        voter.core.command_done(token, voter.state.apply(entry), voter.now_ns, voter.now_ns)
+
+
+def test_slow_commits__a_leader_wants_another_to_lead() -> None:
+    voter = formed()
+    steward = voter.core.steward
+    for took_ns in (SLOW_PROOF_NS, SLOW_PROOF_NS - 1, SLOW_PROOF_NS):
+        slow_proof(voter, took_ns)
+        assert not steward.take_hand_over(), "one slow commit says nothing"
+    slow_proof(voter, SLOW_PROOF_NS)
+    assert steward.take_hand_over()
+    assert not steward.take_hand_over(), "asked for: told once"
 
 
 def test_new_leader__renews_nobody_who_lags_before_its_first_look_at_the_state() -> None:

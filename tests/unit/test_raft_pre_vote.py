@@ -352,3 +352,21 @@ def test_slow_voter__same_seed_same_trace() -> None:
         return cluster.trace.hexdigest()
 
     assert trace(1) == trace(1) != trace(2)
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_step_aside__does_not_wait_until_nothing_is_on_its_way(aside: bool) -> None:
+    cluster = Cluster()
+    old = cluster.elect()
+    cluster.run(1000)
+    for n in range(300):
+        if cluster.leader() == old:
+            cluster.submit(old, b"%d" % n)
+            cluster.step()
+            if aside:
+                cluster.nodes[old].step_aside(cluster.now_ns)
+            else:
+                cluster.nodes[old].transfer_leadership(cluster.now_ns)
+        cluster.step()
+    assert (cluster.leader() != old) == aside
+    cluster.check()
