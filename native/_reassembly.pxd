@@ -3,6 +3,9 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int32_t
 
+from replicast.native._page_pool cimport page_pool_t
+from replicast.native._transfer cimport transfer_t
+
 
 cdef extern from *:
     """
@@ -86,39 +89,16 @@ cdef enum:
     DUPLICATE = 10
     CODES = 11
 
-ctypedef struct transfer_t:
-    uint8_t id[16]
-    uint8_t *data
-    uint64_t *bitmap
-    uint32_t size_bytes
-    uint32_t datagram_bytes
-    uint32_t count
-    uint32_t received_bytes
-    int32_t next      # in its bucket, or in the list of free places
-    int32_t ready     # place in the list of completed ones, -1 when not there
-    bint authenticated, hashed
-    void *hash        # rc_blake3; NULL: not hashed
-    uint32_t whole    # datagrams from the first on that are all there
-    uint32_t hashed_bytes
-    PyObject *section  # a _result.Section that `data` lies in, held; NULL: a buffer
-
-ctypedef struct spare_t:
-    uint8_t *data
-    size_t room
-
 
 cdef class Reassembly:
-    cdef readonly uint64_t budget_bytes
     cdef readonly uint32_t transfers_max
     cdef public int source_fd
-    cdef uint64_t in_use_bytes, spare_bytes
+    cdef page_pool_t pages
     cdef uint32_t open_count, complete_count, ready_count, bucket_mask
-    cdef int spare_count
     cdef int32_t free_head
     cdef transfer_t *transfers
     cdef int32_t *buckets
     cdef int32_t *ready
-    cdef spare_t spares[64]
     cdef uint64_t counts[CODES]
     cdef pthread_mutex_t mutex
 
@@ -134,6 +114,3 @@ cdef class Reassembly:
         self, transfer_t *t, uint64_t offset, const uint8_t *data, uint64_t end
     ) noexcept nogil
     cdef PyObject *forget(self, int32_t place) noexcept nogil
-    cdef uint8_t *acquire(self, size_t room) noexcept nogil
-    cdef void give_back(self, uint8_t *data, size_t room) noexcept nogil
-    cdef void release(self, uint8_t *data, uint32_t size_bytes, bint pooled) noexcept nogil

@@ -3,9 +3,8 @@
 
 Driven by Python (open, place, take, ...) and, without the GIL, by the network
 thread through feed_c(). One mutex guards everything; it is held for one datagram
-at most. Buffers are page-aligned; up to 64 are kept for the next transfer of
-their size, within the budget, because fresh pages cost more than the copy. What is opened on a
-section of a result (_result.pyx) has no buffer: it is received where it is wanted.
+at most. Where the bytes go is _page_pool.pxd's, what of a transfer is there _transfer.pxd's. What is
+opened on a section of a result (_result.pyx) has no buffer: it is received where it is wanted.
 """
 
 cimport cython
@@ -16,7 +15,9 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
 from replicast.native._blake3 cimport *
+from replicast.native._page_pool cimport *
 from replicast.native._result cimport Section
+from replicast.native._transfer cimport *
 
 from replicast.transfer_header import (
     FLAG_MAC,
@@ -35,17 +36,11 @@ from replicast.transport.reassembly import (
     readable,
 )
 
-cdef extern from "<stdlib.h>" nogil:
-    int posix_memalign(void **memory, size_t alignment, size_t size)
-
-cdef extern from *:
-    int __builtin_ctzll(unsigned long long) noexcept nogil
-
-cdef size_t PAGE = PAGE_BYTES
 cdef uint32_t C_MAGIC = PAYLOAD_MAGIC
 cdef uint8_t C_TYPE = PAYLOAD_TYPE, C_VERSION = PAYLOAD_VERSION, C_FLAG_MAC = FLAG_MAC
 cdef size_t C_HEADER = HEADER_BYTES
 assert sizeof(payload_header) == HEADER_BYTES
+assert PAGE == PAGE_BYTES
 assert [int(code) for code in FeedCode] == list(range(CODES)) and FeedCode.DUPLICATE == DUPLICATE
 
 
@@ -61,19 +56,6 @@ cdef enum:
     NO_TRANSFER = 2
     NO_BUDGET = 3
     NO_MEMORY = 4
-
-
-cdef inline size_t rounded(size_t size) noexcept nogil:
-    return (size + PAGE - 1) // PAGE * PAGE
-
-
-cdef inline uint32_t length_of(transfer_t *t, uint32_t index) noexcept nogil:
-    cdef uint32_t left = t.size_bytes - index * t.datagram_bytes
-    return left if left < t.datagram_bytes else t.datagram_bytes
-
-
-cdef inline bint has(transfer_t *t, uint32_t index) noexcept nogil:
-    return (t.bitmap[index >> 6] >> (index & 63)) & 1
 
 
 @cython.no_gc
@@ -92,7 +74,7 @@ cdef class PayloadBuffer:
     def __dealloc__(self):
         if self.data != NULL:
             pthread_mutex_lock(&self.owner.mutex)
-            self.owner.release(self.data, self.size_bytes, self.section is None)
+            release(&self.owner.pages, self.data, self.size_bytes, self.section is None)
             pthread_mutex_unlock(&self.owner.mutex)
             if self.section is not None:
                 self.section.views -= 1
@@ -106,7 +88,7 @@ cdef class Reassembly:
         pthread_mutex_init(&self.mutex, NULL)
         if budget_bytes < PAGE_BYTES or not 0 < transfers_max <= TRANSFERS_MAX:
             raise ValueError(f"no room: budget {budget_bytes} bytes, {transfers_max} transfers")
-        self.budget_bytes = budget_bytes
+        self.pages.budget_bytes = budget_bytes
         self.transfers_max = transfers_max
         self.source_fd = -1
         self.bucket_mask = (1 << (2 * transfers_max - 1).bit_length()) - 1
@@ -132,49 +114,14 @@ cdef class Reassembly:
                     free(self.transfers[i].data)
                 free(self.transfers[i].bitmap)
                 free(self.transfers[i].hash)
-        for i in range(<uint32_t>self.spare_count):
-            free(self.spares[i].data)
+        free_spares(&self.pages)
         free(self.transfers)
         free(self.buckets)
         free(self.ready)
 
-    # -- buffers (mutex held) ---------------------------------------------------------
-    cdef uint8_t *acquire(self, size_t room) noexcept nogil:
-        cdef int i
-        cdef void *data = NULL
-        for i in range(self.spare_count):
-            if self.spares[i].room == room:
-                data = self.spares[i].data
-                self.spare_count -= 1
-                self.spares[i] = self.spares[self.spare_count]
-                self.spare_bytes -= room
-                self.in_use_bytes += room
-                return <uint8_t *>data
-        while self.spare_count and self.in_use_bytes + self.spare_bytes + room > self.budget_bytes:
-            self.spare_count -= 1
-            self.spare_bytes -= self.spares[self.spare_count].room
-            free(self.spares[self.spare_count].data)
-        if posix_memalign(&data, PAGE, room):
-            return NULL
-        self.in_use_bytes += room
-        return <uint8_t *>data
-
-    cdef void give_back(self, uint8_t *data, size_t room) noexcept nogil:
-        self.in_use_bytes -= room
-        if self.spare_count == 64:
-            free(data)
-            return
-        self.spares[self.spare_count].data = data
-        self.spares[self.spare_count].room = room
-        self.spare_count += 1
-        self.spare_bytes += room
-
-    cdef void release(self, uint8_t *data, uint32_t size_bytes, bint pooled) noexcept nogil:
-        """What is not `pooled` lies in a section; it took as much of the budget."""
-        if pooled:
-            self.give_back(data, rounded(size_bytes))
-        else:
-            self.in_use_bytes -= rounded(size_bytes)
+    @property
+    def budget_bytes(self):
+        return self.pages.budget_bytes
 
     # -- the table of transfers (mutex held) ------------------------------------------
     cdef int32_t find(self, const uint8_t *transfer_id) noexcept nogil:
@@ -203,7 +150,7 @@ cdef class Reassembly:
                 self.ready[i] = self.ready[i + 1]
                 self.transfers[self.ready[i]].ready = i
         if t.data != NULL:
-            self.release(t.data, t.size_bytes, section == NULL)
+            release(&self.pages, t.data, t.size_bytes, section == NULL)
         free(t.bitmap)
         free(t.hash)
         t.data = NULL
@@ -298,16 +245,16 @@ cdef class Reassembly:
             return OPEN_ALREADY
         if self.open_count >= self.transfers_max:
             return NO_TRANSFER
-        if self.in_use_bytes + room > self.budget_bytes:
+        if self.pages.in_use_bytes + room > self.pages.budget_bytes:
             return NO_BUDGET
         wanted.bitmap = <uint64_t *>calloc((wanted.count + 63) // 64, sizeof(uint64_t))
         if wanted.hashed:
             wanted.hash = malloc(sizeof(rc_blake3))
         if wanted.bitmap != NULL and wanted.hashed == (wanted.hash != NULL):
             if wanted.section == NULL:
-                wanted.data = self.acquire(room)
+                wanted.data = acquire(&self.pages, room)
             else:
-                self.in_use_bytes += room
+                self.pages.in_use_bytes += room
         else:
             wanted.data = NULL
         if wanted.data == NULL:
@@ -344,14 +291,14 @@ cdef class Reassembly:
         wanted.whole = wanted.hashed_bytes = 0
         pthread_mutex_lock(&self.mutex)
         cdef int outcome = self.open_locked(&wanted, rounded(wanted.size_bytes))
-        cdef uint64_t in_use_bytes = self.in_use_bytes
+        cdef uint64_t in_use_bytes = self.pages.in_use_bytes
         pthread_mutex_unlock(&self.mutex)
         if outcome == OPEN_ALREADY:
             raise KeyError(transfer_id)
         if outcome == NO_TRANSFER:
             raise Full(f"{self.transfers_max} transfers are open")
         if outcome == NO_BUDGET:
-            raise Full(f"{in_use_bytes} of {self.budget_bytes} bytes are in use")
+            raise Full(f"{in_use_bytes} of {self.pages.budget_bytes} bytes are in use")
         if outcome == NO_MEMORY:
             raise MemoryError()
         if section is not None:
@@ -520,43 +467,10 @@ cdef class Reassembly:
 
     def stats(self):
         counts = {code.name.lower(): self.counts[<int>code] for code in FeedCode}
-        return {"in_use_bytes": self.in_use_bytes, "transfers": self.open_count} | counts
+        return {"in_use_bytes": self.pages.in_use_bytes, "transfers": self.open_count} | counts
 
 
 cdef void done_with(PyObject *section) noexcept:
     """No transfer writes to it any more."""
     (<Section>section).give_back()
     Py_DECREF(<Section>section)
-
-
-cdef long gaps_of(transfer_t *t, uint32_t *found, long room) noexcept nogil:
-    """Fill `found` with up to `room` pairs start, end of missing bytes; how many there are."""
-    cdef long count = 0
-    cdef uint32_t index = next_index(t, 0, 0)
-    while count < room and index < t.count:
-        found[2 * count] = index * t.datagram_bytes
-        index = next_index(t, index, 1)
-        found[2 * count + 1] = index * t.datagram_bytes if index < t.count else t.size_bytes
-        count += 1
-        index = next_index(t, index, 0)
-    return count
-
-
-cdef inline uint64_t bucket_of(const uint8_t *transfer_id) noexcept nogil:
-    cdef uint64_t low, high
-    memcpy(&low, transfer_id, 8)
-    memcpy(&high, transfer_id + 8, 8)
-    return (low ^ high) * <uint64_t>0x9E3779B185EBCA87 >> 24
-
-
-cdef uint32_t next_index(transfer_t *t, uint32_t index, bint wanted) noexcept nogil:
-    """The first index from `index` on whose bit is `wanted`, or count."""
-    cdef uint64_t word
-    while index < t.count:
-        word = t.bitmap[index >> 6] if wanted else ~t.bitmap[index >> 6]
-        word >>= index & 63
-        if word:
-            index += __builtin_ctzll(word)
-            return index if index < t.count else t.count
-        index = (index | 63) + 1
-    return t.count
