@@ -4,10 +4,7 @@
 One thread without the GIL waits in epoll for all sockets while much payload moves. Payload datagrams go
 straight into Reassembly; everything else is queued for Python, which is woken
 once per batch through an eventfd. Payload jobs are sent slice by slice between
-receives: headers are built here, data goes out from the caller's buffer by iovec,
-several datagrams per message by UDP_SEGMENT where the kernel has it. What refuses a message
-of several is found out job by job: the job goes on datagram by datagram, and only when the
-kernel takes one of these is segmentation given up for good.
+receives (_payload_send.pxd): headers are built here, data goes out from the caller's buffer by iovec.
 
 Locks: `table_mutex` for the sockets and buffers (held while one is read or written, so that
 remove_socket() returns only when the thread is done with it), `queue_mutex` for what
@@ -16,14 +13,16 @@ passes between the threads. Nothing of Python runs under either.
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, errno
+from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from replicast.native._control_queue cimport *
+from replicast.native._job_queue cimport *
 from replicast.native._net_counters cimport counted, counters_t
 from replicast.native._payload_job cimport *
+from replicast.native._payload_send cimport send_slice, slice_t
 from replicast.native._receive_slots cimport *
 from replicast.native._reassembly cimport (
     COMPLETED,
@@ -45,7 +44,6 @@ from replicast.transfer_header import HEADER_BYTES, PAYLOAD_MAGIC, index_runs
 from replicast.transport.net_pure import LENT_MS, check_job
 
 cdef enum:
-    MESSAGES = 12             # per send call, and so per slice
     OWN_RECEIVES = 4          # calls for one socket, 32 datagrams, before it is lent to the thread
     OWN_SLICES = 5            # of a job, before the thread goes on with it
 
@@ -56,8 +54,7 @@ assert sizeof(payload_header) == HEADER_BYTES
 ctypedef struct buffers_t:
     slots_t slots              # of whoever has the sockets
     slots_t own[OWN_RECEIVES]  # the owner's, for as long as it reads: what is not used takes no memory
-    unit_t units[MESSAGES]
-    mmsghdr outgoing[MESSAGES]
+    slice_t slice              # that is sent
 
 
 @cython.no_gc_clear  # __dealloc__ speaks to `reassembly`, which must not be None by then
@@ -70,13 +67,11 @@ cdef class NetThread:
     cdef bint stopping, notified
     cdef uint64_t payload_ms   # when payload came last
     cdef uint64_t flood_ms     # when more came at once than the owner should read
-    cdef bint segmenting       # UDP_SEGMENT was not refused so far
     cdef bint joining          # the kernel agreed to UDP_GRO
     cdef pthread_mutex_t table_mutex, queue_mutex
     cdef control_queue_t controls
-    cdef job_list_t submitted, done
+    cdef job_queue_t queued
     cdef job_list_t jobs       # the thread's own
-    cdef uint64_t job_count, job_bytes, jobs_max, job_bytes_max
     cdef buffers_t *buffers
     cdef int own_used          # of buffers.own, since take() has begun
     cdef counters_t counters, caller_counters
@@ -89,8 +84,7 @@ cdef class NetThread:
         cdef int i
         self.reassembly = reassembly
         self.controls.count_max, self.controls.bytes_max = control_count_max, control_bytes_max
-        self.jobs_max, self.job_bytes_max = jobs_max, job_bytes_max
-        self.segmenting = True
+        self.queued.count_max, self.queued.bytes_max = jobs_max, job_bytes_max
         self.book = AddressBook()
         pthread_mutex_init(&self.table_mutex, NULL)
         pthread_mutex_init(&self.queue_mutex, NULL)
@@ -99,6 +93,7 @@ cdef class NetThread:
         self.buffers = <buffers_t *>calloc(1, sizeof(buffers_t))
         if self.buffers == NULL:
             raise MemoryError()
+        self.buffers.slice.segmenting = True
         self.sockets.thread_epoll = epoll_create1(EPOLL_CLOEXEC)
         self.sockets.owner_epoll = epoll_create1(EPOLL_CLOEXEC)
         self.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
@@ -175,9 +170,9 @@ cdef class NetThread:
         self.wake()
         if self.thread is not None:
             self.thread.join()
-        append_jobs(&self.done, &self.jobs)
-        append_jobs(&self.done, &self.submitted)
-        release_jobs(&self.done)
+        append_jobs(&self.queued.done, &self.jobs)
+        append_jobs(&self.queued.done, &self.queued.submitted)
+        release_jobs(&self.queued.done)
         for place in range(SOCKETS_MAX):
             self.sockets.places[place].fd = -1
         self.close_files()
@@ -309,7 +304,7 @@ cdef class NetThread:
         cdef uint64_t ignored
         read(self.wake_fd, &ignored, sizeof(ignored))
         pthread_mutex_lock(&self.queue_mutex)
-        append_jobs(&self.jobs, &self.submitted)
+        append_jobs(&self.jobs, &self.queued.submitted)
         pthread_mutex_unlock(&self.queue_mutex)
         self.lend(self.sockets.lent or self.jobs.first != NULL)
 
@@ -325,72 +320,16 @@ cdef class NetThread:
             job = pop_job(&self.jobs)
             place = find_socket(&self.sockets, job.tag)
         if place != NULL:
-            self.send_slice(job, place)
+            send_slice(&self.buffers.slice, job, &self.sockets, place, &self.counters)
             if job.run < job.run_count:
                 push_job(&self.jobs, job)
                 return False
         else:
             self.counters.dropped_unsent += 1
         pthread_mutex_lock(&self.queue_mutex)
-        push_job(&self.done, job)
+        push_job(&self.queued.done, job)
         pthread_mutex_unlock(&self.queue_mutex)
         return True
-
-    cdef void send_slice(self, job_t *job, socket_t *place) noexcept nogil:
-        cdef buffers_t *b = self.buffers
-        cdef job_t cursor = job[0]
-        cdef int count = 0, unit = -1, sent, i
-        cdef uint32_t pieces = 0
-        cdef msghdr *message
-        while count < MESSAGES and cursor.run < cursor.run_count:
-            if unit < 0 or cursor.address == 0:
-                unit += 1
-                pieces = segments(&cursor)
-                fill(&cursor, &b.units[unit], pieces)
-            message = &b.outgoing[count].msg_hdr
-            memset(message, 0, sizeof(msghdr))
-            message.msg_name = &job.addresses[cursor.address]
-            message.msg_namelen = job.address_lengths[cursor.address]
-            message.msg_iov = b.units[unit].pieces
-            message.msg_iovlen = 2 * pieces
-            if pieces > 1:
-                rc_segment(message, &b.units[unit].control,
-                           job.header.datagram_bytes + sizeof(payload_header))
-            advance(&cursor)
-            count += 1
-        sent = sendmmsg(place.fd, b.outgoing, count, MSG_DONTWAIT)
-        if sent < 0:
-            self.send_failed(job, place, b.outgoing[0].msg_hdr.msg_iovlen // 2)
-            return
-        for i in range(sent):
-            pieces = b.outgoing[i].msg_hdr.msg_iovlen // 2
-            self.counters.sent_payload += pieces
-            self.counters.sent_joined += pieces if pieces > 1 else 0
-            self.counters.sent_bytes += b.outgoing[i].msg_len
-            advance(job)
-        if job.refused_joined:
-            self.segmenting = False
-
-    cdef void send_failed(self, job_t *job, socket_t *place, uint32_t pieces) noexcept nogil:
-        if errno == EINTR:
-            return
-        if errno == EAGAIN or errno == ENOBUFS:
-            self.counters.send_blocked += 1
-            await_room(&self.sockets, place, True)
-        elif (errno == EIO or errno == EINVAL) and pieces > 1:
-            # Segmentation is not possible here (the device, the socket), or, with older kernels,
-            # the path has become too narrow: the next datagram, sent alone, will show which.
-            job.segmenting, job.refused_joined = False, True
-        elif errno == EMSGSIZE and pieces > 1:
-            job.segmenting = False  # other receivers of the job may have a wider path
-        elif errno == EMSGSIZE:
-            self.counters.send_too_long += 1
-            job.refused_joined = False
-            advance(job)
-        else:
-            # This message cannot be sent (no route, filtered): lost, like any other.
-            self.counters.send_errors += 1
-            advance(job)
 
     def submit_payload(self, job_id, int tag, bytes transfer_id not None, sender, buffer, ranges,
                        datagram_bytes, size_bytes, addresses):
@@ -409,16 +348,12 @@ cdef class NetThread:
         except BaseException:
             free_job(job)
             raise
-        job.segmenting = self.segmenting
+        job.segmenting = self.buffers.slice.segmenting
         job.data = <const uint8_t *>job.view.buf
         job.pinned_bytes = job.view.len
         pthread_mutex_lock(&self.queue_mutex)
-        full = (self.job_count >= self.jobs_max
-                or self.job_bytes + job.pinned_bytes > self.job_bytes_max)
-        own = self.submitted.first == NULL
-        if not full:
-            self.job_count += 1
-            self.job_bytes += job.pinned_bytes
+        full = not admit_job(&self.queued, job)
+        own = self.queued.submitted.first == NULL
         pthread_mutex_unlock(&self.queue_mutex)
         if full:
             PyBuffer_Release(&job.view)
@@ -438,7 +373,7 @@ cdef class NetThread:
         place = find_socket(&self.sockets, job.tag)
         own = own and not self.sockets.lent and place != NULL
         while own and slices < OWN_SLICES and job.run < job.run_count and not blocked:
-            self.send_slice(job, place)
+            send_slice(&self.buffers.slice, job, &self.sockets, place, &self.counters)
             slices += 1
             blocked = place.blocked
         if own:
@@ -446,7 +381,7 @@ cdef class NetThread:
         pthread_mutex_unlock(&self.table_mutex)
         own = own and job.run == job.run_count
         pthread_mutex_lock(&self.queue_mutex)
-        push_job(&self.done if own else &self.submitted, job)
+        push_job(&self.queued.done if own else &self.queued.submitted, job)
         pthread_mutex_unlock(&self.queue_mutex)
         if own:
             self.notify()
@@ -514,19 +449,14 @@ cdef class NetThread:
     def take(self):
         cdef control_t *entry
         cdef job_t *job
-        cdef job_list_t finished = [NULL, NULL]
+        cdef job_list_t finished
         cdef list controls = [], sent = []
         with nogil:
             self.read_own()
         pthread_mutex_lock(&self.queue_mutex)
         self.notified = False
         entry = take_controls(&self.controls)
-        append_jobs(&finished, &self.done)
-        job = finished.first
-        while job != NULL:
-            self.job_count -= 1
-            self.job_bytes -= job.pinned_bytes
-            job = job.next
+        finished = take_done(&self.queued)
         pthread_mutex_unlock(&self.queue_mutex)
         while entry != NULL:
             controls.append((entry.tag, (<char *>entry.data)[:entry.size],
@@ -545,6 +475,6 @@ cdef class NetThread:
 
     def stats(self):
         return counted(self.counters, self.caller_counters) | {
-            "segmenting": self.segmenting,
+            "segmenting": self.buffers.slice.segmenting,
             "joining": self.joining,
         }
