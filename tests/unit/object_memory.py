@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from replicast.errors import ConditionFailed, NoSpace, NotFound, Unavailable
+from replicast.gateway.bodies import ObjectLimits
 from replicast.gateway.initiation import ChunkPlaced
 from replicast.gateway.listing import ListDone
 from replicast.gateway.objects import Objects
@@ -227,3 +230,14 @@ async def blocks(data: bytes, size: int) -> AsyncIterator[bytes]:
 
 async def read(objects: Objects, name: str, span: tuple[int, int] | None = None) -> bytes:
     return b"".join([bytes(block) async for block in objects.get("b", name, range=span)])
+
+
+@pytest.fixture
+def memory() -> MemoryInitiator:
+    return MemoryInitiator()
+
+
+@pytest.fixture
+def objects(memory: MemoryInitiator) -> Objects:
+    limits = ObjectLimits(chunk_size_bytes=CHUNK, put_pipeline=4, get_read_ahead=3)
+    return Objects(memory, limits)
