@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from replicast.flexhash.entries import Policy, TargetEntry, VdevEntry, VdevState
 from replicast.flexhash.table import Rows, Table
@@ -22,6 +23,7 @@ from replicast.target.store.errors import RecordClass
 from replicast.target.store.memory import MemoryVdev
 from replicast.target.store.overlay import MemoryCheckpoint
 from replicast.units import MS, SECOND
+from replicast.wire.chunk_messages import Refused
 from replicast.wire.name_messages import (
     ALWAYS,
     NO_VERSION,
@@ -36,6 +38,7 @@ from replicast.wire.name_messages import (
     OperationTime,
     VersionId,
 )
+from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
 WALL_NS = 1_800_000_000 * SECOND
@@ -178,3 +181,13 @@ def key(name: str) -> NameKey:
 
 def condition(kind: int, version: VersionId = NO_VERSION, etag: str = "") -> Condition:
     return Condition(kind=kind, version=version, etag=etag)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def reason(reply: Any) -> Reason:
+    assert isinstance(reply, Refused), reply
+    return Reason(reply.reason)
