@@ -7,25 +7,13 @@ import asyncio
 import pytest
 
 from replicast.errors import ConditionFailed, InvalidRequest, NotFound, Unavailable
-from replicast.gateway.bodies import ObjectLimits
 from replicast.gateway.conditions import condition
-from replicast.gateway.objects import Objects
 from replicast.gateway.put_stream import PutReport
 
-from .object_memory import CHUNK, INLINE, MemoryInitiator, noise, read
+from .object_memory import CHUNK, INLINE, memory, noise, objects, read
 
+__all__ = ["memory", "objects"]
 FANOUT = 1024  # references of one manifest (docs/formats.md)
-
-
-@pytest.fixture
-def memory() -> MemoryInitiator:
-    return MemoryInitiator()
-
-
-@pytest.fixture
-def objects(memory: MemoryInitiator) -> Objects:
-    limits = ObjectLimits(chunk_size_bytes=CHUNK, put_pipeline=4, get_read_ahead=3)
-    return Objects(memory, limits)
 
 
 @pytest.mark.parametrize("size", [0, INLINE, INLINE + 1, 3 * CHUNK + 1, (FANOUT + 3) * CHUNK])
