@@ -5,9 +5,10 @@ What a row's leader may do with that at some instant stands in fence.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Protocol
 
+from replicast.flexhash.names import bucket_seed, rows_of_bucket
 from replicast.flexhash.table import Table, VdevState
 from replicast.machine import NodeId
 from replicast.metrics import Counters
@@ -66,6 +67,25 @@ class RowContext:
         self._required: dict[int, tuple[int, ...]] = {}  # of that and the prepared one
         self.tables_seen = 0  # adopted and prepared: while it stays, required() answers the same
         self._add_wait: dict[int, tuple[int, int]] = {}
+
+    def new_settings(self, version: int, begun: Container[int]) -> list[int]:
+        """`buckets` are those of this version now. Returns the rows of new buckets that are led here, but
+        for those whose leadership has `begun`: to begin takes a question to each replica, which the
+        first requests need not wait for. What was there before the first settings that this target
+        knew has its rows led when they hold something, like any."""
+        known, self.settings_version = self.settings_version, version
+        if not known or self.table is None:
+            return []
+        rows: list[int] = []
+        for (tenant, name), bucket in self.buckets.items():
+            if bucket.incarnation > known:  # it is the version that made the bucket
+                seed = bucket_seed(tenant, name, bucket.incarnation)
+                rows += rows_of_bucket(seed, bucket.spread, self.table.policy.row_count)
+        return [row for row in rows if row not in begun and self._is_led_here(row)]
+
+    def _is_led_here(self, row: int) -> bool:
+        leader = None if self.table is None else self.table.row_leader(row)
+        return leader is not None and self.nodes.get(leader) == self.node_id
 
     def set_wall(self, now_ns: int, wall_ns: int) -> None:
         """Tell the time of day; between two calls it runs with now_ns."""

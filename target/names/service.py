@@ -156,7 +156,7 @@ class NameService:
 
     def buckets_changed(self, settings_version: int, now_ns: int) -> None:
         """The map of buckets has news: requests may wait for it."""
-        self.context.settings_version = settings_version
+        self._to_touch.extend(self.context.new_settings(settings_version, self._leaders))
         self._wake(now_ns)
         self._parking.wake()
 

@@ -3,6 +3,8 @@ what it says without."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from replicast.target.names.store import FetchTable
 from replicast.units import SECOND
 from replicast.wire.name_messages import NO_VERSION, NameGet, NameResult
@@ -150,3 +152,15 @@ def test_request__newer_than_our_table_is_refused_at_its_deadline(desk):
     (reply,) = desk.names.take_outgoing()
     assert reply.message.reason == Reason.NOT_READY
     assert desk.names.deadline_ns() is None or desk.names.deadline_ns() > desk.now_ns
+
+
+def test_buckets__rows_of_a_new_one_are_led_before_anybody_asks(desk: Desk) -> None:
+    desk.names.buckets_changed(1, desk.now_ns)
+    desk.replies()
+    assert desk.names.rows_led() == 0, "it was there before this target knew any settings"
+    desk.buckets["t", "new"] = SimpleNamespace(
+        **vars(active_bucket()) | {"incarnation": 2, "spread": 2}
+    )
+    desk.names.buckets_changed(2, desk.now_ns)
+    assert desk.replies() == []
+    assert desk.names.rows_led() == 2
