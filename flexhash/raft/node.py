@@ -330,8 +330,8 @@ class RaftNode:
             self._links.ask_pre_votes(rng.getrandbits(61))
 
     def _step_aside(self) -> None:
-        matched = getattr(self._raft, MATCHED)
-        near = [(matched[node], node.id, node) for node in self._links.heard()]
+        matched, connected = getattr(self._raft, MATCHED), self._links.connected()
+        near = [(matched[n], n.id, n) for n in self._raft.otherNodes if connected[n.id]]
         if self.is_leader and near:
             self._links.send(max(near)[2], {"type": "timeout_now", "term": self.term})
 

@@ -165,10 +165,6 @@ class Links(Transport):  # type: ignore[misc]
         """Which peers were heard of lately."""
         return {name: link.connected for name, link in self._links.items()}
 
-    def heard(self) -> list[VoterNode]:
-        """The peers that were heard of lately."""
-        return [link.node for link in self._links.values() if link.connected]
-
     def destroy(self) -> None:
         """Nothing to close: the shell owns the channels."""
         self._outgoing.clear()

@@ -81,11 +81,8 @@ class RowContext:
             if bucket.incarnation > known:  # it is the version that made the bucket
                 seed = bucket_seed(tenant, name, bucket.incarnation)
                 rows += rows_of_bucket(seed, bucket.spread, self.table.policy.row_count)
-        return [row for row in rows if row not in begun and self._is_led_here(row)]
-
-    def _is_led_here(self, row: int) -> bool:
-        leader = None if self.table is None else self.table.row_leader(row)
-        return leader is not None and self.nodes.get(leader) == self.node_id
+        led = set(self.table.rows_led_by(self.node_id)) if rows else ()
+        return [row for row in rows if row in led and row not in begun]
 
     def set_wall(self, now_ns: int, wall_ns: int) -> None:
         """Tell the time of day; between two calls it runs with now_ns."""
