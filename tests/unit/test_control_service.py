@@ -279,6 +279,24 @@ def test_returned_lease__the_target_is_down(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_slow_commits__another_voter_leads_and_leases_run_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await until(lambda: all(h.valid(now_ns()) for h in cluster.holders.values()))
+
+        def leaders() -> set[int]:
+            return {node for node, shell in cluster.shells.items() if shell.node.is_leader}
+
+        first = leaders()
+        with monkeypatch.context() as slow:
+            slow.setattr("replicast.flexhash.steward.SLOW_PROOF_NS", 0)
+            await until(lambda: bool(leaders() - first))
+        assert all(h.valid(now_ns()) for h in cluster.holders.values())
+
+    run(tmp_path, scenario)
+
+
 def test_stopping_target__serves_until_all_have_adopted_and_its_lease_finds_the_raft_leader(
     tmp_path: Path,
 ) -> None:
