@@ -74,6 +74,7 @@ def messages() -> dict[str, Message]:
             body_hash=CHID,
             body=data,
             short_of_copies=(),
+            holders=(),
         ),
     }
 

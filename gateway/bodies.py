@@ -69,6 +69,7 @@ class Made:
     metadata: dict[str, str]
     logical_bytes: int
     short_of_copies: tuple[bytes, ...]
+    chids: tuple[bytes, ...]  # of what the body itself references, in order
     begun_ns: int  # when the first of its chunks may have been stored
     sealed: bool  # to this incarnation of its bucket, and to its name
 
@@ -113,7 +114,7 @@ class Bodies:
                 items = {**sealer.items, SEALED_INLINE: tag}
             metadata = check_metadata({**described.metadata, **items})
             body = builder.finish(metadata, inline=inline)
-            return self.made(body, described, report, begun_ns, sealer)
+            return self.made(body, (), described, report, begun_ns, sealer)
         width = self._limits.put_pipeline
         hashed = source if isinstance(source, HashedSource) and sealer is None else None
         pipeline = PutPipeline(self._initiator, builder, width, self._room, report, sealer, hashed)
@@ -132,7 +133,7 @@ class Bodies:
             body = await pipeline.finish(check_metadata({**described.metadata, **items}))
         finally:
             await pipeline.close()
-        return self.made(body, described, report, begun_ns, sealer)
+        return self.made(body, builder.references, described, report, begun_ns, sealer)
 
     async def hold(
         self,
@@ -155,7 +156,7 @@ class Bodies:
             await pipeline.close()
         items = {} if binder is None else binder.items
         body = with_metadata(source, check_metadata({**described.metadata, **items}))
-        return self.made(body, described, report, begun_ns, binder)
+        return self.made(body, source.references, described, report, begun_ns, binder)
 
     def builder(self) -> ManifestBuilder:
         """An empty manifest."""
@@ -166,12 +167,13 @@ class Bodies:
     def made(
         self,
         body: bytes,
+        references: tuple[Reference, ...],
         described: Description,
         report: PutReport,
         begun_ns: int,
         binder: Binder | None = None,
     ) -> Made:
-        """A body with its hash. `binder`: of what is sealed."""
+        """A body with its references and its hash. `binder`: of what is sealed."""
         if binder is not None:
             body = bound(body, binder)
         body_hash = content_hash(self._initiator.algorithm, body)
@@ -182,6 +184,7 @@ class Bodies:
             dict(described.metadata),
             report.logical_bytes,
             tuple(report.short_of_copies),
+            tuple([reference.chid for reference in references]),
             begun_ns,
             binder is not None,
         )

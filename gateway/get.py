@@ -468,9 +468,9 @@ class GetChunk(Outbox):
         counters = self._context.counters
         counters.count("chunks_read", "verified" if self._asks == 1 else "second_source")
         counters.observe_ns("get_seconds", elapsed_ns=now_ns - self._started_ns)
-        self._events.append(
-            ChunkRead(self._chid, source.buffer, source.vdev_index, tuple(self._bad))
-        )
+        sender, said = source.vdev_index, self._said.items()
+        holders = (sender, *(v for v, word in said if word == "hit" and v != sender))
+        self._events.append(ChunkRead(self._chid, source.buffer, sender, holders, tuple(self._bad)))
 
     def _end_failed(self, outcome: Outcome) -> None:
         self._end()

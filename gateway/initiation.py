@@ -10,6 +10,7 @@ from typing import Protocol
 
 from replicast.flexhash.table import Table
 from replicast.frozen import frozen
+from replicast.gateway.known_holders import KnownHolders
 from replicast.gateway.listing import ListDone
 from replicast.hashing import HashAlgorithm
 from replicast.transport.result import Section
@@ -59,6 +60,8 @@ class Initiator(Protocol):
     def table(self) -> Table: ...
     @property
     def algorithm(self) -> HashAlgorithm: ...
+    @property
+    def known_holders(self) -> KnownHolders: ...
     def wall_ns(self) -> int: ...
     async def bucket(self, tenant: str, bucket: str, gone: int = 0) -> BucketView: ...
     async def put_chunk(

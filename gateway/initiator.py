@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -33,6 +32,7 @@ from replicast.gateway.chunks import ChunkEvent, ChunkExchange
 from replicast.gateway.context import OPERATION_BASE_BYTES, ChunkContext, NeedTable
 from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.initiation import Block, BucketView, ChunkPlaced
+from replicast.gateway.known_holders import KnownHolders
 from replicast.gateway.listing import ListDone, ListOperation
 from replicast.gateway.names import NameDone, NamedOperation, NameFailed
 from replicast.gateway.outcome_errors import closed_error, get_error, name_error, put_error
@@ -65,7 +65,6 @@ STATUS_DEADLINE_NS = 2 * SECOND
 BLAKE3_INLINE_BYTES_MAX = 1024 * KIB
 HASH_INLINE_BYTES_MAX = 64 * KIB
 HASH_THREADS = 2
-REMEMBERED_CHUNKS_MAX = 20_000
 
 
 class Link(Protocol):
@@ -108,7 +107,7 @@ class UdpInitiator:
         self._chunks = ChunkExchange(context, source.table)
         self._requests, self._answer_times = RequestExchange(rng), AnswerTimes()
         self._futures: dict[bytes, asyncio.Future[Event]] = {}
-        self._remembered: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
+        self.known_holders = KnownHolders()
         blake3 = made_on_arrival(algorithm)
         self._hash_inline_bytes_max = BLAKE3_INLINE_BYTES_MAX if blake3 else HASH_INLINE_BYTES_MAX
         self._hashers = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="hash")
@@ -205,7 +204,7 @@ class UdpInitiator:
         if isinstance(event, PutFailed):
             raise put_error(event)
         assert isinstance(event, PutDone)
-        self._remember(event.chid, event.vdevs)
+        self.known_holders.put(event.chid, event.vdevs)
         return ChunkPlaced(
             chid=event.chid,
             size_bytes=event.size_bytes,
@@ -221,21 +220,23 @@ class UdpInitiator:
         `section`: so many bytes of a result; there they are then, too, and no earlier whole.
         """
         self._require_open()
-        now_ns = self._now_ns()
+        now_ns, hints = self._now_ns(), self.known_holders.of(reference.chid)
         operation = self._chunks.get(
             chid=reference.chid,
             hash_algorithm=reference.hash_algorithm,
             size_bytes=reference.stored_bytes,
             deadline_ns=now_ns + OPERATION_DEADLINE_NS,
             now_ns=now_ns,
-            hints=self._remembered.get(reference.chid, ()),
+            hints=hints,
             section=section,
         )
         event = await self._chunk_outcome(operation)
         if isinstance(event, ChunkFailed):
-            self._remembered.pop(reference.chid, None)
+            self.known_holders.forget(reference.chid)
             raise get_error(event)
         assert isinstance(event, ChunkRead)
+        if event.vdev_index not in hints or event.bad_vdevs:
+            self.known_holders.put(reference.chid, event.holders)
         for index in event.bad_vdevs:
             log.error("VDEV %d sent wrong bytes for chunk %s", index, reference.chid.hex())
         return memoryview(event.buffer)
@@ -409,14 +410,6 @@ class UdpInitiator:
         future = self._futures.get(operation)
         if future is not None and not future.done():
             future.set_result(event)
-
-    def _remember(self, chid: bytes, vdevs: tuple[int, ...]) -> None:
-        if buggify("gateway/remember-nothing"):
-            return
-        self._remembered[chid] = vdevs
-        self._remembered.move_to_end(chid)
-        if len(self._remembered) > REMEMBERED_CHUNKS_MAX:
-            self._remembered.popitem(last=False)
 
     def _pump(self) -> None:
         self._carry_out(self._now_ns())

@@ -98,6 +98,11 @@ class ManifestBuilder:
         taken, self._chunks = self._chunks, []
         return taken
 
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """After finish(): those of the body itself."""
+        return tuple(self._levels[-1])
+
     def finish(self, metadata: Mapping[str, str], inline: bytes = b"") -> bytes:
         """The canonical body; call take_chunks() once more after it."""
         level = 0
@@ -111,7 +116,7 @@ class ManifestBuilder:
                 logical_bytes=self.logical_bytes + len(inline),
                 metadata=_metadata_items(metadata),
                 inline=inline,
-                references=tuple(self._levels[-1]),
+                references=self.references,
             )
         )
 

@@ -165,6 +165,7 @@ class Names:
                 body_hash=made.body_hash,
                 body=made.body,
                 short_of_copies=made.short_of_copies,
+                holders=self._initiator.known_holders.of_all(made.chids),
             ),
             decision.operation if decision else b"",
             bound=made.sealed,
@@ -218,7 +219,10 @@ class Names:
             return reply, None
         if content_hash(self._initiator.algorithm, reply.body) != reply.summary.body_hash:
             raise Unavailable("the manifest does not match its hash", reason="HASH_MISMATCH")
-        return reply, parse_body(reply.body)
+        body = parse_body(reply.body)
+        if reply.holders:
+            self._initiator.known_holders.learn(body.references, reply.holders)
+        return reply, body
 
     async def delete(
         self,

@@ -29,11 +29,13 @@ class VerifyPayload(Event):
 
 @frozen
 class ChunkRead(Event):
-    """Verified bytes. `bad_vdevs` sent wrong ones; they were told to check their copies."""
+    """Verified bytes. `holders`: who sent them, and others that said that they have them. `bad_vdevs` sent
+    wrong ones; they were told to check their copies."""
 
     chid: bytes
     buffer: BufferLike
     vdev_index: int
+    holders: tuple[int, ...]
     bad_vdevs: tuple[int, ...]
 
 

@@ -358,7 +358,7 @@ class Uploads:
         await self._store_manifests(builder, report)
         report.logical_bytes = builder.logical_bytes
         described = replace(described, metadata=metadata)
-        return self._bodies.made(encoded, described, report, begun_ns, binder)
+        return self._bodies.made(encoded, builder.references, described, report, begun_ns, binder)
 
     async def _commit(
         self, tenant: str, upload: UploadInfo, made: Made, when: Condition | None

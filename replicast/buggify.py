@@ -173,8 +173,8 @@ POINTS = (
     ),
     Point(
         "gateway/remember-nothing",
-        "an initiator forgets where it put a chunk",
-        "gateway/initiator.py",
+        "an initiator forgets who holds a chunk",
+        "gateway/known_holders.py",
     ),
     Point("gateway/send-twice", "an initiator sends a request twice", "gateway/initiator.py"),
     Point("gateway/one-put", "large chunks are put one after the other", "gateway/put_turns.py"),

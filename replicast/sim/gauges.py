@@ -18,8 +18,7 @@ from replicast.flexhash import client as table_client
 from replicast.flexhash import follow, follow_commands, lease, server, shelf
 from replicast.flexhash.raft import node as raft_node
 from replicast.gateway import chunks as gateway_chunks
-from replicast.gateway import initiator as gateway_initiator
-from replicast.gateway import put_turns
+from replicast.gateway import known_holders, put_turns
 from replicast.gateway import requests as gateway_requests
 from replicast.gateway.open import OpenedInitiator
 from replicast.sim.inbox_pure import CONTROL_COUNT_MAX
@@ -90,8 +89,8 @@ def of_initiator(opened: OpenedInitiator) -> list[Gauge]:
         ),
         Gauge(
             "remembered chunks",
-            len(initiator._remembered),
-            gateway_initiator.REMEMBERED_CHUNKS_MAX,
+            len(initiator.known_holders),
+            known_holders.CHUNKS_MAX,
         ),
         Gauge("fetches of tables", len(initiator._fetches), TASKS_MAX, True),
         Gauge(

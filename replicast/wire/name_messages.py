@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from replicast.wire.documents import REFERENCES_MAX
 from replicast.wire.schema import (
     I64,
     U8,
@@ -87,13 +88,20 @@ class OperationTime(Struct):
 
 SHORT_CHUNKS_MAX = 4096
 ChidList = Annotated[tuple[bytes, ...], Kind("list", SHORT_CHUNKS_MAX, Kind("hash", 64))]
+HOLDERS_MAX = 16
+# For each chunk that a body references itself, in order, VDEVs that held it at the commit; or nothing at all.
+HolderLists = Annotated[
+    tuple[tuple[int, ...], ...],
+    Kind("list", REFERENCES_MAX, Kind("list", HOLDERS_MAX, Kind("uint", 2))),
+]
 
 
 @message(40)
 class NamePut(Message):
     """Commit a version: every chunk that `body` references is durable already. `body` is the
     canonical manifest body; the leader never parses it beyond the summary fields here. `null`: as the
-    name's null version, in place of the one that it has; the leader knows the bucket's versioning better."""
+    name's null version, in place of the one that it has; the leader knows the bucket's versioning better.
+    `holders`: hints for readers, of each chunk that `body` references itself; or none."""
 
     key: NameKey
     time: OperationTime
@@ -104,6 +112,7 @@ class NamePut(Message):
     body_hash: Hash
     body: Body
     short_of_copies: ChidList  # chunks with fewer than `copies` copies: repair's work list
+    holders: HolderLists
 
 
 @message(41)
@@ -194,10 +203,11 @@ class VersionSummary(Struct):
 
 @message(50)
 class NameResult(Message):
-    """Answer to NAME_PUT, NAME_DELETE and NAME_GET (body empty unless wanted)."""
+    """Answer to NAME_PUT, NAME_DELETE and NAME_GET (body and holders empty unless wanted)."""
 
     summary: VersionSummary
     copies: U8  # replicas of the row that hold it durably
+    holders: HolderLists
     body: Body
 
 
@@ -242,6 +252,7 @@ __all__ = [
     "DELETE_MARKER",
     "ENTRIES_MAX",
     "ETAG_BYTES_MAX",
+    "HOLDERS_MAX",
     "IF_ABSENT",
     "IF_ETAG",
     "IF_NOT_ETAG",
@@ -255,6 +266,7 @@ __all__ = [
     "PARTS",
     "UPLOADS",
     "Condition",
+    "HolderLists",
     "ListEntry",
     "NameDelete",
     "NameEntries",

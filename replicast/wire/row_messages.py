@@ -21,6 +21,7 @@ from replicast.wire.name_messages import (
     BucketName,
     ChidList,
     ETag,
+    HolderLists,
     ObjectName,
     TenantName,
     VersionId,
@@ -45,7 +46,7 @@ from replicast.wire.schema import (
 
 ITEMS_MAX = 65_535
 ENTRIES_MAX = 4096
-# A body, its list of chunks short of copies, and the fixed fields.
+# A body, its lists of chunks short of copies and of who holds which, and the fixed fields.
 ENTRY_BYTES_MAX = BODY_BYTES_MAX + 320 * 1024
 
 
@@ -304,6 +305,7 @@ class RowOperation(Message):
     etag: ETag
     body_hash: Hash
     short_of_copies: ChidList
+    holders: HolderLists
     body: Body
 
 

@@ -493,6 +493,6 @@ class Leadership:
                     outbox.refuse(incoming, Reason(operation.reason))
                 continue
             summary = summary_of(operation)
-            answer = NameResult(summary=summary, copies=self.copies, body=b"")
+            answer = NameResult(summary=summary, copies=self.copies, holders=(), body=b"")
             for incoming in pending.waiters.values():
                 outbox.reply(incoming, answer)

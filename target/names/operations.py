@@ -102,6 +102,7 @@ def make_operation(
         etag=put.etag if put else "",
         body_hash=put.body_hash if put else NO_HASH,
         short_of_copies=put.short_of_copies if put else (),
+        holders=put.holders if put else (),
         body=put.body if put else b"",
     )
 

@@ -28,6 +28,7 @@ from replicast.wire.name_messages import (
     INCARNATION_MAX,
     NO_VERSION,
     NULL_VERSION,
+    HolderLists,
     NameDelete,
     NameGet,
     NameKey,
@@ -127,14 +128,16 @@ class Judge:
             self._refuse(incoming, Reason.NO_SUCH_NAME)
             return None
         body = b""
+        holders: HolderLists = ()
         if request.want_body:
             entry = lead.replica.log.get(found.index)
             if entry is None or buggify("names/entry-unreadable"):
                 self._healer.want(lead.replica, found.index, found.summary)
                 return Reason.FAULTED
-            body = entry.operation.body
+            body, holders = entry.operation.body, entry.operation.holders
         self._outbox.reply(
-            incoming, NameResult(summary=found.summary, copies=lead.copies, body=body)
+            incoming,
+            NameResult(summary=found.summary, copies=lead.copies, holders=holders, body=body),
         )
         return None
 
@@ -187,7 +190,8 @@ class Judge:
             self._refuse(incoming, Reason(outcome.reason))
             return
         self._outbox.reply(
-            incoming, NameResult(summary=outcome.summary, copies=lead.copies, body=b"")
+            incoming,
+            NameResult(summary=outcome.summary, copies=lead.copies, holders=(), body=b""),
         )
 
     def _refusal(

@@ -38,7 +38,7 @@ def operation(
         tenure=1, kind=kind, reason=0, time_ns=number, operation_id=number.to_bytes(16, "big"),
         tenant="t", bucket="b", bucket_incarnation=1, name=name, version=version,
         replaces=NO_VERSION, null=superseded is not None, superseded=superseded or NO_VERSION,
-        logical_size=number, etag="", body_hash=b"\0", short_of_copies=(),
+        logical_size=number, etag="", body_hash=b"\0", short_of_copies=(), holders=(),
         body=b"",
     )  # fmt: skip
 

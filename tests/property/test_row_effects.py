@@ -48,7 +48,7 @@ operations = st.builds(
     bucket_incarnation=numbers, name=names, version=versions, replaces=versions,
     null=st.booleans(), superseded=versions, logical_size=numbers,
     etag=st.text(max_size=30) | st.just("e" * 128), body_hash=hashes,
-    short_of_copies=st.lists(hashes, max_size=3).map(tuple), body=st.just(b""),
+    short_of_copies=st.lists(hashes, max_size=3).map(tuple), holders=st.just(()), body=st.just(b""),
 )  # fmt: skip
 positions = st.builds(Position, numbers, numbers, numbers)
 

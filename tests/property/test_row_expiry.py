@@ -70,7 +70,7 @@ def operation(index: int, time_ns: int, number: int) -> RowOperation:
         operation_id=number.to_bytes(16, "big"), tenant="t", bucket="b", bucket_incarnation=1,
         name="n", version=VersionId(time_ns=time_ns, segment_id=7, sequence=0),
         replaces=NO_VERSION, null=False, superseded=NO_VERSION, logical_size=1, etag="",
-        body_hash=b"\0", short_of_copies=(), body=b"",
+        body_hash=b"\0", short_of_copies=(), holders=(), body=b"",
     )  # fmt: skip
 
 

@@ -136,6 +136,7 @@ def history(steps: list[tuple[int, int, int, int]]) -> list[LogEntry]:
             name=name, version=NO_VERSION if kind == REFUSE else version, replaces=NO_VERSION,
             null=null, superseded=superseded, logical_size=0, etag="", body_hash=b"\0",
             short_of_copies=(b"c" * 32,) if kind == PUT and choice % 2 else (),
+            holders=(),
             body=bytes([index % 256]) * (50 * choice if kind == PUT else 0),
         )  # fmt: skip
         entries.append(read_entry(5, index, encode(operation)))

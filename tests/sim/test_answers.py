@@ -44,6 +44,7 @@ PUT = names.NamePut(
     body_hash=b"h" * 32,
     body=b"",
     short_of_copies=(),
+    holders=(),
 )
 CHUNK_PUT = chunks.ChunkPut(
     row=2,

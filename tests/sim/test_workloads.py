@@ -110,7 +110,7 @@ class Named:
             body_hash=b"",
             short_chunks=0,
         )
-        return NameResult(summary=summary, copies=3, body=b"")
+        return NameResult(summary=summary, copies=3, holders=(), body=b"")
 
 
 PUT = NamePut(
@@ -123,6 +123,7 @@ PUT = NamePut(
     body_hash=b"",
     body=b"",
     short_of_copies=(),
+    holders=(),
 )
 
 

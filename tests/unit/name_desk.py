@@ -135,7 +135,7 @@ class Desk:
         message = NamePut(
             key=key(name), time=OperationTime(first_sent_ns=wall_ns, begun_ns=wall_ns),
             condition=condition(ALWAYS), null=False, logical_size=3, etag="e", body_hash=b"h" * 32,
-            body=name.encode(), short_of_copies=(),
+            body=name.encode(), short_of_copies=(), holders=(),
         )  # fmt: skip
         return replace(message, **fields)
 

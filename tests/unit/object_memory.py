@@ -13,6 +13,7 @@ import pytest
 from replicast.errors import ConditionFailed, NoSpace, NotFound, Unavailable
 from replicast.gateway.bodies import ObjectLimits
 from replicast.gateway.initiation import ChunkPlaced
+from replicast.gateway.known_holders import KnownHolders
 from replicast.gateway.listing import ListDone
 from replicast.gateway.objects import Objects
 from replicast.hashing import HashAlgorithm, content_hash
@@ -69,6 +70,8 @@ class MemoryInitiator:
         self.reads: list[bytes] = []
         self.holds: list[bytes] = []
         self.lost: set[bytes] = set()
+        self.known_holders = KnownHolders()
+        self.holders: dict[VersionId, Any] = {}  # as names say
         self.decided: dict[bytes, Any] = {}  # what operations of given ids have got
 
     def wall_ns(self) -> int:
@@ -100,6 +103,7 @@ class MemoryInitiator:
         new = chid not in self.chunks
         self.chunks[chid] = raw
         stored = self.copies if new else 0
+        self.known_holders.put(chid, (1, 2, 3))
         return ChunkPlaced(chid, len(raw), self.copies, (1, 2, 3), len(raw) * new, stored)
 
     async def hold_chunk(self, reference: Any) -> ChunkPlaced:
@@ -113,6 +117,7 @@ class MemoryInitiator:
         if reference.chid in self.lost:
             raise Unavailable("the chunk cannot be read")
         size_bytes = len(self.chunks[reference.chid])
+        self.known_holders.put(reference.chid, (1, 2, 3))
         return ChunkPlaced(reference.chid, size_bytes, self.copies, (1, 2, 3), 0, 0)
 
     async def get_chunk(self, reference: Any, section: Any = None) -> bytes:
@@ -152,18 +157,21 @@ class MemoryInitiator:
             found = [v for v in versions if _is_it(request.version, v[0])]
             if not found:
                 raise NotFound("no such object", reason="NO_SUCH_NAME")
-            body = found[0][1] if request.want_body else b""
-            return NameResult(summary=found[0][0], copies=3, body=body)
+            summary, body = found[0]
+            holders = self.holders.get(summary.version, ())
+            if not request.want_body:
+                body, holders = b"", ()
+            return NameResult(summary=summary, copies=3, holders=holders, body=body)
         self._judge(request.condition, versions)
         if isinstance(request, NameDelete) and request.version != NO_VERSION:
             found = [v for v in versions if _is_it(request.version, v[0])]
             if not found:
                 raise NotFound("no such version", reason="NO_SUCH_NAME")
             versions.remove(found[0])
-            return NameResult(summary=found[0][0], copies=3, body=b"")
+            return NameResult(summary=found[0][0], copies=3, holders=(), body=b"")
         kind = DELETE_MARKER if isinstance(request, NameDelete) else OBJECT
         summary = self._order(request, kind, versions)
-        return NameResult(summary=summary, copies=3, body=b"")
+        return NameResult(summary=summary, copies=3, holders=(), body=b"")
 
     def _judge(self, when: Any, versions: list[Any]) -> None:
         newest = versions[0][0] if versions else None
@@ -194,6 +202,8 @@ class MemoryInitiator:
         if request.null:
             versions[:] = [v for v in versions if not v[0].null]
         versions.insert(0, (summary, request.body if put else b""))
+        if put:
+            self.holders[summary.version] = request.holders
         return summary
 
     def _space(self, incarnation: int) -> dict[str, list[Any]]:

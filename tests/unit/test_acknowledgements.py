@@ -99,7 +99,7 @@ class Desk:
             operation_id=number.to_bytes(16, "big"), tenant="t", bucket="b",
             bucket_incarnation=1, name="n", version=self.lead.next_version(NOW_NS),
             replaces=NO_VERSION, null=False, superseded=NO_VERSION, logical_size=1, etag="",
-            body_hash=b"h", short_of_copies=(), body=b"x" * 100,
+            body_hash=b"h", short_of_copies=(), holders=(), body=b"x" * 100,
         )  # fmt: skip
         key = NameKey(row=0, tenant="t", bucket="b", bucket_incarnation=1, name="n")
         self.lead.order(operation, Incoming(NameVersions(key=key), 9, bytes(16), 1))

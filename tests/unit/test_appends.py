@@ -21,7 +21,7 @@ def entry(epoch: int, index: int, body: bytes = b"") -> LogEntry:
         tenure=epoch, kind=PUT, reason=0, time_ns=index, operation_id=bytes([epoch, index] * 8),
         tenant="t", bucket="b", bucket_incarnation=1, name="n", version=NO_VERSION,
         replaces=NO_VERSION, null=False, superseded=NO_VERSION,
-        logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), body=body,
+        logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), holders=(), body=body,
     )  # fmt: skip
     return read_entry(epoch, index, encode(operation))
 

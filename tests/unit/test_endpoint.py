@@ -349,7 +349,9 @@ def result(size: int) -> NameResult:
         body_hash=b"h",
         short_chunks=0,
     )
-    return NameResult(summary=summary, copies=2, body=random.Random(size).randbytes(size))
+    return NameResult(
+        summary=summary, copies=2, holders=(), body=random.Random(size).randbytes(size)
+    )
 
 
 def test_fragments__any_order() -> None:

@@ -68,6 +68,7 @@ def put(body_bytes):
         body_hash=bytes(32),
         body=bytes(body_bytes),
         short_of_copies=(),
+        holders=(),
     )
 
 
@@ -114,7 +115,7 @@ def summary(name="a"):
     )
 
 
-RESULT = NameResult(summary=summary(), copies=3, body=b"")
+RESULT = NameResult(summary=summary(), copies=3, holders=(), body=b"")
 
 
 def test_operation__asks_the_leader_once_and_ends():

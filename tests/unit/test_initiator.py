@@ -164,7 +164,7 @@ def test_cancelled_get__leaves_nothing() -> None:
     async def run() -> None:
         network = Network()
         made = initiator(network)
-        made._remember(content_hash(ALGORITHM, b"x"), (1,))
+        made.known_holders.put(content_hash(ALGORITHM, b"x"), (1,))
         reference: Any = SimpleNamespace(
             chid=content_hash(ALGORITHM, b"x"), hash_algorithm=ALGORITHM, stored_bytes=1
         )

@@ -16,7 +16,7 @@ from replicast.wire.name_messages import NamePut
 
 from .object_memory import MemoryInitiator
 
-MADE = Made(b"body", b"h" * 32, "etag", {}, 4, (), 1, sealed=False)
+MADE = Made(b"body", b"h" * 32, "etag", {}, 4, (), (), 1, sealed=False)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def entry(index: int, epoch: int) -> RowEntry:
         operation_id=bytes([epoch]) * 8 + index.to_bytes(8, "big"),
         tenant="t", bucket="b", bucket_incarnation=1, name="n", version=NO_VERSION,
         replaces=NO_VERSION, null=False, superseded=NO_VERSION,
-        logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), body=b"",
+        logical_size=0, etag="", body_hash=b"\0", short_of_copies=(), holders=(), body=b"",
     )  # fmt: skip
     return RowEntry(epoch=epoch, index=index, data=encode(operation))
 

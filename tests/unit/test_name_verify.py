@@ -32,7 +32,7 @@ OPERATION = RowOperation(
     tenure=1, kind=PUT, reason=0, time_ns=5, operation_id=b"o" * 16, tenant="t", bucket="b",
     bucket_incarnation=1, name="n", version=VERSION, replaces=NO_VERSION, null=False, superseded=NO_VERSION,
     logical_size=8,
-    etag="e", body_hash=content_hash(ALGORITHM, BODY), short_of_copies=(), body=BODY,
+    etag="e", body_hash=content_hash(ALGORITHM, BODY), short_of_copies=(), holders=(), body=BODY,
 )  # fmt: skip
 
 

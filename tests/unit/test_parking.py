@@ -22,7 +22,7 @@ def put(size: int) -> Incoming:
         key=KEY, time=OperationTime(first_sent_ns=0, begun_ns=0),
         condition=Condition(kind=ALWAYS, version=NO_VERSION, etag=""), null=False,
         logical_size=size, etag="",
-        body_hash=b"h" * 32, body=bytes(size), short_of_copies=(),
+        body_hash=b"h" * 32, body=bytes(size), short_of_copies=(), holders=(),
     )  # fmt: skip
     return Incoming(message, 9, bytes(16), 1)
 

@@ -30,7 +30,7 @@ class Rows:
                 operation_id=bytes([row]) * 8 + number.to_bytes(8, "big"), bucket="b",
                 bucket_incarnation=1, name=f"{row}", version=NO_VERSION, replaces=NO_VERSION,
                 null=False, superseded=NO_VERSION, logical_size=0, etag="", body_hash=b"\0",
-                short_of_copies=(), body=BODY,
+                short_of_copies=(), holders=(), body=BODY,
             ))  # fmt: skip
         mark, records = replica.mark(), replica.log.records
         replica.log.records = []

@@ -41,6 +41,28 @@ def test_get__flipped_byte_is_healed_from_another_copy_and_set_aside() -> None:
     assert chid not in cluster.vdevs[done.vdevs[0]].durable
 
 
+def test_get__tells_who_else_said_that_he_has_it() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    looked_for = cluster.result(cluster.get(data))
+    assert isinstance(looked_for, ChunkRead) and looked_for.vdev_index == looked_for.holders[0]
+    assert set(looked_for.holders) == set(done.vdevs)
+    hinted = cluster.result(cluster.get(data, hints=done.vdevs[:1]))
+    assert isinstance(hinted, ChunkRead) and hinted.holders == done.vdevs[:1], "nobody was asked"
+
+
+def test_get__who_sent_wrong_bytes_is_no_holder() -> None:
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    bad = done.vdevs[0]
+    cluster.vdevs[bad].durable[content_hash(ALGORITHM, data)] = b"x" + data[1:]
+    read = cluster.result(cluster.get(data, hints=(bad,)))
+    assert isinstance(read, ChunkRead) and read.bad_vdevs == (bad,)
+    assert bad not in read.holders and read.holders
+
+
 def test_get__nobody_has_it_is_data_lost() -> None:
     cluster = Cluster()
     failed = cluster.result(cluster.get(cluster.data(5000)))

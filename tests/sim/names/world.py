@@ -61,6 +61,7 @@ class World(ControlPlane):
             condition=condition, null=null,
             logical_size=len(body), etag="e", body_hash=b"h" * 32, body=body,
             short_of_copies=(),
+            holders=(),
         )  # fmt: skip
         return self.operate("put", name, message, condition)
 
