@@ -6,7 +6,8 @@
 A new cluster of 4 targets x 2 VDEVs on loopback in each round, 3 copies, acknowledged after
 fdatasync; the client is embedded in this process. Every object is new and incompressible, made
 before the clock starts; every byte that is read is compared. `sync` runs between phases, outside
-the clock. Each round measures every size with every number of clients. CPU seconds are those of the
+the clock. What is read was put through another connection, so this one has to be told where it
+lies. Each round measures every size with every number of clients. CPU seconds are those of the
 daemons and, apart, of this process; "written" is what the daemons wrote to the disk for each byte
 of a PUT. bench/table.py puts these figures beside those of S3 and what the machine allows.
 """
@@ -97,15 +98,22 @@ class Phase:
 class Load:
     """What is done with a cluster; buckets are its own."""
 
-    def __init__(self, cluster: replicast.Cluster, endpoint: Endpoint, limits: Limits) -> None:
-        self._cluster, self._endpoint, self._limits = cluster, endpoint, limits
+    def __init__(
+        self,
+        writer: replicast.Cluster,
+        reader: replicast.Cluster,
+        endpoint: Endpoint,
+        limits: Limits,
+    ) -> None:
+        self._writer, self._reader = writer, reader
+        self._endpoint, self._limits = endpoint, limits
         self._numbers = itertools.count(1)
         self._random = random.Random(1)
 
     async def measure(self, figures: Figures, size: int, clients: int) -> None:
         """PUT, then GET of what was put."""
         bucket = f"native-{next(self._numbers)}"
-        await self._cluster.create_bucket(bucket)
+        await self._writer.create_bucket(bucket)
         count = self._limits.count(size, clients)
         waiting = [(f"{n:06}", os.urandom(size)) for n in range(count)]
         stored: list[tuple[str, bytes]] = []
@@ -114,13 +122,13 @@ class Load:
             if not waiting:
                 return False
             name, body = waiting.pop()
-            await self._cluster.put(bucket, name, body)
+            await self._writer.put(bucket, name, body)
             stored.append((name, body))
             return True
 
         async def get() -> bool:
             name, body = self._random.choice(stored)
-            if await self._cluster.read(bucket, name) != body:
+            if await self._reader.read(bucket, name) != body:
                 raise SystemExit(f"wrong bytes: {bucket}/{name}")
             return True
 
@@ -144,8 +152,11 @@ async def measure_all(
     figures: Figures, data: Path, sizes: Sequence[int], clients: Sequence[int], limits: Limits
 ) -> None:
     """Every size with every number of clients, once."""
-    async with await replicast.connect(data) as cluster:
-        load = Load(cluster, cluster_endpoint("native", data), limits)
+    async with (
+        await replicast.connect(data) as writer,
+        await replicast.connect(data) as reader,
+    ):
+        load = Load(writer, reader, cluster_endpoint("native", data), limits)
         for size, count in itertools.product(sizes, clients):
             await load.measure(figures, size, count)
 
