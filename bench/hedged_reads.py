@@ -3,8 +3,8 @@
     .venv/bin/python bench/hedged_reads.py [--objects 200] [--reads 2000] [--slower 50]
 
 A cluster of four targets with two VDEVs each keeps objects of 1 MiB, three copies of each. They
-are read in random order, a few at a time: by a client that has just connected and knows nothing
-of any VDEV, and by one that has written what it reads and knows where that lies. Clusters with and
+are read in random order, a few at a time: by a client that has just connected, hears from names where that
+lies and knows nothing of how fast any VDEV is, and by one that has written what it reads. Clusters with and
 without a slow VDEV take turns, so that what else the machine does meets both. The slow VDEV waits that
 many times the median of a quick get before each of its reads.
 """
