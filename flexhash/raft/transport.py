@@ -10,6 +10,8 @@ pysyncobj trusts its links. This module makes them deserve it:
 - append_entries: entries that the journal has already are left out, a suffix that nothing
   contradicts is kept (pysyncobj would truncate acknowledged entries), and the commit index is
   cut to what this very message proves to match;
+- append_entries that begin behind ours, or where ours are others: pysyncobj is made to name the
+  index from which on ours may be others, each time;
 - entries that contradict applied ones: dropped and counted, and shown in the node's status;
 - pre-votes (pre_vote.py) are asked and answered here, but for the higher term that they tell of.
 Every drop is counted in `raft_dropped` by reason.
@@ -98,6 +100,8 @@ class Links(Transport):  # type: ignore[misc]
         self._now_ns = 0
         self.applied_index = 0  # kept up to date by RaftNode
         self.pressing = False  # something came that only pysyncobj's tick carries on
+        self._doubted_term = 0  # of the leader
+        self._doubted_index = 0  # from which on its entries seem to be others than ours; 0: none
 
     # -- outwards -------------------------------------------------------------------
 
@@ -260,6 +264,7 @@ class Links(Transport):  # type: ignore[misc]
             self._onMessageReceived(link.node, message)
             return
         self._leave_out_known(message)
+        self._go_back_for_good(message)
         entries = message["entries"]
         if entries and entries[0][1] <= self.applied_index:
             raise _Dropped("contradicts_applied")
@@ -287,6 +292,29 @@ class Links(Transport):  # type: ignore[misc]
                 return
             message["prevLogIdx"], message["prevLogTerm"] = entry[1], entry[2]
             del message["entries"][0]
+
+    def _go_back_for_good(self, message: dict[str, Any]) -> None:
+        """Have pysyncobj ask for the entries from where ours stop being the leader's.
+
+        It would go back by one for each message that contradicts ours, and forward to our end for
+        each that begins behind it: for ever, when these come in between.
+        """
+        at, term = message["prevLogIdx"], message["prevLogTerm"]
+        ours = self._term_at(at)
+        if message["term"] != self._doubted_term or ours == term:
+            self._doubted_term, self._doubted_index = message["term"], 0
+        if ours is not None and ours != term:
+            # What comes before it from the same leader is in doubt, too.
+            while at - 1 > self.applied_index and self._term_at(at - 1) == ours:
+                at -= 1
+            self._doubted_index = min(self._doubted_index or at, at)
+        doubted = self._term_at(self._doubted_index)
+        if doubted is not None and doubted != term:
+            message["prevLogIdx"] = self._doubted_index  # refused, too, and named in the answer
+
+    def _term_at(self, index: int) -> int | None:
+        entry = self._journal.entry(index)
+        return None if entry is None else entry[2]
 
     def _count_drop(self, reason: str) -> None:
         self._counters.count("raft_dropped", reason)
