@@ -283,14 +283,14 @@ class LeaseHolder:
         sent_ns = self._sent_ns.pop(m.sequence, None)
         if sent_ns is None or self.stopped:
             return False
-        left_ns = sent_ns + m.duration_ns - now_ns
+        self._expires_ns = max(self._expires_ns, sent_ns + m.duration_ns)
+        left_ns = self._expires_ns - now_ns  # one of an earlier leader may come late, too
         if left_ns > 0:
             self._late_ns = None
         elif self._late_ns is None:
             self._late_ns = now_ns
         if left_ns >= LATE_NS:
             self.gave_up = False
-        self._expires_ns = max(self._expires_ns, sent_ns + m.duration_ns)
         self._proof_ns = max(self._proof_ns or 0, sent_ns - m.age_ns)
         self.raise_floor(m.floor, m.settings_floor)
         return True

@@ -226,6 +226,16 @@ def test_holder__does_not_give_up_for_one_late_grant_or_for_silence() -> None:
         assert silent.request(second * SECOND, 0, (b"v",)).vouched == (b"v",)
 
 
+def test_holder__does_not_give_up_a_lease_for_late_grants_of_an_earlier_leader() -> None:
+    holder = LeaseHolder(1)
+    early = holder.request(0, 0, (b"v",))
+    asked = holder.request(7 * SECOND, 0, (b"v",))
+    holder.granted(grant(asked.sequence), 7 * SECOND)
+    holder.granted(grant(early.sequence), 7 * SECOND)
+    now_ns = 7 * SECOND + LATE_NS
+    assert holder.request(now_ns, 0, (b"v",)).vouched == (b"v",) and holder.valid(now_ns)
+
+
 def test_holder__knows_how_far_its_clock_is_off() -> None:
     holder = LeaseHolder(1)
     assert holder.skew_ns(0, 50 * SECOND) == 0  # nothing is known yet
