@@ -475,7 +475,7 @@ class Leadership:
         # Damage takes VDEVs out of the set even below min_copies, with entries on their way.
         if self._enough and target > self.replica.committed_index:
             self.replica.commit(target)
-            beat_ns = self._context.limits.commit_notice_ns
+            beat_ns = max(1, self._context.limits.commit_notice_ns)
             for follower in self.followers.values():
                 beat_ns = buggified("names/notice-late", beat_ns, SECOND)
                 # On a beat that all rows share: one message tells a target of many.

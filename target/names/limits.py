@@ -19,7 +19,7 @@ class NameLimits:
     max_skew_ns: int = 5 * SECOND
     silence_ns: int = 2 * SECOND  # a replica that does not acknowledge is removed
     resend_ns: int = 300 * MS  # no progress: ask the replica where it stands
-    commit_notice_ns: int = 50 * MS  # replicas of idle rows hear of commits after one or two
+    commit_notice_ns: int = 50 * MS  # idle replicas hear of a commit after 1 or 2; 0: at once
     command_retry_ns: int = 1 * SECOND  # a row command without outcome is submitted again
     add_wait_ns: int = 1 * SECOND  # before a removed replica is added again; doubles
     add_wait_max_ns: int = 60 * SECOND

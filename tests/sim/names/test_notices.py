@@ -116,3 +116,11 @@ def test_notices__are_repeated_until_they_are_heard(world: Any, notices: list[An
     world.nodes[other].cut = False
     world.run_for(3 * BEAT_NS)
     assert lead.followers[other].committed_index == lead.replica.committed_index
+
+
+def test_notices__without_a_beat_go_at_once(sim: Any) -> None:
+    world = sim.World(11, count=3, limits=replace(LIMITS, commit_notice_ns=0))
+    world.done(world.put(NAMES[0]))
+    world.run_for(MS * 100)
+    (lead,) = (n.service._leaders[0] for n in world.nodes.values() if 0 in n.service._leaders)
+    assert all(f.committed_index == lead.replica.committed_index for f in lead.followers.values())
