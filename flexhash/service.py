@@ -140,7 +140,7 @@ class ControlService:
     def _turn(self, now_ns: int, seen: tuple[int, int, bool, str | None]) -> None:
         self._dirty, self._seen, self._turned_ns = False, seen, now_ns
         self.core.tick(now_ns, self._wall_ns(), self._standing(now_ns))
-        if self.core.steward.take_hand_over():
+        if self.core.steward.take_hand_over(now_ns):
             self._hand_over(now_ns)
         if self.book.mismatch and self._holder is not None and not self._holder.fenced:
             log.error("this voter builds another table than the cluster: fenced")

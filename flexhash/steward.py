@@ -13,7 +13,9 @@ to Raft and their outcomes back. Outcomes may stay unknown: every command is
 compare-and-set against the state, so a repetition is harmless.
 
 A leader whose proofs take long (a slow link or disk of its own) grants leases that hardly reach
-anybody: after SLOW_PROOFS in a row it wants another voter to lead, take_hand_over().
+anybody: after SLOW_PROOFS in a row it wants another voter to lead, take_hand_over(). Each new term
+costs the time of an election and of a lease in which nobody is ruled out, and the next leader may be
+as slow. So one that did so and leads again keeps its term for HAND_OVER_NS first.
 
 Invariants: nothing is proposed and no lease granted unless this node leads the term
 and a no-op of it has committed; in a new term nobody is ruled out before one lease has
@@ -41,6 +43,7 @@ RETRY_NS = SECOND
 ABORTED_NS = 5 * SECOND
 CHANGES_MAX = 1000
 SLOW_PROOF_NS, SLOW_PROOFS = LEASE_NS // 4, 2
+HAND_OVER_NS, HAND_OVER_AGAIN_NS = 60 * SECOND, 5 * SECOND  # until the next; within one term
 
 
 class Steward:
@@ -58,6 +61,7 @@ class Steward:
         self._book = book
         self._counters = counters
         self.term: int | None = None
+        self._hand_over: tuple[int | None, int] | None = None  # the last one: of which term, when
         self._reset(None)
         self._token = 0
         self._asked_ns = 0  # newest question that only a proof can answer
@@ -139,11 +143,16 @@ class Steward:
         slow = now_ns - proposed_ns >= SLOW_PROOF_NS
         self._slow_proofs = self._slow_proofs + 1 if slow else 0
 
-    def take_hand_over(self) -> bool:
-        """Should another voter lead? True once, then again after as many slow proofs."""
+    def take_hand_over(self, now_ns: int) -> bool:
+        """Should another voter lead? True once, then again only after a while."""
         if self._slow_proofs < SLOW_PROOFS:
             return False
-        self._slow_proofs = 0
+        if self._hand_over is not None:
+            term, asked_ns = self._hand_over
+            pause_ns = HAND_OVER_AGAIN_NS if term == self.term else HAND_OVER_NS
+            if now_ns - asked_ns < pause_ns:
+                return False
+        self._slow_proofs, self._hand_over = 0, (self.term, now_ns)
         return True
 
     # -- what others tell ---------------------------------------------------------------------

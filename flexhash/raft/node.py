@@ -35,7 +35,7 @@ from replicast.buggify import buggify
 from replicast.disk import Disk
 from replicast.flexhash.raft import clock
 from replicast.flexhash.raft.journal import JOURNAL, VOTE, Journal, NotAVoter, Voter
-from replicast.flexhash.raft.pre_vote import PreVote
+from replicast.flexhash.raft.pre_vote import ASIDE, PreVote
 from replicast.flexhash.raft.sealed import Damaged
 from replicast.flexhash.raft.seams import APPEND_TIME, ELECTION_DEADLINE, LEADER, MATCHED, VoterNode
 from replicast.flexhash.raft.snapshot import Snapshots
@@ -140,7 +140,8 @@ class RaftNode:
         self._snapshots = Snapshots(disk, settings.directory, self._journal, snapshot, restore)
         self._snapshots.open()
         peers = [VoterNode(name) for name in settings.voters if name != settings.name]
-        self._pre_vote = PreVote(self._journal, len(peers), settings.election_min_ns, now_ns)
+        missed_ns, patience_ns = settings.election_min_ns, settings.leader_fallback_ns
+        self._pre_vote = PreVote(self._journal, len(peers), missed_ns, patience_ns, now_ns)
         self._links = Links(voter, peers, self._journal, self._pre_vote, self.counters)
         self._here = clock.Surroundings(rng, self._journal, self._snapshots, now_ns)
         clock.enter(self._here, now_ns)
@@ -234,9 +235,10 @@ class RaftNode:
         self._run(now_ns, self._raft.transferLeadership)
 
     def step_aside(self, now_ns: int) -> None:
-        """Have the follower whose log is longest stand for election at once, though it lacks what is
-        on its way to it: for a leader whose commits take long. transfer_leadership() would wait
-        until nothing is on its way. Whatever is committed, the next leader has."""
+        """Have the follower whose log is longest stand for election, if others would elect it, though
+        it lacks what is on its way to it: for a leader whose commits take long.
+        transfer_leadership() would wait until nothing is on its way, and depose this leader even
+        where nobody is near enough to a majority. Whatever is committed, the next leader has."""
         self._run(now_ns, self._step_aside)
 
     def close(self) -> None:
@@ -318,6 +320,7 @@ class RaftNode:
         settings, rng = self.settings, self._here.rng
         now_s = clock.monotonic_seconds()
         deadline_s = getattr(self._raft, ELECTION_DEADLINE)
+        wanted, self._pre_vote.wanted = self._pre_vote.wanted, False
         if self.is_leader or deadline_s == HANDED_OVER or len(settings.voters) == 1:
             return
         if self._pre_vote.agreed():
@@ -327,13 +330,15 @@ class RaftNode:
             setattr(self._raft, ELECTION_DEADLINE, now_s + wait_ns / 1e9)
             setattr(self._raft, LEADER, None)  # as an election does: nothing is sent there now
             self.counters.count("raft_pre_votes")
-            self._links.ask_pre_votes(rng.getrandbits(61))
+            self._links.ask_pre_votes(rng.getrandbits(61), aside=False)
+        elif wanted:
+            self._links.ask_pre_votes(rng.getrandbits(61), aside=True)
 
     def _step_aside(self) -> None:
         matched, connected = getattr(self._raft, MATCHED), self._links.connected()
         near = [(matched[n], n.id, n) for n in self._raft.otherNodes if connected[n.id]]
         if self.is_leader and near:
-            self._links.send(max(near)[2], {"type": "timeout_now", "term": self.term})
+            self._links.send(max(near)[2], {"type": ASIDE, "term": self.term})
 
     def _seen(self) -> tuple[object, ...]:
         """What an owner acts on after a tick, however it came about."""

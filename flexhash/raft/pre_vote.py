@@ -7,8 +7,14 @@ itself included, has said yes in the same round. A peer says yes when it could v
 (the term is above its own, the log is not behind its own) and misses a leader, too: it does not
 lead, and has accepted nothing from a leader of its term for the shortest election time-out
 (4.2.3). To say yes binds nobody: it changes nothing, is not stored and puts no election off.
-Nobody is asked for the election by which a leader hands over (all hear that leader still), and
-in a group of one.
+A yes counts within the time after which a leader that hears nobody steps down: whoever is further
+from the others could not lead them. Nobody is asked for the election by which a leader hands
+over because it stops, and in a group of one.
+
+A leader whose commits take long steps aside: it asks a follower to lead, who asks the others,
+though all hear that leader still, and though some may have a few entries more: one of those is
+elected then. So a slow leader is deposed only by one who is near to a majority. Where a majority
+is slow it leads on: it would be followed by nobody.
 
 Terms: a voter that asks with a higher term than its peer's brings the peer to its own term, a
 leader, too (transport.py); never to the one that it asks for. Without that a voter that had
@@ -27,40 +33,50 @@ from typing import Any
 
 from replicast.flexhash.raft.journal import Journal
 
-REQUEST, RESPONSE = "request_pre_vote", "response_pre_vote"
+REQUEST, RESPONSE, ASIDE = "request_pre_vote", "response_pre_vote", "step_aside"
 
 
 class PreVote:
     """One voter's question, and its answers to those of its peers. A core; see the module's head."""
 
-    def __init__(self, journal: Journal, peers: int, missed_ns: int, now_ns: int) -> None:
+    def __init__(
+        self, journal: Journal, peers: int, missed_ns: int, patience_ns: int, now_ns: int
+    ) -> None:
         self._journal = journal
         self._peers = peers
         self._missed_ns = missed_ns
+        self._patience_ns = patience_ns
         self._term = 0  # asked for in this round; 0: none
         self._number = 0
+        self._asked_ns = 0
+        self._aside = False  # this round is for a leader that steps aside
         self._granted: set[str] = set()
         # Whoever starts has yet to find out whether there is a leader.
         self._heard_term, self._heard_ns = journal.getCurrentTerm(), now_ns
         self.leads = False  # kept up to date by RaftNode
+        self.wanted = False  # the leader steps aside for this voter; taken by RaftNode
 
     # -- asking -------------------------------------------------------------------------
 
-    def ask(self, number: int) -> dict[str, Any]:
+    def ask(self, number: int, now_ns: int, *, aside: bool = False) -> dict[str, Any]:
         """A new round, known by this number: what to send to every peer."""
         self._term, self._number = self._journal.getCurrentTerm() + 1, number
+        self._asked_ns, self._aside = now_ns, aside
         self._granted.clear()
         return {
             "type": REQUEST,
             "term": self._term,
             "round": number,
+            "aside": aside,
             "last_log_index": self._journal.last_index,
             "last_log_term": self._journal.term,
         }
 
-    def count(self, peer: str, response: dict[str, Any]) -> bool:
-        """A peer's yes; False when it is none for this round."""
+    def count(self, peer: str, response: dict[str, Any], now_ns: int) -> bool:
+        """A peer's yes; False when it is none for this round, or too late."""
         if (response["term"], response["round"]) != (self._term, self._number):
+            return False
+        if now_ns - self._asked_ns >= self._patience_ns:
             return False
         self._granted.add(peer)
         return True
@@ -71,18 +87,29 @@ class PreVote:
         return asked and 2 * (len(self._granted) + 1) > self._peers + 1
 
     def heard_leader(self, now_ns: int) -> None:
-        """Something of a leader of the current term was accepted: nothing is to be asked."""
+        """Something of a leader of the current term was accepted: nothing is to be asked, but for a
+        leader that steps aside."""
         self._heard_term, self._heard_ns = self._journal.getCurrentTerm(), now_ns
-        self._term = 0
+        if not self._aside:
+            self._term = 0
+
+    def step_aside(self, message: dict[str, Any]) -> None:
+        """The leader of this term would have this voter lead."""
+        self.wanted = message["term"] == self._journal.getCurrentTerm()
 
     # -- answering ----------------------------------------------------------------------
 
     def answer(self, request: dict[str, Any], now_ns: int) -> dict[str, Any] | None:
         """What to answer to a peer that asks; None: nothing, which is a no."""
-        if request["term"] <= self._journal.getCurrentTerm() or self._has_leader(now_ns):
+        if request["term"] <= self._journal.getCurrentTerm():
             return None
-        theirs = request["last_log_term"], request["last_log_index"]
-        if theirs < (self._journal.term, self._journal.last_index):
+        theirs, ours = request["last_log_term"], self._journal.term
+        if request["aside"]:  # where entries are on their way all the time, somebody has more
+            yes = theirs >= ours
+        else:
+            longer = (theirs, request["last_log_index"]) >= (ours, self._journal.last_index)
+            yes = longer and not self._has_leader(now_ns)
+        if not yes:
             return None
         return {"type": RESPONSE, "term": request["term"], "round": request["round"]}
 

@@ -50,8 +50,12 @@ FIELDS: dict[str, dict[str, type[int | bytes]]] = {
     "apply_command": {"command": bytes},
     "apply_command_response": {"request_id": int},
     "timeout_now": {"term": int},
-    pre_vote.REQUEST: {"term": int, "round": int, "last_log_index": int, "last_log_term": int},
+    pre_vote.REQUEST: {
+        **{"term": int, "round": int, "aside": bool},
+        **{"last_log_index": int, "last_log_term": int},
+    },
     pre_vote.RESPONSE: {"term": int, "round": int},
+    pre_vote.ASIDE: {"term": int},
 }
 # What these change, pysyncobj changes as they come; a commit that follows shows in its indexes.
 CARRIED_ON_AT_ONCE = ("append_entries", "next_node_idx")
@@ -109,9 +113,9 @@ class Links(Transport):  # type: ignore[misc]
         """pysyncobj's way out; the frame leaves with take_outgoing(), after the sync."""
         return self._emit(self._links[node.id], codec.dumps(message))
 
-    def ask_pre_votes(self, number: int) -> None:
-        """Ask every peer whether it misses a leader, too."""
-        request = self._pre_vote.ask(number)
+    def ask_pre_votes(self, number: int, *, aside: bool) -> None:
+        """Ask every peer for its pre-vote; see pre_vote.py."""
+        request = self._pre_vote.ask(number, self._now_ns, aside=aside)
         for link in self._links.values():
             self.send(link.node, request)
 
@@ -225,6 +229,10 @@ class Links(Transport):  # type: ignore[misc]
         if kind == pre_vote.RESPONSE:
             self._count_pre_vote(link, message)
             return
+        if kind == pre_vote.ASIDE:
+            self._pre_vote.step_aside(message)
+            self.pressing = True
+            return
         if kind not in CARRIED_ON_AT_ONCE:
             self.pressing = True
         if kind == "next_node_idx" and envelope.term != term:
@@ -254,7 +262,7 @@ class Links(Transport):  # type: ignore[misc]
             self.send(link.node, response)
 
     def _count_pre_vote(self, link: _Link, response: dict[str, Any]) -> None:
-        if not self._pre_vote.count(link.node.id, response):
+        if not self._pre_vote.count(link.node.id, response, self._now_ns):
             raise _Dropped("other_round")
         self.pressing = self.pressing or self._pre_vote.agreed()
 

@@ -6,7 +6,7 @@ from replicast.flexhash.commands import Code, EditKind, Role, encode_command
 from replicast.flexhash.lease import LEASE_NS, LeaseReason, stretched
 from replicast.flexhash.server import COMMAND_NS, READS_MAX, ControlServer, Sender, Standing
 from replicast.flexhash.state import DOWN, STOPPING, UP, ControlState
-from replicast.flexhash.steward import SLOW_PROOF_NS
+from replicast.flexhash.steward import HAND_OVER_AGAIN_NS, HAND_OVER_NS, SLOW_PROOF_NS
 from replicast.flexhash.tables import TableBook
 from replicast.metrics import Counters
 from replicast.sim.control import info, vdev_id, vdev_join
@@ -238,10 +238,26 @@ def test_slow_commits__a_leader_wants_another_to_lead() -> None:
     steward = voter.core.steward
     for took_ns in (SLOW_PROOF_NS, SLOW_PROOF_NS - 1, SLOW_PROOF_NS):
         slow_proof(voter, took_ns)
-        assert not steward.take_hand_over(), "one slow commit says nothing"
+        assert not steward.take_hand_over(voter.now_ns), "one slow commit says nothing"
     slow_proof(voter, SLOW_PROOF_NS)
-    assert steward.take_hand_over()
-    assert not steward.take_hand_over(), "asked for: told once"
+    assert steward.take_hand_over(voter.now_ns)
+    assert not steward.take_hand_over(voter.now_ns), "asked for: told once"
+
+
+def test_slow_commits__a_hand_over_is_asked_for_again_after_a_while() -> None:
+    """In the same term soon: nobody took over. In a later one not before a minute has passed."""
+    voter = formed()
+    for pause_ns, standing in (
+        (0, LEADING),
+        (HAND_OVER_AGAIN_NS, LEADING),
+        (HAND_OVER_NS, Standing(leading_term=3, leader=1, term=3)),
+    ):
+        voter.standing, asked_ns = standing, voter.now_ns
+        while True:
+            slow_proof(voter, SLOW_PROOF_NS)
+            if voter.core.steward.take_hand_over(voter.now_ns):
+                break
+        assert 0 <= voter.now_ns - asked_ns - pause_ns <= 3 * (SECOND + SLOW_PROOF_NS)
 
 
 def test_new_leader__renews_nobody_who_lags_before_its_first_look_at_the_state() -> None:

@@ -14,7 +14,7 @@ from tests.unit.test_raft_node import CLUSTER, MS, SECOND, Cluster, MemoryDisk
 from tests.unit.test_raft_transport import Voter as Played
 from tests.unit.test_raft_transport import agreed, append, no_ops
 
-MISSED_NS = 600 * MS
+MISSED_NS, PATIENCE_NS = 600 * MS, SECOND
 
 
 class Uneven(Cluster):
@@ -204,11 +204,11 @@ def voter(peers: int = 2, *, term: int = 5, now_ns: int = 0) -> PreVote:
     journal = Journal.create(MemoryDisk(), Path("/raft"), Voter(CLUSTER, 1, "v0"), 1)
     journal.setCurrentTerm(term, None)
     journal.add(b"x", 7, 4)
-    return PreVote(journal, peers, MISSED_NS, now_ns)
+    return PreVote(journal, peers, MISSED_NS, PATIENCE_NS, now_ns)
 
 
 def request(**fields: int) -> dict[str, Any]:
-    usual = {"term": 6, "round": 9, "last_log_index": 7, "last_log_term": 4}
+    usual = {"term": 6, "round": 9, "aside": False, "last_log_index": 7, "last_log_term": 4}
     return {"type": "request_pre_vote", **usual, **fields}
 
 
@@ -248,26 +248,55 @@ def test_answer__a_new_group_and_a_new_term_have_no_leader() -> None:
     assert peer.answer(request(term=7), SECOND) is not None
 
 
+def test_answer__for_a_leader_that_steps_aside_it_does_not_matter_who_is_heard() -> None:
+    peer = voter()
+    peer.heard_leader(SECOND)
+    assert peer.answer(request(aside=True), SECOND) is not None
+    peer.leads = True
+    assert peer.answer(request(aside=True), SECOND) is not None
+    assert peer.answer(request(aside=True, last_log_index=6), SECOND) is not None
+    assert peer.answer(request(aside=True, last_log_index=9, last_log_term=3), SECOND) is None
+    assert peer.answer(request(aside=True, term=5), SECOND) is None
+
+
 def test_agreed__counts_peers_once_and_this_round_only() -> None:
     asker = voter(peers=4)
     assert not asker.agreed()
-    old = asker.ask(1)
-    assert asker.count("v1", agreed(old))
-    new = asker.ask(2)
-    assert new["term"] == 6 and not asker.count("v2", agreed(old))
-    assert asker.count("v3", agreed(new)) and asker.count("v3", agreed(new))
+    old = asker.ask(1, 0)
+    assert asker.count("v1", agreed(old), 0)
+    new = asker.ask(2, 0)
+    assert new["term"] == 6 and not asker.count("v2", agreed(old), 0)
+    assert asker.count("v3", agreed(new), 0) and asker.count("v3", agreed(new), 0)
     assert not asker.agreed()
-    assert asker.count("v4", agreed(new)) and asker.agreed()
+    assert asker.count("v4", agreed(new), 0) and asker.agreed()
     asker._journal.setCurrentTerm(6, "v0")  # the election has begun
     assert not asker.agreed()
 
 
+@pytest.mark.parametrize("aside", [False, True])
+def test_agreed__only_with_those_who_are_near(aside: bool) -> None:
+    asker = voter()
+    asked = asker.ask(1, SECOND, aside=aside)
+    assert not asker.count("v1", agreed(asked), SECOND + PATIENCE_NS) and not asker.agreed()
+    assert asker.count("v1", agreed(asked), SECOND + PATIENCE_NS - 1) and asker.agreed()
+
+
 def test_agreed__no_more_when_a_leader_is_heard() -> None:
     asker = voter()
-    asked = asker.ask(1)
-    asker.count("v1", agreed(asked))
+    asked = asker.ask(1, 0)
+    asker.count("v1", agreed(asked), 0)
     asker.heard_leader(SECOND)
-    assert not asker.agreed() and not asker.count("v2", agreed(asked))
+    assert not asker.agreed() and not asker.count("v2", agreed(asked), 0)
+
+
+def test_agreed__though_the_leader_is_heard_that_steps_aside() -> None:
+    asker = voter()
+    asked = asker.ask(1, 0, aside=True)
+    asker.heard_leader(0)
+    assert asker.count("v1", agreed(asked), 0) and asker.agreed()
+    asker._journal.setCurrentTerm(6, None)
+    asker.heard_leader(0)  # another one
+    assert not asker.agreed()
 
 
 # -- a voter among played peers -----------------------------------------------------------
@@ -343,6 +372,12 @@ def test_question__malformed(played: Played, field: str, value: Any) -> None:
     assert played.dropped("malformed") == 1
 
 
+@pytest.mark.parametrize("aside", [None, 1, b"1"])
+def test_question__malformed_purpose(played: Played, aside: Any) -> None:
+    played.hear("v1", 0, {**request(), "aside": aside})
+    assert played.dropped("malformed") == 1
+
+
 def test_slow_voter__same_seed_same_trace() -> None:
     def trace(seed: int) -> str:
         cluster = Uneven(seed)
@@ -352,6 +387,24 @@ def test_slow_voter__same_seed_same_trace() -> None:
         return cluster.trace.hexdigest()
 
     assert trace(1) == trace(1) != trace(2)
+
+
+def test_step_aside__a_question_at_once_of_its_own_term_only(played: Played) -> None:
+    played.hear("v1", 5, append(1, no_ops(2, 9)))
+    played.node.tick(0)
+    for term in (4, 6):
+        played.hear("v1", 5, {"type": "step_aside", "term": term})
+        played.node.tick(0)
+    assert played.sent("request_pre_vote") == []
+    played.hear("v1", 5, {"type": "step_aside", "term": 5})
+    assert played.node.needs_tick()
+    played.node.tick(0)
+    (asked,) = played.sent("request_pre_vote")
+    assert asked["aside"] and asked["term"] == 6 and played.node.leader == "v1"
+    played.hear("v1", 5, append(9, []))
+    played.hear("v2", 5, agreed(asked))
+    played.node.tick(0)
+    assert played.node.term == 6 and played.node.status()["state"] == "candidate"
 
 
 @pytest.mark.parametrize("aside", [False, True])

@@ -256,7 +256,11 @@ def test_mutated_messages__never_raise_out_of_a_node(voter: Voter) -> None:
         {"type": "apply_command", "command": command, "request_id": 3},
         {"type": "apply_command_response", "request_id": 1, "log_idx": 2, "log_term": 5},
         {"type": "timeout_now", "term": 5},
-        {"type": pre_vote.REQUEST, "term": 7, "round": 3, "last_log_index": 9, "last_log_term": 5},
+        {
+            **{"type": pre_vote.REQUEST, "term": 7, "round": 3, "aside": True},
+            **{"last_log_index": 9, "last_log_term": 5},
+        },
+        {"type": pre_vote.ASIDE, "term": 5},
         {"type": pre_vote.RESPONSE, "term": 7, "round": 3},
         vote(1),
         ack(2),
