@@ -155,8 +155,12 @@ class S3Connection(RequestHandler):
             return None
         if self._reading_paused or self._buffer_paused:
             return None  # the parser keeps some of what has come
-        left_bytes = length_bytes - body.total_bytes
-        if left_bytes < PAST_PARSER_BYTES_MIN or body.exception() is not None:
+        begun_bytes = body.total_bytes
+        # What is cut out of a piece keeps the whole of it.
+        piece_bytes = LARGE_READ_BYTES if self._body_framed else PIECE_BYTES
+        if begun_bytes >= piece_bytes or length_bytes - begun_bytes < PAST_PARSER_BYTES_MIN:
+            return None
+        if body.exception() is not None:
             return None
         begun = body.read_nowait()
         self._reader = BodyReader(
@@ -164,8 +168,7 @@ class S3Connection(RequestHandler):
             transport,
             begun,
             length_bytes,
-            # What is cut out of a piece keeps the whole of it.
-            LARGE_READ_BYTES if self._body_framed else PIECE_BYTES,
+            piece_bytes,
             self._patience.body_seconds,
         )
         transport.set_protocol(self._reader)

@@ -113,3 +113,38 @@ def test_resume_reading__parses_nothing_where_nothing_was_paused(
     monkeypatch.setattr(S3Connection, "resume_reading", resumed)
     asyncio.run(put(Service()))
     assert len(paused) > nothing == sum(paused)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_body__of_which_a_whole_piece_is_there_already(
+    monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    """While it waited for room: what is read ahead of it ends just there."""
+    service, begun_bytes = Service(), LARGE_READ_BYTES + more
+    head = b"PUT /b/k HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(BODY)
+    head += b"x-amz-decoded-content-length: 1\r\n\r\n"
+    received = S3Connection.data_received
+
+    def noted(each: Any, data: bytes) -> None:
+        received(each, data)
+        if each._body is not None and each._body.total_bytes == begun_bytes:
+            service.go_on.set()
+
+    monkeypatch.setattr(S3Connection, "data_received", noted)
+
+    async def run() -> None:
+        server = S3Server(service, Counters(), GatewayConfig(directory=".", metrics_port=1))  # type: ignore[arg-type]
+        loop = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, await server.start(("127.0.0.1", 0)))
+            await loop.sock_sendall(client, head)
+            await service.asked.wait()
+            await loop.sock_sendall(client, BODY[:begun_bytes])
+            await service.go_on.wait()
+            await loop.sock_sendall(client, BODY[begun_bytes:])
+            answer = await loop.sock_recv(client, 1 << 16)
+            assert answer.startswith(b"HTTP/1.1 200") and service.body == BODY
+        await server.stop(0.0)
+
+    asyncio.run(run())
