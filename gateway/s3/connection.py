@@ -71,8 +71,9 @@ class S3Connection(RequestHandler):
         self._reader: BodyReader | None = None  # of what of it comes past the parser
         self._head_bytes, self._head_tail = 0, b""
         self._ahead_bytes = 0
-        self._nothing_more = asyncio.Event()  # comes of this client, or nothing that is waited for
-        self._refused, self._discarded_bytes = False, 0
+        self._nothing_more = asyncio.Event()  # comes of this client
+        self._sends_on = False  # behind its last answer
+        self._deaf, self._discarded_bytes = False, 0  # what comes is read and forgotten
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._unsent_bytes = 0
@@ -101,18 +102,20 @@ class S3Connection(RequestHandler):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio has it so
-        """The client sends no more. It may wait for the answer still: what lacks of its body will
+        """The client sends no more. It may wait for answers still: what lacks of its last body will
         not come, so that is what the answer says."""
-        body = self._body
+        bodies = [] if self._body is None else [self._body]
+        bodies += [body for _, body in self._messages]
         self._nothing_more.set()
-        if body is None or self._watched is None or self._watched.get_extra_info("sslcontext"):
+        if not bodies or self._watched is None or self._watched.get_extra_info("sslcontext"):
             return None  # closed; TLS has no half-closed connections
-        if not body.is_eof():
+        if not bodies[-1].is_eof():
             ended = web.RequestPayloadError("the client ended its body")
-            body.set_exception(ended)
+            bodies[-1].set_exception(ended)
             if self._reader is not None:
                 self._reader.fail(ended)
-        self.close()
+        if not self._messages:
+            self.close()
         return True
 
     def abort(self) -> None:
@@ -125,6 +128,7 @@ class S3Connection(RequestHandler):
     def began(self, head: RawRequestMessage, body: StreamReader) -> None:
         """A whole head has come."""
         self._body, self._head_bytes, self._head_tail = body, 0, b""
+        self._ahead_bytes = 0
         length = head.headers.get("content-length")
         self._body_bytes = None if length is None or head.chunked or head.upgrade else int(length)
         self._body_framed = "x-amz-decoded-content-length" in head.headers
@@ -132,17 +136,32 @@ class S3Connection(RequestHandler):
         if not self.writing_paused:
             self._cancel_write_timer()
 
-    async def linger(self) -> None:
-        """Its answer is written; where more came behind the request than is kept, read on until the
-        client has seen the end. A connection that is closed with bytes unread is reset, and what
-        is on its way to the client is lost."""
+    def sends_on(self) -> None:
+        """More than it is answered: the answer is the last one."""
+        self._sends_on = True
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Told by aiohttp: write what is not written yet; whether the client is gone."""
+        answer, gone = await super().finish_response(request, resp, start_time)
+        if not gone and (self._close or not answer.keep_alive):
+            await self._linger()
+        return answer, gone
+
+    async def _linger(self) -> None:
+        """The last answer is written; where more may come behind it, read on until the client has seen
+        the end. A connection that is closed with bytes unread is reset, and what is on its way to the
+        client is lost."""
         transport = self._watched
-        if self._ahead_bytes <= AHEAD_BYTES_MAX or transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or not (self._sends_on or self._ahead_bytes):
             return
-        self._resume_transport_reading()  # aiohttp pauses it when many requests wait
-        if transport.can_write_eof():
-            transport.write_eof()
-        with contextlib.suppress(TimeoutError):
+        self._deaf = True
+        transport.set_protocol(self)  # the reader of its body may have it
+        self._resume_transport_reading()  # that one pauses it, and aiohttp when many requests wait
+        with contextlib.suppress(OSError):  # reset, and not told yet; TimeoutError is one, too
+            if transport.can_write_eof():
+                transport.write_eof()
             async with asyncio.timeout(DISCARD_SECONDS):
                 await self._nothing_more.wait()
 
@@ -193,8 +212,10 @@ class S3Connection(RequestHandler):
         if self._reader is not None:
             self._reader.stop()
             self._reader = None
-        self._body, self._ahead_bytes = None, 0
+        self._body = None
         self._read_at_most(READ_BYTES)
+        if self._nothing_more.is_set() and not self._messages:
+            self.close()
         if self._watched is not None and self._watched.get_write_buffer_size():
             self._watch_writes()
 
@@ -203,19 +224,18 @@ class S3Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Told by the transport."""
         body = self._body
-        if self._refused:
+        if self._deaf:
             self._discarded_bytes += len(data)
             if self._discarded_bytes > DISCARD_BYTES_MAX:
                 self._end_refused()
             return
-        if body is None and data and not self._take_head(data):
+        # While requests wait for their turn it may be the body of one.
+        if body is None and data and not self._messages and not self._take_head(data):
             return
         if body is not None and body.is_eof():
             self._ahead_bytes += len(data)
             if self._ahead_bytes > AHEAD_BYTES_MAX:
-                self.close()  # after the answer; see linger()
-            if self._ahead_bytes > AHEAD_BYTES_MAX + DISCARD_BYTES_MAX:
-                self._nothing_more.set()
+                self.close()  # after the answer; see _linger()
         super().data_received(data)
         if body is not None and not body.is_eof() and self._messages:
             # Nothing can follow a body that did not end: the parser gave its framing up. aiohttp
@@ -291,7 +311,7 @@ class S3Connection(RequestHandler):
 
     def _refuse(self, error: S3Error) -> None:
         """Answer what is no request yet, and close once the client can have read it."""
-        self._refused = True
+        self._deaf = True
         self._cancel_head_timer()
         if self._watched is None or self._watched.is_closing():
             return
@@ -332,6 +352,7 @@ class S3Connection(RequestHandler):
             headers={"content-type": "application/xml", "server": "replicast"},
         )
         response.force_close()
+        self.sends_on()
         return response
 
 

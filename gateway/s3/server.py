@@ -117,9 +117,8 @@ class S3Server:
         try:
             response = await self._answered(exchange, connection)
             if not exchange.body.whole:
+                connection.sends_on()
                 await exchange.body.discard()
-                connection.force_close()
-            await connection.linger()
             return response
         except (ConnectionError, asyncio.CancelledError):
             exchange.code = "gone" if exchange.code == "ok" else exchange.code
