@@ -188,6 +188,10 @@ async def _send(exchange: Exchange, answer: Answer, share: Share) -> web.StreamR
         await response.write(memoryview(first)[:FIRST_WRITE_BYTES])
         await _write(response, memoryview(first)[FIRST_WRITE_BYTES:], piece_bytes)
         async for block in blocks:
+            if exchange.request.secure:
+                await asyncio.sleep(
+                    0
+                )  # TLS takes all for a client that is gone until the loop tells it
             await _write(response, block, piece_bytes)
     await response.write_eof()
     return response

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -141,3 +144,46 @@ def test_client__that_ends_within_its_body(tls: Any) -> None:
     _, counters, _ = talk(tls, client)
     codes = ("gone", "IncompleteBody")
     assert sum(counters.get("s3_requests", "GetObject", code) for code in codes) == 1
+
+
+class Leaving(Service):
+    """Its client is reset when it is to get the second block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client, self.count = socket.socket(), 0
+
+    async def _blocks(self) -> AsyncIterator[bytes]:
+        try:
+            for self.count in range(1, BLOCKS + 1):
+                if self.count == 2:
+                    self.client.close()
+                yield bytes(MIB)
+        finally:
+            self.closed = True
+
+
+def test_reader__that_is_gone_is_sent_no_more(tls: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """All is there for it, and sockets that are reset take all at once."""
+
+    async def run() -> Leaving:
+        service = Leaving()
+        server = S3Server(
+            cast(S3Service, service), Counters(), GatewayConfig(directory=".", metrics_port=1)
+        )
+        address = await server.start(("127.0.0.1", 0), tls and tls[0])
+        own = socket.create_connection(address)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        if tls:
+            own = await asyncio.to_thread(tls[1].wrap_socket, own, server_hostname="127.0.0.1")
+        service.client = own
+        with contextlib.closing(own):
+            own.sendall(GET)
+            while not service.closed:
+                await asyncio.sleep(0.01)
+        await server.stop(0.0)
+        return service
+
+    with caplog.at_level(logging.WARNING):
+        assert asyncio.run(run()).count <= 4
+    assert not caplog.records
