@@ -92,6 +92,9 @@ class S3Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Told by the transport."""
+        if exc is not None and not isinstance(exc, ConnectionError):
+            # Whatever broke it, TLS records that are none or a network that is away: it is the client's.
+            exc = ConnectionResetError(str(exc))
         for timer in (self._head_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()

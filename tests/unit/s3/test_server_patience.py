@@ -146,6 +146,29 @@ def test_client__that_ends_within_its_body(tls: Any) -> None:
     assert sum(counters.get("s3_requests", "GetObject", code) for code in codes) == 1
 
 
+@pytest.mark.parametrize("length", [9, MIB])
+def test_client__whose_connection_breaks_within_its_body(
+    tls: Any, length: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bytes that are no TLS are an error of the connection, and none of the gateway."""
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        expecting = b"Expect: 100-continue\r\nContent-Length: %d" % length
+        writer.write(PUT.replace(b"Content-Length: 9", expecting))
+        assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+        with writer.get_extra_info("socket").dup() as own:
+            if tls:
+                own.send(b"\x17\x03\x03\x00\x20" + bytes(32))
+            else:
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                writer.transport.abort()
+        return b""
+
+    _, counters, _ = talk(tls, client)
+    assert counters.get("s3_requests", "GetObject", "gone") == 1
+    assert not caplog.records
+
+
 class Leaving(Service):
     """Its client is reset when it is to get the second block."""
 
