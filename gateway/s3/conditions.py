@@ -113,6 +113,18 @@ def read_conditions(head: Head) -> ReadConditions:
     return _read(head, "", False)
 
 
+def range_holds(head: Head, current: Current) -> bool:
+    """Whether If-Range, an ETag or a time, names the object as it is: a range of another one does not fit
+    what the client has (RFC 9110, 13.1.5). True where it is not asked."""
+    text = head.header("if-range")
+    if text is None:
+        return True
+    modified_ns = parse_http_date(text)
+    if modified_ns is not None:
+        return modified_ns == current.modified_ns // SECOND * SECOND
+    return not text.startswith("W/") and _bare(text) == current.etag
+
+
 def copy_source_conditions(head: Head) -> ReadConditions:
     """Those on the source of a copy (x-amz-copy-source-if-...)."""
     return _read(head, COPY_SOURCE, True)

@@ -22,6 +22,7 @@ from replicast.gateway.s3.conditions import (
     Current,
     copy_source_conditions,
     delete_condition,
+    range_holds,
     read_conditions,
 )
 from replicast.gateway.s3.copy_source import (
@@ -278,7 +279,8 @@ class ObjectCalls:
     def _span(self, call: Call, info: ObjectInfo, stored: Stored) -> ByteRange | None:
         text, asked = call.head.header("range"), call.parameter("partNumber")
         if asked is None:
-            return parse_range(text, info.size_bytes)
+            fits = range_holds(call.head, _current(info))
+            return parse_range(text, info.size_bytes) if fits else None
         if text is not None:
             raise S3Error(
                 "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"

@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from .conftest import client_of, endpoints, refused
+from .wire import Gateway
 
 KIB, MIB = 1024, 1 << 20
 SIZES = [0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, MIB - 1, MIB, MIB + 1, 5 * MIB + 7]
@@ -82,6 +83,18 @@ def test_range__beyond_the_end(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"abc")
     ask = lambda: s3.get_object(Bucket=bucket, Key="k", Range="bytes=3-")  # noqa: E731
     assert refused(ask) == ("InvalidRange", 416)
+
+
+def test_range__of_another_object_than_the_client_has(
+    s3: Any, gateway: Gateway, bucket: str
+) -> None:
+    """Who resumes would put parts of two objects together."""
+    was = s3.put_object(Bucket=bucket, Key="k", Body=b"abc")["ETag"]
+    resume = {"range": "bytes=1-", "if-range": was}
+    assert gateway.ask("GET", f"/{bucket}/k", **resume).body == b"bc"
+    s3.put_object(Bucket=bucket, Key="k", Body=b"xyz")
+    reply = gateway.ask("GET", f"/{bucket}/k", **resume)
+    assert reply.status == 200 and reply.body == b"xyz" and "content-range" not in reply.headers
 
 
 def test_conditions__of_reads(s3: Any, bucket: str) -> None:

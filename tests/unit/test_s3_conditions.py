@@ -10,6 +10,7 @@ from replicast.gateway.s3.conditions import (
     DeleteCondition,
     copy_source_conditions,
     delete_condition,
+    range_holds,
     read_conditions,
     write_condition,
 )
@@ -153,3 +154,22 @@ def test_delete_condition__outcomes(headers: dict[str, str], there: str, of_mark
 def test_delete_condition__bad(headers: dict[str, str]) -> None:
     assert outcome(delete_condition, Head("DELETE", "/", headers=headers)) == "InvalidArgument"
     assert not DeleteCondition()
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ('"abc"', True),
+        ("abc", True),
+        ('"x"', False),
+        ('W/"abc"', False),  # may be another one
+        ("*", False),
+        ("", False),
+        (SAME, True),
+        (BEFORE, False),
+        (AFTER, False),
+    ],
+)
+def test_range__holds_for_the_same_object_only(text: str, holds: bool) -> None:
+    assert range_holds(head(if_range=text), CURRENT) is holds
+    assert range_holds(head(), CURRENT)
