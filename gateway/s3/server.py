@@ -189,9 +189,8 @@ async def _send(exchange: Exchange, answer: Answer, share: Share) -> web.StreamR
         await _write(response, memoryview(first)[FIRST_WRITE_BYTES:], piece_bytes)
         async for block in blocks:
             if exchange.request.secure:
-                await asyncio.sleep(
-                    0
-                )  # TLS takes all for a client that is gone until the loop tells it
+                # TLS takes everything for a client that is gone until the loop has told it.
+                await asyncio.sleep(0)
             await _write(response, block, piece_bytes)
     await response.write_eof()
     return response
