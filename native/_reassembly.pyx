@@ -65,6 +65,7 @@ cdef class PayloadBuffer:
 
     cdef Reassembly owner
     cdef Section section
+    cdef bytes whole  # that the section lies in: it may have been given out, and dropped
     cdef uint8_t *data
     cdef uint32_t size_bytes
 
@@ -434,6 +435,7 @@ cdef class Reassembly:
             raise ValueError("transfer is not complete")
         if section != NULL:
             buffer.section = <Section>section
+            buffer.whole = buffer.section.result.whole
             buffer.section.views += 1
             done_with(section)
         return memoryview(buffer)

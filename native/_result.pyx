@@ -32,13 +32,16 @@ cdef class Section:
 
     def fill(self, data not None):
         cdef const uint8_t[::1] view
-        if len(data) != self.size_bytes:
-            raise ValueError(f"{len(data)} bytes for a section of {self.size_bytes}")
+        cdef uint64_t size_bytes = len(data)
+        if size_bytes != self.size_bytes:
+            raise ValueError(f"{size_bytes} bytes for a section of {self.size_bytes}")
         if self.writing or self.result.whole is None:
             raise RuntimeError("the section is not to be written")
         view = data
+        self.lend()  # without the interpreter's lock another thread could take the result
         with nogil:
             memcpy(self.data, &view[0], self.size_bytes)
+        self.give_back()
 
 
 @cython.final

@@ -197,6 +197,23 @@ def test_a_transfer_outlives_whoever_wanted_it(twin: tuple[Any, Any]) -> None:
     assert view == content(0)
 
 
+@pytest.mark.parametrize("twin", TWINS)
+def test_a_view_outlives_the_result_that_was_given_out(twin: tuple[Any, Any]) -> None:
+    """Somebody still hashes what one source sent when the reader has its object and is done with it."""
+    size_bytes = (
+        400  # so small that Python's own allocator gives its memory to the next of that size
+    )
+    expected = random.Random(1).randbytes(size_bytes)
+    reassembly, result = twin[0](1 << 20, 4), twin[1](size_bytes)
+    reassembly.open(transfer_id(1), size_bytes, 512, False, False, result.section(0, size_bytes))
+    reassembly.place(transfer_id(1), 0, expected)
+    view = reassembly.take(transfer_id(1))
+    assert result.take() == expected
+    others = [bytes([number]) * size_bytes for number in range(100)]
+    assert view == expected
+    del others
+
+
 @pytest.mark.parametrize(
     ("start", "size_bytes"), [(-1, 10), (0, 0), (0, -1), (0, 101), (100, 1), (1 << 70, 1)]
 )
