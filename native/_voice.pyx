@@ -10,7 +10,7 @@ from cpython.ref cimport Py_XDECREF
 
 from replicast.native._codec cimport encode_behind
 from replicast.native._count cimport count_one
-from replicast.native._header cimport HEADER_BYTES, PAIR, Layout, Sealer, fill_header
+from replicast.native._header cimport HEADER_BYTES, PAIR, Layout, Sealer, check_tag, fill_header
 
 from replicast.auth import gate_pure, voice_pure
 from replicast.auth.recent import Sent
@@ -72,7 +72,11 @@ cdef class Voice:
         address = self.addresses.get(to) or self.learned(to)
         if address is None:
             return False
-        if body is None:
+        identity, generation = outgoing.operation_id, outgoing.generation
+        sent = Sent(to, flags, number, identity, generation, now_ns)
+        receiver = to
+        tag = PyBytes_FromStringAndSize(<const char *>&receiver, sizeof(receiver))
+        if body is None:  # what can fail comes before: nobody else would drop `made`
             made = encode_behind(message, HEADER_BYTES)
             try:
                 self.count(message, size_of(made) - HEADER_BYTES)
@@ -81,10 +85,6 @@ cdef class Voice:
                 raise
         else:
             made = behind(body)
-        identity, generation = outgoing.operation_id, outgoing.generation
-        sent = Sent(to, flags, number, identity, generation, now_ns)
-        receiver = to
-        tag = PyBytes_FromStringAndSize(<const char *>&receiver, sizeof(receiver))
         self.seal_all(address, tag, sent, made, room_bytes)
         self.recent.add(sent)
         return True
@@ -105,6 +105,7 @@ cdef class Voice:
         epoch, mac_key = self.sealing(sent, 1)
         if mac_key is None:
             return
+        check_tag(tag)
         before = sent.datagrams[index]
         piece_bytes = len(before) - HEADER_BYTES
         fill_header(
@@ -149,6 +150,7 @@ cdef class Voice:
             epoch, mac_key = self.sealing(sent, count)
             if mac_key is None:
                 return 0
+            check_tag(tag)
             piece_bytes = min(room_bytes, body_bytes)
             fill_header(
                 &header, sent.type, sent.flags, epoch, sent.generation, sent.operation_id,

@@ -192,3 +192,14 @@ def test_emit__groups_fragments_and_a_pair_without_a_key() -> None:
         side.send(PAIR, LEARNED, b"two pieces", 5)
         assert len(side.voice.datagrams) == 3
         assert side.counters.get("datagrams_dropped", "no_pair_key") == 2
+
+
+@pytest.mark.parametrize("tag", [b"", b"7 bytes", b"nine bytes"[:9]])
+def test_send_and_emit__refuse_a_tag_of_another_length(tag: bytes) -> None:
+    for side in (Side(voice_pure), Side(FAST)):
+        sent = Sent(GROUP, 2, 10, OPERATION, 5, 1, 1, 1, (bytes(90),))
+        with pytest.raises(ValueError, match="receiver tag"):
+            side.voice.send(GROUP, tag, sent, b"body", 100)
+        with pytest.raises(ValueError, match="receiver tag"):
+            side.voice.emit(GROUP, tag, sent, 0)
+        assert side.voice.datagrams == []
