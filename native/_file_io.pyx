@@ -47,7 +47,7 @@ cdef extern from "sys/mman.h" nogil:
         unsigned char *there;
         size_t pages = (size + page - 1) / page, i = 0;
         char *memory;
-        if (fstat(fd, &file) != 0 || file.st_size < offset + (off_t)size)
+        if (fstat(fd, &file) != 0 || file.st_size < offset || (size_t)(file.st_size - offset) < size)
             return NULL;
         memory = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, offset);
         if (memory == MAP_FAILED)

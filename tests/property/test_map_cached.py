@@ -69,3 +69,10 @@ def test_map_cached__as_its_twin(fd: int, offset: int, size: int, cached: bool) 
 def test_map_cached__of_what_is_not_open(size: int) -> None:
     found = {outcome(twin, -1, 0, size) for twin in (file_io.map_cached, map_cached)}
     assert found == {f"errno {errno.EBADF}"}
+
+
+@pytest.mark.parametrize("offset", [(1 << 63) - 1, (1 << 63) - 4096, (1 << 63) - MAP_FROM_BYTES])
+def test_map_cached__where_no_file_reaches(fd: int, offset: int) -> None:
+    """Their end is beyond what an offset can say; nothing adds up to something else."""
+    found = {outcome(twin, fd, offset, MAP_FROM_BYTES) for twin in (file_io.map_cached, map_cached)}
+    assert len(found) == 1 and found <= {None, f"errno {errno.EINVAL}", f"errno {errno.EOVERFLOW}"}
