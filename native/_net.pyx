@@ -119,10 +119,10 @@ cdef class NetThread:
     cdef void close_files(self) noexcept:
         if self.sockets.owner_epoll >= 0:
             self.reassembly.source_fd = -1
-            close(self.sockets.thread_epoll)
-            close(self.sockets.owner_epoll)
-            close(self.wake_fd)
-            close(self.notify_fd)
+        close(self.sockets.thread_epoll)  # closed, or never opened: -1, which is no descriptor
+        close(self.sockets.owner_epoll)
+        close(self.wake_fd)
+        close(self.notify_fd)
         self.sockets.thread_epoll = self.sockets.owner_epoll = -1
         self.wake_fd = self.notify_fd = -1
 
@@ -159,8 +159,9 @@ cdef class NetThread:
     def start(self):
         if self.thread is not None or self.sockets.owner_epoll < 0:
             raise RuntimeError("started already")
-        self.thread = Thread(target=self._run, name="replicast-net", daemon=True)
-        self.thread.start()
+        thread = Thread(target=self._run, name="replicast-net", daemon=True)
+        thread.start()
+        self.thread = thread
 
     def stop(self):
         cdef int place

@@ -200,8 +200,9 @@ class NetThread:
         """Start the thread; once."""
         if self._thread is not None or self._owner_epoll.closed:
             raise RuntimeError("started already")
-        self._thread = Thread(target=self._loop, name="replicast-net", daemon=True)
-        self._thread.start()
+        thread = Thread(target=self._loop, name="replicast-net", daemon=True)
+        thread.start()  # where that fails, there is none to be joined
+        self._thread = thread
 
     def stop(self) -> None:
         """Join the thread, forget unsent jobs, close what was opened here. Idempotent."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import os
 import random
+import resource
 import select
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from replicast.auth.keyring import KeyRing
+from replicast.file_io import MAP_FROM_BYTES
+from replicast.native._file_io import map_cached
 from replicast.native._net import NetThread as FastThread
 from replicast.native._reassembly import Reassembly as FastReassembly
 from replicast.transfer_header import header_for, parse_header, sealed_by, sealed_datagrams
@@ -217,6 +221,32 @@ def test_submit_payload__what_cannot_be_sent_is_counted_and_skipped(make_node: M
     assert sender.net.stats()["send_errors"] > 0
 
 
+def test_submit_payload__of_a_mapped_file_that_was_cut_short(
+    make_node: MakeNode, tmp_path: Path
+) -> None:
+    """EFAULT for what is not there any more: lost, as if by the network, and nothing worse."""
+    path, chunk = tmp_path / "chunk", random.Random(8).randbytes(MAP_FROM_BYTES)
+    path.write_bytes(chunk)
+    with path.open("rb+") as file:
+        mapped = map_cached(file.fileno(), 0, len(chunk))
+        if mapped is None or isinstance(mapped, bytes):
+            pytest.skip("what is in the page cache cannot be told here")
+        file.truncate(100_000)
+    sender, receiver = make_node(), make_node()
+    receiver.reassembly.open(ID, len(chunk), 8192)
+    job = (8192, len(chunk), [receiver.address])
+    for job_id in (1, 2):
+        ranges = receiver.reassembly.gaps(ID, 100)
+        assert sender.net.submit_payload(job_id, 0, ID, 7, mapped, ranges, *job)
+        sender.wait(lambda job_id=job_id: sender.sent[-1:] == [job_id])  # type: ignore[misc]
+        drain(sender, receiver)
+    assert sender.net.stats()["send_errors"] > 1 and sender.net.stats()["send_blocked"] == 0
+    (start, end) = receiver.reassembly.gaps(ID, 100)[-1]
+    assert start <= 100_000 // 8192 * 8192 and end == len(chunk)
+    send_chunk(sender, [receiver], chunk, 8192)
+    assert receiver.reassembly.take(ID) == chunk
+
+
 def test_control__keeps_tag_bytes_and_source(make_node: MakeNode) -> None:
     sender, receiver = make_node(), make_node()
     datagrams = [random.Random(i).randbytes(i * 37 % 1400) for i in range(100)]
@@ -341,6 +371,39 @@ def test_stop__joins_and_closes(twin: str) -> None:
         node.net.submit_payload(1, 0, ID, 7, b"x", [(0, 1)], 512, 1, [node.address])
     with pytest.raises(RuntimeError):
         node.net.start()
+
+
+@pytest.mark.parametrize("twin", list(TWINS))
+def test_start__where_no_thread_can_be_made(twin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    node = Node(twin)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            node.net.start()
+    node.close()
+    assert not node.reassembly.unread(), "closed"
+
+
+@pytest.mark.parametrize("free", range(4))
+def test_a_thread_that_finds_too_few_descriptors__leaves_none_open(free: int) -> None:
+    reassembly, limits = FastReassembly(1 << 20, 4), resource.getrlimit(resource.RLIMIT_NOFILE)
+    gc.collect()
+    before = set(os.listdir("/proc/self/fd"))
+    taken = [os.dup(0) for _ in range(100)]  # no gaps are left below the last
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 1, limits[1]))
+        for fd in taken[100 - free :]:
+            os.close(fd)
+        with pytest.raises(OSError):
+            FastThread(reassembly)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in taken[: 100 - free]:
+            os.close(fd)
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_thread_that_the_collector_finds__closes_its_files() -> None:
