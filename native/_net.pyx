@@ -8,7 +8,7 @@ receives (_payload_send.pxd): headers are built here, data goes out from the cal
 
 Locks: `table_mutex` for the sockets and buffers (held while one is read or written, so that
 remove_socket() returns only when the thread is done with it), `queue_mutex` for what
-passes between the threads. Nothing of Python runs under either.
+passes between the threads, which may be taken while the other is held. Nothing of Python runs under either.
 """
 
 cimport cython
@@ -153,7 +153,7 @@ cdef class NetThread:
     cdef void lend(self, bint lent) noexcept nogil:
         """The sockets go to the thread, or back; with `table_mutex` held."""
         lend_sockets(&self.sockets, lent)
-        self.reassembly.source_fd = watcher(&self.sockets)
+        self.reassembly.read_from(watcher(&self.sockets))
 
     # -- life ---------------------------------------------------------------------------
     def start(self):
@@ -167,8 +167,11 @@ cdef class NetThread:
         cdef int place
         if self.sockets.owner_epoll < 0:
             return
-        self.stopping = True
-        self.wake()
+        with nogil:
+            pthread_mutex_lock(&self.table_mutex)
+            self.stopping = True
+            pthread_mutex_unlock(&self.table_mutex)
+            self.wake()
         if self.thread is not None:
             self.thread.join()
         append_jobs(&self.queued.done, &self.jobs)
@@ -191,10 +194,9 @@ cdef class NetThread:
 
     cdef void loop(self) noexcept nogil:
         cdef epoll_event events[64]
-        cdef int count, i, wait_ms
-        cdef bint news
-        while not self.stopping:
-            wait_ms = 0 if self.runnable() else C_LENT_MS if self.sockets.lent else -1
+        cdef int count, i, wait_ms = -1
+        cdef bint news, stopping = False
+        while not stopping:
             count = epoll_wait(self.sockets.thread_epoll, events, 64, wait_ms)
             news = False
             pthread_mutex_lock(&self.table_mutex)
@@ -208,6 +210,8 @@ cdef class NetThread:
                     news = True
             elif self.sockets.lent and not self.busy(rc_now_ms()):
                 self.lend(False)
+            wait_ms = 0 if self.runnable() else C_LENT_MS if self.sockets.lent else -1
+            stopping = self.stopping
             pthread_mutex_unlock(&self.table_mutex)
             if news:
                 self.notify()
@@ -219,7 +223,7 @@ cdef class NetThread:
         return now_ms < self.payload_ms + C_LENT_MS and self.reassembly.expects()
 
     cdef bint runnable(self) noexcept nogil:
-        """Whether a job could go on; called by the thread, which alone blocks sockets."""
+        """Whether a job could go on; called by the thread, with `table_mutex` held."""
         cdef job_t *job = self.jobs.first
         cdef socket_t *place
         while job != NULL:
@@ -235,9 +239,9 @@ cdef class NetThread:
         pthread_mutex_lock(&self.queue_mutex)
         before = self.notified
         self.notified = True
+        self.counters.wake_ups += not before  # by either of the two, without the other lock
         pthread_mutex_unlock(&self.queue_mutex)
         if not before:
-            self.counters.wake_ups += 1
             write(self.notify_fd, &one, sizeof(one))
 
     # -- receiving ------------------------------------------------------------------------
@@ -472,10 +476,18 @@ cdef class NetThread:
 
     @property
     def send_too_long(self):
-        return self.counters.send_too_long
+        return self.counters.send_too_long  # one word, as it is now
 
     def stats(self):
-        return counted(self.counters, self.caller_counters) | {
-            "segmenting": self.buffers.slice.segmenting,
-            "joining": self.joining,
+        cdef counters_t counters
+        cdef bint segmenting, joining
+        with nogil:
+            pthread_mutex_lock(&self.table_mutex)
+            pthread_mutex_lock(&self.queue_mutex)  # for wake_ups
+            counters, segmenting = self.counters, self.buffers.slice.segmenting
+            joining = self.joining
+            pthread_mutex_unlock(&self.queue_mutex)
+            pthread_mutex_unlock(&self.table_mutex)
+        return counted(counters, self.caller_counters) | {
+            "segmenting": segmenting, "joining": joining
         }

@@ -105,6 +105,7 @@ cdef class Reassembly:
     cdef int feed_c(self, const uint8_t *datagram, size_t size) noexcept nogil
     cdef int feed_locked(self, const uint8_t *datagram, size_t size) noexcept nogil
     cdef bint expects(self) noexcept nogil
+    cdef void read_from(self, int fd) noexcept nogil
     cdef void hash_on(self, transfer_t *t) noexcept nogil
     cdef int mark(self, transfer_t *t, uint32_t index) noexcept nogil
     cdef int32_t find(self, const uint8_t *transfer_id) noexcept nogil

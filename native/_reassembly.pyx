@@ -236,6 +236,12 @@ cdef class Reassembly:
         pthread_mutex_unlock(&self.mutex)
         return found
 
+    cdef void read_from(self, int fd) noexcept nogil:
+        """source_fd, while another thread may ask for it."""
+        pthread_mutex_lock(&self.mutex)
+        self.source_fd = fd
+        pthread_mutex_unlock(&self.mutex)
+
     # -- for Python: nothing of Python runs while the mutex is held -----------------------
     # (a collector run or a switch of threads inside would wait for itself)
     cdef int open_locked(self, transfer_t *wanted, size_t room) noexcept nogil:
@@ -354,7 +360,10 @@ cdef class Reassembly:
         return FeedCode(code)
 
     def unread(self):
-        return readable(self.source_fd)
+        pthread_mutex_lock(&self.mutex)
+        cdef int fd = self.source_fd
+        pthread_mutex_unlock(&self.mutex)
+        return readable(fd)
 
     def progress(self, bytes transfer_id not None):
         cdef uint32_t received_bytes = 0, size_bytes = 0
@@ -468,8 +477,16 @@ cdef class Reassembly:
             free(ids)
 
     def stats(self):
-        counts = {code.name.lower(): self.counts[<int>code] for code in FeedCode}
-        return {"in_use_bytes": self.pages.in_use_bytes, "transfers": self.open_count} | counts
+        cdef uint64_t counts[CODES]
+        pthread_mutex_lock(&self.mutex)
+        cdef uint64_t in_use_bytes = self.pages.in_use_bytes
+        cdef uint32_t transfers = self.open_count
+        memcpy(counts, self.counts, sizeof(counts))
+        pthread_mutex_unlock(&self.mutex)
+        found = {"in_use_bytes": in_use_bytes, "transfers": transfers}
+        for code in FeedCode:
+            found[code.name.lower()] = counts[<int>code]
+        return found
 
 
 cdef void done_with(PyObject *section) noexcept:
