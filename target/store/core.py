@@ -330,13 +330,13 @@ class StoreCore:
         then a full disk is no reason to give up, the next flush may find space.
         """
         with self.kv.lock:
-            self.flying_bytes = 0
-            self._flying = [], []
             if error is not None:
                 outcome = self._failed(error, wrote)
             else:
                 outcome = Outcome.STORED
                 self._publish(plan)
+            self.flying_bytes = 0
+            self._flying = [], []  # only now: who cannot be published is told by abandon()
         return _to_tell(plan.refused, plan.submissions, outcome)
 
     def abandon(self, error: OSError) -> Outcomes:

@@ -174,4 +174,5 @@ def test_flight__that_cannot_be_published_ends_writing(
     monkeypatch.setattr("replicast.target.store.index.apply_all", unexpected)
     held.writer.let_go()
     held.await_flight()
+    assert held.told == {"lost": Outcome.FAULTED}
     assert held.vdev.status == VdevStatus.FAULTED and held.vdev._turn is Turn.NOBODYS
