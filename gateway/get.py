@@ -110,7 +110,8 @@ class GetChunk(Outbox):
             return
         source, asked = self._sources.get(incoming.operation_id), self._round
         if source is not None and isinstance(m, Refused) and node == source.node:
-            self._on_source_refused(incoming.operation_id, source, m, now_ns)
+            if not source.complete:  # else it speaks of a transfer that has ended well
+                self._on_source_refused(incoming.operation_id, source, m, now_ns)
         elif asked is None or incoming.operation_id != asked.query_id or node not in asked.asked:
             return
         elif isinstance(m, ChunkAnswer):

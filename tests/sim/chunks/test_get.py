@@ -7,10 +7,14 @@ from dataclasses import replace
 import pytest
 
 from replicast.flexhash.table import VdevState
+from replicast.gateway.get import GetChunk
 from replicast.gateway.read_events import ChunkFailed, ChunkRead, Outcome
 from replicast.hashing import content_hash
+from replicast.machine import Incoming
 from replicast.transfer_header import parse_header
 from replicast.units import MS, SECOND
+from replicast.wire.chunk_messages import Refused
+from replicast.wire.reasons import Reason
 
 from .world import ALGORITHM, Cluster
 
@@ -190,6 +194,29 @@ def test_get__falsified_payload_of_the_only_copy_does_not_hide_it() -> None:
     cluster.faults.corruption = 1.0
     read = cluster.result(cluster.get(data))
     assert isinstance(read, ChunkRead) and bytes(read.buffer) == data
+
+
+def test_get__a_refusal_behind_the_last_byte_takes_nothing_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As of a gap report that arrived after PAYLOAD_DONE: what is being hashed is all there."""
+    monkeypatch.setattr("replicast.gateway.get.made_on_arrival", lambda _: False)
+    cluster = Cluster()
+    data = cluster.data(20000)
+    done = cluster.result(cluster.put(data))
+    operation = cluster.get(data, hints=done.vdevs)
+    core = cluster.gateway._cores[operation]
+    assert isinstance(core, GetChunk)
+    cluster.run(lambda: any(source.complete for source in core._sources.values()))
+    ((transfer_id, source),) = core._sources.items()
+    refused = Refused(
+        reason=Reason.NOT_FOUND_HERE, current_generation=1, vdevs=(), retry_after_ns=0, detail=""
+    )
+    late = Incoming(refused, source.node, transfer_id, 1, None, None)
+    cluster.gateway.receive(late, cluster.now)
+    read = cluster.result(operation)
+    assert isinstance(read, ChunkRead) and read.vdev_index == source.vdev_index
+    assert cluster.counters.get("chunks_read", "verified") == 1
 
 
 def test_get__a_row_without_members_proves_nothing() -> None:
