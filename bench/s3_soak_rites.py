@@ -35,6 +35,8 @@ class Rites:
     def upload(self) -> None:
         """Create, parts, complete or abort; what is left when an operation fails is aborted."""
         key = self._worker.key()
+        if not self._cleared(key):
+            return
         at = {"Bucket": key.bucket, "Key": key.name}
         pieces = self._pieces()
         body = Body(pieces, multipart=True)
@@ -121,6 +123,13 @@ class Rites:
                 found = None
         if found is None:
             self._left.append(key)
+
+    def _cleared(self, key: Key) -> bool:
+        """Whether nothing is left there: a list would show it beside the next upload."""
+        if key in self._left:
+            self._left = [each for each in self._left if each != key]
+            self.abort_all(key)
+        return key not in self._left
 
     def clean(self) -> None:
         """In the end, what could not be aborted when it should have been."""
