@@ -51,14 +51,12 @@ WRITES = (NamePut, NameDelete, NameRestored)
 ROW_REQUESTS = (*WRITES, NameGet, NameVersions)
 
 
-def bucket_refusal(
-    context: RowContext, of: NameKey | NameList, new_name: bool = False
-) -> Reason | None:
+def bucket_refusal(context: RowContext, of: NameKey | NameList) -> Reason | None:
     """NOT_READY: the gateway has newer settings, which made the bucket; they are on their way."""
     bucket = context.buckets.get((of.tenant, of.bucket))
     incarnation = of.bucket_incarnation & INCARNATION_MAX
     if bucket is not None and bucket.incarnation == incarnation:
-        return Reason.NO_SUCH_BUCKET if new_name and bucket.state != BUCKET_ACTIVE else None
+        return None
     behind = incarnation > context.settings_version
     return Reason.NOT_READY if behind else Reason.NO_SUCH_BUCKET
 
@@ -204,11 +202,19 @@ class Judge:
             return Reason.TOO_OLD
         if request.time.first_sent_ns - clock_ns > 2 * limits.max_skew_ns:
             return Reason.BAD_REQUEST  # sent in the future: it would outlive its own result
-        if names_full and isinstance(request, NamePut):
-            return Reason.NO_SPACE
+        if isinstance(request, NamePut):
+            if not self._takes_names(request.key):
+                return Reason.NO_SUCH_BUCKET
+            if names_full:
+                return Reason.NO_SPACE
         if not lead.writable:
             return Reason.ROW_UNAVAILABLE
         return Reason.BUSY if lead.full else None
+
+    def _takes_names(self, key: NameKey) -> bool:
+        """Not while the bucket is being removed. What was ordered before is answered as ever: who
+        asks again would take it for refused, and it is there."""
+        return self._context.buckets[key.tenant, key.bucket].state == BUCKET_ACTIVE
 
     def _refuse(self, incoming: Incoming, reason: Reason) -> None:
         self._outbox.refuse(incoming, reason, retry_after_ns=RETRY_NS)

@@ -45,7 +45,7 @@ from replicast.target.names.store import RowsChange, RowStore, StoreOutcome, Vie
 from replicast.target.names.upkeep import Upkeep
 from replicast.target.names.verify import EntryBad, NameVerifier
 from replicast.units import MS
-from replicast.wire.name_messages import NameGet, NameKey, NameList, NamePut, NameVerify
+from replicast.wire.name_messages import NameGet, NameKey, NameList, NameVerify
 from replicast.wire.reasons import Reason
 from replicast.wire.schema import Message
 
@@ -346,7 +346,7 @@ class NameService:
         if not well_formed(request):
             return Reason.BAD_REQUEST
         reason = self.context.refusal(key.row, incoming.generation, now_ns)
-        return reason or bucket_refusal(self.context, key, isinstance(request, NamePut))
+        return reason or bucket_refusal(self.context, key)
 
     def _list(self, incoming: Incoming, request: NameList, last: bool) -> int | None:
         """Answer with all rows that are ready; a row to wait for if one will be soon."""

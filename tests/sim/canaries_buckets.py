@@ -30,8 +30,8 @@ def bucket_gone_is_listed(patch: pytest.MonkeyPatch) -> None:
     """C3: a bucket that is gone is listed as if it were empty."""
     refusal = service.bucket_refusal
 
-    def careless(context: RowContext, of: NameKey | NameList, new_name: bool = False) -> Any:
-        return None if isinstance(of, NameList) else refusal(context, of, new_name)
+    def careless(context: RowContext, of: NameKey | NameList) -> Any:
+        return None if isinstance(of, NameList) else refusal(context, of)
 
     patch.setattr(service, "bucket_refusal", careless)
 
@@ -40,8 +40,8 @@ def bucket_unheard_of_is_gone(patch: pytest.MonkeyPatch) -> None:
     """C3: a row leader calls a bucket gone that settings made which it has not got yet."""
     refusal = service.bucket_refusal
 
-    def sure(context: RowContext, of: NameKey | NameList, new_name: bool = False) -> Any:
-        said = refusal(context, of, new_name)
+    def sure(context: RowContext, of: NameKey | NameList) -> Any:
+        said = refusal(context, of)
         return Reason.NO_SUCH_BUCKET if said == Reason.NOT_READY else said
 
     patch.setattr(service, "bucket_refusal", sure)

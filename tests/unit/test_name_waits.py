@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
+
 from replicast.target.names.store import FetchTable
 from replicast.units import SECOND
 from replicast.wire.name_messages import NO_VERSION, NameGet, NameResult
@@ -80,6 +82,23 @@ def test_buckets__unknown_deleted_and_being_deleted(desk: Desk) -> None:
     assert reason(desk.get("a")) == Reason.NO_SUCH_BUCKET
     desk.buckets.clear()
     assert reason(desk.put("c")) == Reason.NO_SUCH_BUCKET
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_buckets__a_put_that_was_ordered_before_the_removal_began(
+    desk: Desk, committed: bool
+) -> None:
+    """Refused when it is sent again it would pass for one that took no effect, and be there."""
+    desk.get("a")  # now its row is led, and waits for nothing
+    put = desk.put_message("a")
+    desk.submit(put, b"1" * 16)
+    first = desk.replies() if committed else []
+    desk.buckets["t", "b"].state = 2
+    desk.submit(put, b"1" * 16)
+    (again,) = desk.replies()
+    assert isinstance(again.message, NameResult)
+    assert [each.message for each in first] == [again.message] * committed
+    assert isinstance(desk.get("a"), NameResult)
 
 
 def test_buckets__one_that_newer_settings_made_is_waited_for(desk: Desk) -> None:
