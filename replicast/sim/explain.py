@@ -18,6 +18,7 @@ from replicast.wire import messages as _registered  # noqa: F401  (declares ever
 from replicast.wire.codec import WireError, decode
 from replicast.wire.frame import NO_OPERATION, unpack_frame
 from replicast.wire.header import HEADER_BYTES, parse_header
+from replicast.wire.name_messages import NameKey
 from replicast.wire.schema import Message
 
 TOLD = ("start", "end", "kill", "terminate", "pause", "resume", "cut", "failure", "shape")
@@ -64,7 +65,7 @@ class _Story:
         if message is None:
             return None
         key = getattr(message, "key", None)
-        if key is not None and (key.bucket, key.name) == (self._bucket, self._name):
+        if isinstance(key, NameKey) and (key.bucket, key.name) == (self._bucket, self._name):
             self._operations[operation_id] = None
         known = operation_id in self._operations and operation_id != NO_OPERATION
         if not known and not any(each in data for each in self._operations):
