@@ -37,6 +37,8 @@ MESSAGE_BYTES_MAX = 64 << 20
 REQUESTS_MAX = 1000
 HEARTBEAT_MS, SILENCE_MS = 1000, 4000
 RECONNECT_MS, RECONNECT_MS_MAX = 50, 1000
+# A host that was cut off is silent, and TCP asks it ever more rarely, in the end once a minute.
+CONNECT_MS = 2000
 CONNECT_POLL_SECONDS = 0.02
 READ_BATCH_FRAMES = 100
 OPERATION_ID = slice(1, 17)  # of a frame
@@ -116,6 +118,7 @@ class CurveHub:
         client = CurveClient(self, channel)
         _configure(client.socket, key_pair, message_bytes_max, queue_frames_max)
         client.socket.setsockopt(zmq.IMMEDIATE, 1)
+        client.socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
         client.socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         client.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
         client.socket.setsockopt(zmq.CURVE_SERVERKEY, server_public_key.encode("ascii"))

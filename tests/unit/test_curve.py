@@ -6,10 +6,13 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from socket import socket
 from typing import Any
 
 import pytest
+import zmq
 
+from replicast import curve
 from replicast.curve import ChannelClosed, CurveClient, CurveHub, CurveServer
 from replicast.keys import AllowList, Identity, KeyPair, Role, make_key_pair
 from replicast.metrics import Counters
@@ -136,6 +139,28 @@ def test_stranger__is_refused_and_counted() -> None:
             with pytest.raises(TimeoutError):
                 await client.request(frame(1), timeout_seconds=0.05)
             assert server.recv_nowait() is None
+
+    run(test)
+
+
+def test_connect__to_a_silent_host_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TCP alone would ask once more after a second, and once a minute after some."""
+    monkeypatch.setattr(curve, "CONNECT_MS", 50)
+
+    async def test() -> None:
+        with socket() as silent, socket() as first, socket() as second:
+            silent.bind(LOOPBACK)
+            silent.listen(0)  # room for one: then nobody is answered
+            address = silent.getsockname()
+            for filler in (first, second):
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            hub = CurveHub()
+            client = hub.client("test", address, SERVER.public, CLIENT)
+            monitor = client.socket.get_monitor_socket(zmq.EVENT_CONNECT_RETRIED)
+            await until(lambda: monitor.poll(0) != 0)
+            client.socket.disable_monitor()
+            hub.close()
 
     run(test)
 
