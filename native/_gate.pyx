@@ -47,7 +47,7 @@ cdef class Gate:
         new = self.hears(header.sender, header.session, group, header.counter, source)
         if new is None:
             return Held(to_header(&header), False)
-        if not new:
+        if not new and header.fragment_count == 1:
             raise WireError("replay")
         if header.flags & PAIR:
             if header.type not in PAIR_TYPES:
@@ -55,7 +55,7 @@ cdef class Gate:
         elif header.type > UDP_TYPE_MAX or header.type not in messages:
             raise WireError("unknown_type")
         if header.fragment_count != 1 or header.flags & COPY or header.type == GAPS_TYPE:
-            return Held(to_header(&header), True)
+            return Held(to_header(&header), True, new)
         message = decode(header.type, datagram, HEADER_BYTES)
         self.count(header.type)
         return Incoming(

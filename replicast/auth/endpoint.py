@@ -10,7 +10,7 @@ The usual datagram passes through a Gate, the usual message through a Voice; the
 
 Invariants: nothing is delivered that is not MACed for this node (or a group it
 hears) by a holder of a valid key, in a session that answered our challenge,
-under a counter not seen before. What only one node may say is MACed with the key that we gave
+under a counter not seen before (one fragment's, for a message of several). What only one node may say is MACed with the key that we gave
 to it alone (PAIR_TYPES, and the flag PAIR). A datagram that fails is dropped and counted by
 reason; only an authentic one of an unknown session is answered, by a challenge
 that is never longer. receive() never raises. Messages that belong on CURVE
@@ -29,7 +29,7 @@ from dataclasses import dataclass, field, replace
 from replicast.auth.gate import Gate
 from replicast.auth.gate_pure import PAIR_TYPES, UDP_TYPE_MAX, Held
 from replicast.auth.keyring import GROUP_KINDS, GROUP_NAMES, KeyRing, group_tag, node_tag
-from replicast.auth.recent import RecentMessages, Sent
+from replicast.auth.recent import RecentMessages, Ring, Sent
 from replicast.auth.session import Sessions
 from replicast.auth.voice import Voice
 from replicast.auth.voice_pure import PAIR_EPOCH, Datagram
@@ -73,6 +73,9 @@ class EndpointLimits:
     challenges_max: int = 1024
     recent_count_max: int = 256
     recent_bytes_max: int = 4 << 20
+    # In fragments: as much as a receiver holds of unfinished ones, for some receivers.
+    recent_cut_count_max: int = 1024
+    recent_cut_bytes_max: int = 32 << 20
     fragments: FragmentLimits = field(default_factory=FragmentLimits)
 
 
@@ -105,7 +108,10 @@ class Endpoint:
         self._assembler = Assembler(limits.fragments, HEADER_BYTES)
         self._gate = Gate(node_tag(node_id), self._sessions.hears, counters)
         self._gate.mac_keys = keys.mac_keys
-        self._recent = RecentMessages(limits.recent_count_max, limits.recent_bytes_max)
+        self._recent = RecentMessages(
+            Ring(limits.recent_count_max, limits.recent_bytes_max),
+            Ring(limits.recent_cut_count_max, limits.recent_cut_bytes_max),
+        )
         learned, body_bytes_max = self._sessions.address, self._message_bytes_max
         self._voice = Voice(node_id, session, keys, learned, self._recent, counters, body_bytes_max)
 
@@ -232,7 +238,7 @@ class Endpoint:
         if header.fragment_count == 1:
             message = decode(header.type, datagram, HEADER_BYTES)
         else:
-            whole = self._assemble(header, datagram, source, now_ns)
+            whole = self._assemble(held, datagram, source, now_ns)
             if whole is None:
                 return None
             message = decode_pieces(header.type, whole, HEADER_BYTES)
@@ -257,8 +263,9 @@ class Endpoint:
         )
 
     def _assemble(
-        self, header: Header, datagram: bytes, source: Address, now_ns: int
+        self, held: Held, datagram: bytes, source: Address, now_ns: int
     ) -> list[bytes] | None:
+        header = held.header
         size = header.body_bytes  # the gate saw that it is right
         whole = header.fragment_index == header.fragment_count - 1 or size >= ROOM_BYTES_MIN
         if header.fragment_count > self._message_bytes_max or not size or not whole:
@@ -266,6 +273,8 @@ class Endpoint:
         if header.counter <= header.fragment_index:
             raise WireError("fragment")  # fragment 0 would have no counter
         key = (header.sender, header.session, header.counter - header.fragment_index)
+        if not held.new and not self._assembler.lacks(key, header.fragment_index):
+            raise WireError("replay")
         meta = (header.type, header.operation_id, header.generation, header.fragment_count)
         return self._assembler.add(key, header.fragment_index, meta, datagram, source, now_ns)
 

@@ -3,6 +3,7 @@
 The usual one, of a known session and in one piece, comes out as the message that it is. What
 needs more is Held for the endpoint: an authentic one of a session that is not known, or that
 is about sessions; and, of a known session, fragments, copies and questions for fragments.
+Fragments are Held even when their counter is not new: there may have been no room for them.
 Anything else raises WireError, and has changed nothing unless it was authentic.
 """
 
@@ -29,11 +30,12 @@ NO_KEYS: dict[int, bytes] = {}
 
 
 class Held(NamedTuple):
-    """An authentic datagram that is not a message by itself. `known`: a new one of a session that
-    answered."""
+    """An authentic datagram that is not a message by itself. `known`: of a session that answered.
+    `new`: its counter was not seen before."""
 
     header: Header
     known: bool
+    new: bool = True
 
 
 class Gate:
@@ -68,7 +70,7 @@ class Gate:
         new = self._hears(header.sender, header.session, group, header.counter, source)
         if new is None:
             return Held(header, False)
-        if not new:
+        if not new and header.fragment_count == 1:
             raise WireError("replay")
         if header.flags & PAIR:
             if number not in PAIR_TYPES:
@@ -76,7 +78,7 @@ class Gate:
         elif number > UDP_TYPE_MAX or number not in MESSAGES:
             raise WireError("unknown_type")
         if header.fragment_count != 1 or header.flags & COPY or number == FragmentGaps.TYPE:
-            return Held(header, True)
+            return Held(header, True, new)
         message = decode(number, datagram, HEADER_BYTES)
         self._counters.count("messages_received", message.NAME)
         return Incoming(

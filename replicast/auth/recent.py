@@ -4,6 +4,9 @@ A receiver that does not know our session (it restarted, or we did) drops what i
 got and challenges it by counter. What it named is then sent to it again, at once.
 A receiver that lacks fragments of a message names them and gets these again.
 
+Those in fragments are kept apart, where the many small ones do not take their place: one that is
+not repaired is a loss of all its fragments, and the next try loses some again.
+
 Limits: bounded in count, bytes and age; each message goes again at most once to
 each node, its copies at most TRIES_MAX times in a row, its fragments in at most
 REPAIRS_MAX rounds.
@@ -47,8 +50,8 @@ class Sent:
         return b"".join([memoryview(datagram)[HEADER_BYTES:] for datagram in self.datagrams])
 
 
-class RecentMessages:
-    """A ring of Sent, oldest first. Adding is what happens with every message; that one is
+class Ring:
+    """Some of them, oldest first. Adding is what happens with every message; that one is
     asked for is rare, so there is no index."""
 
     def __init__(self, count_max: int, bytes_max: int) -> None:
@@ -64,6 +67,25 @@ class RecentMessages:
         self._bytes += sent.body_bytes
         while len(ring) > self._count_max or self._bytes > self._bytes_max:
             self._bytes -= ring.popleft().body_bytes
+
+    def find(self, counter: int) -> Sent | None:
+        """The one that used this counter."""
+        for sent in reversed(self._ring):  # counters only grow
+            if sent.counter <= counter:
+                return sent if counter < sent.counter + len(sent.datagrams) else None
+        return None
+
+
+class RecentMessages:
+    """Messages of one datagram, and those in fragments, each as Sent."""
+
+    def __init__(self, whole: Ring, cut: Ring) -> None:
+        """`cut`: for those in fragments."""
+        self._whole, self._cut = whole, cut
+
+    def add(self, sent: Sent) -> None:
+        """Remember; the oldest make room."""
+        (self._whole if len(sent.datagrams) < 2 else self._cut).add(sent)
 
     def claim(self, counter: int, node_id: NodeId, now_ns: int) -> Sent | None:
         """The message that used `counter`, if it may go to this node again; marks it as gone."""
@@ -88,7 +110,4 @@ class RecentMessages:
         return sent if sent.repairs <= REPAIRS_MAX else None
 
     def _find(self, counter: int) -> Sent | None:
-        for sent in reversed(self._ring):  # counters only grow
-            if sent.counter <= counter:
-                return sent if counter < sent.counter + len(sent.datagrams) else None
-        return None
+        return self._whole.find(counter) or self._cut.find(counter)

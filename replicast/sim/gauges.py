@@ -172,8 +172,11 @@ def _udp(shell: UdpShell) -> Iterator[Gauge]:
 def _endpoint(endpoint: Endpoint) -> Iterator[Gauge]:
     limits = EndpointLimits()
     yield Gauge("datagrams not taken", len(endpoint._voice.datagrams), CONTROL_COUNT_MAX, True)
-    yield Gauge("recent messages", len(endpoint._recent._ring), limits.recent_count_max)
-    yield Gauge("recent bytes", endpoint._recent._bytes, limits.recent_bytes_max)
+    whole, cut = endpoint._recent._whole, endpoint._recent._cut
+    yield Gauge("recent messages", len(whole._ring), limits.recent_count_max)
+    yield Gauge("recent bytes", whole._bytes, limits.recent_bytes_max)
+    yield Gauge("recent messages in fragments", len(cut._ring), limits.recent_cut_count_max)
+    yield Gauge("recent bytes in fragments", cut._bytes, limits.recent_cut_bytes_max)
     yield Gauge("peers", len(endpoint._sessions._peers), limits.peers_max)
     yield Gauge("challenges", len(endpoint._sessions.asked), limits.challenges_max)
     yield Gauge(

@@ -9,6 +9,8 @@ the message is lost, and initiators retry whole operations.
 Limits: messages under way are bounded in count (all and per sender), bytes and
 age; nothing is reserved before it arrived, so an unfinished message holds only
 datagrams that were received. What does not fit is refused, never swapped for older ones.
+Its counter counts as seen all the same, so what is lacking of a message under way is taken whether
+its counter is new or not. Only a new one begins a message: nothing is put together twice.
 """
 
 from __future__ import annotations
@@ -114,6 +116,11 @@ class Assembler:
             return None
         self._close(key)
         return [partial.datagrams[i] for i in range(meta[3])]
+
+    def lacks(self, key: Key, index: int) -> bool:
+        """Is that message under way, and this fragment of it not here?"""
+        partial = self._partials.get(key)
+        return partial is not None and index not in partial.datagrams
 
     def expire(self, now_ns: int) -> int:
         """Forget messages that are too old; returns how many."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from replicast.auth import voice_pure
 from replicast.auth.keyring import KeyRing, group_tag, node_tag
-from replicast.auth.recent import RecentMessages, Sent
+from replicast.auth.recent import RecentMessages, Ring, Sent
 from replicast.machine import Address, Group, Outgoing
 from replicast.metrics import Counters
 from replicast.native import PURE
@@ -37,7 +37,7 @@ class Side:
     """A voice of one twin, and all that it changes."""
 
     def __init__(self, twin: Any) -> None:
-        self.recent, self.counters = RecentMessages(5, 10_000), Counters()
+        self.recent, self.counters = RecentMessages(Ring(5, 10_000), Ring(5, 10_000)), Counters()
         self.voice = twin.Voice(
             HERE, SESSION, KEYS, self.learned, self.recent, self.counters, BODY_BYTES_MAX
         )
@@ -76,7 +76,8 @@ class Side:
 
     def seen(self) -> object:
         voice = self.voice
-        return voice.datagrams, voice.counter, list(self.recent._ring), self.counters.values
+        recent = [list(ring._ring) for ring in (self.recent._whole, self.recent._cut)]
+        return voice.datagrams, voice.counter, recent, self.counters.values
 
 
 def tag_of(to: int | Group) -> bytes:
@@ -151,8 +152,8 @@ def test_say__what_it_does_and_what_it_leaves_to_the_endpoint() -> None:
             (PAIR, 0, 2),
             (0, 1, 3),
         ]
-        assert [sent.counter for sent in side.recent._ring] == [1, 2, 3]
-        assert side.recent._ring[0].body == encode(QUERY)
+        assert [sent.counter for sent in side.recent._whole._ring] == [1, 2, 3]
+        assert side.recent._whole._ring[0].body == encode(QUERY)
         assert (
             side.counters.get("messages_sent", "CHUNK_QUERY") == 1
         )  # the other was encoded before
