@@ -25,7 +25,7 @@ from replicast.wire.session_messages import SESSION_TYPES, FragmentGaps
 UDP_TYPE_MAX = 59  # sessions, chunks, names; the rest runs on CURVE channels, but for
 PAIR_TYPES = frozenset((RowAppend.TYPE, RowStatus.TYPE))  # which go either way
 assert min(PAIR_TYPES) > UDP_TYPE_MAX
-FLAGS_AT, SENDER_AT = 6, slice(32, 40)  # in a datagram
+TYPE_AT, FLAGS_AT, SENDER_AT = 5, 6, slice(32, 40)  # in a datagram
 NO_KEYS: dict[int, bytes] = {}
 
 

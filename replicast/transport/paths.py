@@ -10,7 +10,7 @@ node that only reads has no other way to hear that a path has become narrower.
     talked(address) with every datagram -> probes, deadline_ns() -> expire() -> learned(...)
 
 No socket and no clock: `path_mtu` and `probe` do what the shell can. Only peers that were
-talked to since the last look are looked at. Limits: PEERS_MAX peers are remembered.
+talked to since the last look are looked at. Limits: PEERS_MAX peers are remembered, and looked at at once.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PathWatch:
 
     def talked(self, address: Address, now_ns: int) -> None:
         """A datagram goes to this peer."""
-        if address in self._active:
+        if address in self._active or len(self._active) >= PEERS_MAX:
             return
         self._active[address] = None
         look_ns = now_ns + LOOK_NS

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from replicast.addresses import is_ipv6
 from replicast.auth.endpoint import Endpoint
+from replicast.auth.gate_pure import TYPE_AT
 from replicast.auth.keyring import KeyRing
 from replicast.auth.voice_pure import Datagram
 from replicast.machine import Address, Group, Incoming, NodeId, Outgoing
@@ -48,6 +49,7 @@ from replicast.transport.sockets import (
     receive_buffer_bytes,
 )
 from replicast.wake_timer import WakeTimer
+from replicast.wire.session_messages import SESSION_TYPES
 from replicast.witness import Witness
 
 LOG = logging.getLogger(__name__)
@@ -306,8 +308,10 @@ class UdpShell:
 
     def _note_peers(self, paths: PathWatch, queued: Iterable[Datagram]) -> None:
         now_ns = self._now_ns()
-        for to, _ in queued:
-            if not isinstance(to, Group):
+        for to, datagram in queued:
+            # Who has to prove itself is no peer yet: the address may be that of somebody else, who
+            # would get a probe for each old datagram that a stranger sends in his name.
+            if not isinstance(to, Group) and datagram[TYPE_AT] not in SESSION_TYPES:
                 paths.talked(to, now_ns)
         self._path_timer.arm(paths.deadline_ns())
 

@@ -121,3 +121,6 @@ def test_peers__bounded() -> None:
     paths.look()
     assert all(len(each) <= PEERS_MAX for each in paths.learned)
     assert len(paths.watch._probes) <= PEERS_MAX
+    for port in range(2 * PEERS_MAX):
+        paths.watch.talked(("10.0.0.1", port), 0)
+    assert len(paths.watch._active) <= PEERS_MAX

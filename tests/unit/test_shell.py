@@ -129,6 +129,24 @@ def test_send__reaches_the_node_and_the_answer_comes_back() -> None:
     play(story, 2)
 
 
+def test_stranger__gets_a_challenge_and_no_probe() -> None:
+    """It may be a datagram of long ago, sent again in the name of somebody who shall be flooded."""
+
+    async def story(b: Daemon) -> None:
+        old = Endpoint(7, 8, KEYS, random.Random(7), Counters(), 1400)
+        old.set_address(b.id, b.address)
+        old.send(query(b.id), 0)
+        with open_unicast("127.0.0.1", 0) as stranger:
+            (datagram,) = old.take_datagrams()
+            stranger.sendto(datagram.payload, b.address)
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                answer = await loop.sock_recv(stranger, 65536)
+        assert len(answer) <= len(datagram.payload)
+
+    play(story, 1)
+
+
 def test_on_delivered__after_the_message_and_what_it_says_leaves() -> None:
     async def story(a: Daemon, b: Daemon) -> None:
         def answer() -> None:
