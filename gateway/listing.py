@@ -110,9 +110,8 @@ class ListOperation(Outbox):
             detail = f"{rows} rows of the bucket did not answer: {self._last_heard}"
             self._finish(NameFailed(Reason.ROW_UNAVAILABLE, detail))
             return
-        self._asked.clear()
         self._need_table(self._table.generation + 1)
-        self._ask(now_ns)
+        self._ask(now_ns, again=True)
 
     # -- outputs --------------------------------------------------------------------
 
@@ -121,24 +120,30 @@ class ListOperation(Outbox):
 
     # -- steps ----------------------------------------------------------------------
 
-    def _ask(self, now_ns: int) -> None:
+    def _ask(self, now_ns: int, *, again: bool = False) -> None:
+        """`again`: those who have not answered, too."""
         by_target: dict[NodeId, list[int]] = {}
         for row in sorted(self._missing):
             leader = self._table.row_leader(row)
             if leader is not None:
                 by_target.setdefault(self._table.target_of(leader).node_id, []).append(row)
+        if again:
+            self._asked = {node: a for node, a in self._asked.items() if node in by_target}
         for target, rows in sorted(by_target.items()):
             asked = self._asked.get(target)
-            if asked is None or asked.rows != tuple(rows):
+            if again or asked is None or asked.rows != tuple(rows):
                 self._send(target, tuple(rows))
         self._next_ns = min(self._end_ns, now_ns + self._resend.take_ns())
 
     def _send(self, target: NodeId, rows: tuple[int, ...]) -> None:
-        # A page is a read: each request has an id of its own, so a late answer to other rows
-        # cannot be taken for this one.
-        self._number += 1
-        asked = _Asked(rows, self._base + self._number.to_bytes(4, "little"))
-        self._asked[target] = asked
+        # Requests for other rows have other ids, so that a late answer cannot be taken for this one.
+        # One for the same rows can: where a page takes longer than our patience, the answer to the
+        # first is on its way, and those to all others are behind it.
+        asked = self._asked.get(target)
+        if asked is None or asked.rows != rows:
+            self._number += 1
+            asked = _Asked(rows, self._base + self._number.to_bytes(4, "little"))
+            self._asked[target] = asked
         request = replace(self._request, rows=rows)
         self._outgoing.append(Outgoing(request, target, asked.operation_id, self._table.generation))
 

@@ -293,6 +293,34 @@ def test_listing__never_partial__missing_rows_are_asked_at_the_new_leader():
     assert [e.name for e in done.entries] == ["a", "b"] and not done.more
 
 
+def test_listing__an_answer_that_takes_longer_than_patience_is_taken():
+    core = listing(FakeTable(1, {1: 7, 2: 8}), (1, 2))
+    first = {o.to: o for o in core.take_outgoing()}
+    answer(core, entries((2,), ["a"]), 800, first[800].operation_id)
+    for _ in range(3):
+        core.expire(core.deadline_ns())
+        (again,) = core.take_outgoing()
+        assert again == first[700]
+    core.take_events()
+    answer(core, entries((1,), ["b"]), 700, first[700].operation_id)
+    (done,) = core.take_events()
+    assert [e.name for e in done.entries] == ["a", "b"]
+
+
+def test_listing__an_answer_for_other_rows_is_not_taken_for_this_one():
+    core = listing(FakeTable(1, {1: 7, 2: 7}), (1, 2))
+    (first,) = core.take_outgoing()
+    answer(core, entries((1,), ["b"]), 700, first.operation_id)
+    core.expire(core.deadline_ns())
+    (second,) = core.take_outgoing()
+    assert second.message.rows == (2,)
+    core.take_events()
+    answer(core, entries((1, 2), ["a", "b"]), 700, first.operation_id)
+    assert core.take_events() == []
+    answer(core, entries((2,), ["a"]), 700, second.operation_id)
+    assert isinstance(core.take_events()[0], ListDone)
+
+
 def test_listing__a_silent_row_fails_the_page():
     core = listing(FakeTable(1, {1: 7}), (1, 2))
     events = []
