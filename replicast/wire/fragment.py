@@ -35,7 +35,8 @@ class FragmentLimits:
     messages_max: int = 256
     messages_per_sender_max: int = 64
     total_bytes_max: int = 32 << 20
-    age_max_ns: int = 2 * SECOND
+    silence_max_ns: int = 2 * SECOND  # between two fragments: a slow link takes longer for many
+    age_max_ns: int = 30 * SECOND
     gap_wait_ns: int = 20 * MS
     gap_asks_max: int = 5
 
@@ -47,6 +48,7 @@ class Partial:
     meta: Meta
     source: Address
     started_ns: int
+    heard_ns: int  # when something came last
     ask_ns: int  # when to ask for what is missing, if nothing comes before
     asks: int = 0
     received_bytes: int = 0
@@ -110,6 +112,7 @@ class Assembler:
         partial.received_bytes += piece_bytes
         self._bytes += piece_bytes
         partial.datagrams[index] = datagram
+        partial.heard_ns = now_ns
         partial.ask_ns = now_ns + (self._limits.gap_wait_ns << partial.asks)
         self._check_bytes(key, partial)
         if len(partial.datagrams) < meta[3]:
@@ -123,9 +126,8 @@ class Assembler:
         return partial is not None and index not in partial.datagrams
 
     def expire(self, now_ns: int) -> int:
-        """Forget messages that are too old; returns how many."""
-        age_max_ns = self._limits.age_max_ns
-        late = [k for k, p in self._partials.items() if now_ns - p.started_ns >= age_max_ns]
+        """Forget messages that are too old, or of which nothing comes any more; returns how many."""
+        late = [k for k, p in self._partials.items() if now_ns >= self._end_ns(p)]
         for key in late:
             self._close(key)
         return len(late)
@@ -157,8 +159,12 @@ class Assembler:
         return self._bytes
 
     def _needs_ns(self, partial: Partial) -> int:
-        end_ns = partial.started_ns + self._limits.age_max_ns
+        end_ns = self._end_ns(partial)
         return end_ns if partial.asks >= self._limits.gap_asks_max else min(end_ns, partial.ask_ns)
+
+    def _end_ns(self, partial: Partial) -> int:
+        limits = self._limits
+        return min(partial.heard_ns + limits.silence_max_ns, partial.started_ns + limits.age_max_ns)
 
     def _open(self, key: Key, meta: Meta, source: Address, now_ns: int) -> Partial:
         limits = self._limits
@@ -173,7 +179,7 @@ class Assembler:
         ask_ns = now_ns + limits.gap_wait_ns
         self._due_ns = min(self._due_ns, ask_ns) if self._partials else ask_ns
         self._per_sender[key[0]] = of_sender + 1
-        made = self._partials[key] = Partial(meta, source, now_ns, ask_ns)
+        made = self._partials[key] = Partial(meta, source, now_ns, now_ns, ask_ns)
         return made
 
     def _check_bytes(self, key: Key, partial: Partial) -> None:

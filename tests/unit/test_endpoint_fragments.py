@@ -1,4 +1,4 @@
-"""Fragments whose counter is used up although they are not here: room that was short, many others sent."""
+"""Fragments under hard conditions: too little room, many others sent since, a slow link."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from replicast.auth.endpoint import EndpointLimits
 from replicast.auth.window import WINDOW
+from replicast.units import SECOND
 from replicast.wire.fragment import FragmentLimits
 from tests.unit.test_endpoint import B, acquainted, quiet, result
 
@@ -59,3 +60,22 @@ def test_fragments__replayed_make_no_second_message(datagram_bytes_max: int) -> 
         b.hear(datagram)
     assert len(b.got) == 1 and b.endpoint.deadline_ns() is None
     assert b.dropped("replay") == 2 * len(datagrams) - 1
+
+
+def test_fragments__that_take_long_make_a_message_as_long_as_they_come() -> None:
+    a, b = acquainted()
+    message = result(250_000)
+    datagrams = a.send(B, message)
+    step_ns = 5 * SECOND // len(datagrams)
+    for number, datagram in enumerate(datagrams):
+        b.endpoint.expire(number * step_ns)
+        b.hear(datagram, now_ns=number * step_ns)
+    assert [i.message for i in b.got] == [message]
+
+
+def test_fragments__that_come_for_ever_are_forgotten_in_the_end() -> None:
+    a, b = acquainted()
+    for number, datagram in enumerate(a.send(B, result(250_000))):
+        b.endpoint.expire(number * SECOND)
+        b.hear(datagram, now_ns=number * SECOND)
+    assert b.got == [] and b.dropped("fragment_age") > 0
