@@ -74,8 +74,7 @@ class Follower:
         self.table = table
         self.settings, self.users = SettingsFollower(), users
         self.vouched: tuple[bytes, ...] | None = None  # no renewal before the owner says
-        self._rng = rng
-        self._counters = counters
+        self._rng, self._counters = rng, counters
         self._asks: list[Ask] = []
         self._events: list[Event] = []
         self._sent_ns: dict[bytes, int] = {}
@@ -311,11 +310,12 @@ class Follower:
     def _on_table_data(
         self, voter: int, m: cm.TableData, operation_id: bytes, _sent: int | None, now_ns: int
     ) -> None:
-        if operation_id != self._fetch.operation_id:
-            return
-        self._fetch.operation_id = b""
-        digest = self._digests().get(m.generation)
-        if digest is None:
+        digest, ready = self._digests().get(m.generation), self._ready
+        here = m.generation <= self.generation or (ready is not None and ready.digest == digest)
+        # A slow link takes longer than our patience; the digest proves a late answer, too.
+        if operation_id == self._fetch.operation_id or not (here or digest is None):
+            self._fetch.operation_id = b""
+        if here or digest is None:
             return  # overtaken by a newer one
         try:
             table = verified(m, digest)

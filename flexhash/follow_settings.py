@@ -85,8 +85,7 @@ class SettingsFollower:
             self.current_ns = self.current.since_ns
             if self._wanted_ns is not None and self.current_ns >= self._wanted_ns:
                 self._wanted_ns = None
-        else:
-            return None
+        # Else it comes late, on a slow link, and proves nothing of what holds now.
         self.heard = True
         if not m.changed or m.version <= max(self.version, self._adopting):
             return None

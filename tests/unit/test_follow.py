@@ -1,4 +1,4 @@
-"""Where a client of the control plane turns when the Raft leader has died."""
+"""Where a client of the control plane turns when the Raft leader has died, and what it believes late."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from replicast.flexhash.follow import HURRY_NS, SETTINGS_NS, Follower
+from replicast.flexhash.follow import FETCH_NS, HURRY_NS, SETTINGS_NS, Follower
 from replicast.flexhash.follow_commands import COMMAND_NS
-from replicast.flexhash.follow_events import AdoptSettings, Ask
+from replicast.flexhash.follow_events import AdoptSettings, AdoptTable, Ask
 from replicast.flexhash.lease import LeaseHolder
+from replicast.flexhash.shelf import TableShelf
 from replicast.metrics import Counters
 from replicast.units import MS, SECOND
 from replicast.wire import control_messages as cm
@@ -19,6 +20,7 @@ from replicast.wire.bucket_messages import BucketCreate
 from replicast.wire.codec import WireError
 from replicast.wire.frame import NO_OPERATION
 from replicast.wire.reasons import Reason
+from tests.unit.small_tables import table as small_table
 
 VOTERS = (11, 12, 13)
 
@@ -185,6 +187,38 @@ def test_settings__a_voter_that_lags_is_not_asked_again_at_once() -> None:
         first = second
     follower.receive(first.voter, data(2), first.operation_id, SECOND)
     assert asked(follower, cm.SettingsGet) == [] and not follower.settings.behind
+
+
+def test_settings__an_answer_that_comes_late_is_taken_and_is_not_of_now() -> None:
+    """Over a slow link each came behind the next question, and none counted."""
+    follower, current = wanting(leader=0)
+    follower.receive(0, replace(notice(VOTERS[0]), settings_version=3), NO_OPERATION, 0)
+    for number in (1, 2, 3):
+        follower.tick(number * SETTINGS_NS)
+    follower.take_asks()
+    follower.receive(0, data(3), current.operation_id, 4 * SETTINGS_NS)
+    versions = [e.version for e in follower.take_events() if isinstance(e, AdoptSettings)]
+    assert versions == [3]
+    assert not follower.settings.behind and follower.settings.wants_current
+    assert follower.settings.current_ns is None
+
+
+def test_table__an_answer_that_comes_late_is_taken_once() -> None:
+    follower, shelf = Follower(1, VOTERS, random.Random(1), Counters()), TableShelf()
+    shelf.put(small_table(2))
+    reply = shelf.reply(2, 0)
+    assert isinstance(reply, cm.TableData)
+    active = replace(notice(VOTERS[0]), active=2, active_digest=reply.digest)
+    follower.receive(0, active, NO_OPERATION, 0)
+    (first,) = asked(follower, cm.TableGet)
+    follower.tick(FETCH_NS)
+    (second,) = asked(follower, cm.TableGet)
+    follower.receive(first.voter, reply, first.operation_id, FETCH_NS + MS)
+    (event,) = [e for e in follower.take_events() if isinstance(e, AdoptTable)]
+    follower.adopted(event.table, FETCH_NS + 2 * MS)
+    follower.receive(second.voter, reply, second.operation_id, FETCH_NS + 3 * MS)
+    follower.tick(3 * FETCH_NS)
+    assert asked(follower, cm.TableGet) == [] and follower.take_events() == []
 
 
 @pytest.mark.parametrize("busy", ["idle", "command", "leased"])
