@@ -73,9 +73,9 @@ class EndpointLimits:
     challenges_max: int = 1024
     recent_count_max: int = 256
     recent_bytes_max: int = 4 << 20
-    # In fragments: as much as a receiver holds of unfinished ones, for some receivers.
+    # In fragments: what a receiver holds of unfinished ones of one sender, for some receivers.
     recent_cut_count_max: int = 1024
-    recent_cut_bytes_max: int = 32 << 20
+    recent_cut_bytes_max: int = 8 << 20
     fragments: FragmentLimits = field(default_factory=FragmentLimits)
 
 
