@@ -36,6 +36,7 @@ class Follower:
         "_again_after_ns",
         "acknowledged_index",
         "command_due_ns",
+        "command_life",
         "command_seen",
         "commands",
         "committed_index",
@@ -89,6 +90,7 @@ class Follower:
         self.commands = 0  # additions submitted and not refused, since `joining_seen`
         self.joining_seen = 0  # generation under which it became JOINING
         self.command_seen = 0  # generation that the last addition was submitted under
+        self.command_life = 0  # open count that it named
         # Nothing has come since, though something is wanted of it: an answer, or that it
         # acknowledges `wanted_index`. Answers alone are not enough: its disk may be full.
         self.waiting_since_ns: int | None = now_ns

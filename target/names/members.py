@@ -3,7 +3,8 @@
 A replica that is up and silent is removed, never below min_copies (removals.py: the down). A candidate that is not
 in sync is brought up to date like a replica and then added. From the moment its addition is
 submitted (JOINING) until the outcome is known, commits wait for it too; the outcome is
-known from a table, or when every submission was refused.
+known from a table (that the set has changed, or the candidate was opened again), or when every
+submission was refused.
 """
 
 from __future__ import annotations
@@ -105,7 +106,11 @@ class Members:
         for vdev, follower in self.followers.items():
             if vdev in replicas:
                 continue
-            if follower.role == Role.JOINING and settled > follower.command_seen:
+            # One that is open anew cannot be added in its former life any more, or the table that
+            # says so would list it: then what became of an addition need not be known.
+            void = settled > follower.command_seen
+            void = void or self._context.open_count(vdev) > follower.command_life
+            if follower.role == Role.JOINING and void:
                 follower.role, follower.commands = Role.CATCHING_UP, 0
             if follower.role == Role.IN_SYNC or self._context.is_gone(vdev):
                 gone.append(follower)
@@ -206,7 +211,7 @@ class Members:
         follower.command_due_ns = now_ns + self._context.limits.command_retry_ns
         seen = self._context.table.generation
         if add:
-            follower.command_seen = seen
+            follower.command_seen, follower.command_life = seen, follower.open_count
             follower.commands += 1
         vdev, replica = follower.vdev_index, self._replica
         life = follower.open_count if add else self._context.open_count(vdev)

@@ -156,6 +156,38 @@ def test_an_addition_from_a_leaders_earlier_life__is_void(sim: Any, world: Any) 
     finish(sim, world)
 
 
+def test_an_addition_without_outcome__is_not_waited_for_once_the_candidate_was_opened_again(
+    sim: Any, world: Any
+) -> None:
+    """It may be refused for certain as often as it is asked for again: one answer is missing. And the
+    candidate, which is open again, dies before its leader hears it: nobody acknowledges for it."""
+    command, lost = world._command, [True]
+
+    def submit(change: Any) -> None:
+        node = world.nodes[change.by]
+        if not change.add:
+            command(change)
+        elif not lost and world.opens[change.vdev_index] != change.open_count:
+            node.service.change_refused(change, world.now_ns)
+            world.drain(node)
+
+    world._command = submit
+    world.crash(3)
+    world.until(lambda: world.table.name_replicas(0) == (1, 2))
+    world.start(3)
+    lead = world.nodes[1].service._leaders[0]
+    world.until(lambda: 3 in lead.followers and lead.followers[3].commands > 1)
+    lost.clear()
+    world.nodes[3].cut = True
+    world.crash(3)
+    world.start(3)
+    world.until(lambda: world.nodes[1].table.vdevs[3].open_count == world.opens[3])
+    world.crash(3)
+    world.done(world.put(NAME))
+    world._command = command
+    finish(sim, world)
+
+
 @pytest.mark.parametrize("checkpoint", [False, True])
 def test_a_leader_that_lost_the_end_of_its_log_unknowingly__takes_it_from_the_others(
     sim: Any, world: Any, checkpoint: bool
