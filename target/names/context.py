@@ -13,6 +13,7 @@ from replicast.flexhash.table import Table, VdevState
 from replicast.machine import NodeId
 from replicast.metrics import Counters
 from replicast.target.names.limits import NameLimits
+from replicast.target.names.undecided import AllRows
 from replicast.wire.reasons import Reason
 
 
@@ -61,6 +62,7 @@ class RowContext:
         self.up: frozenset[int] = frozenset()
         self.nodes: dict[int, NodeId] = {}
         self.open_counts: dict[int, int] = {}  # our VDEVs that are in use
+        self.undecided = AllRows()
         self.clock_error_ns = 0
         self._wall_offset_ns = 0
         self._wanted: dict[int, tuple[int, ...]] = {}  # of the adopted table

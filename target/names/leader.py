@@ -75,7 +75,7 @@ class Leadership:
         self.row, self.vdev_index = replica.row, replica.vdev_index
         self.epoch = context.table.leader_since(replica.row)
         self.phase = Phase.WAITING
-        self.undecided = Undecided(replica.state)
+        self.undecided = Undecided(replica.state, context.undecided)
         self._members = Members(replica, context, outbox)
         self.followers = self._members.followers
         self.replication = Replication(replica, context, outbox, windows, healer, self.followers)
@@ -115,10 +115,7 @@ class Leadership:
     @property
     def full(self) -> bool:
         """No more undecided entries are taken."""
-        limits = self._context.limits
-        too_many = len(self.undecided.entries) >= limits.row_entries_max
-        too_many = too_many or self.undecided.bytes >= limits.row_bytes_max
-        return too_many or buggify("names/row-full")
+        return self.undecided.full(self._context.limits) or buggify("names/row-full")
 
     # -- ordering --------------------------------------------------------------
 

@@ -28,6 +28,8 @@ class NameLimits:
     parked_bytes_max: int = 64 * MIB  # bodies of puts that wait
     row_entries_max: int = 512  # undecided entries of one row
     row_bytes_max: int = 16 * MIB
+    rows_bytes_max: int = 256 * MIB  # of all rows led; where they have more, each has only
+    row_share_bytes: int = 64 * KIB
     replica_bytes_max: int = 4 * MIB  # sent and not acknowledged, per replica of a row
     peer_bytes_max: int = 32 * MIB  # the same, per peer process
     message_bytes_max: int = 4 * MIB  # one message between targets

@@ -2,6 +2,8 @@
 
 Conditions are checked against everything ordered before, so the newest version of a name
 is what the view holds plus what is undecided. Replies wait here for their commit.
+Limits: a row's own, and where all rows of a target together have too much, a share for each: one
+replica that is up and does not answer, and may not be removed, stops all rows that it has part in.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from replicast.machine import Incoming
+from replicast.target.names.limits import NameLimits
 from replicast.target.names.log import LogEntry
 from replicast.target.names.state import RowState, name_prefix, summary_of
 from replicast.wire.name_messages import NO_VERSION, VersionId, VersionSummary
@@ -27,19 +30,34 @@ class Pending:
     waiters: dict[int, Incoming] = field(default_factory=dict)
 
 
+class AllRows:
+    """`bytes`: of what is undecided in all rows that a target leads."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Undecided:
     """Undecided entries of one row in log order. `inherited_index`: the last one made before
     this leadership; it may be committed and answered already without our knowing."""
 
-    __slots__ = ("_names", "_operations", "_state", "bytes", "entries", "inherited_index")
+    __slots__ = ("_all", "_names", "_operations", "_state", "bytes", "entries", "inherited_index")
 
-    def __init__(self, state: RowState) -> None:
-        self._state = state
+    def __init__(self, state: RowState, all_rows: AllRows) -> None:
+        self._state, self._all = state, all_rows
         self._operations: dict[bytes, int] = {}
         self._names: dict[bytes, list[int]] = {}
         self.entries: dict[int, Pending] = {}
         self.bytes = 0
         self.inherited_index = 0
+
+    def full(self, limits: NameLimits) -> bool:
+        """Are there so many that the row takes no more?"""
+        if len(self.entries) >= limits.row_entries_max or self.bytes >= limits.row_bytes_max:
+            return True
+        return self._all.bytes >= limits.rows_bytes_max and self.bytes >= limits.row_share_bytes
 
     def add(self, entry: LogEntry) -> Pending:
         """Order one more entry."""
@@ -49,6 +67,7 @@ class Undecided:
         self._operations[operation.operation_id] = index
         self._names.setdefault(prefix, []).append(index)
         self.bytes += len(entry.data)
+        self._all.bytes += len(entry.data)
         return pending
 
     def decided(self, applied_index: int) -> list[Pending]:
@@ -66,6 +85,7 @@ class Undecided:
             if not indices:
                 del self._names[pending.prefix]
             self.bytes -= len(pending.entry.data)
+            self._all.bytes -= len(pending.entry.data)
         for pending in done:
             del self.entries[pending.entry.position.index]
         return done
@@ -142,6 +162,7 @@ class Undecided:
         self.entries.clear()
         self._operations.clear()
         self._names.clear()
+        self._all.bytes -= self.bytes
         self.bytes = 0
         return dropped
 

@@ -7,6 +7,7 @@ that of the name "d": replicas 1, 2, 3, led by 1; VDEV 4 is a member outside.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from replicast.target.names.store import StoreOutcome
 from replicast.units import MS, SECOND
 from replicast.wire.name_messages import IF_ABSENT, NO_VERSION, Condition
 from replicast.wire.reasons import Reason
+
+from .targets import LIMITS
 
 NAME = "d"
 ABSENT = Condition(kind=IF_ABSENT, version=NO_VERSION, etag="")
@@ -381,3 +384,26 @@ def test_planned_moves_of_leadership__no_operation_fails(sim: Any, world: Any) -
     assert all(o.reason == 0 for o in made)
     assert max(o.end_ns - o.start_ns for o in made) < SECOND
     finish(sim, world)
+
+
+def test_a_replica_that_is_up_and_not_heard__bounds_what_all_rows_keep_together(sim: Any) -> None:
+    """At min_copies it cannot be removed, so nothing of the rows that it has part in is decided."""
+    limits = replace(LIMITS, rows_bytes_max=60_000, row_share_bytes=10_000)
+    world = sim.World(12, count=3, limits=limits)
+    world.done(*(world.put(name) for name in ("d", "g")))  # of rows 0 and 3, which 1 leads later
+    world.crash(3)
+    names = ["d", "g"]
+    world.lead(3, 1)
+    world.until(lambda: all(world.table.name_replicas(row) == (1, 2) for row in (0, 3)))
+    world.nodes[2].cut = True
+    for i in range(40):
+        world.put(names[i % 2], body=bytes(4000))
+    world.run_for(SECOND)
+    service = world.nodes[1].service
+    kept = [service._leaders[row].undecided.bytes for row in (0, 3)]
+    assert sum(kept) == service.context.undecided.bytes
+    assert 60_000 <= sum(kept) < 70_000
+    world.nodes[2].cut = False
+    world.until(lambda: not world.waiting)
+    assert service.context.undecided.bytes == 0
+    sim.check(world, names)
