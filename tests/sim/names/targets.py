@@ -26,6 +26,9 @@ LIMITS = NameLimits(
 BUCKETS: Any = {("default", "b"): SimpleNamespace(incarnation=1, spread=4, state=1, versioning=1)}
 
 
+TIMER_NS = 20_000  # what is due at once is done a wake-up later
+
+
 def node_of(vdev: int) -> int:
     return 100 + vdev
 
@@ -49,6 +52,7 @@ class Node:
     service: NameService | None = None
     life: int = 0
     busy_ns: int = 0
+    due_ns: int | None = None  # when its timer rings
     cut: bool = False  # off the peer network
     deaf: bool = False  # off the control plane
     counters: Counters = field(default_factory=Counters)
@@ -73,14 +77,31 @@ class Targets(Network):
         raise NotImplementedError
 
     def _tick(self) -> None:
+        """As a daemon does each second; the rest is up to the service's own deadlines."""
         for node in self.nodes.values():
             if node.service is not None:
                 node.service.expire(self.now_ns)
                 self.drain(node)
-        self.at(5 * MS, self._tick)
+        self.at(SECOND, self._tick)
+
+    def _arm(self, node: Node) -> None:
+        assert node.service is not None
+        due_ns, life = node.service.deadline_ns(), node.life
+        if due_ns is None or (node.due_ns is not None and node.due_ns <= due_ns):
+            return
+        node.due_ns = due_ns = max(due_ns, self.now_ns + TIMER_NS)
+
+        def ring() -> None:
+            if node.service is not None and (node.life, node.due_ns) == (life, due_ns):
+                node.due_ns = None
+                node.service.expire(self.now_ns)
+                self.drain(node)
+
+        self.at(due_ns - self.now_ns, ring)
 
     def _start(self, node: Node) -> None:
         node.life += 1
+        node.due_ns = None
         node.lease = Lease()
         node.service = NameService(
             node_of(node.vdev), 77, node.lease, BUCKETS, node.counters, self.limits
@@ -91,6 +112,7 @@ class Targets(Network):
         self.dirty = True
         if node.table is not None:
             node.service.adopt_table(node.table, self.now_ns)
+        self.drain(node)
 
     def crash(self, vdev: int, down_ns: int | None = None, lose_index: bool = False) -> None:
         node = self.nodes[vdev]
@@ -120,6 +142,7 @@ class Targets(Network):
                 self._write(node, event)
             elif isinstance(event, RowsChange):
                 self.at(self.rng.randrange(MS, 30 * MS), partial(self._command, event))
+        self._arm(node)
 
     def _peer(self, node: Node, event: SendPeer) -> None:
         target = self.nodes[event.node_id - 100]
