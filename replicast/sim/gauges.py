@@ -125,6 +125,13 @@ def _names(names: NameService) -> Iterator[Gauge]:
     yield Gauge(
         "undecided bytes of a row", entry_bytes, limits.row_bytes_max + ENTRY_BYTES_MAX, True
     )
+    share = limits.row_share_bytes + ENTRY_BYTES_MAX  # of each row, where all have too much
+    yield Gauge(
+        "undecided bytes",
+        names.context.undecided.bytes,
+        limits.rows_bytes_max + share * len(names._leaders),
+        True,
+    )
     most = limits.replica_bytes_max + ENTRY_BYTES_MAX
     yield Gauge("bytes on the way to a replica", flight, most, True)
     windows = names._leading[2].bytes.values()
