@@ -29,7 +29,7 @@ PROBE_NAME = "probe"
 LOG_NAME = "log"
 INDEX_NAME = "index"
 MAGIC = b"RCVDEV\r\n"
-VERSION = 3  # 2: rows without null versions; 1: rows whose logs were never cut
+VERSION = 4  # 3: rows without holders; 2: without null versions; 1: whose logs were never cut
 READ_ONLY_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 _FIXED = struct.Struct("<8sHHI16s16sQQQ")
