@@ -51,14 +51,20 @@ class Cut(Cluster):
         return stall_ns
 
 
-@pytest.mark.parametrize("way", CUTS)
-@pytest.mark.parametrize("count", [3, 5])
-def test_one_way_cut__leaves_the_leader(count: int, way: tuple[int, int]) -> None:
+def one_way(count: int, way: tuple[int, int]) -> tuple[Cut, list[str], int]:
+    """A group that had a leader when one way was cut, its voters by rank, and the leader's term."""
     cluster = Cut(count=count)
     cluster.elect()
     cluster.run(1000)
     ranks, term = cluster.by_rank(), cluster.term()
     cluster.cut_only((ranks[way[0]], ranks[way[1]]))
+    return cluster, ranks, term
+
+
+@pytest.mark.parametrize("way", CUTS)
+@pytest.mark.parametrize("count", [3, 5])
+def test_one_way_cut__leaves_the_leader(count: int, way: tuple[int, int]) -> None:
+    cluster, ranks, term = one_way(count, way)
     for _ in range(10):
         assert cluster.load(1000) < SECOND
         assert cluster.leader() == ranks[0] and cluster.term() == term
@@ -70,11 +76,7 @@ def test_one_way_cut__leaves_the_leader(count: int, way: tuple[int, int]) -> Non
 @pytest.mark.parametrize("count", [3, 5])
 def test_one_way_cut__a_leader_is_elected_under_it(count: int, way: tuple[int, int]) -> None:
     """The leader dies and comes back. Of two that are left and of whom one hears nobody, none leads."""
-    cluster = Cut(count=count)
-    cluster.elect()
-    cluster.run(1000)
-    ranks, term = cluster.by_rank(), cluster.term()
-    cluster.cut_only((ranks[way[0]], ranks[way[1]]))
+    cluster, ranks, term = one_way(count, way)
     cluster.load(3000)
     cluster.crash(ranks[0])
     cluster.load(10_000)

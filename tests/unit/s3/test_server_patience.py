@@ -174,7 +174,7 @@ class Leaving(Service):
 
     def __init__(self) -> None:
         super().__init__()
-        self.client, self.count = socket.socket(), 0
+        self.client, self.count, self.ended = socket.socket(), 0, asyncio.Event()
 
     async def _blocks(self) -> AsyncIterator[bytes]:
         try:
@@ -183,7 +183,7 @@ class Leaving(Service):
                     self.client.close()
                 yield bytes(MIB)
         finally:
-            self.closed = True
+            self.ended.set()
 
 
 def test_reader__that_is_gone_is_sent_no_more(tls: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -202,8 +202,7 @@ def test_reader__that_is_gone_is_sent_no_more(tls: Any, caplog: pytest.LogCaptur
         service.client = own
         with contextlib.closing(own):
             own.sendall(GET)
-            while not service.closed:
-                await asyncio.sleep(0.01)
+            await service.ended.wait()
         await server.stop(0.0)
         return service
 
