@@ -6,17 +6,15 @@
 The rungs:
 
     whole                  a cluster of 4 targets x 2 VDEVs on loopback, its files in --dir
-    no disk                the same on the tmpfs --shm: nothing waits for a disk
+    no disk                the same without writing chunks (no_disk.py); names are written, on the tmpfs --shm
     no disk, no hash       and client and daemons with a stand-in for the hash (cheap_hash.py)
     no network             in one process: hash, and three stores on the disk, which verify it
     no network, no hash    and without both hashes: what three stores and the disk take
 
 Every round measures the limits of the machine (limits.py) and then all rungs, which of them first
-changes from round to round. A tmpfs waits for no disk, but takes CPU for its pages and a copy into
-them, which O_DIRECT to a disk does not: where the CPUs are busy, "no disk" gains less than the disk
-costs. Data is new in every phase, incompressible, and made before the clock starts; a quarter as
+changes from round to round. Data is new in every phase, incompressible, and made before the clock starts; a quarter as
 much is put before that to warm up; `sync` runs between phases. Some objects are read back and
-compared. CPU is per GiB of object data, of the client and of all its servers; without a network
+compared, where there is a disk. CPU is per GiB of object data, of the client and of all its servers; without a network
 that is the clients' threads and the rest of the process. A rung without room is said and left out.
 """
 
@@ -37,12 +35,13 @@ from ladder_stores import COPIES, StoreRung
 from limits import CELLS, measure_all
 from limits_disk import aligned_blocks
 from svg_plot import Bar, BarGroup, bar_chart
-from tmpfs import SHM, lacking, needed_bytes
+from tmpfs import SHM, lacking
 
 from replicast.units import MIB
 
 TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
 ROUNDS, CLIENTS, ROUND_MIB = (1, 2, 4) if TINY else (5, 8, 128)
+PREALLOCATED_BYTES = 8 * 64 * MIB  # segments of all VDEVs that are not full yet
 WARM_PART = 4  # of what is measured, put before the clock starts
 PREFIX = "replicast-bench-"
 
@@ -89,20 +88,17 @@ class Ladder:
                 self.figures.add(rung.name, "MiB/s", sample)
 
     def _on_tmpfs(self, stack: ExitStack) -> list[Rung]:
-        names = {"no disk": True, "no disk, no hash": False}
-        why = lacking(self._options.shm, self._needed_bytes())
+        names = {"no disk": ("disk",), "no disk, no hash": ("disk", "hash")}
+        why = lacking(self._options.shm)
         if why:
             say(f"left out: {' and '.join(repr(name) for name in names)}: {why}")
             return []
         folder = _folder(self._options.shm, stack)
-        return [ClusterRung(name, folder, hashes=hashes) for name, hashes in names.items()]
-
-    def _needed_bytes(self) -> int:
-        """Of one rung: it leaves nothing behind."""
-        return needed_bytes(self._mib + self._warm_mib, COPIES)
+        return [ClusterRung(name, folder, *left_out) for name, left_out in names.items()]
 
     def _require_room(self) -> None:
-        needed, free = self._needed_bytes(), shutil.disk_usage(self._options.dir).free
+        needed = COPIES * (self._mib + self._warm_mib) * MIB + PREALLOCATED_BYTES  # of one rung
+        free = shutil.disk_usage(self._options.dir).free
         if free < needed:
             raise SystemExit(f"{self._options.dir}: {free // MIB} MiB free, {needed // MIB} needed")
 

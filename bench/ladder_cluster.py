@@ -1,9 +1,7 @@
-"""Rungs of bench/ladder.py that are a cluster: on the disk, on a tmpfs, with or without hashing.
+"""Rungs of bench/ladder.py that are a cluster: with or without a disk, with or without hashing.
 
 Every measurement has a new cluster, which goes afterwards: what it needs is room for one, and
-nothing idles beside another rung. A log grows by ever larger pieces (up to 64 MiB) that are
-allocated ahead, which costs nothing on a disk and all the pages on a tmpfs; a new log allocates
-little more than is written.
+nothing idles beside another rung.
 """
 
 from __future__ import annotations
@@ -17,10 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cheap_hash import cheap_hash
 from figures import Sample, Usage
+from partial_daemon import without
 from s3_endpoints import cluster_endpoint
-from unhashed_daemon import instead_of_daemons
 
 import replicast
 from replicast.cli.layout import LOCAL_FILE
@@ -33,10 +30,10 @@ REQUEST = UpRequest(targets=TARGETS, vdevs=VDEVS, copies=3, transport="unicast")
 
 
 class ClusterRung:
-    """Clusters in `folder`, one after the other, the client in this process."""
+    """Clusters in `folder`, one after the other, the client in this process; `left_out` of their stages."""
 
-    def __init__(self, name: str, folder: Path, *, hashes: bool = True) -> None:
-        self.name, self._folder, self._hashes = name, folder, hashes
+    def __init__(self, name: str, folder: Path, *left_out: str) -> None:
+        self.name, self._folder, self._left_out = name, folder, left_out
 
     def measure(self, clients: int, warm: list[memoryview], bodies: list[memoryview]) -> Sample:
         """Put all bodies, `clients` at once; those of `warm` before the clock starts."""
@@ -48,9 +45,7 @@ class ClusterRung:
         """Its data folder."""
         with ExitStack() as stack:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder))) / "data"
-            if not self._hashes:
-                stack.enter_context(cheap_hash())
-                stack.enter_context(instead_of_daemons())
+            stack.enter_context(without(*self._left_out))
             stack.callback(_stop, data)
             bring_up(data, REQUEST, lambda _: None)
             yield data
@@ -67,7 +62,8 @@ class ClusterRung:
             taken = await _put_all(cluster, "", clients, bodies)
             wall, cpu = time.perf_counter() - began, time.process_time() - cpu
             usage = Usage(wall, cpu, endpoint.cpu_seconds() - servers)
-            await _compare(cluster, bodies[:clients])
+            if "disk" not in self._left_out:
+                await _compare(cluster, bodies[:clients])
         return usage.of_bytes(sum(map(len, bodies)), p50_ms=statistics.median(taken) * 1e3)
 
 

@@ -1,4 +1,4 @@
-"""Clusters of bench/multicast_pairs.py: their files on a tmpfs, the initiator in a process of its own.
+"""Clusters of bench/multicast_pairs.py: they write no chunks, and the initiator has a process of its own.
 
 `on_loopback` is what `replicast up` makes. `in_namespaces` has a network namespace for each target and one
 for the initiator, each with a veth pair to a bridge; nothing is between them but these, and a batch of
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from multicast_client import Client, Load
+from partial_daemon import without
 from s3_endpoints import process_seconds
 
 from replicast.cli.layout import CLIENT, LOCAL_FILE, load_local
@@ -52,7 +53,8 @@ def on_loopback(data: Path, transport: str, load: Load) -> Iterator[Running]:
     """In the folder `data`, which is gone afterwards."""
     request = UpRequest(targets=TARGETS, vdevs=VDEVS, copies=COPIES, transport=transport)
     try:
-        bring_up(data, request, lambda _: None)
+        with without("disk"):
+            bring_up(data, request, lambda _: None)
         found = [daemon.pid() for daemon in load_local(data).of_kind("target", data)]
         with closing(Client(data / CLIENT, load)) as client:
             yield Running(client, [pid for pid in found if pid is not None])
@@ -71,7 +73,8 @@ def in_namespaces(mtu_bytes: int, rate: str) -> Callable[[Path, str, Load], Any]
         data.mkdir()
         try:
             addresses = form(data, TARGETS, VDEVS, parameters)
-            with running(data, addresses, Network(joined=True, mtu=mtu_bytes)) as made:
+            network = Network(joined=True, mtu=mtu_bytes)
+            with without("disk"), running(data, addresses, network) as made:
                 for name in made.addresses if rate else ():
                     made.network.slow(name, rate)
                 # The initiator is there in the gateway's place, and with its keys.

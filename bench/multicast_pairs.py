@@ -4,7 +4,7 @@
         [--mtu 1500] [--rate 1gbit] [--in-flight 8] [--chunk-mib 1] [--mib 256] [--shm FOLDER]
         [--json FILE]
 
-Each pair has a new cluster of 4 targets x 2 VDEVs for either transport, their files on the tmpfs --shm, and
+Each pair has a new cluster of 4 targets x 2 VDEVs for either transport, which writes no chunks (no_disk.py), and
 an initiator in a process of its own that puts chunks (no names), so many in flight. First an eighth as much
 is put to both, which also lets the targets join their rendezvous groups. Then each puts --mib in sixteen
 pieces, by turns, so that what else happens on the machine happens to both; which of them is the first
@@ -32,12 +32,12 @@ from typing import Any
 from figures import Figures, Sample, Usage, say
 from multicast_client import Load, Put
 from multicast_clusters import COPIES, Running, in_namespaces, on_loopback
-from tmpfs import SHM, lacking, needed_bytes
+from tmpfs import SHM, lacking
 
 from replicast.units import MIB
 
 TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
-PAIRS, IN_FLIGHT, ROUND_MIB, PIECES = (1, 2, 8, 2) if TINY else (9, 8, 256, 16)
+PAIRS, IN_FLIGHT, ROUND_MIB, PIECES = (1, 2, 8, 2) if TINY else (9, 8, 512, 16)
 WARM_PART, WARM_UPS_MAX = 8, 4
 SETTLE_SECONDS = 0.1  # more than a target waits before it relies on a group that it has joined
 ALMOST = 0.01
@@ -163,9 +163,7 @@ def main() -> None:
     parser.add_argument("--shm", type=Path, default=SHM, help="where a tmpfs is mounted")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args()
-    put_mib = PIECES * piece_mib(options) + WARM_UPS_MAX * warm_mib(options)
-    why = lacking(options.shm, len(TRANSPORTS) * needed_bytes(put_mib, COPIES))
-    if why:
+    if why := lacking(options.shm):
         raise SystemExit(f"not without a disk: {why}")
     with tempfile.TemporaryDirectory(prefix="replicast-bench-", dir=options.shm) as folder:
         pairs = Pairs(options, Path(folder))

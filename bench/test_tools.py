@@ -103,7 +103,7 @@ def test_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["loopback", "namespaces"])
 def test_multicast_pairs(tmp_path: Path, where: str) -> None:
     """By multicast payload leaves once: the groups are used."""
-    if why := lacking(SHM, MIB):
+    if why := lacking(SHM):
         pytest.skip(why)
     demanded = "netns" in os.environ.get("REPLICAST_REQUIRE", "").split(",")
     if where == "namespaces" and not demanded and not can_make_namespaces():

@@ -21,7 +21,7 @@ from typing import Any
 from networks import FAR_NETWORKS, FIRST_GATEWAY, FIRST_TARGET, NETWORKS, ip
 
 from replicast.addresses import address_text
-from replicast.cli.layout import socket_path
+from replicast.cli.layout import GATEWAY_MODULE, MODULES, socket_path
 from replicast.cli.members import METRICS_OFFSET, VdevPlan, make_gateway, make_target, target_joiner
 from replicast.errors import ReplicastError
 from replicast.formation import Parameters, toml_pairs
@@ -35,7 +35,6 @@ SETTLE_SECONDS = 120
 STOP_SECONDS = 20
 COMMAND_SECONDS = 280
 POLL_SECONDS = 0.1
-GATEWAY_MODULE = "replicast.gateway.daemon"
 
 
 @dataclass
@@ -70,10 +69,11 @@ class Cluster:
     def start(self, name: str) -> None:
         """Start a daemon in its namespace."""
         kind = "gateway" if name.startswith("gw") else "target"
-        module = self.gateway_module if kind == "gateway" else "replicast.target.daemon"
+        module = MODULES["target"] if kind == "target" else self.gateway_module
         config = self.data / name / f"{kind}.toml"
         command = [sys.executable, "-m", module, "--config", str(config)]
-        environ = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+        paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environ = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
         namespace = self.network.namespaces[name]
         with open(self.data / name / "log.jsonl", "ab") as log:
             self.processes[name] = subprocess.Popen(
