@@ -154,13 +154,17 @@ def fill(path: Path) -> None:
             vdev,
             [
                 [
-                    Chunk(rng.randbytes(32), 1, b"", hold_until_ns=start, verify=False),
+                    chunk_of(rng.randbytes(8), hold_until_ns=start),
                     RowEntry(index % ROWS, 1, start + index, b"x" * 100),
                 ]
                 for index in range(min(10_000, RECORDS) // 2)
             ],
         )
     vdev.close()
+
+
+def chunk_of(payload: bytes, *, hold_until_ns: int) -> Chunk:
+    return Chunk(content_hash(1, payload), 1, payload, hold_until_ns, verify=False)
 
 
 def digest_of_all(vdev: Vdev) -> str:

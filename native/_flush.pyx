@@ -177,7 +177,7 @@ cdef object pack_usual(object records, object position, object identity):
             cursor = start + payload_bytes
             header = lay_header(
                 data + at, CHUNK, record.algorithm, payload_bytes, sequence, record.hold_until_ns,
-                start, 0, xxh3_64_intdigest(payload, seed), inline, seed,
+                start, 0, 0, inline, seed,
             )
         placed.append(tuple.__new__(Placed, (header, incarnation, offset + at)))
         at += HEADER_BYTES + padded(PyBytes_GET_SIZE(inline))

@@ -55,7 +55,7 @@ class WrongCluster(VdevError):
 
 
 class BadVersion(VdevError):
-    """Written by a newer release; the text names both versions."""
+    """Written by another release; the text names what this one does not read."""
 
 
 class ReadError(Exception):

@@ -29,7 +29,8 @@ PROBE_NAME = "probe"
 LOG_NAME = "log"
 INDEX_NAME = "index"
 MAGIC = b"RCVDEV\r\n"
-VERSION = 4  # 3: rows without holders; 2: without null versions; 1: whose logs were never cut
+# 4: payloads with checksums; 3: rows without holders; 2: without null versions; 1: logs never cut
+VERSION = 5
 READ_ONLY_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 _FIXED = struct.Struct("<8sHHI16s16sQQQ")

@@ -30,7 +30,7 @@ SCAN_PAGE = 1024
 INDEX_MAX = (1 << 64) - 1
 DAMAGE_CHARS_MAX = 10_000  # beyond them no more words are added
 
-_CHUNK = struct.Struct("<QQQQQIB")
+_CHUNK = struct.Struct("<QQQQIB")
 _HOLD = struct.Struct("<Q")
 _ROW = struct.Struct(">I")
 _ROW_INDEX = struct.Struct(">IQ")
@@ -48,7 +48,6 @@ class ChunkInfo:
     header_offset: int
     payload_offset: int
     sequence: int
-    checksum: int
 
 
 @frozen
@@ -134,9 +133,7 @@ def _staged(kv: Overlay, row: int) -> Iterator[tuple[bytes, bytes]]:
 
 def _pack_chunk(placed: Placed) -> bytes:
     h = placed.header
-    return _CHUNK.pack(
-        placed.incarnation, placed.offset, h.b, h.sequence, h.checksum, h.size, h.algorithm
-    )
+    return _CHUNK.pack(placed.incarnation, placed.offset, h.b, h.sequence, h.size, h.algorithm)
 
 
 def _pack_entry(placed: Placed) -> bytes:
@@ -166,8 +163,8 @@ def chunk_info(kv: Overlay, chid: bytes) -> ChunkInfo | None:
 
 
 def _chunk_info(chid: bytes, value: bytes) -> ChunkInfo:
-    incarnation, header_at, payload_at, sequence, checksum, size, algorithm = _CHUNK.unpack(value)
-    return ChunkInfo(chid, algorithm, size, incarnation, header_at, payload_at, sequence, checksum)
+    incarnation, header_at, payload_at, sequence, size, algorithm = _CHUNK.unpack(value)
+    return ChunkInfo(chid, algorithm, size, incarnation, header_at, payload_at, sequence)
 
 
 def hold_until(kv: Overlay, chid: bytes) -> int:
@@ -251,6 +248,5 @@ def header_matches(info: ChunkInfo, header: Header) -> bool:
         header.kind == Kind.CHUNK
         and header.inline == info.chid
         and header.sequence == info.sequence
-        and (header.size, header.b, header.checksum)
-        == (info.size, info.payload_offset, info.checksum)
+        and (header.size, header.b) == (info.size, info.payload_offset)
     )

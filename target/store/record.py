@@ -2,8 +2,9 @@
 
 A header is followed by the chid (CHUNK, HOLD, CHUNK_DROP) or by the body (ROW_ENTRY, ROW_CUT,
 ROW_STAGED), padded to 8 bytes; a chunk's payload lies elsewhere in the same flush.
-Both checksums are xxh3 with the VDEV's secret seed, so nothing a user stores can
-be taken for a record. docs/formats-store.md has the layout.
+The checksums of header and body are xxh3 with the VDEV's secret seed, so nothing a user stores
+can be taken for a record. A payload has none: the chid, which the header's covers, proves it.
+docs/formats-store.md has the layout.
 """
 
 from __future__ import annotations
@@ -132,7 +133,8 @@ class Header(NamedTuple):
 
     a, b, c: CHUNK hold_until_ns, offset of the payload in the segment, 0;
     HOLD until_ns; ROW_ENTRY and ROW_STAGED row, epoch, index; ROW_TRUNCATE row, 0, index;
-    ROW_CUT row, installs, index; ROW_UNSTAGE row. `inline` is the chid or the body.
+    ROW_CUT row, installs, index; ROW_UNSTAGE row. `inline` is the chid or the body, `checksum`
+    the body's, 0 without one.
     """
 
     kind: int
@@ -161,12 +163,11 @@ def inline_size(record: Record) -> int:
 
 
 def header_of(record: Record, sequence: int, payload_offset: int, seed: int) -> Header:
-    """The header for `record`; computes the checksum of its payload or body."""
+    """The header for `record`; computes the checksum of its body."""
     match record:
         case Chunk(chid, algorithm, payload, hold_until_ns):
-            checksum = xxh3_64_intdigest(payload, seed)
             size, place = len(payload), payload_offset
-            return Header(1, algorithm, size, sequence, hold_until_ns, place, 0, checksum, chid)
+            return Header(1, algorithm, size, sequence, hold_until_ns, place, 0, 0, chid)
         case Hold(chid, until_ns):
             return Header(2, 0, 0, sequence, until_ns, 0, 0, 0, chid)
         case ChunkDrop(chid, _):
@@ -222,5 +223,7 @@ def unpack_header(data: bytes | memoryview, at: int, seed: int) -> tuple[Header,
     chid = behind if kind <= Kind.CHUNK_DROP else b""
     (digest,) = _CHECKSUM.unpack_from(data, at + _FIELDS.size)
     if digest != xxh3_64_intdigest(fields + chid, seed ^ HEADER_SALT):
+        return None
+    if checksum and kind <= Kind.CHUNK_DROP:  # these have no body
         return None
     return Header(kind, algorithm, size, sequence, a, b, c, checksum, behind), end

@@ -6,7 +6,7 @@ following one) means damage: acknowledged records are lost, the scan goes on wit
 what is provable. Nothing behind it is a torn tail: never acknowledged, dropped;
 unless the probe block knows of more flushes than there are: damage too (probe.py).
 A valid flush with the *expected* number further on is where an earlier recovery
-carried on behind its torn tail. Payload checksums are read for the last flush
+carried on behind its torn tail. Payloads are read, and hashed, of the last flush
 only: each earlier one was complete before the next began.
 
 The last flush is synced before anybody relies on it: its pages may never have reached
@@ -22,12 +22,12 @@ import errno
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xxhash import xxh3_64_intdigest
-
 from replicast.disk import Disk, File
 from replicast.target.store import index
+from replicast.target.store.core import ContentHash
+from replicast.target.store.errors import BadVersion
 from replicast.target.store.overlay import CHANGES_BYTES_MAX, CheckpointFull, Overlay
-from replicast.target.store.record import Kind, unpack_header
+from replicast.target.store.record import Header, Kind, unpack_header
 from replicast.target.store.segment import (
     BLOCK_BYTES,
     FLUSH_HEADER_BYTES,
@@ -70,6 +70,7 @@ class Recovery:
         directory: Path,
         identity: Identity,
         kv: Overlay,
+        content_hash: ContentHash,
         *,
         writable: bool,
         proven: int = 0,
@@ -78,6 +79,7 @@ class Recovery:
         self._directory = directory
         self._identity = identity
         self._kv = kv
+        self._content_hash = content_hash
         self._writable = writable
         self._proven = proven
         self._commit_at = COMMIT_EVERY
@@ -245,9 +247,16 @@ class Recovery:
         file.close()
         for header in chunks:
             payload = payloads[header.b - start :][: header.size]
-            digest = xxh3_64_intdigest(payload, self._identity.seed)
-            if len(payload) != header.size or digest != header.checksum:
+            if len(payload) != header.size or not self._is_payload(payload, header):
                 index.set_torn(self._kv, header.inline)
+
+    def _is_payload(self, payload: memoryview, header: Header) -> bool:
+        try:
+            return self._content_hash(header.algorithm, payload) == header.inline
+        except ValueError as error:  # stored or torn: only the release that wrote it can tell
+            raise BadVersion(
+                f"{self._directory}: chunk {header.inline.hex()}: {error}: of a newer release?"
+            ) from error
 
     def _finish(self, at: Position, sizes: dict[int, int]) -> None:
         # This open is counted and has written nothing: the log cannot be of it already.

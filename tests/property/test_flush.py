@@ -14,13 +14,16 @@ from replicast.target.store import flush_pure
 from replicast.target.store.record import (
     Chunk,
     ChunkDrop,
+    Header,
     Hold,
+    Kind,
     Record,
     RowCut,
     RowEntry,
     RowStaged,
     RowTruncate,
     RowUnstage,
+    pack_header,
     unpack_header,
 )
 from replicast.target.store.segment import (
@@ -130,6 +133,7 @@ def test_what_is_packed_is_what_is_read(
         found = unpack_header(data, at, seed)
         assert found is not None and found[0] == placed.header
         if isinstance(record, Chunk):
+            assert placed.header.checksum == 0  # its chid proves the payload
             start = placed.header.b - position.offset
             assert data[start : start + len(record.payload)] == bytes(record.payload)
         at = found[1]
@@ -159,3 +163,14 @@ def test_twins_agree__on_what_is_usual(records: list[Any], position: Position) -
     slow = outcome(flush_pure.pack_flush, records, position, IDENTITY)
     assert outcome(FAST.pack_flush, records, position, IDENTITY) == slow
     assert outcome(FAST.flush_bytes, records) == outcome(flush_pure.flush_bytes, records)
+
+
+@given(st.sampled_from(Kind), chids, st.integers(1, U64), SEEDS)
+def test_checksum__is_only_of_what_has_a_body(
+    kind: Kind, inline: bytes, checksum: int, seed: int
+) -> None:
+    has_body = kind > Kind.CHUNK_DROP
+    for each in (0, checksum):
+        header = Header(kind, 1, len(inline), 1, 2, 3, 4, each, inline)
+        found = unpack_header(pack_header(header, seed), 0, seed)
+        assert (found is not None and found[0] == header) == (has_body or each == 0)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from replicast.disk import File
-from replicast.hashing import content_hash
+from replicast.hashing import HashAlgorithm, content_hash
 from replicast.memory_disk import MemoryDisk, no_fault
 from replicast.target.store import core as core_module
 from replicast.target.store import engine as engine_module
@@ -59,9 +59,9 @@ class Bench:
     def status(self) -> VdevStatus:
         return self.vdev.status
 
-    def chunk(self, size: int = 5000) -> Chunk:
+    def chunk(self, size: int = 5000, algorithm: int = 1) -> Chunk:
         payload = self.rng.randbytes(size)
-        return Chunk(content_hash(1, payload), 1, payload)
+        return Chunk(content_hash(algorithm, payload), algorithm, payload)
 
     def run(self, *records: Record, kind: RecordClass | None = None) -> Outcome:
         ended: Outcomes = []
@@ -177,6 +177,71 @@ def test_torn_chunk__is_found_by_the_recovery_after_one_cut_short(
     bench.disk.power_loss()
     bench.open()
     assert not bench.vdev.has(torn.chid)
+
+
+# -- payloads ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", HashAlgorithm)
+@pytest.mark.parametrize("index_lost", [False, True])
+def test_last_flush__its_payloads_are_proved_by_their_chids(
+    bench: Bench, algorithm: HashAlgorithm, index_lost: bool
+) -> None:
+    bench.run(bench.chunk())
+    chunks = [bench.chunk(size, algorithm) for size in (0, 100, 5000, 70_000, 40_000)]
+    bench.run(*chunks)
+    flipped, half_written = chunks[1], chunks[3]
+    bench.flip_payload(flipped)
+    info = bench.vdev.chunk(half_written.chid)
+    assert info is not None
+    file = bench.disk.open(FIRST)
+    file.write(info.payload_offset + 8 * BLOCK_BYTES, [bytes(BLOCK_BYTES)])
+    file.sync()
+    bench.reopen(index_lost=index_lost)
+    assert bench.status() == VdevStatus.OK
+    for chunk in chunks:
+        torn = chunk in (flipped, half_written)
+        assert bench.vdev.has(chunk.chid) != torn
+        assert torn or bench.vdev.read_chunk(chunk.chid) == chunk.payload
+
+
+def test_earlier_flush__its_payloads_are_left_to_their_readers(bench: Bench) -> None:
+    rotten = bench.chunk()
+    bench.run(rotten)
+    bench.run(bench.chunk())
+    bench.flip_payload(rotten)
+    bench.reopen(index_lost=True)
+    assert bench.status() == VdevStatus.OK and bench.vdev.has(rotten.chid)
+    assert content_hash(1, bench.vdev.read_chunk(rotten.chid)) != rotten.chid
+
+
+NEWER = Chunk(b"a hash that nobody knows of yet.", 9, b"payload", verify=False)
+
+
+def test_unknown_algorithm__in_the_last_flush_refuses_the_open_and_drops_nothing(
+    bench: Bench,
+) -> None:
+    known = bench.chunk()
+    bench.run(known, NEWER)
+    bench.vdev.crash()
+    for _ in range(2):
+        with pytest.raises(BadVersion, match=f"{NEWER.chid.hex()}: unknown hash algorithm 9"):
+            bench.open()
+
+    def newer_hash(algorithm: int, data: bytes | bytearray | memoryview) -> bytes:
+        return NEWER.chid if algorithm == NEWER.algorithm else content_hash(algorithm, data)
+
+    vdev = MemoryVdev.open(bench.disk, bench.checkpoint, CLUSTER, content_hash=newer_hash)
+    assert vdev.status == VdevStatus.OK
+    for chunk in (known, NEWER):
+        assert vdev.read_chunk(chunk.chid) == chunk.payload
+
+
+def test_unknown_algorithm__in_an_earlier_flush_needs_no_proof(bench: Bench) -> None:
+    bench.run(NEWER)
+    bench.run(RowUnstage(1))
+    bench.reopen(index_lost=True)
+    assert bench.vdev.read_chunk(NEWER.chid) == NEWER.payload
 
 
 # -- long logs --------------------------------------------------------------------------
