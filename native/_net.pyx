@@ -16,7 +16,6 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 from replicast.native._control_queue cimport *
 from replicast.native._job_queue cimport *
@@ -25,9 +24,8 @@ from replicast.native._payload_job cimport *
 from replicast.native._payload_send cimport send_slice, slice_t
 from replicast.native._receive_slots cimport *
 from replicast.native._reassembly cimport (
-    COMPLETED,
-    DELIVER,
     Reassembly,
+    fed_t,
     payload_header,
     pthread_mutex_destroy,
     pthread_mutex_init,
@@ -40,14 +38,13 @@ from replicast.native._udp cimport *
 
 from threading import Thread
 
-from replicast.transfer_header import HEADER_BYTES, PAYLOAD_MAGIC, index_runs
+from replicast.transfer_header import HEADER_BYTES, index_runs
 from replicast.transport.net_pure import LENT_MS, check_job
 
 cdef enum:
     OWN_RECEIVES = 4          # calls for one socket, 32 datagrams, before it is lent to the thread
     OWN_SLICES = 5            # of a job, before the thread goes on with it
 
-cdef uint32_t C_MAGIC = PAYLOAD_MAGIC
 cdef int C_LENT_MS = LENT_MS
 assert sizeof(payload_header) == HEADER_BYTES
 
@@ -258,7 +255,8 @@ cdef class NetThread:
         Python has its news. `taken`: how many it gave, -1 for none."""
         cdef int i, count
         cdef bint news = False
-        cdef uint32_t at, size, piece
+        cdef uint32_t size, piece
+        cdef uint64_t before = self.counters.received_payload
         taken[0] = count = receive_slots(place.fd, b)
         for i in range(count):
             size = b.messages[i].msg_len
@@ -269,31 +267,31 @@ cdef class NetThread:
             piece = rc_piece_bytes(&b.messages[i].msg_hdr)
             if piece == 0 or piece > size:
                 piece = size
-            at = 0
-            while True:
-                self.counters.received_joined += piece < size
-                if self.deliver(place.tag, &b.sources[i], b.data[i] + at, min(piece, size - at), stays):
-                    news = True
-                at += piece
-                if at >= size:
-                    break
+            if self.deliver(place.tag, &b.sources[i], b.data[i], size, piece, stays):
+                news = True
+        if self.counters.received_payload != before:
+            self.payload_ms = rc_now_ms()
         return news
 
-    cdef bint deliver(self, int tag, rc_address *source, const uint8_t *data,
-                      uint32_t size, bint stays) noexcept nogil:
-        cdef uint32_t magic = 0
-        cdef int code
-        if size >= 4:
-            memcpy(&magic, data, 4)
-        if magic != C_MAGIC:
-            self.counters.received_control += 1
-            return self.queue(tag, source, data, size, stays)
-        self.counters.received_payload += 1
-        code = self.reassembly.feed_c(data, size)
-        self.payload_ms = rc_now_ms()
-        if code == DELIVER:
-            return self.queue(tag, source, data, size, stays)
-        return code == COMPLETED
+    cdef bint deliver(self, int tag, rc_address *source, const uint8_t *data, uint32_t size,
+                      uint32_t piece, bint stays) noexcept nogil:
+        """All datagrams of a message; each has `piece` bytes, but the last may have fewer."""
+        cdef fed_t fed
+        cdef uint32_t at = 0
+        cdef bint news = False
+        if piece < size:
+            self.counters.received_joined += (size + piece - 1) // piece
+        while True:
+            self.reassembly.feed_joined(data + at, size - at, piece, &fed)
+            self.counters.received_payload += fed.count
+            self.counters.received_control += fed.control
+            news |= fed.completed
+            at += fed.size_bytes
+            if fed.control or fed.sealed:
+                news |= self.queue(tag, source, data + at, min(piece, size - at), stays)
+                at += piece
+            if at >= size:
+                return news
 
     cdef bint queue(self, int tag, rc_address *source, const uint8_t *data,
                     uint32_t size, bint stays) noexcept nogil:

@@ -1,4 +1,4 @@
-"""What native/_net.pyx needs: feed_c() for its thread, and the header in C."""
+"""What native/_net.pyx needs: feed_joined() for its thread, and the header in C."""
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int32_t
@@ -88,6 +88,13 @@ cdef enum:
     MISMATCH = 9
     DUPLICATE = 10
     CODES = 11
+    OTHER_TRANSFER = 11       # than the datagrams before it: not fed
+
+ctypedef struct fed_t:
+    uint32_t size_bytes       # of the datagrams that are done with
+    uint32_t count            # of those that were fed, a sealed one among them
+    bint completed            # a transfer
+    bint control, sealed      # why the next one is for Python: it is no payload, or DELIVER
 
 
 cdef class Reassembly:
@@ -102,12 +109,15 @@ cdef class Reassembly:
     cdef uint64_t counts[CODES]
     cdef pthread_mutex_t mutex
 
-    cdef int feed_c(self, const uint8_t *datagram, size_t size) noexcept nogil
-    cdef int feed_locked(self, const uint8_t *datagram, size_t size) noexcept nogil
+    cdef void feed_joined(
+        self, const uint8_t *data, uint32_t size, uint32_t piece, fed_t *fed
+    ) noexcept nogil
+    cdef int feed_locked(
+        self, const uint8_t *datagram, size_t size, transfer_t **known
+    ) noexcept nogil
     cdef bint expects(self) noexcept nogil
     cdef void read_from(self, int fd) noexcept nogil
-    cdef void hash_on(self, transfer_t *t) noexcept nogil
-    cdef int mark(self, transfer_t *t, uint32_t index) noexcept nogil
+    cdef int placed(self, transfer_t *t) noexcept nogil
     cdef int32_t find(self, const uint8_t *transfer_id) noexcept nogil
     cdef int32_t find_bytes(self, bytes transfer_id) noexcept
     cdef int open_locked(self, transfer_t *wanted, size_t room) noexcept nogil

@@ -1,10 +1,11 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Fast twin of replicast/transport/reassembly.py: same results, same errors.
 
-Driven by Python (open, place, take, ...) and, without the GIL, by the network
-thread through feed_c(). One mutex guards everything; it is held for one datagram
-at most. Where the bytes go is _page_pool.pxd's, what of a transfer is there _transfer.pxd's. What is
-opened on a section of a result (_result.pyx) has no buffer: it is received where it is wanted.
+Driven by Python (open, place, take, ...) and, without the GIL, by the network thread through
+feed_joined(). One mutex guards everything; of the datagrams of one received message it is held for those
+of one transfer at most: 64 KiB to copy, HASH_BYTES_MAX to hash. Where the bytes go is _page_pool.pxd's,
+what of a transfer is there _transfer.pxd's. What is opened on a section of a result (_result.pyx) has no
+buffer: it is received where it is wanted.
 """
 
 cimport cython
@@ -12,28 +13,16 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from replicast.native._blake3 cimport *
 from replicast.native._page_pool cimport *
 from replicast.native._result cimport Section
 from replicast.native._transfer cimport *
 
-from replicast.transfer_header import (
-    FLAG_MAC,
-    HEADER_BYTES,
-    PAYLOAD_MAGIC,
-    PAYLOAD_TYPE,
-    PAYLOAD_VERSION,
-)
+from replicast.transfer_header import FLAG_MAC, HEADER_BYTES, PAYLOAD_MAGIC, PAYLOAD_TYPE, PAYLOAD_VERSION
 from replicast.transport.reassembly import (
-    PAGE_BYTES,
-    TRANSFERS_MAX,
-    FeedCode,
-    Full,
-    check_section,
-    check_shape,
-    readable,
+    PAGE_BYTES, TRANSFERS_MAX, FeedCode, Full, check_section, check_shape, readable,
 )
 
 cdef uint32_t C_MAGIC = PAYLOAD_MAGIC
@@ -45,17 +34,18 @@ assert [int(code) for code in FeedCode] == list(range(CODES)) and FeedCode.DUPLI
 
 
 cdef enum:
-    # What is hashed in one go: as much as the lanes take, or a multiple, but not for long while the
-    # mutex is held.
-    HASH_STEP_BYTES = 1 << 14
-    HASH_BYTES_MAX = 1 << 18
-
-cdef enum:
     OPENED = 0
     OPEN_ALREADY = 1
     NO_TRANSFER = 2
     NO_BUDGET = 3
     NO_MEMORY = 4
+
+
+cdef inline bint is_payload(const uint8_t *datagram, uint32_t size) noexcept nogil:
+    cdef uint32_t magic = 0
+    if size >= sizeof(magic):
+        memcpy(&magic, datagram, sizeof(magic))
+    return magic == C_MAGIC
 
 
 @cython.no_gc
@@ -163,12 +153,8 @@ cdef class Reassembly:
         self.open_count -= 1
         return section
 
-    cdef int mark(self, transfer_t *t, uint32_t index) noexcept nogil:
-        """Note datagram `index` as received; PLACED, or COMPLETED once."""
-        t.bitmap[index >> 6] |= <uint64_t>1 << (index & 63)
-        t.received_bytes += length_of(t, index)
-        if t.hash != NULL:
-            self.hash_on(t)
+    cdef int placed(self, transfer_t *t) noexcept nogil:
+        """Something was: PLACED, or COMPLETED once."""
         if t.received_bytes < t.size_bytes:
             return PLACED
         self.complete_count += 1
@@ -177,29 +163,45 @@ cdef class Reassembly:
         self.ready_count += 1
         return COMPLETED
 
-    cdef void hash_on(self, transfer_t *t) noexcept nogil:
-        """What is there without a gap, while it is in the cache. digest() does what this leaves."""
-        cdef uint32_t size
-        while t.whole < t.count and has(t, t.whole):
-            t.whole += 1
-        size = t.size_bytes if t.whole == t.count else t.whole * t.datagram_bytes
-        size = min(size - t.hashed_bytes, <uint32_t>HASH_BYTES_MAX)
-        size -= size % HASH_STEP_BYTES
-        rc_blake3_update(<rc_blake3 *>t.hash, t.data + t.hashed_bytes, size)
-        t.hashed_bytes += size
-
     # -- datagrams --------------------------------------------------------------------
-    cdef int feed_c(self, const uint8_t *datagram, size_t size) noexcept nogil:
+    cdef void feed_joined(self, const uint8_t *data, uint32_t size, uint32_t piece,
+                          fed_t *fed) noexcept nogil:
+        """Feed what is joined of datagrams of `piece` bytes, of which the last may have fewer, up to one
+        that is for Python, or of another transfer."""
+        cdef transfer_t *t = NULL
+        cdef uint32_t length = min(piece, size)
         cdef int code
+        fed.size_bytes = fed.count = 0
+        fed.completed = fed.sealed = False
+        fed.control = not is_payload(data, length)
+        if fed.control:
+            return
         pthread_mutex_lock(&self.mutex)
-        code = self.feed_locked(datagram, size)
-        self.counts[code] += 1
+        while True:
+            code = self.feed_locked(data + fed.size_bytes, length, &t)
+            if code == OTHER_TRANSFER:
+                break
+            self.counts[code] += 1
+            fed.count += 1
+            if code == DELIVER:
+                fed.sealed = True
+                break
+            fed.completed |= code == COMPLETED
+            fed.size_bytes += length
+            if fed.size_bytes == size:
+                break
+            length = min(piece, size - fed.size_bytes)
+            fed.control = not is_payload(data + fed.size_bytes, length)
+            if fed.control:
+                break
+        hash_on(t)
         pthread_mutex_unlock(&self.mutex)
-        return code
 
-    cdef int feed_locked(self, const uint8_t *datagram, size_t size) noexcept nogil:
+    cdef int feed_locked(self, const uint8_t *datagram, size_t size, transfer_t **known) noexcept nogil:
+        """Its FeedCode, still to be counted. `known`: the transfer of the datagrams before it, or NULL,
+        then it is found; one of another is not fed."""
         cdef payload_header header
-        cdef transfer_t *t
+        cdef transfer_t *t = known[0]
         cdef int32_t place
         if size < C_HEADER:
             return SHORT
@@ -208,12 +210,15 @@ cdef class Reassembly:
             return MAGIC
         if header.version != C_VERSION:
             return VERSION
-        place = self.find(header.transfer_id)
-        if place < 0:
-            return UNKNOWN_TRANSFER
+        if t == NULL:
+            place = self.find(header.transfer_id)
+            if place < 0:
+                return UNKNOWN_TRANSFER
+            t = known[0] = &self.transfers[place]
+        elif memcmp(t.id, header.transfer_id, 16):
+            return OTHER_TRANSFER
         if header.checksum != rc_xxh3_56(&header):
             return CHECKSUM
-        t = &self.transfers[place]
         if ((header.flags & C_FLAG_MAC) != 0) != t.authenticated:
             return UNSEALED
         if (header.size_bytes != t.size_bytes or header.datagram_bytes != t.datagram_bytes
@@ -226,7 +231,8 @@ cdef class Reassembly:
         if t.authenticated:
             return DELIVER
         memcpy(t.data + <size_t>header.index * t.datagram_bytes, datagram + C_HEADER, header.length)
-        return self.mark(t, header.index)
+        mark(t, header.index, header.length)
+        return self.placed(t)
 
     cdef bint expects(self) noexcept nogil:
         """Is any transfer open that is not complete?"""
@@ -284,18 +290,16 @@ cdef class Reassembly:
         check_shape(transfer_id, size_bytes, datagram_bytes)
         check_section(section, size_bytes)
         cdef transfer_t wanted
+        memset(&wanted, 0, sizeof(wanted))
         memcpy(wanted.id, <const uint8_t *>transfer_id, 16)
         wanted.size_bytes = size_bytes
         wanted.datagram_bytes = datagram_bytes
         wanted.count = -(-size_bytes // datagram_bytes)
-        wanted.received_bytes = 0
         wanted.authenticated = authenticated
         wanted.ready = -1
         wanted.hashed = hashed
-        wanted.data = NULL if section is None else section.data
-        wanted.section = NULL if section is None else <PyObject *>section
-        wanted.hash = NULL
-        wanted.whole = wanted.hashed_bytes = 0
+        if section is not None:
+            wanted.data, wanted.section = section.data, <PyObject *>section
         pthread_mutex_lock(&self.mutex)
         cdef int outcome = self.open_locked(&wanted, rounded(wanted.size_bytes))
         cdef uint64_t in_use_bytes = self.pages.in_use_bytes
@@ -314,25 +318,27 @@ cdef class Reassembly:
 
     def feed(self, datagram not None):
         cdef const uint8_t[::1] view
-        if len(datagram) == 0:
-            return self.feed_c(NULL, 0)
-        view = datagram
-        return self.feed_c(&view[0], view.shape[0])
+        cdef const uint8_t *data = NULL
+        cdef size_t size = len(datagram)
+        cdef transfer_t *t = NULL
+        if size:
+            view = datagram
+            data = &view[0]
+        pthread_mutex_lock(&self.mutex)
+        cdef int code = self.feed_locked(data, size, &t)
+        self.counts[code] += 1
+        hash_on(t)
+        pthread_mutex_unlock(&self.mutex)
+        return code
 
     cdef int place_locked(self, transfer_t *t, uint64_t offset, const uint8_t *data,
                           uint64_t end) noexcept nogil:
-        cdef int code = DUPLICATE
-        cdef uint32_t index = <uint32_t>((offset + t.datagram_bytes - 1) // t.datagram_bytes)
-        cdef uint64_t start
-        while index < t.count:
-            start = <uint64_t>index * t.datagram_bytes
-            if start + length_of(t, index) > end:
-                break
-            if not has(t, index):
-                memcpy(t.data + start, data + (start - offset), length_of(t, index))
-                code = self.mark(t, index)
-            index += 1
-        return code
+        cdef uint32_t before = t.received_bytes
+        put(t, offset, data, end)
+        if t.received_bytes == before:
+            return DUPLICATE
+        hash_on(t)
+        return self.placed(t)
 
     def place(self, bytes transfer_id not None, offset, data not None):
         cdef const uint8_t[::1] view
@@ -409,11 +415,7 @@ cdef class Reassembly:
                 t = &self.transfers[at]
                 complete, hashed = t.received_bytes == t.size_bytes, t.hashed
                 if complete and hashed:
-                    rc_blake3_update(
-                        <rc_blake3 *>t.hash, t.data + t.hashed_bytes, t.size_bytes - t.hashed_bytes
-                    )
-                    t.hashed_bytes = t.size_bytes
-                    rc_blake3_final(<rc_blake3 *>t.hash, found)
+                    hash_all(t, found)
             pthread_mutex_unlock(&self.mutex)
         if at < 0:
             raise KeyError(transfer_id)

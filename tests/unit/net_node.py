@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
+from struct import pack
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from replicast.transport.reassembly import Reassembly as PureReassembly
 TWINS = {"cython": (FastThread, FastReassembly), "python": (PureThread, PureReassembly)}
 PATIENCE_SECONDS = 60.0  # never waited for when all is well
 AGAIN_SECONDS = 2.0
+UDP_SEGMENT = 103
 
 
 class Node:
@@ -87,3 +89,9 @@ def drain(sender: Node, receiver: Node) -> int:
                 receiver.take()
                 return count
     raise AssertionError("the marker does not come")
+
+
+def send_joined(sender: socket.socket, pieces: list[bytes], address: Any) -> None:
+    """As one message; who asked for UDP_GRO gets it as one, too. Only the last may be shorter."""
+    size = [(socket.IPPROTO_UDP, UDP_SEGMENT, pack("H", len(pieces[0])))]
+    sender.sendmsg([b"".join(pieces)], size, 0, address)

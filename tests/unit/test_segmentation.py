@@ -16,9 +16,12 @@ import pytest
 
 from replicast.native._net import NetThread as FastThread
 from replicast.native._reassembly import Reassembly as FastReassembly
+from replicast.transfer_header import header_for
 from replicast.transport.net_pure import NetThread as PureThread
 from replicast.transport.reassembly import Reassembly as PureReassembly
 from replicast.transport.sockets import IPV6_MTU, open_unicast
+
+from .net_node import send_joined
 
 ID = b"transfer-id-0001"
 DATAGRAM_BYTES = 1408
@@ -106,3 +109,21 @@ def test_segments__a_narrow_path_is_no_reason_to_give_them_up(make_net: MakeNet,
     stats = sender.stats()
     assert stats["send_too_long"] == 100 and stats["send_errors"] == 0
     assert bool(stats["segmenting"]) == (twin == "cython") == (stats["sent_joined"] > 0)
+
+
+def test_joined__what_is_complete_before_the_last_one_is_news(make_net: MakeNet) -> None:
+    receiver, place = make_net("127.0.0.1")
+    chunk, address = CHUNK[: 3 * DATAGRAM_BYTES], place.getsockname()
+    receiver.reassembly.open(ID, len(chunk), DATAGRAM_BYTES)
+    one, two, three = (
+        header_for(ID, index, len(chunk), DATAGRAM_BYTES, 7).pack()
+        + chunk[index * DATAGRAM_BYTES :][:DATAGRAM_BYTES]
+        for index in range(3)
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        send_joined(sender, [one, two, one], address)
+        receiver.take()  # more is to come: the thread has the socket
+        send_joined(sender, [two, three, three], address)
+        wait(receiver, lambda taken: ID in taken[1])
+    assert receiver.reassembly.stats()["duplicate"] == 3
+    assert receiver.reassembly.take(ID) == chunk
