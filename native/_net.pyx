@@ -61,7 +61,8 @@ cdef class NetThread:
     cdef readonly Reassembly reassembly
     cdef socket_table_t sockets
     cdef int wake_fd, notify_fd
-    cdef bint stopping, notified
+    cdef bint stopping
+    cdef bint notified         # notify_fd is readable
     cdef uint64_t payload_ms   # when payload came last
     cdef uint64_t flood_ms     # when more came at once than the owner should read
     cdef bint joining          # the kernel agreed to UDP_GRO
@@ -91,16 +92,18 @@ cdef class NetThread:
         if self.buffers == NULL:
             raise MemoryError()
         self.buffers.slice.segmenting = True
+        self.sockets.own_epoll = epoll_create1(EPOLL_CLOEXEC)
         self.sockets.thread_epoll = epoll_create1(EPOLL_CLOEXEC)
         self.sockets.owner_epoll = epoll_create1(EPOLL_CLOEXEC)
         self.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
         self.notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
-        if min(self.sockets.thread_epoll, self.sockets.owner_epoll, self.wake_fd,
-               self.notify_fd) < 0:
+        if min(self.sockets.own_epoll, self.sockets.thread_epoll, self.sockets.owner_epoll,
+               self.wake_fd, self.notify_fd) < 0:
             raise OSError(errno, "epoll or eventfd")
         rc_watch(self.sockets.thread_epoll, EPOLL_CTL_ADD, self.wake_fd, WAKE, 0)
         rc_watch(self.sockets.owner_epoll, EPOLL_CTL_ADD, self.notify_fd, WAKE, 0)
-        reassembly.source_fd = self.sockets.owner_epoll
+        rc_watch(self.sockets.owner_epoll, EPOLL_CTL_ADD, self.sockets.own_epoll, SOCKETS, 0)
+        reassembly.source_fd = self.sockets.own_epoll
 
     def __dealloc__(self):
         cdef control_t *entry = take_controls(&self.controls)
@@ -116,11 +119,12 @@ cdef class NetThread:
     cdef void close_files(self) noexcept:
         if self.sockets.owner_epoll >= 0:
             self.reassembly.source_fd = -1
-        close(self.sockets.thread_epoll)  # closed, or never opened: -1, which is no descriptor
+        close(self.sockets.own_epoll)  # closed, or never opened: -1, which is no descriptor
+        close(self.sockets.thread_epoll)
         close(self.sockets.owner_epoll)
         close(self.wake_fd)
         close(self.notify_fd)
-        self.sockets.thread_epoll = self.sockets.owner_epoll = -1
+        self.sockets.own_epoll = self.sockets.thread_epoll = self.sockets.owner_epoll = -1
         self.wake_fd = self.notify_fd = -1
 
     # -- sockets ------------------------------------------------------------------------
@@ -146,11 +150,6 @@ cdef class NetThread:
             pthread_mutex_unlock(&self.table_mutex)
         if not found:
             raise ValueError(f"no socket with tag {tag}")
-
-    cdef void lend(self, bint lent) noexcept nogil:
-        """The sockets go to the thread, or back; with `table_mutex` held."""
-        lend_sockets(&self.sockets, lent)
-        self.reassembly.read_from(watcher(&self.sockets))
 
     # -- life ---------------------------------------------------------------------------
     def start(self):
@@ -190,23 +189,23 @@ cdef class NetThread:
         write(self.wake_fd, &one, sizeof(one))
 
     cdef void loop(self) noexcept nogil:
-        cdef epoll_event events[64]
+        cdef epoll_event events[2]
         cdef int count, i, wait_ms = -1
         cdef bint news, stopping = False
         while not stopping:
-            count = epoll_wait(self.sockets.thread_epoll, events, 64, wait_ms)
+            count = epoll_wait(self.sockets.thread_epoll, events, 2, wait_ms)
             news = False
             pthread_mutex_lock(&self.table_mutex)
             for i in range(count):
                 if events[i].data.u64 == WAKE:
                     self.accept_jobs()
-                elif self.serve(&self.sockets.places[events[i].data.u64], events[i].events):
+                elif self.serve_all():
                     news = True
             if self.jobs.first != NULL:
                 if self.send_next():
                     news = True
             elif self.sockets.lent and not self.busy(rc_now_ms()):
-                self.lend(False)
+                lend_sockets(&self.sockets, False)
             wait_ms = 0 if self.runnable() else C_LENT_MS if self.sockets.lent else -1
             stopping = self.stopping
             pthread_mutex_unlock(&self.table_mutex)
@@ -232,16 +231,24 @@ cdef class NetThread:
 
     cdef void notify(self) noexcept nogil:
         cdef uint64_t one = 1
-        cdef bint before
         pthread_mutex_lock(&self.queue_mutex)
-        before = self.notified
-        self.notified = True
-        self.counters.wake_ups += not before  # by either of the two, without the other lock
-        pthread_mutex_unlock(&self.queue_mutex)
-        if not before:
+        if not self.notified:
+            self.counters.wake_ups += 1  # by either of the two, without the other lock
             write(self.notify_fd, &one, sizeof(one))
+            self.notified = True
+        pthread_mutex_unlock(&self.queue_mutex)
 
     # -- receiving ------------------------------------------------------------------------
+    cdef bint serve_all(self) noexcept nogil:
+        """What waits at the sockets; whether there is news for Python."""
+        cdef epoll_event events[64]
+        cdef int i, count = epoll_wait(self.sockets.own_epoll, events, 64, 0)
+        cdef bint news = False
+        for i in range(count):
+            if self.serve(&self.sockets.places[events[i].data.u64], events[i].events):
+                news = True
+        return news
+
     cdef bint serve(self, socket_t *place, uint32_t events) noexcept nogil:
         cdef int count
         if place.fd < 0:
@@ -309,7 +316,7 @@ cdef class NetThread:
         pthread_mutex_lock(&self.queue_mutex)
         append_jobs(&self.jobs, &self.queued.submitted)
         pthread_mutex_unlock(&self.queue_mutex)
-        self.lend(self.sockets.lent or self.jobs.first != NULL)
+        lend_sockets(&self.sockets, self.sockets.lent or self.jobs.first != NULL)
 
     cdef bint send_next(self) noexcept nogil:
         """Give the first job that can go on one slice, then put it last; whether one ended."""
@@ -379,8 +386,8 @@ cdef class NetThread:
             send_slice(&self.buffers.slice, job, &self.sockets, place, &self.counters)
             slices += 1
             blocked = place.blocked
-        if own:
-            place.blocked = False  # only the thread waits for room: it will find that out again
+        if blocked:
+            await_room(&self.sockets, place, False)  # only the thread does: it will find out again
         pthread_mutex_unlock(&self.table_mutex)
         own = own and job.run == job.run_count
         pthread_mutex_lock(&self.queue_mutex)
@@ -411,19 +418,17 @@ cdef class NetThread:
         return sent
 
     cdef void read_own(self) noexcept nogil:
-        """What its owner was woken for: the thread's news, or datagrams where it has not the sockets."""
+        """What its owner may have been woken for: datagrams, where the thread has not the sockets."""
         cdef epoll_event events[64]
-        cdef uint64_t ignored
-        cdef int i, count
+        cdef int i, count = 0
         if self.sockets.owner_epoll < 0:
             return
         self.own_used = 0
-        count = epoll_wait(self.sockets.owner_epoll, events, 64, 0)
         pthread_mutex_lock(&self.table_mutex)
+        if not self.sockets.lent:
+            count = epoll_wait(self.sockets.own_epoll, events, 64, 0)
         for i in range(count):
-            if events[i].data.u64 == WAKE:
-                read(self.notify_fd, &ignored, sizeof(ignored))
-            elif not self.sockets.lent:
+            if not self.sockets.lent:
                 self.read_socket(&self.sockets.places[events[i].data.u64])
         pthread_mutex_unlock(&self.table_mutex)
 
@@ -438,7 +443,7 @@ cdef class NetThread:
             self.flood_ms = rc_now_ms()
         if taken == SLOTS or (self.counters.received_payload != before
                               and self.reassembly.expects()):
-            self.lend(True)
+            lend_sockets(&self.sockets, True)
 
     cdef void receive_own(self, socket_t *place, int *taken) noexcept nogil:
         """What waits for Python stays where it is: the next call gets other slots, while there are some."""
@@ -453,10 +458,13 @@ cdef class NetThread:
         cdef control_t *entry
         cdef job_t *job
         cdef job_list_t finished
+        cdef uint64_t ignored
         cdef list controls = [], sent = []
         with nogil:
             self.read_own()
         pthread_mutex_lock(&self.queue_mutex)
+        if self.notified:
+            read(self.notify_fd, &ignored, sizeof(ignored))
         self.notified = False
         entry = take_controls(&self.controls)
         finished = take_done(&self.queued)

@@ -116,7 +116,6 @@ cdef class Reassembly:
         self, const uint8_t *datagram, size_t size, transfer_t **known
     ) noexcept nogil
     cdef bint expects(self) noexcept nogil
-    cdef void read_from(self, int fd) noexcept nogil
     cdef int placed(self, transfer_t *t) noexcept nogil
     cdef int32_t find(self, const uint8_t *transfer_id) noexcept nogil
     cdef int32_t find_bytes(self, bytes transfer_id) noexcept

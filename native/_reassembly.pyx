@@ -242,12 +242,6 @@ cdef class Reassembly:
         pthread_mutex_unlock(&self.mutex)
         return found
 
-    cdef void read_from(self, int fd) noexcept nogil:
-        """source_fd, while another thread may ask for it."""
-        pthread_mutex_lock(&self.mutex)
-        self.source_fd = fd
-        pthread_mutex_unlock(&self.mutex)
-
     # -- for Python: nothing of Python runs while the mutex is held -----------------------
     # (a collector run or a switch of threads inside would wait for itself)
     cdef int open_locked(self, transfer_t *wanted, size_t room) noexcept nogil:
@@ -366,10 +360,7 @@ cdef class Reassembly:
         return FeedCode(code)
 
     def unread(self):
-        pthread_mutex_lock(&self.mutex)
-        cdef int fd = self.source_fd
-        pthread_mutex_unlock(&self.mutex)
-        return readable(fd)
+        return readable(self.source_fd)
 
     def progress(self, bytes transfer_id not None):
         cdef uint32_t received_bytes = 0, size_bytes = 0

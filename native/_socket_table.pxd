@@ -1,5 +1,6 @@
-"""The sockets of a NetThread, and which epoll watches them: the thread's, while payload moves, or
-else the one that its owner waits for. The caller holds the lock."""
+"""The sockets of a NetThread, in an epoll of their own, and which other watches that: the thread's, while
+payload moves, or else the one that its owner waits for. So all change hands by two calls, and by multicast there
+are twenty. The caller holds the lock."""
 
 from libc.errno cimport errno
 
@@ -7,7 +8,8 @@ from replicast.native._udp cimport EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, 
 
 cdef enum:
     SOCKETS_MAX = 256
-    WAKE = 0xFFFFFFFF         # in place of a socket's number: the eventfd of either epoll
+    WAKE = 0xFFFFFFFF         # what the thread's and the owner's epoll watch: their eventfd,
+    SOCKETS = 0xFFFFFFFE      # and all sockets
 
 ctypedef struct socket_t:
     int fd                    # -1: free place
@@ -16,7 +18,7 @@ ctypedef struct socket_t:
 
 ctypedef struct socket_table_t:
     socket_t places[SOCKETS_MAX]
-    int thread_epoll, owner_epoll
+    int own_epoll, thread_epoll, owner_epoll
     bint lent                 # to the thread
 
 
@@ -42,7 +44,7 @@ cdef inline int put_socket(socket_table_t *table, int fd, int tag) noexcept nogi
             return -2
     if place < 0:
         return -1
-    if rc_watch(watcher(table), EPOLL_CTL_ADD, fd, place, 0) != 0:
+    if rc_watch(table.own_epoll, EPOLL_CTL_ADD, fd, place, 0) != 0:
         return errno
     table.places[place].fd, table.places[place].tag = fd, tag
     table.places[place].blocked = False
@@ -53,7 +55,7 @@ cdef inline bint drop_socket(socket_table_t *table, int tag) noexcept nogil:
     cdef socket_t *place = find_socket(table, tag)
     if place == NULL:
         return False
-    rc_watch(watcher(table), EPOLL_CTL_DEL, place.fd, 0, 0)
+    rc_watch(table.own_epoll, EPOLL_CTL_DEL, place.fd, 0, 0)
     place.fd = -1
     return True
 
@@ -61,18 +63,13 @@ cdef inline bint drop_socket(socket_table_t *table, int tag) noexcept nogil:
 cdef inline void await_room(socket_table_t *table, socket_t *place, bint blocked) noexcept nogil:
     """Whether it is watched for being writable, too; only the thread sends what may have to wait."""
     place.blocked = blocked
-    rc_watch(table.thread_epoll, EPOLL_CTL_MOD, place.fd, place - table.places, blocked)
+    rc_watch(table.own_epoll, EPOLL_CTL_MOD, place.fd, place - table.places, blocked)
 
 
 cdef inline void lend_sockets(socket_table_t *table, bint lent) noexcept nogil:
     """To the thread, or back to its owner, whichever of them has them now."""
-    cdef int i
     if table.lent == lent:
         return
-    for i in range(SOCKETS_MAX):
-        if table.places[i].fd >= 0:
-            rc_watch(watcher(table), EPOLL_CTL_DEL, table.places[i].fd, 0, 0)
+    rc_watch(watcher(table), EPOLL_CTL_DEL, table.own_epoll, 0, 0)
     table.lent = lent
-    for i in range(SOCKETS_MAX):
-        if table.places[i].fd >= 0:
-            rc_watch(watcher(table), EPOLL_CTL_ADD, table.places[i].fd, i, 0)
+    rc_watch(watcher(table), EPOLL_CTL_ADD, table.own_epoll, SOCKETS, 0)
