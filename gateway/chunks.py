@@ -2,7 +2,9 @@
 
 The gateway's shell and the simulator drive this; each put and get is a core of its
 own (put.py, small_put.py, hold.py, get.py). Replies find theirs by the first 12 bytes
-of the operation or transfer id, which are random per operation. A large chunk is put when its turn
+of the operation or transfer id, which are random per operation. What arrives is handed on at once,
+and collect() asks once for each operation what follows: an initiator in a crowd hears much at a time,
+and some of it is for the same. A large chunk is put when its turn
 comes (put_turns.py), within its deadline; from then on it has as long again.
 
 Limits: OPERATIONS_MAX at a time, those that wait among them.
@@ -55,6 +57,7 @@ class ChunkExchange(Outbox):
         self._turns = context.turns
         self._waiting: dict[bytes, tuple[PutJob, int]] = {}  # for their turn, and since when
         self._beginning = False
+        self._heard: dict[bytes, None] = {}  # operations that have heard something since collect()
 
     # -- operations -------------------------------------------------------------------
 
@@ -139,12 +142,11 @@ class ChunkExchange(Outbox):
 
     def receive(self, incoming: Incoming, now_ns: int) -> None:
         """A reply; to an operation that has ended: dropped."""
-        core = self._cores.get(incoming.operation_id[:OPERATION_BASE_BYTES])
+        operation = incoming.operation_id[:OPERATION_BASE_BYTES]
+        core = self._cores.get(operation)
         if core is not None:
             core.receive(incoming, now_ns)
-            self._collect(incoming.operation_id[:OPERATION_BASE_BYTES], now_ns)
-            if isinstance(core, GetChunk):  # only they take credit, and give it back
-                self._grant(now_ns)
+            self._heard[operation] = None
 
     def table_changed(self, table: Table, now_ns: int) -> None:
         """A newer table, for all that run and all that come."""
@@ -162,8 +164,7 @@ class ChunkExchange(Outbox):
         core = self._cores.get(operation)
         if isinstance(core, GetChunk):
             core.transfer_completed(transfer_id, now_ns)
-            self._collect(operation, now_ns)
-            self._grant(now_ns)
+            self._heard[operation] = None
 
     def verified(self, transfer_id: bytes, ok: bool, now_ns: int) -> None:
         """Answer to VerifyPayload."""
@@ -171,7 +172,15 @@ class ChunkExchange(Outbox):
         core = self._cores.get(operation)
         if isinstance(core, GetChunk):
             core.verified(transfer_id, ok, now_ns)
-            self._collect(operation, now_ns)
+            self._heard[operation] = None
+
+    def collect(self, now_ns: int) -> None:
+        """What follows from all that has arrived; before anything is taken."""
+        heard, self._heard = self._heard, {}
+        for operation in heard:
+            if operation in self._cores:
+                self._collect(operation, now_ns)
+        if self._context.credit.fresh:
             self._grant(now_ns)
 
     def payload_sent(self, transfer_id: bytes, token: int, now_ns: int) -> None:
@@ -187,10 +196,9 @@ class ChunkExchange(Outbox):
             if operation in self._waiting:
                 self._wait_in_vain(operation, now_ns)
             else:
-                core = self._cores[operation]
-                core.expire(now_ns)
+                self._cores[operation].expire(now_ns)
                 self._collect(operation, now_ns)
-                if isinstance(core, GetChunk):
+                if self._context.credit.fresh:
                     self._grant(now_ns)
 
     # -- inside -----------------------------------------------------------------------

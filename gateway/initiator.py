@@ -328,7 +328,9 @@ class UdpInitiator:
 
     def on_incoming(self, incoming: Incoming, now_ns: int) -> None:
         """A message from a target."""
-        if not self._requests.receive(incoming, now_ns):
+        if incoming.operation_id[:OPERATION_BASE_BYTES] in self._requests.bases:
+            self._requests.receive(incoming, now_ns)
+        else:
             self._chunks.receive(incoming, now_ns)
 
     def on_completed(self, transfer_ids: list[bytes], now_ns: int) -> None:
@@ -420,6 +422,7 @@ class UdpInitiator:
         """What the cores want; and re-arm the timer."""
         if self._closed:
             return  # the link may be gone
+        self._chunks.collect(now_ns)
         for outgoing in (*self._chunks.take_outgoing(), *self._requests.take_outgoing()):
             try:
                 self._link.send(outgoing, now_ns)
@@ -443,17 +446,15 @@ class UdpInitiator:
 
     def _on_event(self, wrapped: Event) -> None:
         assert isinstance(wrapped, (ChunkEvent, RequestEvent))
-        event = wrapped.event
-        if isinstance(event, SendPayload):
-            self._link.send_payload(event)
-        elif isinstance(event, VerifyPayload):
-            self._verify(event)
-        elif isinstance(event, NeedTable):
-            self._fetch(event.generation)
-        elif isinstance(wrapped, ChunkEvent):
-            self._settle(wrapped.operation, event)
-        else:
-            self._settle(wrapped.base, event)
+        match wrapped.event:
+            case SendPayload() as payload:
+                self._link.send_payload(payload)
+            case VerifyPayload() as wanted:
+                self._verify(wanted)
+            case NeedTable(generation=generation):
+                self._fetch(generation)
+            case outcome:
+                self._settle(wrapped.operation, outcome)
 
     def _verify(self, event: VerifyPayload) -> None:
         def check() -> bool:

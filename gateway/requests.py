@@ -28,7 +28,7 @@ Request = NamedOperation | ListOperation | Survey
 class RequestEvent(Event):
     """An event of one request: NeedTable, or its end."""
 
-    base: bytes
+    operation: bytes
     event: Event
 
 
@@ -39,6 +39,7 @@ class RequestExchange(Outbox):
         super().__init__()
         self._rng = rng
         self._cores: dict[bytes, Request] = {}
+        self.bases = self._cores.keys()  # of the operation ids of those that run
         self._timers = Timers()
         self.deadline_ns = self._timers.deadline_ns  # the earliest timer of all
 
@@ -59,15 +60,12 @@ class RequestExchange(Outbox):
         self._cores.pop(base, None)
         self._timers.forget(base)
 
-    def receive(self, incoming: Incoming, now_ns: int) -> bool:
-        """A reply; False when it belongs to none of these requests."""
+    def receive(self, incoming: Incoming, now_ns: int) -> None:
+        """A reply to one of them."""
         base = incoming.operation_id[:OPERATION_BASE_BYTES]
-        core = self._cores.get(base)
-        if core is None:
-            return False
+        core = self._cores[base]
         core.receive(incoming, now_ns)
         self._collect(base, core)
-        return True
 
     def table_changed(self, table: Table, now_ns: int) -> None:
         """A newer table."""

@@ -21,7 +21,7 @@ class CreditPool:
         self.granted_bytes = 0
         self._granted: dict[bytes, int] = {}
         self._waiting: dict[bytes, int] = {}
-        self._fresh: list[tuple[bytes, int]] = []
+        self.fresh: list[tuple[bytes, int]] = []  # for take_granted()
         self.arrivals = Arrivals()
 
     def limit(self, total_bytes: int) -> None:
@@ -58,9 +58,9 @@ class CreditPool:
 
     def take_granted(self) -> list[tuple[bytes, int]]:
         """Transfers that waited and may start now, with their credit."""
-        if not self._fresh:
+        if not self.fresh:
             return []
-        fresh, self._fresh = self._fresh, []
+        fresh, self.fresh = self.fresh, []
         return [(transfer_id, n) for transfer_id, n in fresh if transfer_id in self._granted]
 
     def granted(self, transfer_id: bytes) -> int:
@@ -79,4 +79,4 @@ class CreditPool:
             del self._waiting[transfer_id]
             self._granted[transfer_id] = want_bytes
             self.granted_bytes += want_bytes
-            self._fresh.append((transfer_id, want_bytes))
+            self.fresh.append((transfer_id, want_bytes))

@@ -235,6 +235,7 @@ class Cluster:
     # -- shells -----------------------------------------------------------------------------
 
     def flush_gateway(self) -> None:
+        self.gateway.collect(self.now)
         for event in self.gateway.take_events():
             assert isinstance(event, ChunkEvent)
             self._gateway_event(event.operation, event.event)
