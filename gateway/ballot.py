@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from replicast.buggify import buggified
+from replicast.flexhash.entries import TargetEntry
 from replicast.flexhash.table import Table, VdevState
 from replicast.frozen import frozen
 from replicast.gateway.context import ChunkContext
@@ -39,18 +40,17 @@ class Ballot:
         self, context: ChunkContext, table: Table, row: int, excluded: Collection[int]
     ) -> None:
         self._context, self._table = context, table
-        self.asked: list[int] = []
+        vdevs, up = table.vdevs, VdevState.UP
+        self.asked = [v for v in table.members(row) if vdevs[v].state == up and v not in excluded]
         self.nodes: dict[NodeId, tuple[int, ...]] = {}
-        for v in table.members(row):
-            vdev = table.vdevs[v]
-            if v not in excluded and vdev.state == VdevState.UP:
-                self.asked.append(v)
-                self.nodes[vdev.target] = (*self.nodes.get(vdev.target, ()), v)
+        for v in self.asked:
+            node = vdevs[v].target
+            self.nodes[node] = (*self.nodes[node], v) if node in self.nodes else (v,)
         self.answered: dict[NodeId, None] = {}
         self._silent = dict.fromkeys(self.nodes)  # those of them who have not
         self.bids: dict[int, VdevBid] = {}
         self.refused: dict[int, Reason] = {}
-        self._held: dict[int, None] = {}  # those whose bid says that they have it
+        self.held: dict[int, None] = {}  # those whose bid says that they have it
 
     def add(self, node: NodeId, bids: tuple[VdevBid, ...]) -> None:
         """A BID; what a target says about others' VDEVs is ignored."""
@@ -59,14 +59,16 @@ class Ballot:
             v = bid.vdev_index
             if v not in owned:
                 continue
-            self._held.pop(v, None)
             if bid.kind == REFUSED_BID:
                 self.refuse(v, reason_of(bid.reason))
-            else:
-                self.bids[v] = bid
+                continue
+            self.bids[v] = bid
+            if self.refused:
                 self.refused.pop(v, None)
-                if bid.kind == ALREADY_STORED:
-                    self._held[v] = None
+            if bid.kind == ALREADY_STORED:
+                self.held[v] = None
+            elif self.held:
+                self.held.pop(v, None)
         self.heard(node)
 
     def heard(self, node: NodeId) -> None:
@@ -82,11 +84,11 @@ class Ballot:
     def forget(self, vdev_index: int) -> None:
         """Its bid counts no more."""
         self.bids.pop(vdev_index, None)
-        self._held.pop(vdev_index, None)
+        self.held.pop(vdev_index, None)
 
-    def owner(self, vdev_index: int) -> NodeId:
+    def owner(self, vdev_index: int) -> TargetEntry:
         """The target that speaks for a VDEV."""
-        return self._table.vdevs[vdev_index].target
+        return self._table.target_of(vdev_index)
 
     def window_ns(self, usual_ns: int) -> int:
         """How long the last bidders are worth waiting for; their answers usually take less than
@@ -99,7 +101,7 @@ class Ballot:
 
     def held_hosts(self) -> set[str]:
         """Hosts where the chunk is stored already."""
-        return {self._table.host_of(v) for v in self._held} if self._held else set()
+        return {self._table.host_of(v) for v in self.held} if self.held else set()
 
     @property
     def held_window_ns(self) -> int:
@@ -155,14 +157,15 @@ class Ballot:
         for v in skip:
             hosts[self._table.host_of(v)] = None
         if len(hosts) >= count:
-            return Plan((), (), tuple(hosts))  # nearly always, once a chunk is under way
+            return Plan((), (), tuple(hosts))
         weights = self._context.settings.weights
         taken = {*skip, *copies.vdevs}
         holders = []
-        for offer in rank(chid, self._offers(ALREADY_STORED, taken, now_ns), weights):
-            if offer.host not in hosts and len(hosts) < count:
-                hosts[offer.host] = None
-                holders.append(offer.vdev_index)
+        if self.held:
+            for offer in rank(chid, self._offers(ALREADY_STORED, taken, now_ns), weights):
+                if offer.host not in hosts and len(hosts) < count:
+                    hosts[offer.host] = None
+                    holders.append(offer.vdev_index)
         zones = [self._table.target_of(v).zone for v in (*copies.vdevs, *skip, *holders)]
         winners = choose(
             chid,
@@ -178,15 +181,18 @@ class Ballot:
 
     def _offers(self, kind: int, taken: Collection[int], now_ns: int) -> list[Offer]:
         """Of this kind, but of no VDEV that is `taken`."""
-        if kind == ALREADY_STORED and not self._held:
-            return []
         vdevs, targets = self._table.vdevs, self._table.targets
-        stats = self._context.stats
-        offers = []
-        for v, bid in self.bids.items():
-            if bid.kind == kind and v not in taken:
-                target = targets[vdevs[v].target]
-                excess_ns = stats.vdev(v).excess_ns.get(now_ns)
-                place = (v, target.host, target.zone)
-                offers.append(Offer(*place, bid.start_ns, bid.duration_ns, bid.free_ppm, excess_ns))
-        return offers
+        memories = self._context.stats.vdevs
+        return [
+            Offer(
+                v,
+                (owner := targets[vdevs[v].target]).host,
+                owner.zone,
+                bid.start_ns,
+                bid.duration_ns,
+                bid.free_ppm,
+                memories[v].excess_ns.get(now_ns),
+            )
+            for v, bid in self.bids.items()
+            if bid.kind == kind and v not in taken
+        ]

@@ -53,8 +53,7 @@ class Copies:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._kinds: dict[int, int] = {}
-        self._hosts: dict[str, None] = {}
-        self._zones: dict[str, None] = {}
+        self.hosts: tuple[str, ...] = ()  # distinct ones with a copy: their number is what counts
 
     def add(self, vdev_index: int, kind: int) -> bool:
         """CHUNK_STORED for this VDEV; False when it was counted before."""
@@ -71,24 +70,14 @@ class Copies:
             return
         members = table.members(row)
         self._kinds = {v: kind for v, kind in self._kinds.items() if v in members}
-        self._hosts, self._zones = {}, {}
+        self.hosts = ()
         for v in self._kinds:
             self._place(v)
 
     def _place(self, vdev_index: int) -> None:
-        target = self._table.target_of(vdev_index)
-        self._hosts[target.host] = None
-        self._zones[target.zone] = None
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """Distinct hosts with a copy: their number is what counts."""
-        return tuple(self._hosts)
-
-    @property
-    def zones(self) -> tuple[str, ...]:
-        """Distinct zones with a copy."""
-        return tuple(self._zones)
+        host = self._table.target_of(vdev_index).host
+        if host not in self.hosts:
+            self.hosts += (host,)
 
     @property
     def vdevs(self) -> tuple[int, ...]:
@@ -102,11 +91,11 @@ class Copies:
             chid=chid,
             size_bytes=size_bytes,
             vdevs=self.vdevs,
-            copies=len(self._hosts),
+            copies=len(self.hosts),
             stored_copies=stored,
             sent_bytes=sent_bytes,
             deduplicated=stored == 0,
-            short=len(self._hosts) < self._table.policy.copies,
+            short=len(self.hosts) < self._table.policy.copies,
         )
 
 

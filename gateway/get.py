@@ -261,8 +261,8 @@ class GetChunk(Outbox):
             if v in owned:
                 answers[v] = self._take_answer(answer, now_ns)
         if fresh:
+            self._context.stats.answered(answers, now_ns - self._asked_ns, now_ns)
             for v in answers:
-                self._context.stats.answered(v, now_ns - self._asked_ns, now_ns)
                 self._context.stats.heard(v, now_ns - asked.asked_ns, now_ns)
         self._choose(now_ns)
 

@@ -106,23 +106,22 @@ class PutChunk(Outbox):
 
     def receive(self, incoming: Incoming, now_ns: int) -> None:
         """A reply; of another attempt: dropped."""
-        m, node = incoming.message, incoming.sender
+        node, transfer = incoming.sender, self._phase is Phase.TRANSFER
         if incoming.operation_id != self._attempt_id or self._phase is Phase.ENDED:
             return
-        if isinstance(m, Bid):
-            self._on_bid(node, m, now_ns)
-            return  # no payload leaves for a bid
-        if isinstance(m, Refused):
-            self._on_refused(node, m, now_ns)
-        elif self._phase is not Phase.TRANSFER:
-            return
-        elif isinstance(m, PutAccepted):
-            self._waves.accepted(node, m)
-        elif isinstance(m, ChunkStored):
-            self._on_chunk_stored(node, m, now_ns)
-        elif isinstance(m, PayloadGaps):
-            self._waves.gaps(node, m, now_ns)
-        self._pump()
+        match incoming.message:
+            case Bid() as m:
+                self._on_bid(node, m, now_ns)
+            case Refused() as m:
+                self._on_refused(node, m, now_ns)
+            case PutAccepted() as m if transfer:
+                self._waves.accepted(node, m)
+            case ChunkStored() as m if transfer:
+                self._on_chunk_stored(node, m, now_ns)
+            case PayloadGaps() as m if transfer:
+                self._waves.gaps(node, m, now_ns)
+        if self._waves.payload:
+            self._pump()
 
     def table_changed(self, table: Table, now_ns: int) -> None:
         """A newer table: an attempt that waits for it starts anew, others may finish."""
@@ -198,8 +197,7 @@ class PutChunk(Outbox):
         self._asked_ns = now_ns
         excluded = (*self._copies.vdevs, *self._given_up)
         proposal = self._job.proposal(self._row, self._table.policy.copies, excluded)
-        for destination in to:
-            self._send(proposal, destination)
+        self._send(proposal, to)
 
     def _expire_proposal(self, now_ns: int) -> None:
         self._looked_ns = now_ns
@@ -222,15 +220,16 @@ class PutChunk(Outbox):
         self._ballot.add(node, m.bids)
         if not fresh:
             return
-        stats = self._context.stats
-        for v in self._ballot.nodes.get(node, ()):
-            stats.answered(v, now_ns - self._asked_ns, now_ns)  # lost ones are no measure
+        vdevs = self._ballot.nodes.get(node, ())
+        # Lost ones are no measure.
+        self._context.stats.answered(vdevs, now_ns - self._asked_ns, now_ns)
+        for v in vdevs:
             if v in self._ballot.refused:
                 self._note_refusal(v, self._ballot.refused[v], now_ns)
             elif self._phase is Phase.TRANSFER and v in self._ballot.bids:
                 self._context.counters.count("bids", "late")
         if self._phase is Phase.PROPOSING:
-            if self._ballot.held_hosts():
+            if self._ballot.held:
                 held_ns = self._proposed_ns + self._ballot.held_window_ns
                 self._window_ns = max(self._window_ns, held_ns)
             self._decide(now_ns)
@@ -238,10 +237,9 @@ class PutChunk(Outbox):
     def _decide(self, now_ns: int) -> None:
         """Accept when enough hosts offer and nobody is worth waiting for."""
         ballot, policy = self._ballot, self._table.policy
-        if now_ns < self._window_ns and not ballot.all_in(now_ns):
-            held = ballot.held_hosts().union(self._copies.hosts)
-            if len(held) < policy.copies:
-                return
+        wait = now_ns < self._window_ns and not ballot.all_in(now_ns)
+        if wait and len({*ballot.held_hosts(), *self._copies.hosts}) < policy.copies:
+            return
         plan = ballot.plan(self._job.chid, self._copies, policy.copies, now_ns)
         if len(plan.hosts) >= policy.copies or len(plan.hosts) >= self._goal(now_ns):
             if plan.holders or plan.winners:
@@ -292,8 +290,7 @@ class PutChunk(Outbox):
             context.counters.count("bids", "lost", by=lost)
         wave = self._new_wave(plan, self._settings.multicast, now_ns)
         nodes = dict.fromkeys([w.node for w in wave.winners] + self._ballot.bidders())
-        for destination in self._group_or(tuple(nodes)):
-            self._send(wave.accept, destination)
+        self._send(wave.accept, self._group_or(tuple(nodes)))
 
     def _new_wave(self, plan: Plan, multicast: bool, now_ns: int) -> Wave:
         nodes = {self._node(v) for v in plan.winners}
@@ -304,18 +301,21 @@ class PutChunk(Outbox):
         accept = self._job.accept(
             self._row, plan, self._new_id(), datagram_bytes, rendezvous, self._authenticated
         )
-        wave = Wave(accept, self._job.buffer, self._ballot, self._settings, now_ns)
+        payload = self._waves.payload
+        wave = Wave(accept, self._job.buffer, self._ballot, self._settings, now_ns, payload)
         self._waves.add(wave)
         return wave
 
     # -- 4. PAYLOAD, 5. PAYLOAD_GAPS --------------------------------------------------------
 
     def _pump(self) -> None:
-        for event in self._waves.take_events():
-            self._sent_bytes += event.payload_bytes
+        for event in self._waves.payload:
+            payload_bytes = event.payload_bytes
+            self._sent_bytes += payload_bytes
             if event.resend:
-                self._context.counters.count("payload_resent_bytes", by=event.payload_bytes)
-            self._events.append(event)
+                self._context.counters.count("payload_resent_bytes", by=payload_bytes)
+        self._events += self._waves.payload
+        self._waves.payload.clear()
 
     # -- 6. CHUNK_STORED --------------------------------------------------------------------
 
@@ -335,7 +335,6 @@ class PutChunk(Outbox):
             excess_ns = wave.excess_ns(winner, now_ns)
             if excess_ns is not None:
                 stats.stored(stored.vdev_index, excess_ns, now_ns)
-            stats.vdev(stored.vdev_index).free_ppm = stored.free_ppm
             wave.drop(winner)
         self._advance(now_ns)
 
@@ -345,14 +344,15 @@ class PutChunk(Outbox):
         if len(self._copies.hosts) >= wanted:
             self._end_done(now_ns)
             return
+        if len({*self._waves.hosts(), *self._copies.hosts}) >= wanted:
+            return  # nearly always, once a chunk is under way
         live, late = self._waves.standing()
         for v in late:
             self._ballot.forget(v)
         plan = self._ballot.plan(self._job.chid, self._copies, wanted, now_ns, skip=live)
         if plan.holders or plan.winners:
             wave = self._new_wave(plan, False, now_ns)
-            for node in dict.fromkeys(w.node for w in wave.winners):
-                self._send(wave.accept, node)
+            self._send(wave.accept, dict.fromkeys(w.node for w in wave.winners))
         elif not live:
             self._attempt_over(now_ns)
 
@@ -373,7 +373,7 @@ class PutChunk(Outbox):
             self._resend_ns = now_ns + self._interval_ns
             before_ns = now_ns - self._context.stats.stored_again_ns(now_ns)
             for accept, node in self._waves.unanswered(before_ns):
-                self._send(accept, node)  # mends a lost PUT_ACCEPT and a lost reply
+                self._send(accept, (node,))  # mends a lost PUT_ACCEPT and a lost reply
         self._advance(now_ns)
 
     # -- refusals: each has one reaction -------------------------------------------------------
@@ -470,7 +470,7 @@ class PutChunk(Outbox):
         if not self._waves:
             return
         for transfer_id, node in self._waves.transfers(whole_too=whole_too):
-            self._send(PayloadDone(transfer_id=transfer_id), node)
+            self._send(PayloadDone(transfer_id=transfer_id), (node,))
         self._waves = Waves(self._waves.first_stored_ns)
 
     # -- small things -----------------------------------------------------------------------------
@@ -487,5 +487,6 @@ class PutChunk(Outbox):
             return (Group("negotiating", self._row % self._settings.multicast_groups),)
         return nodes
 
-    def _send(self, message: Message, to: Destination) -> None:
-        self._outgoing.append(Outgoing(message, to, self._attempt_id, self._table.generation))
+    def _send(self, message: Message, to: Iterable[Destination]) -> None:
+        attempt_id, generation = self._attempt_id, self._table.generation
+        self._outgoing += [Outgoing(message, each, attempt_id, generation) for each in to]

@@ -117,14 +117,15 @@ class PutPipeline:
         await self._settled(placed)
 
     async def _settled(self, placed: ChunkPlaced) -> None:
-        self._report.add(placed, self._copies)
+        copies = self._copies
+        self._report.add(placed, copies)
         self._builder.add(
             payload_reference(
                 offset=self._builder.logical_bytes,
                 size_bytes=placed.size_bytes,
                 algorithm=self._initiator.algorithm,
                 chid=placed.chid,
-                copies=self._copies,
+                copies=copies,
                 encryption_key_id=self._sealer.key_id if self._sealer else NO_ENCRYPTION_KEY,
             )
         )

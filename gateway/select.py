@@ -43,9 +43,14 @@ class Weights:
     equal_ns: int = 20 * MS
 
 
-def spread(chid: bytes, vdev_index: int) -> int:
+def seed_of(chid: bytes) -> int:
+    """What spread() needs of a chunk."""
+    return int.from_bytes(chid[8:16], "little")
+
+
+def spread(seed: int, vdev_index: int) -> int:
     """A number in [0, 2**64) fixed by chunk and VDEV (one round of splitmix64)."""
-    x = (int.from_bytes(chid[8:16], "little") + (vdev_index + 1) * 0x9E3779B97F4A7C15) & MASK64
+    x = (seed + (vdev_index + 1) * 0x9E3779B97F4A7C15) & MASK64
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK64
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK64
     return x ^ (x >> 31)
@@ -53,30 +58,31 @@ def spread(chid: bytes, vdev_index: int) -> int:
 
 def order_small(chid: bytes, members: Iterable[int]) -> list[int]:
     """The order in which members are asked to take a small chunk."""
-    return sorted(members, key=lambda v: (spread(chid, v), v))
+    seed = seed_of(chid)
+    return [v for _, v in sorted([(spread(seed, v), v) for v in members])]
 
 
 def best_equal(chid: bytes, members: Iterable[int]) -> int:
     """The one that rank() puts first among VDEVs of which nothing is known. At least one is needed."""
-    best, least = -1, 0
+    best, least, seed = -1, 0, seed_of(chid)
     for v in members:
-        share = spread(chid, v) * 2 * PPM >> 64
+        share = spread(seed, v) * 2 * PPM >> 64
         if best < 0 or (share, v) < (least, best):
             best, least = v, share
     return best
 
 
-def cost(chid: bytes, offer: Offer, mean_free_ppm: int, weights: Weights) -> int:
+def _cost(seed: int, offer: Offer, mean_free_ppm: int, weights: Weights) -> int:
     """Lower is better; the unit means nothing."""
     completion_ns = offer.start_ns + offer.duration_ns
     completion_ns += offer.excess_ns * weights.latency_percent // 100
     deficit_ppm = 0
-    if mean_free_ppm > 0:
-        deficit_ppm = max(0, mean_free_ppm - offer.free_ppm) * PPM // mean_free_ppm
+    if offer.free_ppm < mean_free_ppm:
+        deficit_ppm = (mean_free_ppm - offer.free_ppm) * PPM // mean_free_ppm
     lengthened = (weights.equal_ns + completion_ns) * (
         100 * PPM + weights.free_percent * deficit_ppm
     )
-    return lengthened * (PPM + (spread(chid, offer.vdev_index) * 2 * PPM >> 64))
+    return lengthened * (PPM + (spread(seed, offer.vdev_index) * 2 * PPM >> 64))
 
 
 def rank(chid: bytes, offers: Sequence[Offer], weights: Weights) -> list[Offer]:
@@ -84,7 +90,8 @@ def rank(chid: bytes, offers: Sequence[Offer], weights: Weights) -> list[Offer]:
     if not offers:
         return []
     mean_free_ppm = sum([o.free_ppm for o in offers]) // len(offers)
-    ranked = [(cost(chid, o, mean_free_ppm, weights), o.vdev_index, o) for o in offers]
+    seed = seed_of(chid)
+    ranked = [(_cost(seed, o, mean_free_ppm, weights), o.vdev_index, o) for o in offers]
     ranked.sort(key=itemgetter(0, 1))
     return [offer for _, _, offer in ranked]
 
@@ -101,8 +108,8 @@ def choose(
     """Up to `count` offers on distinct hosts, none of `hosts_taken`; best first."""
     best_of_host: dict[str, Offer] = {}
     for offer in rank(chid, offers, weights):
-        if offer.host not in hosts_taken:
-            best_of_host.setdefault(offer.host, offer)
+        if offer.host not in hosts_taken and offer.host not in best_of_host:
+            best_of_host[offer.host] = offer
     candidates = list(best_of_host.values())
     chosen = candidates[:count]
     if chosen and count - len(chosen) <= 0:
@@ -112,8 +119,8 @@ def choose(
 
 def _spread_zones(chosen: list[Offer], rest: list[Offer], zones_taken: Collection[str]) -> None:
     zone = chosen[0].zone
-    alone = all(o.zone == zone for o in chosen) and all(z == zone for z in zones_taken)
-    if not alone or len(chosen) + len(zones_taken) < 2:
+    zones = {*zones_taken, *[o.zone for o in chosen]}
+    if len(zones) > 1 or len(chosen) + len(zones_taken) < 2:
         return  # spread already, or a single copy
     for offer in rest:
         if offer.zone != zone:

@@ -246,9 +246,9 @@ class SmallPut(Outbox):
             v = stored.vdev_index
             if self._asked.get(v) == node:
                 self._copies.add(v, stored.kind)
-                memory = self._context.stats.vdev(v)
+                memory = self._context.stats.vdevs[v]
                 memory.small_ns.add(now_ns - self._sent_ns, now_ns)
-                memory.failed_ns, memory.free_ppm = None, stored.free_ppm
+                memory.failed_ns = None
                 self._take_asked(v).give_back(self._job.size_bytes, lost=False)
         self._advance(now_ns)
 

@@ -9,6 +9,7 @@ so that a VDEV that was slow or failed once is tried again.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 
 from replicast.buggify import buggify
@@ -39,7 +40,6 @@ class VdevMemory:
         "bid_ns",
         "excess_ns",
         "failed_ns",
-        "free_ppm",
         "full_ns",
         "heard_ns",
         "read_ns",
@@ -55,23 +55,15 @@ class VdevMemory:
         self.read_ns = Ewma()  # CHUNK_SEND to the last byte, or until it was late
         self.failed_ns: int | None = None  # silence, or a refusal that speaks of trouble
         self.full_ns: int | None = None
-        self.free_ppm: int | None = None
 
 
 class Stats:
-    """All VDEVs and targets of the table."""
+    """All VDEVs and targets of the table. `vdevs`: a memory is made on first use."""
 
     def __init__(self) -> None:
-        self._vdevs: dict[int, VdevMemory] = {}
+        self.vdevs: defaultdict[int, VdevMemory] = defaultdict(VdevMemory)
         self._credit: dict[NodeId, SmallCredit] = {}
         self._stored_ns = Ewma()  # PUT_ACCEPT to CHUNK_STORED, of all together
-
-    def vdev(self, vdev_index: int) -> VdevMemory:
-        """Its memory, made on first use."""
-        memory = self._vdevs.get(vdev_index)
-        if memory is None:
-            memory = self._vdevs[vdev_index] = VdevMemory()
-        return memory
 
     def credit(self, node: NodeId) -> SmallCredit:
         """The small-put window of a target."""
@@ -82,12 +74,13 @@ class Stats:
 
     def keep(self, vdevs: Collection[int], nodes: Collection[NodeId]) -> None:
         """A new table: forget whoever is not in it."""
-        self._vdevs = {v: m for v, m in self._vdevs.items() if v in vdevs}
+        for gone in [v for v in self.vdevs if v not in vdevs]:
+            del self.vdevs[gone]
         self._credit = {n: c for n, c in self._credit.items() if n in nodes}
 
     def refused(self, vdev_index: int, reason: Reason, now_ns: int) -> None:
         """A typed refusal that spoke of this VDEV."""
-        memory = self.vdev(vdev_index)
+        memory = self.vdevs[vdev_index]
         if reason == Reason.NO_SPACE:
             memory.full_ns = now_ns
         elif reason in (Reason.FAULTED, Reason.NO_LEASE):
@@ -95,17 +88,18 @@ class Stats:
 
     def silent(self, vdev_index: int, now_ns: int) -> None:
         """It should have answered by now."""
-        self.vdev(vdev_index).failed_ns = now_ns
+        self.vdevs[vdev_index].failed_ns = now_ns
 
-    def answered(self, vdev_index: int, elapsed_ns: int, now_ns: int) -> None:
-        """A bid or an answer came `elapsed_ns` after its request."""
-        memory = self._vdevs.get(vdev_index) or self.vdev(vdev_index)
-        memory.bid_ns.add(elapsed_ns, now_ns)
-        memory.failed_ns = None
+    def answered(self, vdevs: Iterable[int], elapsed_ns: int, now_ns: int) -> None:
+        """Bids or answers of these came `elapsed_ns` after their request."""
+        for v in vdevs:
+            memory = self.vdevs[v]
+            memory.bid_ns.add(elapsed_ns, now_ns)
+            memory.failed_ns = None
 
     def heard(self, vdev_index: int, elapsed_ns: int, now_ns: int) -> None:
         """An answer came `elapsed_ns` after its request was sent for the first time."""
-        self.vdev(vdev_index).heard_ns = (elapsed_ns, now_ns)
+        self.vdevs[vdev_index].heard_ns = (elapsed_ns, now_ns)
 
     def stored(self, vdev_index: int, excess_ns: int, now_ns: int) -> None:
         """It stored a chunk `excess_ns` later than promised, the others of its put considered.
@@ -114,7 +108,7 @@ class Stats:
         under way in one bad moment are late. So the memory of it is bounded and short: what lasts
         shows in the bids, which are measured where the chunk is stored.
         """
-        self.vdev(vdev_index).excess_ns.add(min(excess_ns, EXCESS_NS_MAX), now_ns)
+        self.vdevs[vdev_index].excess_ns.add(min(excess_ns, EXCESS_NS_MAX), now_ns)
 
     def took_to_store(self, elapsed_ns: int, now_ns: int) -> None:
         """A CHUNK_STORED came that long after the first PUT_ACCEPT that asked for it."""
@@ -128,35 +122,31 @@ class Stats:
 
     def suspect(self, vdev_index: int, now_ns: int) -> bool:
         """Did it fail or stay silent a moment ago? Then nobody waits for it."""
-        memory = self._vdevs.get(vdev_index)
-        failed_ns = None if memory is None else memory.failed_ns
+        failed_ns = self.vdevs[vdev_index].failed_ns
         failed = failed_ns is not None and now_ns < failed_ns + SUSPECT_NS
         return failed or buggify("gateway/suspect")
 
     def full(self, vdev_index: int, now_ns: int) -> bool:
         """Did it refuse for lack of space a moment ago?"""
-        full_ns = self.vdev(vdev_index).full_ns
+        full_ns = self.vdevs[vdev_index].full_ns
         return full_ns is not None and now_ns < full_ns + FULL_NS
 
     def slow(self, vdev_index: int, group: Collection[int], now_ns: int) -> bool:
         """Far slower than its group at small chunks. Deliberately a coarse test: each VDEV
         passed over is one that later finds no earlier copy."""
-        times_ns = {v: self.vdev(v).small_ns.get(now_ns) for v in group}
-        return _far_above(self.vdev(vdev_index).small_ns.get(now_ns), times_ns.values(), SLOW_NS)
+        times_ns = [self.vdevs[v].small_ns.get(now_ns) for v in group]
+        return _far_above(self.vdevs[vdev_index].small_ns.get(now_ns), times_ns, SLOW_NS)
 
     def read(self, vdev_index: int, elapsed_ns: int, now_ns: int) -> None:
         """It sent a chunk within `elapsed_ns`, or was late by then."""
-        self.vdev(vdev_index).read_ns.add(elapsed_ns, now_ns)
+        self.vdevs[vdev_index].read_ns.add(elapsed_ns, now_ns)
 
     def sound(self, group: Collection[int], now_ns: int) -> list[int]:
         """Those of whom a chunk can be asked without knowing more: not suspect, and not far slower than
         others of the group at sending what they hold."""
         sound, times_ns, slowest_ns = [], {}, 0
         for v in group:
-            memory = self._vdevs.get(v)
-            if memory is None:
-                sound.append(v)
-                continue
+            memory = self.vdevs[v]
             times_ns[v] = read_ns = memory.read_ns.get(now_ns)
             if read_ns > slowest_ns:
                 slowest_ns = read_ns
@@ -164,20 +154,19 @@ class Stats:
                 sound.append(v)
         if slowest_ns >= SLOW_READ_NS:  # seldom
             known_ns = times_ns.values()
-            sound = [v for v in sound if not _far_above(times_ns.get(v, 0), known_ns, SLOW_READ_NS)]
+            sound = [v for v in sound if not _far_above(times_ns[v], known_ns, SLOW_READ_NS)]
         if sound and buggify("gateway/unsound"):
             sound.pop()
         return sound
 
     def round_trip_ns(self, vdev_index: int, now_ns: int) -> int | None:
         """What the way to its target and back took lately; None: it is not known."""
-        heard = self.vdev(vdev_index).heard_ns
+        heard = self.vdevs[vdev_index].heard_ns
         return heard[0] if heard is not None and now_ns < heard[1] + HEARD_NS else None
 
     def bid_wait_ns(self, vdevs: Collection[int], now_ns: int) -> int:
         """Four times the slowest usual answer of these; 0 when nothing is known."""
-        known = [memory for v in vdevs if (memory := self._vdevs.get(v)) is not None]
-        return 4 * max([memory.bid_ns.get(now_ns) for memory in known], default=0)
+        return 4 * max([self.vdevs[v].bid_ns.get(now_ns) for v in vdevs], default=0)
 
 
 class SmallCredit:

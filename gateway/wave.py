@@ -20,12 +20,13 @@ PROMISE_NS_MAX = 10 * SECOND
 ACCEPT_SILENCE_NS = 1 * SECOND
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Winner:
     """One VDEV that was asked to store (or, `holder`, to hold) the chunk."""
 
     vdev_index: int
     node: NodeId
+    host: str
     holder: bool
     promised_ns: int
     accepted_ns: int  # when we accepted its bid
@@ -46,7 +47,9 @@ class Wave:
         ballot: Ballot,
         settings: ChunkSettings,
         now_ns: int,
+        payload: list[SendPayload],
     ) -> None:
+        """`payload`: where goes what is to be sent."""
         self.accept = accept
         self.sender = Sender(
             accept.transfer_id,
@@ -54,6 +57,7 @@ class Wave:
             accept.size_bytes,
             accept.datagram_bytes,
             authenticated=accept.authenticated,
+            out=payload,
         )
         self._straggler_ns = buggified("gateway/straggler-early", settings.straggler_ms * MS, 0)
         self.winners = [
@@ -73,13 +77,6 @@ class Wave:
         """Winners whose word is awaited."""
         return [w for w in self.winners if not w.late]
 
-    def winner(self, vdev_index: int) -> Winner | None:
-        """The winner with this index."""
-        for winner in self.winners:
-            if winner.vdev_index == vdev_index:
-                return winner
-        return None
-
     def payload_nodes(self) -> set[NodeId]:
         """Targets that get the payload."""
         return {w.node for w in self.winners if not w.holder}
@@ -91,8 +88,9 @@ class Wave:
             if other.node == winner.node and not other.holder:
                 return
         self.sender.remove(winner.node)
-        self._waiting.pop(winner.node, None)
-        self._start_if_complete()
+        if self._waiting:
+            self._waiting.pop(winner.node, None)
+            self._start_if_complete()
 
     def excess_ns(self, winner: Winner, now_ns: int) -> int | None:
         """It stored now: how much later than promised, beyond the first one of this wave.
@@ -114,10 +112,12 @@ class Wave:
             if winner.node == node:
                 winner.heard = True
                 takes = takes or not winner.holder
-        if not message.vdevs or not takes or node in self.sender.nodes():
+        if not message.vdevs or not takes:
             return
         if self._rendezvous is None:
             self.sender.add(node, message.credit_bytes)
+            return
+        if node in self.sender.nodes():
             return
         self._waiting[node] = message.credit_bytes
         if not message.joined:
@@ -190,16 +190,19 @@ def _winner(
     bid = ballot.bids[vdev_index]
     promised_ns = min(bid.start_ns + bid.duration_ns, PROMISE_NS_MAX)
     deadline_ns = now_ns + straggler_ns + 2 * promised_ns
-    node = ballot.owner(vdev_index)
-    return Winner(vdev_index, node, holder, promised_ns, now_ns, deadline_ns, now_ns)
+    owner = ballot.owner(vdev_index)
+    node, host = owner.node_id, owner.host
+    return Winner(vdev_index, node, host, holder, promised_ns, now_ns, deadline_ns, now_ns)
 
 
 class Waves:
-    """All waves of one attempt, oldest first. `first_stored_ns`: of the put, in any attempt."""
+    """All waves of one attempt, oldest first. `first_stored_ns`: of the put, in any attempt.
+    `payload`: to be sent now; its owner empties it."""
 
     def __init__(self, first_stored_ns: int | None = None) -> None:
         self._waves: list[Wave] = []
         self.first_stored_ns = first_stored_ns
+        self.payload: list[SendPayload] = []
 
     def __len__(self) -> int:
         """How many there are."""
@@ -213,6 +216,15 @@ class Waves:
         """Winners whose word is awaited, and their waves."""
         return [(wave, w) for wave in self._waves for w in wave.winners if not w.late]
 
+    def hosts(self) -> set[str]:
+        """Of those whose word is awaited."""
+        hosts = set()
+        for wave in self._waves:
+            for winner in wave.winners:
+                if not winner.late:
+                    hosts.add(winner.host)
+        return hosts
+
     def standing(self) -> tuple[list[int], list[int]]:
         """VDEVs whose word is awaited, and those that were replaced and have not spoken since."""
         live: list[int] = []
@@ -225,9 +237,9 @@ class Waves:
     def find(self, node: NodeId, vdev_index: int) -> tuple[Wave, Winner] | None:
         """The newest wave with this VDEV of this target among its winners."""
         for wave in reversed(self._waves):
-            winner = wave.winner(vdev_index)
-            if winner is not None and winner.node == node:
-                return wave, winner
+            for winner in wave.winners:
+                if winner.vdev_index == vdev_index and winner.node == node:
+                    return wave, winner
         return None
 
     def accepted(self, node: NodeId, message: PutAccepted) -> None:
@@ -249,13 +261,6 @@ class Waves:
         for wave in self._waves:
             if wave.accept.transfer_id == transfer_id:
                 wave.sender.sent(token)
-
-    def take_events(self) -> list[SendPayload]:
-        """Payload to send now."""
-        events: list[SendPayload] = []
-        for wave in self._waves:
-            events += wave.sender.take()
-        return events
 
     def unanswered(self, before_ns: int) -> list[tuple[PutAccept, NodeId]]:
         """What to repeat to whom, once for each target of a wave: who has not accepted, and who

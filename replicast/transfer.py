@@ -70,7 +70,7 @@ class SendPayload(Event):
     @property
     def payload_bytes(self) -> int:
         """Bytes that leave this host for it, headers not counted."""
-        copies = len(self.to) if isinstance(self.to, tuple) else 1
+        copies = 1 if isinstance(self.to, Group) else len(self.to)
         return copies * _length(self.ranges)
 
 
@@ -100,9 +100,9 @@ class _Peer:
 
     __slots__ = ("cursor", "doubted", "jobs", "limit", "resend_from", "resent", "unheard", "window")
 
-    def __init__(self) -> None:
-        self.cursor = 0  # bytes before it were handed out once
-        self.limit = 0  # bytes before it may be
+    def __init__(self, cursor: int, limit: int) -> None:
+        self.cursor = cursor  # bytes before it were handed out once
+        self.limit = limit  # bytes before it may be
         self.jobs = 0  # SendPayload events that sent() has not confirmed
         self.unheard = (0, 0)  # the last long run of new bytes, until a report spoke of it
         self.resent = (0, 0)  # of the last resend: how many bytes, and how many had come by then
@@ -123,17 +123,19 @@ class Sender:
         *,
         authenticated: bool = False,
         skip_bytes: int = 0,
+        out: list[SendPayload] | None = None,
     ) -> None:
+        """`skip_bytes` travel in a control message. `out`: gets its events in place of take()."""
         self.transfer_id, self.buffer = transfer_id, buffer
         self.size_bytes, self.datagram_bytes = size_bytes, datagram_bytes
         self.authenticated = authenticated
-        self._skip_bytes = skip_bytes  # these travel in a control message
+        self._skip_bytes = skip_bytes
         self._peers: dict[NodeId, _Peer] = {}
         self._group: Group | None = None
         self._group_nodes: tuple[NodeId, ...] = ()
         self._jobs: dict[int, tuple[NodeId, ...]] = {}
         self._token = 0
-        self._out: list[SendPayload] = []
+        self._out: list[SendPayload] = [] if out is None else out
 
     def handed_out(self, node: NodeId) -> bool:
         """Has every byte been handed out for this receiver once?"""
@@ -204,9 +206,8 @@ class Sender:
     # -- inside ---------------------------------------------------------------------
 
     def _admit(self, node: NodeId, credit_bytes: int) -> _Peer:
-        peer = self._peers[node] = _Peer()
-        peer.cursor = self._skip_bytes
-        peer.limit = min(self.size_bytes, self._skip_bytes + credit_bytes)
+        limit = min(self.size_bytes, self._skip_bytes + credit_bytes)
+        peer = self._peers[node] = _Peer(self._skip_bytes, limit)
         return peer
 
     def _premature(self, peer: _Peer, missing: Ranges) -> bool:
@@ -270,18 +271,13 @@ class Sender:
         self._pump_group()
         same: dict[tuple[int, int], list[NodeId]] = {}
         for node in nodes:
-            if node not in self._group_nodes:
-                self._collect(same, node, self._peers[node])
+            peer = self._peers[node]
+            end = self._whole_datagrams(peer.limit)
+            if node not in self._group_nodes and peer.cursor < end:
+                same.setdefault((peer.cursor, end), []).append(node)
+                self._move_cursor(peer, end)
         for (start, end), nodes in same.items():
             self._send(((start, end),), tuple(nodes), resend=False)
-
-    def _collect(
-        self, same: dict[tuple[int, int], list[NodeId]], node: NodeId, peer: _Peer
-    ) -> None:
-        end = self._whole_datagrams(peer.limit)
-        if peer.cursor < end:
-            same.setdefault((peer.cursor, end), []).append(node)
-            self._move_cursor(peer, end)
 
     def _pump_group(self) -> None:
         if not self._group_nodes:
@@ -300,7 +296,8 @@ class Sender:
         peer.cursor = end
 
     def _whole_datagrams(self, end: int) -> int:
-        return min(self.size_bytes, -(-end // self.datagram_bytes) * self.datagram_bytes)
+        whole = -(-end // self.datagram_bytes) * self.datagram_bytes
+        return whole if whole < self.size_bytes else self.size_bytes
 
     def _send(self, ranges: Ranges, to: tuple[NodeId, ...] | Group, *, resend: bool) -> None:
         self._token += 1
@@ -492,7 +489,10 @@ class Receiver:
 
 
 def _length(ranges: Sequence[tuple[int, int]]) -> int:
-    return sum([end - start for start, end in ranges])
+    length = 0
+    for start, end in ranges:
+        length += end - start
+    return length
 
 
 def _tick_after(now_ns: int) -> int:

@@ -57,18 +57,18 @@ def test_stats__suspicion_and_fullness_pass() -> None:
     assert stats.suspect(1, SUSPECT_NS - 1) and not stats.suspect(1, SUSPECT_NS)
     assert stats.full(2, FULL_NS - 1) and not stats.full(2, FULL_NS)
     stats.silent(1, 0)
-    stats.answered(1, MS, 1)
+    stats.answered((1,), MS, 1)
     assert not stats.suspect(1, 1), "an answer clears it"
 
 
 def test_stats__slow_means_far_slower_than_the_group() -> None:
     stats = Stats()
     for v in range(3):
-        stats.vdev(v).small_ns.add(5 * MS, 0)
-    stats.vdev(3).small_ns.add(200 * MS, 0)
+        stats.vdevs[v].small_ns.add(5 * MS, 0)
+    stats.vdevs[3].small_ns.add(200 * MS, 0)
     assert stats.slow(3, range(4), 0) and not stats.slow(0, range(4), 0)
     for v in range(3):
-        stats.vdev(v).small_ns.add(2000 * MS, 0)
+        stats.vdevs[v].small_ns.add(2000 * MS, 0)
     assert not stats.slow(3, range(4), 0), "everybody is"
 
 
@@ -77,8 +77,8 @@ def test_stats__a_bad_moment_is_over_soon() -> None:
     stats, equal_ns = Stats(), Weights().equal_ns
     for _ in range(8):
         stats.stored(1, 5 * SECOND, 0)
-    assert stats.vdev(1).excess_ns.get(0) > 10 * equal_ns
-    assert stats.vdev(1).excess_ns.get(6 * SECOND) < equal_ns
+    assert stats.vdevs[1].excess_ns.get(0) > 10 * equal_ns
+    assert stats.vdevs[1].excess_ns.get(6 * SECOND) < equal_ns
 
 
 def test_stats__keeps_only_the_table() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,10 @@ from replicast.wire.chunk_messages import PayloadGaps, PutAccept, PutAccepted
 
 SIZE = 100_000
 GROUP = Group("rendezvous", 5)
+
+
+def owner_of(vdev_index: int) -> Any:
+    return SimpleNamespace(node_id=10 * vdev_index, host=f"h{vdev_index}")
 
 
 def wave() -> Wave:
@@ -32,8 +37,8 @@ def wave() -> Wave:
         authenticated=False,
     )
     bid = SimpleNamespace(start_ns=0, duration_ns=1)
-    ballot = SimpleNamespace(bids={1: bid, 2: bid, 3: bid}, owner=lambda v: 10 * v)
-    return Wave(accept, bytes(SIZE), ballot, ChunkSettings(), 0)  # type: ignore[arg-type]
+    ballot = SimpleNamespace(bids={1: bid, 2: bid, 3: bid}, owner=owner_of)
+    return Wave(accept, bytes(SIZE), ballot, ChunkSettings(), 0, [])  # type: ignore[arg-type]
 
 
 def accepted(vdev: int, *, joined: bool = True) -> PutAccepted:
@@ -92,16 +97,13 @@ def test_drop__the_last_one_missing_starts_the_group() -> None:
     made = wave()
     made.accepted(10, accepted(1))
     made.accepted(20, accepted(2))
-    winner = made.winner(3)
-    assert winner is not None
-    made.drop(winner)
+    made.drop(made.winners[2])
     assert sent_to(made) == [GROUP]
 
 
 def test_excess_ns__is_measured_against_the_first_of_the_wave() -> None:
     made = wave()
-    first, second, third = (made.winner(v) for v in (1, 2, 3))
-    assert first is not None and second is not None and third is not None
+    first, second, third = made.winners
     third.promised_ns = 50
     assert made.excess_ns(first, 1000) == 0, "what delays all is ours"
     assert made.excess_ns(second, 1030) == 30
@@ -111,8 +113,7 @@ def test_excess_ns__is_measured_against_the_first_of_the_wave() -> None:
 def test_excess_ns__nobody_to_compare_with() -> None:
     made = wave()
     made.accept = replace(made.accept, winners=(1,))
-    winner = made.winner(1)
-    assert winner is not None and made.excess_ns(winner, 10**9) is None
+    assert made.excess_ns(made.winners[0], 10**9) is None
 
 
 @pytest.mark.parametrize("first_stored_ns", [None, 0, 5 * SECOND])
@@ -127,9 +128,9 @@ def test_deadlines__are_those_of_all_winners_before_any_time(
         made.accepted(10 * vdev, accepted(vdev))
     report = PayloadGaps(transfer_id=bytes(16), received_bytes=SIZE, credit_bytes=0, ranges=())
     made.gaps(20, report, 4 * SECOND)  # bytes of the second one have arrived, late as it is
-    for winner in made.winners[:late]:
-        winner.late = True
-    all_ns = [made.late_ns(winner, first_stored_ns) for winner in made.live()]
+    for each in made.winners[:late]:
+        each.late = True
+    all_ns = [made.late_ns(each, first_stored_ns) for each in made.live()]
     if made.waits_for_rendezvous:
         all_ns.append(made.unicast_from_ns)
     near = {each + off for each in all_ns for off in (-1, 0, 1)}
