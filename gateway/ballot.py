@@ -52,8 +52,8 @@ class Ballot:
         self.refused: dict[int, Reason] = {}
         self.held: dict[int, None] = {}  # those whose bid says that they have it
 
-    def add(self, node: NodeId, bids: tuple[VdevBid, ...]) -> None:
-        """A BID; what a target says about others' VDEVs is ignored."""
+    def add(self, node: NodeId, bids: tuple[VdevBid, ...]) -> tuple[int, ...]:
+        """A BID; what a target says about others' VDEVs is ignored. Returns its own."""
         owned = self.nodes.get(node, ())
         for bid in bids:
             v = bid.vdev_index
@@ -70,6 +70,7 @@ class Ballot:
             elif self.held:
                 self.held.pop(v, None)
         self.heard(node)
+        return owned
 
     def heard(self, node: NodeId) -> None:
         """An answer of this target, whatever it says."""

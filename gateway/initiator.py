@@ -445,16 +445,15 @@ class UdpInitiator:
             future.set_exception(InvalidRequest(text))
 
     def _on_event(self, wrapped: Event) -> None:
-        assert isinstance(wrapped, (ChunkEvent, RequestEvent))
-        match wrapped.event:
-            case SendPayload() as payload:
+        match wrapped:
+            case ChunkEvent(event=SendPayload() as payload):
                 self._link.send_payload(payload)
-            case VerifyPayload() as wanted:
+            case ChunkEvent(event=VerifyPayload() as wanted):
                 self._verify(wanted)
-            case NeedTable(generation=generation):
-                self._fetch(generation)
-            case outcome:
-                self._settle(wrapped.operation, outcome)
+            case ChunkEvent(event=NeedTable() as needed) | RequestEvent(event=NeedTable() as needed):
+                self._fetch(needed.generation)
+            case ChunkEvent() | RequestEvent():
+                self._settle(wrapped.operation, wrapped.event)
 
     def _verify(self, event: VerifyPayload) -> None:
         def check() -> bool:

@@ -217,10 +217,9 @@ class PutChunk(Outbox):
         fresh = node not in self._ballot.answered
         if not fresh and self._phase is Phase.TRANSFER:
             return  # older than what this target has said since
-        self._ballot.add(node, m.bids)
+        vdevs = self._ballot.add(node, m.bids)
         if not fresh:
             return
-        vdevs = self._ballot.nodes.get(node, ())
         # Lost ones are no measure.
         self._context.stats.answered(vdevs, now_ns - self._asked_ns, now_ns)
         for v in vdevs:
