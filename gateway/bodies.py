@@ -20,7 +20,7 @@ from replicast.gateway.hashed_source import HashedSource
 from replicast.gateway.initiation import Block, Initiator, Source
 from replicast.gateway.limits import check_metadata
 from replicast.gateway.manifest import ManifestBuilder, overlapping, parse_chunk, with_metadata
-from replicast.gateway.put_stream import PutPipeline, PutReport, cut
+from replicast.gateway.put_stream import PutPipeline, PutReport, cut, whole
 from replicast.gateway.room import Room
 from replicast.gateway.sealed import SEALED_INLINE, Binder, Opener, Sealer, bound, check_readable
 from replicast.hashing import content_hash
@@ -102,9 +102,12 @@ class Bodies:
     ) -> Made:
         """Store the bytes; durable on return, and of no name yet. `sealer`: encrypted."""
         begun_ns = self._initiator.wall_ns()
-        chunks = cut(source, self._limits.chunk_size_bytes)
-        first = await anext(chunks, b"")
-        second = await anext(chunks, None)
+        chunk_size_bytes = self._limits.chunk_size_bytes
+        first: Block | None = whole(source, chunk_size_bytes)
+        second: Block | None = None
+        if first is None:
+            chunks = cut(source, chunk_size_bytes)
+            first, second = await anext(chunks, b""), await anext(chunks, None)
         builder = self.builder()
         if second is None and len(first) <= inline_max_bytes:
             report.logical_bytes, report.inline = len(first), True
@@ -121,13 +124,14 @@ class Bodies:
         try:
             if second is None:
                 await pipeline.put_only(first)
+                del first  # or it would stay in memory until the end
             else:
                 await pipeline.put(first)
                 await pipeline.put(second)
-            del first, second  # or they would stay in memory until the end
-            async for chunk in chunks:
-                await pipeline.put(chunk)
-            await pipeline.settle()
+                del first, second
+                async for chunk in chunks:
+                    await pipeline.put(chunk)
+                await pipeline.settle()
             described = await describe()
             items = {} if sealer is None else dict(sealer.items)
             body = await pipeline.finish(check_metadata({**described.metadata, **items}))

@@ -450,7 +450,9 @@ class UdpInitiator:
                 self._link.send_payload(payload)
             case ChunkEvent(event=VerifyPayload() as wanted):
                 self._verify(wanted)
-            case ChunkEvent(event=NeedTable() as needed) | RequestEvent(event=NeedTable() as needed):
+            case (
+                ChunkEvent(event=NeedTable() as needed) | RequestEvent(event=NeedTable() as needed)
+            ):
                 self._fetch(needed.generation)
             case ChunkEvent() | RequestEvent():
                 self._settle(wrapped.operation, wrapped.event)

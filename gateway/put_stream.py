@@ -140,6 +140,14 @@ class PutPipeline:
             self._report.add(await self._initiator.put_chunk(chunk.data), self._copies)
 
 
+def whole(source: Source, most_bytes: int) -> memoryview | None:
+    """The source, if it is at hand and no longer than that."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        view = memoryview(source).cast("B")
+        return view if len(view) <= most_bytes else None
+    return None
+
+
 async def cut(source: Source, chunk_size_bytes: int) -> AsyncIterator[Block]:
     """The source as chunks of exactly the size, the last one shorter; at most one copy, but of what is
     copied to be kept beside bytes that need not be."""

@@ -6,7 +6,7 @@ character stands for one byte of the wire (latin-1), whatever text the bytes may
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import unquote_to_bytes
@@ -21,9 +21,10 @@ class Head:
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def header(self, name: str) -> str | None:
-        """By its name in lower case."""
-        return self.headers.get(name)
+    @cached_property
+    def header(self) -> Callable[[str], str | None]:
+        """One by its name in lower case: requests ask for dozens."""
+        return self.headers.get
 
     @cached_property
     def query_pairs(self) -> tuple[tuple[bytes, bytes], ...]:
