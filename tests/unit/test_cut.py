@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from replicast.gateway.put_stream import KEPT_BYTES_MIN, cut
+from replicast.gateway.put_stream import KEPT_BYTES_MIN, cut, whole
 
 from .object_memory import CHUNK, noise
 
@@ -75,3 +75,16 @@ def test_cut__empty_blocks_and_no_blocks():
 
 
 # -- versioning ----------------------------------------------------------------------
+
+
+def test_whole__is_what_is_at_hand_and_fits():
+    block = noise(100)
+    fits = whole(block, 100)
+    assert fits is not None and fits.obj is block and fits == block
+    assert whole(memoryview(block).cast("I"), 100) == block, "bytes, whatever they were"
+    assert whole(block, 99) is None
+    assert whole(source_of(block), 100) is None
+
+
+async def source_of(block: bytes) -> AsyncIterator[bytes]:
+    yield block

@@ -11,6 +11,7 @@ import pytest
 from replicast.gateway.context import ChunkSettings
 from replicast.gateway.wave import Wave, Waves
 from replicast.machine import Group
+from replicast.transfer import SendPayload
 from replicast.units import MS, SECOND
 from replicast.wire.chunk_messages import PayloadGaps, PutAccept, PutAccepted
 
@@ -22,7 +23,7 @@ def owner_of(vdev_index: int) -> Any:
     return SimpleNamespace(node_id=10 * vdev_index, host=f"h{vdev_index}")
 
 
-def wave() -> Wave:
+def wave(payload: list[SendPayload] | None = None) -> Wave:
     """Winners 1, 2, 3 of nodes 10, 20, 30."""
     accept = PutAccept(
         row=1,
@@ -38,7 +39,7 @@ def wave() -> Wave:
     )
     bid = SimpleNamespace(start_ns=0, duration_ns=1)
     ballot = SimpleNamespace(bids={1: bid, 2: bid, 3: bid}, owner=owner_of)
-    return Wave(accept, bytes(SIZE), ballot, ChunkSettings(), 0, [])  # type: ignore[arg-type]
+    return Wave(accept, bytes(SIZE), ballot, ChunkSettings(), 0, [] if payload is None else payload)  # type: ignore[arg-type]
 
 
 def accepted(vdev: int, *, joined: bool = True) -> PutAccepted:
@@ -137,3 +138,20 @@ def test_deadlines__are_those_of_all_winners_before_any_time(
     for before_ns in {0, 100 * MS, made.punctual_until_ns, 100 * SECOND, *near}:
         assert waves.deadline_ns(before_ns) == min([before_ns, *all_ns])
     assert made.unicast_from_ns < made.punctual_until_ns
+
+
+def test_payload__of_all_waves_gathers_where_their_put_takes_it() -> None:
+    payload: list[SendPayload] = []
+    for made in (wave(payload), wave(payload)):
+        for vdev in (1, 2, 3):
+            made.accepted(10 * vdev, accepted(vdev))
+    assert [event.to for event in payload] == [GROUP, GROUP]
+
+
+def test_hosts__are_those_whose_word_is_awaited() -> None:
+    made, waves = wave(), Waves()
+    waves.add(made)
+    made.winners[1].late = True
+    assert waves.hosts() == {"h1", "h3"}
+    made.drop(made.winners[0])
+    assert waves.hosts() == {"h3"}

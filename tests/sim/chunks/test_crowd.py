@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from replicast.gateway.copies import PutDone, PutFailed
 from replicast.gateway.put_turns import START_BYTES
+from replicast.gateway.read_events import ChunkRead
 from replicast.hashing import content_hash
 from replicast.units import MIB, MS, SECOND
 from replicast.wire.reasons import Reason
 
+from .checkers import watch_durability
+from .faults import Faults
 from .world import ALGORITHM, Cluster
 
 CHUNK_BYTES = 256 * 1024
@@ -75,3 +80,30 @@ def test_crowd__a_thousand_that_fail_at_once_are_a_loop() -> None:
     operations = [cluster.put(data) for _ in range(1000)]
     results = outcomes(cluster, operations)
     assert all(isinstance(r, PutFailed) and r.reason is Reason.NO_SPACE for r in results)
+
+
+class Drowsy(Cluster):
+    """Its gateway looks every so often at all that has come since."""
+
+    drowses = False
+
+    def flush_gateway(self) -> None:
+        if not self.drowses:
+            self.drowses = True
+            self.at(2 * MS, self._wake)
+
+    def _wake(self) -> None:
+        self.drowses = False
+        super().flush_gateway()
+
+
+@pytest.mark.parametrize("size", [3000, 30_000])
+def test_crowd__what_comes_in_one_wake_up_is_collected_at_once(size: int) -> None:
+    cluster = Drowsy(5, faults=Faults(loss=0.02, duplication=0.1))
+    watch_durability(cluster)
+    bodies = [cluster.data(size) for _ in range(20)]
+    puts = outcomes(cluster, [cluster.put(data) for data in bodies])
+    assert all(isinstance(r, PutDone) and r.copies == 3 for r in puts)
+    for data, read in zip(bodies, outcomes(cluster, [cluster.get(d) for d in bodies]), strict=True):
+        assert isinstance(read, ChunkRead) and bytes(read.buffer) == data
+    assert cluster.context.credit.granted_bytes == 0
