@@ -35,7 +35,6 @@ from replicast.wire.chunk_messages import (
     ChunkAnswer,
     ChunkQuery,
     ChunkSend,
-    PayloadDone,
     PayloadGaps,
     VdevAnswer,
 )
@@ -95,7 +94,9 @@ class SendResponder:
         self._reading_bytes: dict[int, int] = {}
         self._read_ns: dict[int, Ewma] = {}
         self._token = 0
-        self._look_ns = 0  # until then none of them can have been silent for too long
+        # When to look for silent readers: not before the first of them is given up, and no time that
+        # moves with every message.
+        self.due_ns: int | None = None
 
     def __len__(self) -> int:
         """Sends that have not ended."""
@@ -104,16 +105,14 @@ class SendResponder:
     # -- messages -------------------------------------------------------------------
 
     def receive(self, incoming: Incoming, now_ns: int) -> None:
-        """CHUNK_QUERY, CHUNK_SEND, PAYLOAD_GAPS or PAYLOAD_DONE."""
+        """CHUNK_QUERY, CHUNK_SEND or PAYLOAD_GAPS."""
         message = incoming.message
-        if isinstance(message, ChunkQuery):
+        if type(message) is ChunkQuery:
             self._on_chunk_query(incoming, message, now_ns)
-        elif isinstance(message, ChunkSend):
+        elif type(message) is ChunkSend:
             self._on_chunk_send(incoming, message, now_ns)
-        elif isinstance(message, PayloadGaps):
+        elif type(message) is PayloadGaps:
             self._on_payload_gaps(incoming, message, now_ns)
-        elif isinstance(message, PayloadDone):
-            self.done(incoming.sender, message.transfer_id)
 
     def done(self, node: NodeId, transfer_id: bytes) -> bool:
         """PAYLOAD_DONE: this reader wants no more of it. False: it is no transfer from here."""
@@ -208,7 +207,7 @@ class SendResponder:
             now_ns,
         )
         if not self._sends:
-            self._look_ns = now_ns + self._idle_ns
+            self.due_ns = now_ns + self._idle_ns
         self._sends[(send.node, send.transfer_id)] = send
         self._open_bytes += size_bytes
         self._reading_bytes[send.vdev_index] = (
@@ -277,21 +276,18 @@ class SendResponder:
         send = self._sends.pop(key, None)
         if send is not None:
             self._open_bytes -= send.size_bytes
+            if not self._sends:
+                self.due_ns = None
         return send is not None
 
-    # -- time and outputs ---------------------------------------------------------------
+    # -- time ---------------------------------------------------------------------------
 
     def expire(self, now_ns: int) -> None:
         """Drop sends whose reader has gone."""
-        if now_ns < self._look_ns:
+        if self.due_ns is None or now_ns < self.due_ns:
             return
         for key, send in list(self._sends.items()):
             if now_ns >= send.active_ns + self._idle_ns:
                 self._forget(key)
-        active_ns = [send.active_ns for send in self._sends.values()]
-        self._look_ns = min(active_ns, default=now_ns) + self._idle_ns
-
-    def deadline_ns(self) -> int | None:
-        """When to look for silent readers: not before the first of them is given up, and no time that
-        moves with every message."""
-        return self._look_ns if self._sends else None
+        if self._sends:
+            self.due_ns = min([send.active_ns for send in self._sends.values()]) + self._idle_ns

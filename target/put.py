@@ -127,7 +127,6 @@ class PutResponder:
         self._by_transfer: dict[bytes, _Put] = {}
         self._by_token: dict[int, _Put] = {}
         self._answers = Answers()
-        self._arriving_bytes: dict[int, int] = {}
         self._joined_ns: dict[int, int] = {}
         self._token = 0
 
@@ -140,11 +139,11 @@ class PutResponder:
     def receive(self, incoming: Incoming, now_ns: int) -> None:
         """PUT_PROPOSE, PUT_ACCEPT or CHUNK_PUT."""
         message = incoming.message
-        if isinstance(message, PutPropose):
+        if type(message) is PutPropose:
             self._on_put_propose(incoming, message, now_ns)
-        elif isinstance(message, PutAccept):
+        elif type(message) is PutAccept:
             self._on_put_accept(incoming, message, now_ns)
-        elif isinstance(message, ChunkPut):
+        elif type(message) is ChunkPut:
             self._on_chunk_put(incoming, message, now_ns)
 
     def _on_put_propose(self, incoming: Incoming, m: PutPropose, now_ns: int) -> None:
@@ -166,10 +165,10 @@ class PutResponder:
         self._reservations.release(key)
         if len(self._puts) >= self._puts_max or buggify("chunks/bid-busy"):
             return [refused_bid(v, views[v], Reason.BUSY) for v in mine]
+        backlog_bytes = self._reservations.backlog_bytes
         bids, offered = [], []
         for v in mine:
-            backlog_bytes = self._reservations.bytes_of(v) + self._arriving_bytes.get(v, 0)
-            bid = make_bid(v, views[v], m.chid, m.size_bytes, backlog_bytes, credit)
+            bid = make_bid(v, views[v], m.chid, m.size_bytes, backlog_bytes[v], credit)
             bids.append(bid)
             if bid.kind == OFFER:
                 offered.append(v)
@@ -287,7 +286,7 @@ class PutResponder:
             return False
         self._by_transfer[put.transfer_id] = put
         for v in put.vdevs:
-            self._arriving_bytes[v] = self._arriving_bytes.get(v, 0) + put.size_bytes
+            self._reservations.backlog_bytes[v] += put.size_bytes
         return True
 
     def _watch(self, put: _Put, credit_bytes: int, now_ns: int) -> Receiver:
@@ -398,7 +397,7 @@ class PutResponder:
         put.receiver = None
         del self._by_transfer[put.transfer_id]
         for v in put.vdevs:
-            self._arriving_bytes[v] -= put.size_bytes
+            self._reservations.backlog_bytes[v] -= put.size_bytes
         self._credit.release(put.transfer_id)
 
     # -- rendezvous groups ------------------------------------------------------------
@@ -460,7 +459,7 @@ class PutResponder:
 
     def deadline_ns(self) -> int | None:
         """The next gap report or reservation; old answers are forgotten when time passes anyway."""
-        due_ns = self._reservations.deadline_ns()
+        due_ns = self._reservations.due_ns
         for put in self._by_transfer.values():
             receiver = put.receiver
             if receiver is not None and (due_ns is None or receiver.next_ns < due_ns):

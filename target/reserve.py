@@ -9,6 +9,8 @@ Limits: RESERVATIONS_MAX open proposals; beyond that bids say BUSY.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from replicast.buggify import buggify
 from replicast.machine import NodeId
 from replicast.target.admission import VdevView
@@ -30,7 +32,9 @@ class Reservations:
 
     def __init__(self) -> None:
         self._open: dict[Key, tuple[int, tuple[int, ...], int]] = {}
-        self._bytes: dict[int, int] = {}
+        # Per VDEV, promised and not yet decided; the owner adds what is arriving, not yet in its queue.
+        self.backlog_bytes: defaultdict[int, int] = defaultdict(int)
+        self.due_ns: int | None = None  # when the oldest runs out
 
     def reserve(self, key: Key, vdevs: tuple[int, ...], size_bytes: int, now_ns: int) -> bool:
         """Reserve on these VDEVs; a repeated proposal renews its own. False: too many are open."""
@@ -40,33 +44,28 @@ class Reservations:
             return False
         if buggify("chunks/reservation-lost"):
             return True
-        self._open[key] = (now_ns + RESERVATION_NS, vdevs, size_bytes)
+        due_ns = now_ns + RESERVATION_NS
+        self._open[key] = (due_ns, vdevs, size_bytes)
         for v in vdevs:
-            self._bytes[v] = self._bytes.get(v, 0) + size_bytes
+            self.backlog_bytes[v] += size_bytes
+        if self.due_ns is None:
+            self.due_ns = due_ns
         return True
 
     def release(self, key: Key) -> None:
         """The proposal was decided."""
         reserved = self._open.pop(key, None)
         if reserved is not None:
-            _, vdevs, size_bytes = reserved
+            due_ns, vdevs, size_bytes = reserved
             for v in vdevs:
-                self._bytes[v] -= size_bytes
-
-    def bytes_of(self, vdev_index: int) -> int:
-        """Promised and not yet decided."""
-        return self._bytes.get(vdev_index, 0)
+                self.backlog_bytes[v] -= size_bytes
+            if due_ns == self.due_ns:  # all live equally long, so insertion order is time order
+                self.due_ns = next(iter(self._open.values()))[0] if self._open else None
 
     def expire(self, now_ns: int) -> None:
         """Forget what nobody came back for."""
-        while (deadline_ns := self.deadline_ns()) is not None and deadline_ns <= now_ns:
+        while self.due_ns is not None and self.due_ns <= now_ns:
             self.release(next(iter(self._open)))
-
-    def deadline_ns(self) -> int | None:
-        """When the oldest runs out; all live equally long, so insertion order is time order."""
-        for deadline_ns, _, _ in self._open.values():
-            return deadline_ns
-        return None
 
 
 def make_bid(

@@ -59,7 +59,7 @@ log = logging.getLogger("replicast.target")
 
 HOLD_NS = 24 * 3600 * SECOND
 SHORT_CHUNKS_MAX = 10_000
-NAME_REQUESTS = (*ROW_REQUESTS, NameList, NameVerify)
+NAME_REQUESTS = frozenset((*ROW_REQUESTS, NameList, NameVerify))
 NO_INDEX = 0xFFFF
 NO_OPERATION = bytes(16)
 BURST_SHARE = 4  # of what a socket takes, ours or a peer's: one in so many targets sends it at once
@@ -123,7 +123,6 @@ class TargetService:
         self._states = VdevStates(vdevs, counters)
         self._timer = WakeTimer(now_ns, self._expire)
         self._pumping = False
-        self._chunks_told = False  # since the last pump
         self._names_due_ns: int | None = None
         self._chunks_due_ns: int | None = None
 
@@ -167,7 +166,7 @@ class TargetService:
                 credit_bytes=self._link.receive_bytes,
             )
         else:
-            self._tell_chunks().adopt(table, now_ns)
+            self.chunks.adopt(table, now_ns)
         self._pump()
 
     def _map(self, table: Table, now_ns: int) -> None:
@@ -211,14 +210,14 @@ class TargetService:
     def on_incoming(self, incoming: Incoming, now_ns: int) -> None:
         """An authenticated message over UDP."""
         message = incoming.message
-        if isinstance(message, (RowStatus, RowAppend)):  # most of them
+        if type(message) is RowStatus or type(message) is RowAppend:  # most of them
             self._paths.heard_over_udp(incoming.sender, message)
             self.names.receive_peer(message, incoming.sender, now_ns)
-        elif isinstance(message, NAME_REQUESTS):
+        elif type(message) in NAME_REQUESTS:
             self._counters.count("name_operations", message.NAME.lower())
             self.names.receive(incoming, now_ns)
-        elif self.chunks is not None and isinstance(message, CHUNK_REQUESTS):
-            self._tell_chunks().receive(incoming, now_ns)
+        elif self.chunks is not None and type(message) in CHUNK_REQUESTS:
+            self.chunks.receive(incoming, now_ns)
         elif isinstance(message, TargetStatusQuery):
             self._link.send(
                 Outgoing(self._status(now_ns), incoming.sender, incoming.operation_id, 0), now_ns
@@ -248,17 +247,12 @@ class TargetService:
         """Payloads that have arrived whole."""
         for transfer_id in transfer_ids:
             if self.chunks is not None:
-                self._tell_chunks().transfer_completed(transfer_id, now_ns)
+                self.chunks.transfer_completed(transfer_id, now_ns)
 
     def on_sent(self, event: SendPayload, now_ns: int) -> None:
         """A payload job has left."""
         assert isinstance(event.to, tuple) and self.chunks is not None
-        # Nothing is wanted after that: no pump need ask.
         self.chunks.payload_sent(event.to[0], event.transfer_id, event.token, now_ns)
-
-    def on_delivered(self, now_ns: int) -> None:
-        """That was all of one wake-up of the network, which flushes by itself."""
-        self._carry_out(now_ns)
 
     # -- carrying out -----------------------------------------------------------------
 
@@ -267,18 +261,13 @@ class TargetService:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self._pump)
 
-    def _tell_chunks(self) -> ChunkService:
-        """The chunk core, about to be told something: the next pump asks what it wants."""
-        assert self.chunks is not None
-        self._chunks_told = True
-        return self.chunks
-
     def _pump(self) -> None:
-        self._carry_out(self._now_ns())
+        self.on_delivered(self._now_ns())
         self._link.flush()
 
-    def _carry_out(self, now_ns: int) -> None:
-        """A core that was told nothing since the last pump wants nothing new."""
+    def on_delivered(self, now_ns: int) -> None:
+        """That was all of one wake-up of the network, which flushes by itself: carry out what follows.
+        A core that was told nothing since the last time wants nothing new."""
         self._pumping = False
         if self._vdevs.flying:
             self._vdevs.land()
@@ -297,21 +286,19 @@ class TargetService:
                 else:
                     self._on_name_event(event)
             self._names_due_ns = names.deadline_ns()
-        if self._chunks_told and self.chunks is not None:
+        if self.chunks is not None and self.chunks.told:
             self._pump_chunks(self.chunks, now_ns)
         if self._vdevs.due:
             self._vdevs.flush()
         self._timer.arm(self._names_due_ns, self._chunks_due_ns)
 
     def _pump_chunks(self, chunks: ChunkService, now_ns: int) -> None:
-        self._chunks_told = False
-        for outgoing in chunks.take_outgoing():
-            self._link.send(outgoing, now_ns)
-        while events := chunks.take_events():  # what the page cache has is read, then sent
-            for event in events:
-                self._on_chunk_event(event, chunks)
+        while chunks.told:  # again, where an event was answered at once: a read, by the page cache
+            chunks.told = False
             for outgoing in chunks.take_outgoing():
                 self._link.send(outgoing, now_ns)
+            for event in chunks.take_events():
+                self._on_chunk_event(event, chunks)
         self._chunks_due_ns = chunks.deadline_ns()
 
     def _on_name_event(self, event: Event) -> None:
@@ -333,13 +320,13 @@ class TargetService:
             self._peers.send(event.node_id, event.message)
 
     def _on_chunk_event(self, event: Event, chunks: ChunkService) -> None:
-        if isinstance(event, SendPayload):
+        if type(event) is SendPayload:
             self._link.send_payload(event)
-        elif isinstance(event, StoreChunk):
+        elif type(event) is StoreChunk:
             self._store_chunk(event)
-        elif isinstance(event, StoreHold):
-            self._store_hold(event)
-        elif isinstance(event, ReadChunk):
+        elif type(event) is StoreHold:
+            self._store_hold(event, chunks)
+        elif type(event) is ReadChunk:
             cached = self._vdevs.read_chunk(
                 event.vdev_index, event.chid, event.token, self._read, event.to_kernel
             )
@@ -350,7 +337,7 @@ class TargetService:
                 event.vdev_index, event.chid, event.hash_algorithm, event.token, self._verified
             )
         elif isinstance(event, JoinRendezvous):
-            self._join(event.number)
+            self._join(event.number, chunks)
         elif isinstance(event, ChunkFetchTable):
             self._spawn(self._fetch(event.generation))
 
@@ -368,19 +355,18 @@ class TargetService:
                 proved=event.proved,
             )
 
-    def _store_hold(self, event: StoreHold) -> None:
+    def _store_hold(self, event: StoreHold, chunks: ChunkService) -> None:
         index = event.vdev_index
         if not self._vdevs.by_index[index].has(event.chid):
-            self._tell_chunks().stored(event.token, index, Reason.NOT_FOUND_HERE, self._now_ns())
-            self._pump_soon()
+            chunks.stored(event.token, index, Reason.NOT_FOUND_HERE, self._now_ns())
             return
         until_ns = self._wall_ns() + HOLD_NS
         token = (event.token, index)
         self._vdevs.store_hold(index, event.chid, until_ns, token, self._chunk_stored)
 
     def _chunk_stored(self, token: object, outcome: Outcome) -> None:
-        assert isinstance(token, tuple)
-        self._tell_chunks().stored(token[0], token[1], REASONS[outcome], self._now_ns())
+        assert type(token) is tuple and self.chunks is not None
+        self.chunks.stored(token[0], token[1], REASONS[outcome], self._now_ns())
         if outcome is Outcome.HASH_MISMATCH:
             self._counters.count("hash_mismatches", "received")
 
@@ -397,8 +383,8 @@ class TargetService:
         return stored
 
     def _read(self, token: object, result: BufferLike | Reason) -> None:
-        assert isinstance(token, int)
-        self._tell_chunks().read_done(token, result, self._now_ns())
+        assert isinstance(token, int) and self.chunks is not None
+        self.chunks.read_done(token, result, self._now_ns())
         self._pump()
 
     def _entry_read(self, token: object, found: bytes | EntryBad | None) -> None:
@@ -407,19 +393,19 @@ class TargetService:
         self._pump_soon()
 
     def _verified(self, token: object, verdict: int, detail: str) -> None:
-        assert isinstance(token, int)
-        self._tell_chunks().verified(token, verdict, detail, self._now_ns())
+        assert isinstance(token, int) and self.chunks is not None
+        self.chunks.verified(token, verdict, detail, self._now_ns())
         self._pump_soon()
 
-    def _join(self, number: int) -> None:
+    def _join(self, number: int, chunks: ChunkService) -> None:
         memberships = self._link.memberships
         if memberships is not None and memberships.join_rendezvous(number):
-            self._tell_chunks().group_joined(number, self._now_ns())
+            chunks.group_joined(number, self._now_ns())
 
     def on_left(self, number: int) -> None:
         """A rendezvous group was left to make room for another."""
         if self.chunks is not None:
-            self._tell_chunks().group_left(number)
+            self.chunks.group_left(number)
 
     async def _fetch(self, generation: int) -> None:
         try:
@@ -443,8 +429,9 @@ class TargetService:
         """The timer is one for both cores: the one whose time has come is told."""
         if self._names_due_ns is not None and now_ns >= self._names_due_ns:
             self.names.expire(now_ns)
-        if self._chunks_due_ns is not None and now_ns >= self._chunks_due_ns:
-            self._tell_chunks().expire(now_ns)
+        due_ns = self._chunks_due_ns
+        if self.chunks is not None and due_ns is not None and now_ns >= due_ns:
+            self.chunks.expire(now_ns)
         self._pump()
 
     # -- status -----------------------------------------------------------------------

@@ -46,8 +46,7 @@ def bytes_not_verified(patch: pytest.MonkeyPatch) -> None:
 def reservations_never_released(patch: pytest.MonkeyPatch) -> None:
     """What a bid reserves stays reserved for good."""
     patch.setattr(Reservations, "release", lambda self, key: None)
-    patch.setattr(Reservations, "expire", lambda self, now_ns: None)
-    patch.setattr(Reservations, "deadline_ns", lambda self: None)
+    patch.setattr(Reservations, "expire", lambda self, now_ns: setattr(self, "due_ns", None))
 
 
 def no_backoff(patch: pytest.MonkeyPatch) -> None:

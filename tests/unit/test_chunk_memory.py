@@ -26,12 +26,12 @@ def test_reservations__renewed_released_expired() -> None:
     r = Reservations()
     assert r.reserve(key(1), (4, 5), 100, 0)
     assert r.reserve(key(1), (4,), 100, 1), "a repeated proposal replaces its own"
-    assert (r.bytes_of(4), r.bytes_of(5)) == (100, 0)
+    assert (r.backlog_bytes[4], r.backlog_bytes[5]) == (100, 0)
     r.reserve(key(2), (4,), 50, 2)
     r.release(key(1))
-    assert r.bytes_of(4) == 50 and r.deadline_ns() == 2 + RESERVATION_NS
+    assert r.backlog_bytes[4] == 50 and r.due_ns == 2 + RESERVATION_NS
     r.expire(2 + RESERVATION_NS)
-    assert r.bytes_of(4) == 0 and r.deadline_ns() is None
+    assert r.backlog_bytes[4] == 0 and r.due_ns is None
 
 
 def test_reservations__are_bounded() -> None:

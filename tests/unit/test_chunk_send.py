@@ -44,7 +44,7 @@ def test_chunk_send__of_datagrams_that_cannot_be_sent_is_refused(datagram_bytes:
     core.receive(ask(datagram_bytes), 0)
     (reply,) = admission.take_outgoing()
     assert isinstance(reply.message, Refused) and reply.message.reason == Reason.BAD_REQUEST
-    assert admission.take_events() == [] and core.deadline_ns() is None
+    assert admission.take_events() == [] and core.due_ns is None
 
 
 def test_chunk_send__reads_the_chunk() -> None:
@@ -67,15 +67,15 @@ def test_silent_reader__is_dropped_and_no_message_moves_the_time_to_look() -> No
     core, admission = responder()
     core.receive(ask(1000), 0)
     (read,) = admission.take_events()
-    assert isinstance(read, ReadChunk) and core.deadline_ns() == IDLE_NS
+    assert isinstance(read, ReadChunk) and core.due_ns == IDLE_NS
     core.read_done(read.token, bytes(SIZE), 5)
     (job,) = admission.take_events()
-    assert isinstance(job, SendPayload) and core.deadline_ns() == IDLE_NS
+    assert isinstance(job, SendPayload) and core.due_ns == IDLE_NS
     core.payload_sent(7, b"t" * 16, job.token, 10)
     core.expire(IDLE_NS)
-    assert len(core) == 1 and core.deadline_ns() == IDLE_NS + 10
+    assert len(core) == 1 and core.due_ns == IDLE_NS + 10
     core.expire(IDLE_NS + 10)
-    assert len(core) == 0 and core.deadline_ns() is None
+    assert len(core) == 0 and core.due_ns is None
 
 
 def test_done__ends_a_transfer_from_here_and_no_other() -> None:
@@ -84,4 +84,4 @@ def test_done__ends_a_transfer_from_here_and_no_other() -> None:
     assert not core.done(8, b"t" * 16) and not core.done(7, b"u" * 16) and len(core) == 1
     assert core.done(7, b"t" * 16) and len(core) == 0
     core.receive(ask(1000), 99)
-    assert core.deadline_ns() == 99 + IDLE_NS
+    assert core.due_ns == 99 + IDLE_NS

@@ -89,7 +89,6 @@ def test_expire__tells_the_core_whose_time_has_come() -> None:
     async def story() -> None:
         bench = Bench()
         service, names, chunks = bench.service, bench.names, bench.chunks
-        service._chunks_told = True
         service.on_delivered(0)
         assert not bench.flushed  # the shell does it
         service._expire(NAMES_DUE_NS)
