@@ -123,11 +123,6 @@ class Space:
         shared = self.used_bytes + self.free_bytes
         self.total_bytes = min(self.capacity_bytes or shared, shared)
 
-    def fits(self, kind: RecordClass, size_bytes: int) -> bool:
-        """May `size_bytes` more of this class be taken?"""
-        limit = self.total_bytes * GATES_PERCENT[kind] // 100
-        return self.used_bytes + size_bytes <= limit
-
 
 def class_of(records: Sequence[Record]) -> RecordClass:
     """The gate of a submission whose owner names none."""
@@ -202,10 +197,13 @@ class StoreCore:
             room_bytes = self.segment.size_bytes - self.position.offset
             if not 0 < self.queue_bytes < size_bytes or self.queue_bytes > room_bytes:
                 return None
-            if not self._chunks or self._refused or self._owed is not None or not self.writable:
+            if not self._chunks or self._refused or self._owed is not None:
                 return None
-            if not all(submission.plain for submission in self._names):
+            if self.status not in WRITABLE:
                 return None
+            for submission in self._names:
+                if not submission.plain:
+                    return None
             chids: set[bytes] = set()
             for submission in self._chunks:
                 for record in submission.records:
@@ -223,8 +221,10 @@ class StoreCore:
 
     def fits(self, kind: RecordClass, size_bytes: int) -> bool:
         """Would a submission of this class and size pass the gates now?"""
-        promised_bytes = self.queue_bytes + self.flying_bytes
-        return self.status in WRITABLE and self.space.fits(kind, promised_bytes + size_bytes)
+        space = self.space
+        limit_bytes = space.total_bytes * GATES_PERCENT[kind] // 100
+        taken_bytes = space.used_bytes + self.queue_bytes + self.flying_bytes
+        return self.status in WRITABLE and taken_bytes + size_bytes <= limit_bytes
 
     def append(
         self, records: Sequence[Record], token: object, kind: RecordClass | None = None
@@ -364,8 +364,7 @@ class StoreCore:
         full = self.queue_bytes + size > QUEUE_BYTES_MAX or queue_count >= QUEUE_COUNT_MAX
         if full or buggify("store/queue-full"):
             return Outcome.BUSY
-        promised_bytes = self.queue_bytes + self.flying_bytes
-        return None if self.space.fits(kind, promised_bytes + size) else Outcome.NO_SPACE
+        return None if self.fits(kind, size) else Outcome.NO_SPACE
 
     def _refusal_now(self, submission: Submission, present: dict[bytes, bool]) -> Outcome | None:
         """What speaks against a submission in the flush that is being made."""
@@ -466,11 +465,13 @@ class StoreCore:
 
 
 def _has_right_chids(submission: Submission) -> bool:
-    return all(
-        0 < len(record.chid) <= CHID_BYTES_MAX
-        for record in submission.records
-        if isinstance(record, (Chunk, Hold, ChunkDrop))
-    )
+    for record in submission.records:
+        if (
+            isinstance(record, (Chunk, Hold, ChunkDrop))
+            and not 0 < len(record.chid) <= CHID_BYTES_MAX
+        ):
+            return False
+    return True
 
 
 def _to_tell(refused: Outcomes, submissions: list[Submission], outcome: Outcome) -> Outcomes:

@@ -5,7 +5,8 @@ All of it may be called from any thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,10 @@ class VdevFacts(Views):
         super().__init__(engine.kv)
         self._engine = engine
         self._core = engine.core
+        # Asked several times for each message about a chunk, so in one call. Is the chunk durable here?
+        self.has: Callable[[bytes], bool] = partial(index.has_chunk, engine.kv)
+        # Would a submission of this class and size pass the gates now?
+        self.fits: Callable[[RecordClass, int], bool] = engine.core.fits
 
     @property
     def vdev_id(self) -> bytes:
@@ -98,14 +103,6 @@ class VdevFacts(Views):
     def clear_damage(self) -> None:
         """To be called once the cluster knows of the damage and no row counts on this VDEV."""
         self._engine.clear_damage()
-
-    def fits(self, kind: RecordClass, size_bytes: int) -> bool:
-        """Would a submission of this class and size pass the gates now?"""
-        return self._core.fits(kind, size_bytes)
-
-    def has(self, chid: bytes) -> bool:
-        """Is the chunk durable here?"""
-        return index.has_chunk(self._engine.kv, chid)
 
     def chunk(self, chid: bytes) -> ChunkInfo | None:
         """Size, algorithm and place of a durable chunk."""

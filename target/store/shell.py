@@ -16,7 +16,6 @@ from replicast.target.store.engine import StoreEngine
 from replicast.target.store.errors import ReadError, RecordClass, VdevBusy, VdevError
 from replicast.target.store.facts import VdevFacts, VdevStat, free_ppm
 from replicast.target.store.format import count_open
-from replicast.target.store.index import has_chunk
 from replicast.target.store.overlay import Checkpoint
 from replicast.target.store.record import Record
 
@@ -101,8 +100,13 @@ class VdevShell(VdevFacts):
         core, space = self._core, self._core.space
         queue_bytes = core.queue_bytes + core.flying_bytes
         ppm = free_ppm(space.total_bytes, space.used_bytes, queue_bytes)
-        fits = core.fits(RecordClass.PAYLOAD, size_bytes)
-        return has_chunk(core.kv, chid), fits, queue_bytes, self.flush_ns, ppm
+        return (
+            self.has(chid),
+            self.fits(RecordClass.PAYLOAD, size_bytes),
+            queue_bytes,
+            self.flush_ns,
+            ppm,
+        )
 
     @property
     def free_ppm(self) -> int:

@@ -29,6 +29,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from replicast import clocks
 from replicast.disks import Lock, LockableDisk, RealDisk
 from replicast.hashing import content_hash as cluster_hash
 from replicast.metrics import Counters
@@ -63,11 +64,6 @@ READ_THREADS = 2
 UNEXPECTED = "%s: flush failed in a way nobody expected"
 
 
-def boot_ns() -> int:
-    """CLOCK_BOOTTIME, the clock of all cores."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
 class Turn(Enum):
     """Whose the core is: one flush is under way at a time."""
 
@@ -87,7 +83,7 @@ class Vdev(VdevShell):
         engine: StoreEngine,
         lock: Lock,
         *,
-        clock_ns: Callable[[], int] = boot_ns,
+        clock_ns: Callable[[], int] = clocks.now_ns,
         write_delay_ns: int = 0,
         read_delay_ns: int = 0,
     ) -> None:
@@ -121,7 +117,7 @@ class Vdev(VdevShell):
         *,
         capacity_bytes: int | None = None,
         content_hash: ContentHash = cluster_hash,
-        clock_ns: Callable[[], int] = boot_ns,
+        clock_ns: Callable[[], int] = clocks.now_ns,
         write_delay_ns: int = 0,
         read_delay_ns: int = 0,
     ) -> Vdev:

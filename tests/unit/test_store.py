@@ -327,17 +327,19 @@ def test_full_disk_in_the_middle_of_a_write__turns_read_only(bench: Bench) -> No
     assert bench.run(bench.chunk()) == Outcome.READ_ONLY
 
 
-def test_gates__payload_then_names_then_freeing() -> None:
-    space = Space(capacity_bytes=1000, log_bytes=890)
-    assert space.fits(RecordClass.PAYLOAD, 10) and not space.fits(RecordClass.PAYLOAD, 11)
-    assert space.fits(RecordClass.NAME, 60) and not space.fits(RecordClass.NAME, 61)
-    assert space.fits(RecordClass.FREEING, 90) and not space.fits(RecordClass.FREEING, 91)
+def test_gates__payload_then_names_then_freeing(bench: Bench) -> None:
+    store = bench.vdev._core
+    store.space = Space(capacity_bytes=1000, log_bytes=890)
+    assert store.fits(RecordClass.PAYLOAD, 10) and not store.fits(RecordClass.PAYLOAD, 11)
+    assert store.fits(RecordClass.NAME, 60) and not store.fits(RecordClass.NAME, 61)
+    assert store.fits(RecordClass.FREEING, 90) and not store.fits(RecordClass.FREEING, 91)
 
 
-def test_gates__shared_file_system_counts_its_free_space() -> None:
-    space = Space(capacity_bytes=0, log_bytes=500, free_bytes=500)
-    assert space.total_bytes == 1000
-    assert space.fits(RecordClass.PAYLOAD, 400) and not space.fits(RecordClass.PAYLOAD, 401)
+def test_gates__shared_file_system_counts_its_free_space(bench: Bench) -> None:
+    store = bench.vdev._core
+    store.space = Space(capacity_bytes=0, log_bytes=500, free_bytes=500)
+    assert store.space.total_bytes == 1000
+    assert store.fits(RecordClass.PAYLOAD, 400) and not store.fits(RecordClass.PAYLOAD, 401)
     assert Space(capacity_bytes=5000, log_bytes=500, free_bytes=500).total_bytes == 1000
 
 

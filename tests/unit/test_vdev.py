@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from replicast.clocks import now_ns
 from replicast.disks import ForgetfulDisk, LockableDisk, RealDisk
 from replicast.hashing import content_hash
 from replicast.target.store.core import Outcomes
@@ -27,7 +28,7 @@ from replicast.target.store.errors import (
 from replicast.target.store.format import format_vdev
 from replicast.target.store.record import Chunk, Record, RowCut, RowEntry, RowUnstage
 from replicast.target.store.shell import VOUCH_NS
-from replicast.target.store.vdev import READ_THREADS, Vdev, boot_ns, open_checkpoint
+from replicast.target.store.vdev import READ_THREADS, Vdev, open_checkpoint
 
 CLUSTER = b"cluster-16-bytes"
 WAIT_SECONDS = 60
@@ -176,7 +177,7 @@ def test_open__twice_is_refused(vdev: Vdev, path: Path) -> None:
 
 
 def test_vouch__needs_a_recent_flush(path: Path) -> None:
-    stopped_ns = [boot_ns()]  # the VDEV's own clock stands still: it never probes
+    stopped_ns = [now_ns()]  # the VDEV's own clock stands still: it never probes
     vdev = Vdev.open(RealDisk(), path, CLUSTER, clock_ns=lambda: stopped_ns[0])
     assert vdev.vouch(stopped_ns[0] + VOUCH_NS)
     assert not vdev.vouch(stopped_ns[0] + VOUCH_NS + 1)
