@@ -104,6 +104,7 @@ class Endpoint:
             limits.fragments.message_bytes_max, self._room_bytes * FRAGMENTS_MAX
         )
         self._narrow_rooms: Mapping[Address | Group, int] = {}
+        self.due_moved = False  # deadline_ns() may have, since it was asked
         self._sessions = Sessions(rng, limits.peers_max, limits.challenges_max)
         self._assembler = Assembler(limits.fragments, HEADER_BYTES)
         self._gate = Gate(node_tag(node_id), self._sessions.hears, counters)
@@ -165,7 +166,7 @@ class Endpoint:
         """Queue the datagrams of one message. Raises WireError (range, oversize) for a bad one."""
         to = outgoing.to
         if (
-            isinstance(to, int)
+            type(to) is int
             and not self._narrow_rooms
             and self._voice.say(outgoing, to, None, self._room_bytes, now_ns)
         ):
@@ -220,6 +221,7 @@ class Endpoint:
             opened = self._gate.open(datagram, source, group)
             if isinstance(opened, Incoming):  # nearly all
                 return opened
+            self.due_moved = True
             return self._on_held(opened, datagram, source, group, now_ns)
         except WireError as error:
             self._counters.count("datagrams_dropped", error.reason)
@@ -380,6 +382,7 @@ class Endpoint:
 
     def expire(self, now_ns: int) -> None:
         """Give up old unfinished messages and unanswered challenges; ask for lost fragments."""
+        self.due_moved = True
         late = self._assembler.expire(now_ns)
         if late:
             self._counters.count("datagrams_dropped", "fragment_age", by=late)
@@ -389,5 +392,6 @@ class Endpoint:
 
     def deadline_ns(self) -> int | None:
         """When to call expire() next."""
+        self.due_moved = False
         due_ns = self._assembler.deadline_ns()
         return earliest(due_ns, self._sessions.deadline_ns()) if self._sessions.asked else due_ns

@@ -57,15 +57,17 @@ class Ring:
     def __init__(self, count_max: int, bytes_max: int) -> None:
         self._count_max = count_max
         self._bytes_max = bytes_max
-        self._ring: deque[Sent] = deque()
+        self._ring: deque[Sent] = deque(maxlen=count_max)
         self._bytes = 0
 
     def add(self, sent: Sent) -> None:
         """Remember; the oldest make room."""
         ring = self._ring
+        if len(ring) == self._count_max:  # then the oldest falls out
+            self._bytes -= ring[0].body_bytes
         ring.append(sent)
         self._bytes += sent.body_bytes
-        while len(ring) > self._count_max or self._bytes > self._bytes_max:
+        while self._bytes > self._bytes_max:
             self._bytes -= ring.popleft().body_bytes
 
     def find(self, counter: int) -> Sent | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from replicast.auth.window import ReplayWindow
 from replicast.buggify import buggify
@@ -32,25 +32,29 @@ def make_session(boot_number: int, random_bits: int) -> int:
     return boot_number << BOOT_SHIFT | random_bits & 0xFFFFFFFF
 
 
+class Windows(dict[Group | None, ReplayWindow]):
+    """By where a peer's datagrams were sent; each begins when it is first asked for."""
+
+    def __init__(self, floor: int) -> None:
+        super().__init__()
+        self._floor = floor
+
+    def __missing__(self, group: Group | None) -> ReplayWindow:
+        made = self[group] = ReplayWindow(self._floor)
+        return made
+
+
 @dataclass(slots=True)
 class Peer:
     """A node whose session answered."""
 
     session: int
-    floor: int
     address: Address
-    windows: dict[Group | None, ReplayWindow] = field(default_factory=dict)
+    windows: Windows
 
     def accept(self, group: Group | None, counter: int) -> bool:
         """Is this counter new for datagrams sent there?"""
-        return self.window(group).accept(counter)
-
-    def window(self, group: Group | None) -> ReplayWindow:
-        """Of datagrams sent there."""
-        found = self.windows.get(group)
-        if found is None:
-            found = self.windows[group] = ReplayWindow(self.floor)
-        return found
+        return self.windows[group].accept(counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,7 @@ class Sessions:
         self._peers.move_to_end(node_id)
         if buggify("auth/challenge-again") or peer.session != session:
             return None
-        window = peer.windows.get(group) or peer.window(group)
-        if not window.accept(counter):
+        if not peer.windows[group].accept(counter):
             return False
         peer.address = source
         return True
@@ -124,7 +127,7 @@ class Sessions:
         if asked is None or asked.nonce != nonce or self.retired(node_id, session):
             return False
         del self.asked[(node_id, session)]
-        self._peers[node_id] = Peer(session, counter, source)
+        self._peers[node_id] = Peer(session, source, Windows(counter))
         self._peers.move_to_end(node_id)
         if len(self._peers) > self._peers_max:
             self._peers.popitem(last=False)

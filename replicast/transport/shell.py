@@ -135,7 +135,7 @@ class UdpShell:
         """Queue one message; it leaves with flush()."""
         if self._witness is not None:
             self._witness.said(outgoing)
-        if isinstance(outgoing.to, Group) and self.plan is None:
+        if type(outgoing.to) is Group and self.plan is None:
             self.endpoint.send_many(outgoing, self._fan_out(outgoing), now_ns)
         else:
             self.endpoint.send(outgoing, now_ns)
@@ -249,9 +249,14 @@ class UdpShell:
             self._report([self._jobs.pop(job) for job in sent], now_ns)
         if self._waiting:
             self._submit_waiting()
-        self._guard(self._on_delivered, now_ns)
+        try:  # as _guard() does, without a call for each
+            self._on_delivered(now_ns)
+        except Exception:
+            LOG.exception("a handler failed")
+            self._drop("handler_failed")
         self.flush()
-        self._timer.arm(self.endpoint.deadline_ns())  # only what arrives moves its deadline
+        if self.endpoint.due_moved:  # the usual datagram moves no deadline, nor does what leaves
+            self._timer.arm(self.endpoint.deadline_ns())
 
     def _receive(self, controls: list[Control], now_ns: int) -> None:
         receive, on_incoming = self.endpoint.receive, self._on_incoming

@@ -15,7 +15,7 @@ import pytest
 
 from replicast.auth.endpoint import Endpoint, EndpointLimits
 from replicast.auth.keyring import KeyRing
-from replicast.auth.session import Peer, Sessions, make_session
+from replicast.auth.session import Peer, Sessions, Windows, make_session
 from replicast.auth.window import ReplayWindow
 from replicast.machine import Address, Group, Outgoing
 from replicast.metrics import Counters
@@ -177,7 +177,7 @@ def test_canary__an_answer_that_is_not_checked_is_found(monkeypatch: pytest.Monk
     def believe(
         self: Sessions, node_id: int, session: int, nonce: int, counter: int, source: Address
     ) -> bool:
-        self._peers[node_id] = Peer(session, counter, source)
+        self._peers[node_id] = Peer(session, source, Windows(counter))
         return True
 
     monkeypatch.setattr(Sessions, "confirm", believe)
