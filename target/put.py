@@ -186,9 +186,11 @@ class PutResponder:
             return
         put.joined = self._join(m.rendezvous, now_ns)
         if put.vdevs and self._open(put, m.datagram_bytes, m.authenticated):
-            self._watch(put, self._credit.request(put.transfer_id, put.size_bytes), now_ns)
-            self._send_accepted(put)
-        self._finish_if_done(put, now_ns)
+            credit_bytes = self._credit.request(put.transfer_id, put.size_bytes)
+            self._watch(put, credit_bytes, now_ns)
+            self._send_accepted(put, credit_bytes)
+        else:
+            self._finish_if_done(put, now_ns)
 
     def _on_chunk_put(self, incoming: Incoming, m: ChunkPut, now_ns: int) -> None:
         named = tuple(v for v in m.vdevs if v in self._admission.vdevs)
@@ -216,7 +218,7 @@ class PutResponder:
         key = (incoming.sender, transfer_id)
         put = self._puts.get(key)
         if put is not None:
-            self._send_accepted(put)
+            self._send_accepted(put, self._credit.granted(transfer_id))
             return True
         messages = self._answers.get(key)
         for message in messages or ():
@@ -294,8 +296,7 @@ class PutResponder:
         put.receiver = receiver
         return receiver
 
-    def _send_accepted(self, put: _Put) -> None:
-        credit_bytes = self._credit.granted(put.transfer_id)
+    def _send_accepted(self, put: _Put, credit_bytes: int) -> None:
         accepted = PutAccepted(vdevs=put.vdevs, credit_bytes=credit_bytes, joined=put.joined)
         self._admission.send(put.sender, put.operation_id, accepted)
 
@@ -460,6 +461,8 @@ class PutResponder:
     def deadline_ns(self) -> int | None:
         """The next gap report or reservation; old answers are forgotten when time passes anyway."""
         due_ns = self._reservations.due_ns
+        if not self._by_transfer:
+            return due_ns
         for put in self._by_transfer.values():
             receiver = put.receiver
             if receiver is not None and (due_ns is None or receiver.next_ns < due_ns):

@@ -69,7 +69,8 @@ class ChunkView:
 
     def __init__(self, vdev: Vdev) -> None:
         self.vdev = vdev
-        self.has, self.appraise = vdev.has, vdev.appraise  # asked for each message about a chunk
+        # Asked for each message about a chunk.
+        self.has, self.appraise, self.free_ppm = vdev.has, vdev.appraise, vdev.free_ppm
 
     def size_of(self, chid: bytes) -> int:
         info = self.vdev.chunk(chid)
@@ -82,9 +83,6 @@ class ChunkView:
 
     def proves_misses(self) -> bool:
         return self.vdev.status != VdevStatus.DAMAGED and not self.vdev.damage
-
-    def free_ppm(self) -> int:
-        return self.vdev.free_ppm
 
 
 class Vdevs:
@@ -208,7 +206,8 @@ class Vdevs:
             if batches is None:
                 self.flying.append(vdev)
                 continue
-            self.due.append(vdev)
+            if vdev.has_work:
+                self.due.append(vdev)
             outcomes += batches.pop(self._flushed, ())
             if batches:
                 vdev.tell(batches)
@@ -224,7 +223,8 @@ class Vdevs:
             if self.land():
                 self.after()  # what follows from them goes with the next flush
         finally:
-            self.flush()
+            if self.due:
+                self.flush()
 
     def _submit(
         self,

@@ -3,6 +3,8 @@
 Without sync LMDB reuses freed pages before its meta page is durable and then
 answers wrongly without an error; so each commit is a synced transaction, and
 commits are made rarely (a few seconds or MiB of changes) off the event loop.
+Reads share one transaction that begins with each commit: nothing else changes what they see, and
+the pages of the last commit are kept for it by LMDB anyway.
 
 LMDB takes keys up to 511 bytes, names are longer: a key above LONG_KEY_BYTES is
 kept as its first LONG_KEY_BYTES, a zero and a hash of the rest, the rest standing
@@ -41,7 +43,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LmdbCheckpoint:
-    """One LMDB environment in its own directory; reads from any thread.
+    """One LMDB environment in its own directory; reads from any thread, one at a time, which may go
+    on during a commit.
 
     With `read_only` nothing in the directory is written, locks neither, and commit() fails.
     """
@@ -60,8 +63,8 @@ class LmdbCheckpoint:
                 readonly=read_only,
                 lock=not read_only,
             )
-            with self._env.begin() as transaction:
-                transaction.get(b"m")
+            self._committed = self._env.begin()
+            self._committed.get(b"m")
         except BROKEN as error:
             raise CheckpointBroken(f"{directory}: {error}") from error
         except lmdb.Error as error:
@@ -70,8 +73,7 @@ class LmdbCheckpoint:
     def get(self, key: bytes) -> bytes | None:
         long = len(key) > LONG_KEY_BYTES
         try:
-            with self._env.begin() as transaction:
-                value: bytes | None = transaction.get(_stored_key(key) if long else key)
+            value: bytes | None = self._committed.get(_stored_key(key) if long else key)
         except lmdb.Error as error:
             raise _os_error(error) from error
         return _unpack_long(value)[1] if long and value is not None else value
@@ -85,8 +87,7 @@ class LmdbCheckpoint:
     def first(self, start: bytes, end: bytes) -> Pair | None:
         """One look into the tree, unless long keys have to be sorted."""
         try:
-            with self._env.begin() as transaction:
-                cursor = transaction.cursor()
+            with self._committed.cursor() as cursor:
                 if not cursor.set_range(start[:LONG_KEY_BYTES]):
                     return None
                 key, value = cursor.item()
@@ -98,7 +99,7 @@ class LmdbCheckpoint:
 
     def _scan(self, start: bytes, end: bytes, limit: int) -> Page:
         page: Page = []
-        with self._env.begin() as transaction, transaction.cursor() as cursor:
+        with self._committed.cursor() as cursor:
             for key, value in _in_order(cursor, start):
                 if key >= end or len(page) >= limit:
                     break
@@ -109,6 +110,7 @@ class LmdbCheckpoint:
     def commit(self, changes: Changes) -> None:
         try:
             self._commit(changes)
+            self._committed = self._env.begin()
         except lmdb.MapFullError as error:
             raise CheckpointTooSmall("the index needs a larger map") from error
         except lmdb.Error as error:
@@ -120,10 +122,13 @@ class LmdbCheckpoint:
         size = 2 * self._env.info()["map_size"]
         if size > MAP_BYTES_MAX:
             raise CheckpointFull("the index has no more address space")
+        self._committed.abort()  # the map moves under no transaction
         try:
             self._env.set_mapsize(size)
         except lmdb.Error as error:
             raise CheckpointFull(f"the map cannot grow to {size} bytes: {error}") from error
+        finally:
+            self._committed = self._env.begin()
 
     def size_bytes(self) -> int:
         return self._env.stat()["psize"] * (self._env.info()["last_pgno"] + 1)

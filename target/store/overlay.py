@@ -135,9 +135,6 @@ class Layer:
         self._runs: dict[bytes, Run] = {}  # by group
         self._groups: list[bytes] = []  # in order
 
-    def put(self, key: bytes, value: bytes | None) -> None:
-        self.write(b"", ((key, value),))
-
     def write(self, prefix: bytes, changes: Iterable[Change]) -> None:
         held, size = self.changes, 0
         for rest, value in changes:
@@ -232,7 +229,7 @@ class Overlay:
     def put(self, key: bytes, value: bytes) -> None:
         """Set a key."""
         with self.lock:
-            self._active.put(key, value)
+            self._active.write(b"", ((key, value),))
 
     def write(self, prefix: bytes, changes: Iterable[Change]) -> None:
         """Several changes, all together for freeze(); `prefix` comes before each key."""
@@ -242,7 +239,7 @@ class Overlay:
     def delete(self, key: bytes) -> None:
         """Remove a key; nothing happens when it is not there."""
         with self.lock:
-            self._active.put(key, None)
+            self._active.write(b"", ((key, None),))
 
     def scan(self, start: bytes, end: bytes, limit: int) -> Page:
         """Up to `limit` pairs with start <= key < end, in byte order."""

@@ -108,7 +108,6 @@ class VdevShell(VdevFacts):
             ppm,
         )
 
-    @property
     def free_ppm(self) -> int:
         """Free millionths of the capacity."""
         space, core = self._core.space, self._core

@@ -197,9 +197,15 @@ class Vdev(VdevShell):
         if self._idle:
             self._wakes.put(None)
 
+    @property
+    def has_work(self) -> bool:
+        """Is anything queued? Whoever has the turn looks for it when he gives it back: who queued
+        something before left it to him, and who does so later sees that nobody has it."""
+        return self._core.has_work
+
     def land(self) -> dict[Done, Outcomes] | None:
         """End the flight if it was written, and say whom to tell what (tell() does); take_off() must
-        follow. None when there is none, or it is still out."""
+        follow if it has_work. None when there is none, or it is still out."""
         if self.flight is None or self._writer is None:
             return None
         error = self._writer.take()
