@@ -96,6 +96,12 @@ class Admission(Outbox):
             Outgoing(message, node, operation_id, self.table.generation)  # type: ignore[arg-type]
         )
 
+    def take(self) -> tuple[list[Outgoing], list[Event]]:
+        """take_outgoing() and take_events() in one."""
+        taken = self._outgoing, self._events
+        self._outgoing, self._events = [], []
+        return taken
+
     def want(self, event: Event) -> None:
         """Something for the owner to carry out."""
         self._events.append(event)

@@ -166,13 +166,9 @@ class PutResponder:
         if len(self._puts) >= self._puts_max or buggify("chunks/bid-busy"):
             return [refused_bid(v, views[v], Reason.BUSY) for v in mine]
         backlog_bytes = self._reservations.backlog_bytes
-        bids, offered = [], []
-        for v in mine:
-            bid = make_bid(v, views[v], m.chid, m.size_bytes, backlog_bytes[v], credit)
-            bids.append(bid)
-            if bid.kind == OFFER:
-                offered.append(v)
-        if offered and not self._reservations.reserve(key, tuple(offered), m.size_bytes, now_ns):
+        bids = [make_bid(v, views[v], m.chid, m.size_bytes, backlog_bytes[v], credit) for v in mine]
+        offered = tuple([bid.vdev_index for bid in bids if bid.kind == OFFER])
+        if offered and not self._reservations.reserve(key, offered, m.size_bytes, now_ns):
             return [refused_bid(v, views[v], Reason.BUSY) for v in mine]
         return bids
 
@@ -249,7 +245,7 @@ class PutResponder:
             now_ns,
         )
         self._puts[put.sender, put.transfer_id] = put
-        self._sort_vdevs(put, named, mine, m.holders if isinstance(m, PutAccept) else ())
+        self._sort_vdevs(put, named, mine, m.holders if type(m) is PutAccept else ())
         return put
 
     def _sort_vdevs(

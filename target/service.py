@@ -295,9 +295,10 @@ class TargetService:
     def _pump_chunks(self, chunks: ChunkService, now_ns: int) -> None:
         while chunks.told:  # again, where an event was answered at once: a read, by the page cache
             chunks.told = False
-            for outgoing in chunks.take_outgoing():
+            messages, events = chunks.take()
+            for outgoing in messages:
                 self._link.send(outgoing, now_ns)
-            for event in chunks.take_events():
+            for event in events:
                 self._on_chunk_event(event, chunks)
         self._chunks_due_ns = chunks.deadline_ns()
 

@@ -113,7 +113,7 @@ class Endpoint:
             Ring(limits.recent_count_max, limits.recent_bytes_max),
             Ring(limits.recent_cut_count_max, limits.recent_cut_bytes_max),
         )
-        learned, body_bytes_max = self._sessions.address, self._message_bytes_max
+        learned, body_bytes_max = self._sessions.addresses.get, self._message_bytes_max
         self._voice = Voice(node_id, session, keys, learned, self._recent, counters, body_bytes_max)
 
     # -- settings ------------------------------------------------------------------
@@ -158,7 +158,7 @@ class Endpoint:
 
     def address_of(self, node_id: NodeId) -> Address | None:
         """From the table, or learned from the node's last authenticated datagram."""
-        return self._voice.addresses.get(node_id) or self._sessions.address(node_id)
+        return self._voice.addresses.get(node_id) or self._sessions.addresses.get(node_id)
 
     # -- out -----------------------------------------------------------------------
 

@@ -49,7 +49,6 @@ class Peer:
     """A node whose session answered."""
 
     session: int
-    address: Address
     windows: Windows
 
     def accept(self, group: Group | None, counter: int) -> bool:
@@ -66,13 +65,15 @@ class Asked:
 
 
 class Sessions:
-    """All peers of one endpoint. `asked`: challenges without an answer yet."""
+    """All peers of one endpoint. `asked`: challenges without an answer yet. `addresses`: where each
+    peer's last authenticated datagram came from."""
 
     def __init__(self, rng: random.Random, peers_max: int, challenges_max: int) -> None:
         self._rng = rng
         self._peers_max = peers_max
         self._challenges_max = challenges_max
         self._peers: OrderedDict[NodeId, Peer] = OrderedDict()
+        self.addresses: dict[NodeId, Address] = {}
         self.asked: OrderedDict[tuple[NodeId, int], Asked] = OrderedDict()
 
     def peer(self, node_id: NodeId) -> Peer | None:
@@ -95,13 +96,8 @@ class Sessions:
             return None
         if not peer.windows[group].accept(counter):
             return False
-        peer.address = source
+        self.addresses[node_id] = source
         return True
-
-    def address(self, node_id: NodeId) -> Address | None:
-        """Where the peer's last authenticated datagram came from."""
-        found = self._peers.get(node_id)
-        return None if found is None else found.address
 
     def retired(self, node_id: NodeId, session: int) -> bool:
         """Is this a session from before a restart that we know of?"""
@@ -127,10 +123,12 @@ class Sessions:
         if asked is None or asked.nonce != nonce or self.retired(node_id, session):
             return False
         del self.asked[(node_id, session)]
-        self._peers[node_id] = Peer(session, source, Windows(counter))
+        self._peers[node_id] = Peer(session, Windows(counter))
         self._peers.move_to_end(node_id)
+        self.addresses[node_id] = source
         if len(self._peers) > self._peers_max:
-            self._peers.popitem(last=False)
+            forgotten, _ = self._peers.popitem(last=False)
+            del self.addresses[forgotten]
         return True
 
     def expire(self, now_ns: int) -> None:

@@ -207,7 +207,7 @@ class StoreCore:
             chids: set[bytes] = set()
             for submission in self._chunks:
                 for record in submission.records:
-                    if not isinstance(record, Chunk) or record.verify or record.chid in chids:
+                    if type(record) is not Chunk or record.verify or record.chid in chids:
                         return None
                     if index.has_chunk(self.kv, record.chid):
                         return None

@@ -177,7 +177,7 @@ def test_canary__an_answer_that_is_not_checked_is_found(monkeypatch: pytest.Monk
     def believe(
         self: Sessions, node_id: int, session: int, nonce: int, counter: int, source: Address
     ) -> bool:
-        self._peers[node_id] = Peer(session, source, Windows(counter))
+        self._peers[node_id] = Peer(session, Windows(counter))
         return True
 
     monkeypatch.setattr(Sessions, "confirm", believe)
