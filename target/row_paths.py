@@ -91,9 +91,9 @@ class RowPaths:
     def by_udp(self, event: SendPeer, now_ns: int) -> bool:
         """Does it go over UDP, where there is a key for that?"""
         peer, message = self._peers.get(event.node_id) or self._peer(event.node_id), event.message
-        if isinstance(message, RowStatus):
+        if type(message) is RowStatus:
             return peer.heard_by_udp
-        if not isinstance(message, RowAppend):
+        if type(message) is not RowAppend:
             return False
         if event.again:
             if now_ns >= peer.until_ns:
@@ -113,7 +113,7 @@ class RowPaths:
 
     def heard_over_udp(self, node_id: NodeId, message: RowAppend | RowStatus) -> None:
         """The way from there is open."""
-        if isinstance(message, RowAppend):
+        if type(message) is RowAppend:
             peer = self._peers.get(node_id) or self._peer(node_id)
             peer.heard_by_udp = True
 

@@ -88,9 +88,9 @@ class Sessions:
     ) -> bool | None:
         """A datagram of this session came from `source`: is it new? None: whoever it is has to prove
         itself. One call, which every datagram takes."""
-        peer = self._peers.get(node_id)
-        if peer is None:
+        if node_id not in self._peers:
             return None
+        peer = self._peers[node_id]
         self._peers.move_to_end(node_id)
         if buggify("auth/challenge-again") or peer.session != session:
             return None

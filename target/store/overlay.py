@@ -29,7 +29,9 @@ INSERTS_MAX = 64  # about where sorting again becomes cheaper than inserting
 KEY_BYTES = 100  # what an entry costs in memory beside its key and value, about
 # What is looked at together, by first byte of a key (index.py): all of its kind; the entries of a row;
 # of a view, the versions of a row's bucket, or what else the row has there (names/state.py).
-GROUP_BYTES = {b"i": 5, b"r": 5, b"s": 5, b"v": 13}
+GROUP_BYTES = [1] * 256
+GROUP_BYTES[ord("i")] = GROUP_BYTES[ord("r")] = GROUP_BYTES[ord("s")] = 5
+GROUP_BYTES[ord("v")] = 13
 
 Changes = dict[bytes, bytes | None]  # None: deleted
 Change = tuple[bytes, bytes | None]
@@ -99,7 +101,7 @@ class MemoryCheckpoint:
 
 def group_of(key: bytes) -> bytes:
     """The first part of a key. Of two keys the lower one has the lower part, or the same."""
-    return key[: GROUP_BYTES.get(key[:1], 1)]
+    return key[: GROUP_BYTES[key[0]]] if key else key
 
 
 class Run:
@@ -181,12 +183,11 @@ class Layer:
     def _sort_out(self) -> None:
         runs = self._runs
         for key in self._fresh:
-            group = key[: GROUP_BYTES.get(key[:1], 1)]
-            run = runs.get(group)
-            if run is None:
-                run = runs[group] = Run()
+            group = key[: GROUP_BYTES[key[0]]]
+            if group not in runs:
+                runs[group] = Run()
                 bisect.insort(self._groups, group)
-            run.fresh.append(key)
+            runs[group].fresh.append(key)
         self._fresh = []
 
 
