@@ -80,11 +80,9 @@ class Admission(Outbox):
         if len(self.vdevs) != self._mine_count:
             self._mine.clear()
             self._mine_count = len(self.vdevs)
-        mine = self._mine.get(row)
-        if mine is None:
-            mine = tuple(v for v in self.table.members(row) if v in self.vdevs)
-            self._mine[row] = mine
-        return mine
+        if row not in self._mine:
+            self._mine[row] = tuple(v for v in self.table.members(row) if v in self.vdevs)
+        return self._mine[row]
 
     def reply(self, incoming: Incoming, message: object) -> None:
         """Answer the sender under its own operation id."""
@@ -95,12 +93,6 @@ class Admission(Outbox):
         self._outgoing.append(
             Outgoing(message, node, operation_id, self.table.generation)  # type: ignore[arg-type]
         )
-
-    def take(self) -> tuple[list[Outgoing], list[Event]]:
-        """take_outgoing() and take_events() in one."""
-        taken = self._outgoing, self._events
-        self._outgoing, self._events = [], []
-        return taken
 
     def want(self, event: Event) -> None:
         """Something for the owner to carry out."""

@@ -71,7 +71,6 @@ class ChunkService:
         self._admission = Admission(node_id, table, lease, vdevs, counters)
         self.take_outgoing = self._admission.take_outgoing
         self.take_events = self._admission.take_events
-        self.take = self._admission.take
         self._credit = CreditPool(credit_bytes)
         self.put = PutResponder(self._admission, buffers, self._credit)
         self.get = SendResponder(self._admission)

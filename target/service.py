@@ -295,10 +295,9 @@ class TargetService:
     def _pump_chunks(self, chunks: ChunkService, now_ns: int) -> None:
         while chunks.told:  # again, where an event was answered at once: a read, by the page cache
             chunks.told = False
-            messages, events = chunks.take()
-            for outgoing in messages:
+            for outgoing in chunks.take_outgoing():
                 self._link.send(outgoing, now_ns)
-            for event in events:
+            for event in chunks.take_events():
                 self._on_chunk_event(event, chunks)
         self._chunks_due_ns = chunks.deadline_ns()
 
@@ -373,7 +372,7 @@ class TargetService:
 
     def _rows_stored(self, vdev_index: int) -> StoredDone:
         def stored(token: object, outcome: Outcome) -> None:
-            assert isinstance(token, int)
+            assert type(token) is int
             if outcome is not self._rows_outcome.get(vdev_index, Outcome.STORED):
                 level = logging.INFO if outcome is Outcome.STORED else logging.ERROR
                 log.log(level, "VDEV %d: name records: %s", vdev_index, outcome.name)

@@ -247,7 +247,7 @@ class Vdevs:
 
     def _tell_each(self, outcomes: Outcomes) -> None:
         for wrapped, outcome in outcomes:
-            assert isinstance(wrapped, tuple)  # _submit() made it
+            assert type(wrapped) is tuple  # _submit() made it
             done, token = wrapped
             try:
                 done(token, outcome)

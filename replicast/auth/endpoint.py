@@ -219,7 +219,7 @@ class Endpoint:
         """The message that `datagram` completes, if any. `group`: whose address it came to."""
         try:
             opened = self._gate.open(datagram, source, group)
-            if isinstance(opened, Incoming):  # nearly all
+            if type(opened) is not Held:  # nearly all
                 return opened
             self.due_moved = True
             return self._on_held(opened, datagram, source, group, now_ns)

@@ -10,7 +10,7 @@ Anything else raises WireError, and has changed nothing unless it was authentic.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from replicast.auth.keyring import GROUP_KINDS, group_tag
 from replicast.auth.seal_pure import Sealer
@@ -29,6 +29,7 @@ TYPE_AT, FLAGS_AT, SENDER_AT = 5, 6, slice(32, 40)  # in a datagram
 NO_KEYS: dict[int, bytes] = {}
 
 
+@final
 class Held(NamedTuple):
     """An authentic datagram that is not a message by itself. `known`: of a session that answered.
     `new`: its counter was not seen before."""

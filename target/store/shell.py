@@ -149,7 +149,7 @@ class VdevShell(VdevFacts):
         """The outcomes by whom to tell, in order."""
         batches: dict[Done, Outcomes] = {}
         for wrapped, outcome in outcomes:
-            assert isinstance(wrapped, tuple)  # submit() made it
+            assert type(wrapped) is tuple  # submit() made it
             done, token = wrapped
             batches.setdefault(done, []).append((token, outcome))
         return batches

@@ -37,9 +37,6 @@ class FakeCore:
     def take_events(self) -> list[Any]:
         return self.events
 
-    def take(self) -> tuple[list[Any], list[Any]]:
-        return self.outgoing, self.events
-
     def stored(self, _first: object, second: object, *_: object) -> None:
         self.outcomes.append(second)
 
