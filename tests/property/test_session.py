@@ -84,6 +84,7 @@ def test_sessions__bounded() -> None:
         nonce = sessions.ask(node_id, 1, 0)
         assert sessions.confirm(node_id, 1, nonce, 0, HERE)
     assert [n for n in range(10) if sessions.peer(n)] == [7, 8, 9]
+    assert set(sessions.addresses) == {7, 8, 9}
     first = sessions.ask(20, 1, 0)
     for node_id in range(21, 26):
         sessions.ask(node_id, 1, 0)
