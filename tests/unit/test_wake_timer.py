@@ -10,7 +10,7 @@ from replicast.sim.loop import SimLoop
 from replicast.sim.turns import Clock
 from replicast.sim.world import World
 from replicast.units import MS, SECOND
-from replicast.wake_timer import WakeTimer
+from replicast.wake_timer import SET_MAX, WakeTimer
 
 START_NS = 7 * SECOND
 
@@ -24,6 +24,7 @@ class Owner:
         self.loop = SimLoop(self.world, clock, "p", random.Random(1))  # type: ignore[abstract]
         self.woken: list[int] = []
         self.set_count = 0
+        self.held: list[int] = []
         call_later = self.loop.call_later
 
         def counting(*args, **more):
@@ -63,6 +64,32 @@ def test_wake_timer__moving_to_earlier_counts_at_once() -> None:
     owner.arm_at(MS, 5 * MS)
     owner.world.run_until(SECOND)
     assert owner.woken == [5 * MS]
+
+
+def test_wake_timer__earlier_for_once_leaves_the_later_set() -> None:
+    owner = Owner()
+    owner.arm_at(0, 20 * MS)
+    for ms in (1, 6, 11):  # each wakes, and the later is asked for again
+        owner.arm_at(ms * MS, (ms + 2) * MS)
+        owner.arm_at((ms + 3) * MS, 20 * MS)
+    owner.world.run_until(SECOND)
+    assert owner.woken == [3 * MS, 8 * MS, 13 * MS, 20 * MS]
+    assert owner.set_count == 4
+
+
+def test_wake_timer__ever_earlier_keeps_few_set() -> None:
+    owner = Owner()
+    for ms in range(10):
+        owner.arm_at(ms, (40 - ms) * MS)
+    owner.arm_at(10, 50 * MS)
+    owner.at(11, lambda: owner.held.append(len(owner.timer._handles)))
+    owner.world.run_until(SECOND)
+    assert owner.woken == [50 * MS] and owner.held == [SET_MAX]
+    owner.arm_at(SECOND + MS, SECOND + 5 * MS)
+    owner.arm_at(SECOND + MS, SECOND + 3 * MS)
+    owner.at(SECOND + 2 * MS, owner.timer.cancel)
+    owner.world.run_until(2 * SECOND)
+    assert owner.woken == [50 * MS]
 
 
 def test_wake_timer__the_earlier_counts() -> None:
