@@ -1,7 +1,7 @@
 """Clusters of bench/multicast_pairs.py: they write no chunks, and the initiator has a process of its own.
 
 `on_loopback` is what `replicast up` makes. `in_namespaces` has a network namespace for each target and one
-for the initiator, each with a veth pair to a bridge; nothing is between them but these, and a batch of
+for the initiator, each with a veth pair to a bridge that snoops, as switches do; nothing is between them but these, and a batch of
 datagrams that leaves in one piece (UDP_SEGMENT) crosses them in one, as it reaches the driver of a real
 network card.
 """
@@ -73,7 +73,7 @@ def in_namespaces(mtu_bytes: int, rate: str) -> Callable[[Path, str, Load], Any]
         data.mkdir()
         try:
             addresses = form(data, TARGETS, VDEVS, parameters)
-            network = Network(joined=True, mtu=mtu_bytes)
+            network = Network(joined=True, mtu=mtu_bytes, snooping=True)
             with without("disk"), running(data, addresses, network) as made:
                 for name in made.addresses if rate else ():
                     made.network.slow(name, rate)

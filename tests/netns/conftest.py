@@ -32,6 +32,7 @@ def _factory(
         joined: bool = False,
         link_mtu: int = 0,
         gateway_module: str = GATEWAY_MODULE,
+        snooping: bool = False,
     ) -> Cluster:
         if relayed:
             require("tap")
@@ -45,17 +46,17 @@ def _factory(
             family=family,
             far=link_mtu > 0,
         )
-        network = _network(relayed, link_mtu, joined)
+        network = _network(relayed, link_mtu, joined, snooping)
         stack.callback(_forget, folder)
         return stack.enter_context(running(folder, addresses, network, gateway_module))
 
     return make
 
 
-def _network(relayed: bool, link_mtu: int, joined: bool) -> Any:
+def _network(relayed: bool, link_mtu: int, joined: bool, snooping: bool) -> Any:
     if relayed:
         return RelayedNetwork()
-    return RoutedNetwork(link_mtu, joined) if link_mtu else Network(joined)
+    return RoutedNetwork(link_mtu, joined) if link_mtu else Network(joined, snooping=snooping)
 
 
 def _forget(folder: Path) -> None:
@@ -69,7 +70,7 @@ def make_cluster(require: Callable[[str], None], tmp_path: Path) -> Iterator[Mak
     """make_cluster("multicast") starts one; at most one a test.
 
     `gateway`: its settings, `gateway_module`: what is run as gateway. `link_mtu`: of the link
-    between two routers that it is behind.
+    between two routers that it is behind. `snooping`: the bridge knows who has joined a group.
     """
     with ExitStack() as stack:
         yield _factory(stack, lambda: tmp_path, require)

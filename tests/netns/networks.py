@@ -4,6 +4,8 @@
     t1 (10.89.0.11 or fd89::11) ----+-- bridge, MTU 1500, in a namespace of its own; or relay.py
     t2 ... t4 ---------------------/
 
+The bridge sends multicast to all, or snoops, as most switches do: to who has joined the group.
+
 In a RoutedNetwork the gateway is two routers away, and the link between these may be narrower:
 
     gw1 (10.89.1.2 or fd89:1::2) -- far == link_mtu == near -- bridge -- t1 ... t4
@@ -33,6 +35,7 @@ LINKS = {"ipv4": "10.89.2.", "ipv6": "fd89:2::"}
 ROUTER, FIRST_GATEWAY, FIRST_TARGET = 1, 2, 11
 RELAY = Path(__file__).with_name("relay.py")
 INTERFACE_SEGMENTS = 65_535  # gso_max_segs of an interface that nobody has set
+SNOOPING_AFTER = "10"  # hundredths of a second since a bridge first asked
 TAP_QUEUE_FRAMES = 10_000  # what a machine that is busy elsewhere makes the relay read late
 
 
@@ -85,15 +88,19 @@ class Namespaces:
 
     def sent_bytes(self, namespace: str) -> int:
         """What eth0 there has sent so far."""
-        return self._sent(namespace, "bytes")
+        return self._counted(namespace, "tx", "bytes")
+
+    def received_bytes(self, namespace: str) -> int:
+        """What came to eth0 there so far, wanted or not."""
+        return self._counted(namespace, "rx", "bytes")
 
     def sent_packets(self, namespace: str) -> int:
-        """The same in packets, as they were handed to the interface."""
-        return self._sent(namespace, "packets")
+        """sent_bytes() in packets, as they were handed to the interface."""
+        return self._counted(namespace, "tx", "packets")
 
-    def _sent(self, namespace: str, what: str) -> int:
+    def _counted(self, namespace: str, way: str, what: str) -> int:
         (link,) = json.loads(ip("-n", namespace, "-s", "-j", "link", "show", "dev", "eth0"))
-        return int(link["stats64"]["tx"][what])
+        return int(link["stats64"][way][what])
 
     def close(self) -> None:
         """Delete all namespaces."""
@@ -103,11 +110,12 @@ class Namespaces:
 
 
 class Network(Namespaces):
-    """Namespaces on one bridge. `joined`: interfaces take several datagrams at once."""
+    """Namespaces on one bridge. `joined`: interfaces take several datagrams at once. `snooping`: IPv4
+    multicast goes to who has joined the group; the bridge asks, too, who has (a querier)."""
 
-    def __init__(self, joined: bool = False, mtu: int = MTU) -> None:
+    def __init__(self, joined: bool = False, mtu: int = MTU, snooping: bool = False) -> None:
         super().__init__()
-        self._joined, self._mtu = joined, str(mtu)
+        self._joined, self._mtu, self._snooping = joined, str(mtu), snooping
 
     def open(self, members: Mapping[str, str]) -> None:
         """Make the bridge and a namespace for each member, at its address."""
@@ -116,6 +124,15 @@ class Network(Namespaces):
         ip("-n", bridge, "link", "set", "bridge0", "up")
         for name, address in members.items():
             self._host(bridge, name, address)
+        if self._snooping:
+            self._snoop(bridge)
+
+    def _snoop(self, bridge: str) -> None:
+        """Once the bridge is up: one that was told before sends to all nevertheless."""
+        ports = ("link", "set", "dev", "bridge0", "type", "bridge")
+        asking = ("mcast_igmp_version", "3", "mcast_query_response_interval", SNOOPING_AFTER)
+        ip("-n", bridge, *ports, *asking)
+        ip("-n", bridge, *ports, "mcast_querier", "1")
 
     def _host(self, bridge: str, name: str, address: str) -> None:
         full = self.add(name)

@@ -1,4 +1,5 @@
-"""What a put of 3 copies costs the gateway's interface: one copy by multicast, three by unicast.
+"""What a put of 3 copies costs the gateway's interface: one copy by multicast, three by unicast; and what
+comes to the targets' by multicast, where the switch knows who has joined a group.
 
 Frames of MTU 1500 as the interface counts them: headers and control messages included. How much is
 sent again depends on how often the machine lets the receivers run: it is printed, taken off, and
@@ -67,6 +68,31 @@ def _measure(
 @pytest.mark.parametrize("transport", list(LIMITS))
 def test_put__bytes_sent(make_cluster, tmp_path, transport):
     _measure(make_cluster, tmp_path, transport, SMALL_BYTES)
+
+
+def test_put__bytes_received_behind_a_switch_that_snoops(make_cluster, tmp_path):
+    """No more than its copy comes to each of those that store it, and nothing to the fourth target."""
+    cluster = make_cluster("multicast", gateway=PATIENT, snooping=True)
+    cluster.run("bucket", "create", "wire")
+    warm_up = _write(tmp_path / "warm-up", WARM_UP_BYTES, 1)
+    file = _write(tmp_path / "file", SMALL_BYTES, 2)
+    cluster.run("put", "-q", warm_up, "wire/warm-up")
+    before, resent_before = _received_bytes(cluster), cluster.counter("payload_resent_bytes")
+    cluster.run("put", "-q", file, "wire/file")
+    received = _received_bytes(cluster) - before
+    resent = (cluster.counter("payload_resent_bytes") - resent_before) * WIRE_BYTES["ipv4"]
+    ratio = (received - resent) / SMALL_BYTES
+    print(f"received {ratio:.3f} a byte, {resent / MIB:.1f} MiB sent again not counted")
+    low, high = LIMITS["unicast"]
+    assert low <= ratio <= high
+    cluster.run("get", "-q", "wire/file", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == file.read_bytes()
+
+
+def _received_bytes(cluster) -> int:
+    """By the targets together."""
+    network = cluster.network
+    return sum(network.received_bytes(network.namespaces[each]) for each in cluster.targets)
 
 
 @pytest.mark.slow
