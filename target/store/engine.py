@@ -54,7 +54,7 @@ OPEN_FILES_MAX = 256
 CHECKPOINT_BYTES = 16 << 20
 # The free space is asked for again with a new segment and when so much was written, or such a share of
 # what was free: far below what the gates keep.
-MEASURE_BYTES, MEASURE_SHARE = 1 << 20, 64
+MEASURE_BYTES, MEASURE_SHARE = 16 << 20, 64
 # What of chunks the loop lays out itself. Payloads are not looked at, but each record takes 2 us, and as
 # much to index: a millisecond each for 512 of the smallest.
 FLIGHT_BYTES = 4 << 20
