@@ -1,7 +1,7 @@
 """Puts by multicast beside puts by unicast: chunks in 3 copies, no disk, pairs in turn.
 
     .venv/bin/python bench/multicast_pairs.py [--where loopback|namespaces] [--pairs 9]
-        [--mtu 1500] [--rate 1gbit] [--in-flight 8] [--chunk-mib 1] [--mib 256] [--shm FOLDER]
+        [--mtu 1500] [--rate 1gbit] [--in-flight 32] [--chunk-mib 1] [--mib 512] [--shm FOLDER]
         [--json FILE]
 
 Each pair has a new cluster of 4 targets x 2 VDEVs for either transport, which writes no chunks (no_disk.py), and
@@ -11,8 +11,10 @@ pieces, by turns, so that what else happens on the machine happens to both; whic
 changes from pair to pair. Chunks are new and incompressible, made before the clock starts; targets verify
 their hash.
 
---where loopback: MTU 65536; namespaces: one for each target and one for the initiator on a bridge, with
-interfaces of --mtu (as root), whose wires take --rate in either direction, as much as the machine can where
+32 are as many as a gateway has in flight at most, whatever is put through it (`pipeline_bytes`).
+
+--where loopback: MTU 65536; namespaces: one for each target and one for the initiator on a bridge that
+snoops, with interfaces of --mtu (as root), whose wires take --rate in either direction, as much as the machine can where
 it is not given. "sent" is what left the initiator for each byte put, without headers: 1 when
 the group was used for all, 3 by unicast. CPU is in seconds per GiB put, of the initiator and of the targets.
 """
@@ -37,7 +39,7 @@ from tmpfs import SHM, lacking
 from replicast.units import MIB
 
 TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
-PAIRS, IN_FLIGHT, ROUND_MIB, PIECES = (1, 2, 8, 2) if TINY else (9, 8, 512, 16)
+PAIRS, IN_FLIGHT, ROUND_MIB, PIECES = (1, 2, 8, 2) if TINY else (9, 32, 512, 16)
 WARM_PART, WARM_UPS_MAX = 8, 4
 SETTLE_SECONDS = 0.1  # more than a target waits before it relies on a group that it has joined
 ALMOST = 0.01

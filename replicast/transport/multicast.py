@@ -12,7 +12,7 @@ MAC; nothing else happens. Which group a row or a set of targets uses, the initi
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
 
@@ -27,13 +27,19 @@ PORT_FIRST, PORTS = 21_000, 10_000  # below the ports that the kernel hands out
 
 @dataclass(frozen=True, slots=True)
 class MulticastPlan:
-    """Addresses of one cluster. `configured_port` 0: from the cluster id. `ipv6`: its family."""
+    """Addresses of one cluster. `configured_port` 0: from the cluster id. `ipv6`: its family.
+
+    What was asked for once is kept: a put asks for its group with every wave and every message.
+    """
 
     cluster_id: bytes
     multicast_groups: int = 16
     rendezvous_groups: int = 64
     configured_port: int = 0
     ipv6: bool = False
+    _known: dict[Group, Address] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         if min(self.multicast_groups, self.rendezvous_groups) < 1:
@@ -59,10 +65,14 @@ class MulticastPlan:
 
     def address(self, group: Group) -> Address:
         """Where a group's datagrams go. Raises ValueError for a group that is not in the plan."""
+        known = self._known.get(group)
+        if known is not None:
+            return known
         counts = {NEGOTIATING: self.multicast_groups, RENDEZVOUS: self.rendezvous_groups}
         if not 0 <= group.number < counts.get(group.kind, 0):
             raise ValueError(f"no such group: {group}")
         offset = group.number + (self.multicast_groups if group.kind == RENDEZVOUS else 0)
         number = self._draw()[0] + offset
         host = IPv6Address(IPV6_PREFIX | number) if self.ipv6 else IPv4Address(number)
-        return str(host), self.port
+        address = self._known[group] = str(host), self.port
+        return address
