@@ -15,9 +15,11 @@ from xml.etree import ElementTree
 
 import pytest
 from cheap_hash import cheap_hash
+from no_disk import SmallWriter, no_disk
 from svg_plot import line_chart
 from tmpfs import SHM, lacking
 
+from replicast.disks import RealDisk
 from replicast.hashing import DEFAULT_ALGORITHM, content_hash, content_hasher
 from replicast.units import MIB
 
@@ -148,3 +150,32 @@ def test_cheap_hash(size: int) -> None:
         assert cheap != content_hash(DEFAULT_ALGORITHM, data + b"x")
         assert cheap != content_hash(DEFAULT_ALGORITHM, b"x" + data)
     assert content_hash(DEFAULT_ALGORITHM, data) == real
+
+
+def test_no_disk(tmp_path: Path) -> None:
+    """Only what is small is written, and nothing is allocated; all is as before after the block."""
+    path, large = tmp_path / "file", os.urandom(MIB)
+    with no_disk():
+        file = RealDisk().open(path, create=True)
+        file.allocate(4 * MIB)
+        file.write(0, [b"small"])
+        file.write_synced(MIB, [large])
+        file.write(2 * MIB, [large])
+        assert file.size() == 4 * MIB and path.stat().st_blocks * 512 < MIB
+    assert file.read(0, 5) == b"small" and not any(file.read(MIB, 2 * MIB))
+    file.write_synced(MIB, [large])
+    assert file.read(MIB, MIB) == large
+
+
+def test_no_disk__writer(tmp_path: Path) -> None:
+    """What is large has ended at once, what is small when it is there."""
+    notify_fd = os.eventfd(0)
+    writer = SmallWriter(notify_fd)
+    with open(tmp_path / "file", "w+b") as file:
+        for pieces in ([os.urandom(MIB)], [b"small", b"er"]):
+            writer.submit_pieces(file.fileno(), -1, 0, pieces)
+            assert os.eventfd_read(notify_fd) == 1
+            assert (writer.take(), writer.take()) == (0, None)
+        writer.stop()
+        assert file.read() == b"smaller"
+    os.close(notify_fd)
