@@ -11,6 +11,7 @@ import pytest
 
 from replicast.memory_disk import MemoryDisk
 from replicast.target.store import core as core_module
+from replicast.target.store import engine as engine_module
 from replicast.target.store.core import Space
 from replicast.target.store.errors import (
     BadVersion,
@@ -487,6 +488,7 @@ def test_free_space__is_asked_for_now_and_then_and_at_once_when_it_is_short(
         return asked[-1]
 
     monkeypatch.setattr(MemoryDisk, "free_bytes", ask)
+    monkeypatch.setattr(engine_module, "MEASURE_BYTES", 1 << 20)
     bench = Bench()
     asked.clear()
     for _ in range(100):
