@@ -249,11 +249,7 @@ class UdpShell:
             self._report([self._jobs.pop(job) for job in sent], now_ns)
         if self._waiting:
             self._submit_waiting()
-        try:  # as _guard() does, without a call for each
-            self._on_delivered(now_ns)
-        except Exception:
-            LOG.exception("a handler failed")
-            self._drop("handler_failed")
+        self._guard(self._on_delivered, now_ns)
         self.flush()
         if self.endpoint.due_moved:  # the usual datagram moves no deadline, nor does what leaves
             self._timer.arm(self.endpoint.deadline_ns())
