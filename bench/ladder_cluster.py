@@ -1,6 +1,6 @@
 """Rungs of bench/ladder.py that are a cluster: with or without a disk, with or without hashing.
 
-Every measurement has a new cluster, which goes afterwards: what it needs is room for one, and
+Every measurement has a new cluster, at rest, which goes afterwards: what it needs is room for one, and
 nothing idles beside another rung.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from at_rest import settle
 from figures import Sample, Usage
 from partial_daemon import without
 from s3_endpoints import cluster_endpoint
@@ -48,6 +49,7 @@ class ClusterRung:
             stack.enter_context(without(*self._left_out))
             stack.callback(_stop, data)
             bring_up(data, REQUEST, lambda _: None)
+            settle(cluster_endpoint(self.name, data))
             yield data
 
     async def _phase(

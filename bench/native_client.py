@@ -3,7 +3,7 @@
     .venv/bin/python bench/native_client.py [--sizes 4096,...] [--clients 1,8] [--rounds 5]
         [--transport multicast] [--json FILE]
 
-A new cluster of 4 targets x 2 VDEVs on loopback in each round, 3 copies, acknowledged after
+A new cluster of 4 targets x 2 VDEVs on loopback in each round, at rest (at_rest.py), 3 copies, acknowledged after
 fdatasync; the client is embedded in this process. Every object is new and incompressible, made
 before the clock starts; every byte that is read is compared. `sync` runs between phases, outside
 the clock. What is read was put through another connection, so this one has to be told where it
@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from at_rest import settle
 from figures import Figures, Usage
 from results import size_text
 from s3_endpoints import Endpoint, cluster_endpoint
@@ -163,11 +164,12 @@ async def measure_all(
 
 @contextmanager
 def new_cluster(transport: str = "unicast") -> Iterator[Path]:
-    """Its data folder; of 4 targets x 2 VDEVs, gone afterwards."""
+    """Its data folder; of 4 targets x 2 VDEVs, at rest, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="replicast-bench-") as base:
         data = Path(base) / "data"
         try:
             bring_up(data, UpRequest(transport=transport), lambda _: None)
+            settle(cluster_endpoint("native", data))
             yield data
         finally:
             if (data / LOCAL_FILE).exists():

@@ -37,6 +37,7 @@ from types import FrameType
 import ceph_cluster
 import limits
 import s3
+from at_rest import idle_percent
 from ceph_settings import POOL
 from figures import Figures, Sample, say
 from native_client import CLIENTS, SIZES, Limits, new_cluster, numbers
@@ -44,7 +45,7 @@ from native_pair import LoadFailed, NativeClient, connect
 from peers_table import CPU_AT_REST, MEMORY_AT_REST, OTHERS, peers_table
 from results import size_text
 from s3_endpoints import Endpoint, cluster_endpoint
-from standing import idle_percent, pss_mib
+from standing import pss_mib
 from table import add_s3, limits_table
 
 from replicast.native import IMPLEMENTATION

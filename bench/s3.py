@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from at_rest import settle
 from s3_endpoints import Endpoint, busy_seconds, cluster_endpoint, parse_endpoint
 from s3_load import S3Client
 
@@ -266,7 +267,9 @@ def _own_cluster() -> Iterator[Endpoint]:
     data = base / "data"
     try:
         bring_up(data, UpRequest(), lambda _: None)
-        yield cluster_endpoint("replicast", data)
+        endpoint = cluster_endpoint("replicast", data)
+        settle(endpoint)
+        yield endpoint
     finally:
         with contextlib.suppress(Exception):
             bring_down(data, lambda _: None)

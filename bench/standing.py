@@ -5,8 +5,8 @@
 Each round starts a new cluster in an empty folder as a user does (`replicast up`: 4 targets x 2
 VDEVs, 3 voters among them, one gateway) and ends it. "start" is from that command to the answer of
 a first PUT (4 KiB, the bucket made before it, by a client in this process). Memory is PSS (shared
-pages count in parts) of all daemons after the put and a second of rest; CPU is that of all daemons
-in the seconds after that, in percent of one core.
+pages count in parts) of all daemons after the put, when what each does once is done (at_rest.py); CPU
+is that of all daemons in the seconds after that, in percent of one core.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from at_rest import idle_percent, settle
 from figures import Figures, Sample
 from s3_endpoints import Endpoint, cluster_endpoint
 
@@ -29,7 +30,6 @@ from replicast.units import KIB, MIB
 
 TINY = bool(os.environ.get("REPLICAST_BENCH_TINY"))
 ROUNDS, SECONDS = (1, 0.5) if TINY else (5, 20.0)
-REST_SECONDS = 0.1 if TINY else 1.0
 REPLICAST = Path(sys.executable).with_name("replicast")
 UP_SECONDS_MAX = 120
 
@@ -64,13 +64,6 @@ def _pss_kib(pid: int) -> int:
     raise SystemExit(f"no Pss in /proc/{pid}/smaps_rollup")
 
 
-def idle_percent(endpoint: Endpoint, seconds: float) -> float:
-    """Of one core."""
-    cpu, began = endpoint.cpu_seconds(), time.perf_counter()
-    time.sleep(seconds)
-    return (endpoint.cpu_seconds() - cpu) / (time.perf_counter() - began) * 100
-
-
 def measure(figures: Figures, folder: Path, seconds: float) -> None:
     """One cluster."""
     with tempfile.TemporaryDirectory(prefix="replicast-bench-", dir=folder) as base:
@@ -78,7 +71,7 @@ def measure(figures: Figures, folder: Path, seconds: float) -> None:
         try:
             figures.add("start to first PUT", "s", Sample(start(data)))
             endpoint = cluster_endpoint("standing", data)
-            time.sleep(REST_SECONDS)
+            settle(endpoint)
             figures.add("memory, PSS", "MiB", Sample(pss_mib(endpoint)))
             figures.add("CPU, of one core", "%", Sample(idle_percent(endpoint, seconds)))
         finally:
