@@ -1,7 +1,7 @@
 """Rungs of bench/ladder.py that are a cluster: with or without a disk, with or without hashing.
 
-Every measurement has a new cluster, at rest, which goes afterwards: what it needs is room for one, and
-nothing idles beside another rung.
+Every measurement has a new cluster that came to rest and goes afterwards: what it needs is room for
+one, and nothing idles beside another rung.
 """
 
 from __future__ import annotations

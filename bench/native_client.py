@@ -3,8 +3,8 @@
     .venv/bin/python bench/native_client.py [--sizes 4096,...] [--clients 1,8] [--rounds 5]
         [--transport multicast] [--json FILE]
 
-A new cluster of 4 targets x 2 VDEVs on loopback in each round, at rest (at_rest.py), 3 copies, acknowledged after
-fdatasync; the client is embedded in this process. Every object is new and incompressible, made
+A new cluster of 4 targets x 2 VDEVs on loopback in each round, at rest (at_rest.py), 3 copies,
+acknowledged after fdatasync; the client is embedded in this process. Every object is new and incompressible, made
 before the clock starts; every byte that is read is compared. `sync` runs between phases, outside
 the clock. What is read was put through another connection, so this one has to be told where it
 lies. Each round measures every size with every number of clients. CPU seconds are those of the

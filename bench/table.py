@@ -3,8 +3,8 @@
     .venv/bin/python bench/table.py [--rounds 5] [--json FILE] [--plot FILE.svg]
 
 Each round measures the limits of the machine (limits.py), PUT and GET by the native client
-(native_client.py) and through S3 (s3.py), each on a new cluster that came to rest (at_rest.py), and a cluster at rest (standing.py).
-Prints every run, then the table in Markdown: medians, least and most, beside what is aimed at. Exit
+(native_client.py) and through S3 (s3.py), each on a new cluster that came to rest (at_rest.py), and
+what a cluster takes while nobody uses it (standing.py). Prints every run, then the table in Markdown: medians, least and most, beside what is aimed at. Exit
 1 after a wrong byte or an operation that failed. The plot shows throughput over size, 8 clients.
 """
 

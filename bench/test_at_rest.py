@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
 
+import at_rest
 import pytest
-from at_rest import settle
 from s3_endpoints import Endpoint
 
-BUSY_SECONDS = 1e6  # between two looks: far more than a core could give
-SETTLED_SECONDS = 3 * BUSY_SECONDS
+ENDPOINT = Endpoint("it", "", "", "", list)
 
 
-class Scripted(Endpoint):
-    """Whose daemons have taken so much CPU, one look after the other."""
-
-    def __init__(self, taken: Iterable[float]) -> None:
-        super().__init__("it", "", "", "", list)
-        self.__dict__["taken"] = iter(taken)
-
-    def cpu_seconds(self) -> float:
-        return next(self.__dict__["taken"])
+def test_settle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until less than that is taken, and not once more."""
+    looks = iter([90.0, 15.0, 14.9, 0.0])
+    monkeypatch.setattr(at_rest, "idle_percent", lambda *_: next(looks))
+    at_rest.settle(ENDPOINT, percent=15.0)
+    assert list(looks) == [0.0]
 
 
-def test_settle() -> None:
-    looks = iter(
-        [0.0, BUSY_SECONDS, BUSY_SECONDS, SETTLED_SECONDS, SETTLED_SECONDS, SETTLED_SECONDS]
-    )
-    settle(Scripted(looks))
-    assert not list(looks)
+def test_settle__never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_rest, "idle_percent", lambda *_: 90.0)
+    with pytest.raises(SystemExit, match="it: not at rest after 0 s: 90 % of a core"):
+        at_rest.settle(ENDPOINT, percent=15.0, seconds_max=0.0)
 
 
-def test_settle__never() -> None:
-    looks = (number * BUSY_SECONDS for number in range(1000))
-    with pytest.raises(SystemExit, match="it: not at rest"):
-        settle(Scripted(looks), seconds_max=0.1)
+def test_idle_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one core, whatever the waiting took."""
+    taken, now = iter([10.0, 10.5]), itertools.count(100.0, 2.0)
+    monkeypatch.setattr(Endpoint, "cpu_seconds", lambda _: next(taken))
+    monkeypatch.setattr(at_rest.time, "perf_counter", lambda: next(now))
+    assert at_rest.idle_percent(ENDPOINT, 0.0) == 25.0
